@@ -1,0 +1,1 @@
+//! Clusters and shapes for the benches.

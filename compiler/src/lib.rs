@@ -1,0 +1,17 @@
+//! Kubernetes NetworkPolicy, read and lowered to an nftables program.
+//!
+//! ```text
+//! manifests -> parse -> Change -> Snapshot -> compile -> Program -> render, eval
+//!                                    |
+//!                                    +----> oracle (the specification read literally)
+//! ```
+//!
+//! Pure: no clock, no I/O, no kernel, no async. Nothing here fails; what is wrong with the input comes out as
+//! diagnostics, and the rest of the input keeps its meaning.
+
+#![forbid(unsafe_code)]
+
+pub mod compile;
+pub mod model;
+pub mod program;
+pub mod snapshot;

@@ -1,0 +1,9 @@
+//! Programs a compiled [`Program`](palisade_compiler::program::Program) into nftables over netlink, and reads it back.
+//!
+//! ```text
+//! Program, Delta -> plan -> Transactions and grace periods -> Ruleset (kernel, fake)
+//! kernel -> read -> Actual -> compare, adopt
+//! ```
+
+pub mod ruleset;
+pub mod transaction;

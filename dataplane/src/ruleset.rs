@@ -1,0 +1,121 @@
+//! A place that holds our tables: the kernel of a network namespace, or the fake.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::Rule;
+use thiserror::Error;
+
+use crate::transaction::{Element, Generations, SetId, TableOp, Transaction};
+
+/// What was found under our table's name in one family.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ActualTable {
+    /// From the table's comment; `None` where there is none that we can read.
+    pub version: Option<u32>,
+    /// The netlink port id of the live owner.
+    pub owner: Option<u32>,
+    /// Whether the table has the flags `owner` and `persist` (an orphaned one still has `persist`).
+    pub persistent: bool,
+    pub chains: BTreeMap<String, ActualChain>,
+    pub sets: BTreeMap<SetId, ActualSet>,
+    /// Sets and other objects in the table that this skeleton does not know, by name.
+    pub foreign: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ActualChain {
+    /// Type, hook, priority and policy as nft writes them; empty for a regular chain.
+    pub base: String,
+    pub rules: Vec<ActualRule>,
+}
+
+/// A rule as read back: understood, with the generations its set names carry, or not ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActualRule {
+    Known { rule: Rule, sets: Vec<SetId> },
+    /// Its expressions, as far as they could be named.
+    Foreign(String),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ActualSet {
+    pub size: Option<u32>,
+    /// Whether key, data and flags are those of the skeleton.
+    pub as_declared: bool,
+    pub elements: BTreeSet<Element>,
+}
+
+/// What was read in one family: no table, or this.
+pub type Actual = BTreeMap<Family, ActualTable>;
+
+/// What the kernel offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// Table flags `owner` and `persist` together (Linux 6.9).
+    pub persistent_owner: bool,
+}
+
+/// Why a transaction or a read did not go through, by what the caller should do next. After any of these but
+/// `Unknown` the kernel's contents are as they were.
+#[derive(Debug, Error)]
+pub enum RulesetError {
+    /// Somebody else changed nftables meanwhile, or the dump was interrupted: read again and retry.
+    #[error("nftables changed meanwhile ({what})")]
+    Retry { what: String },
+    /// The outcome is not known (an overrun socket): read back before doing anything else.
+    #[error("the outcome of the transaction is not known ({what})")]
+    Unknown { what: String },
+    /// A set is at its declared size: build a larger one.
+    #[error("set {family:?} {set} is full")]
+    Full { family: Family, set: SetId },
+    /// CAP_NET_ADMIN is missing.
+    #[error("not permitted: {what} (CAP_NET_ADMIN in this network namespace is needed)")]
+    NotPermitted { what: String },
+    /// The table belongs to another live process.
+    #[error("table palisade is owned by {owner}")]
+    Owned { owner: String },
+    /// nf_tables, or a feature of it that Palisade needs, is not there.
+    #[error("this kernel cannot do it: {what}")]
+    Unsupported { what: String },
+    /// The kernel refused one operation; a fault of ours, or of whoever changed the table.
+    #[error("the kernel refused {op}: {errno}")]
+    Refused { op: String, errno: String, at: Option<TableOp> },
+    /// Reading or writing the socket failed.
+    #[error("netlink: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A place that holds our tables.
+pub trait Ruleset {
+    fn features(&self) -> Features;
+
+    /// Both tables whole: all rules, all elements, of one generation of the ruleset. Families without a table of our
+    /// name are absent.
+    fn read(&mut self) -> Result<Actual, RulesetError>;
+
+    /// Commits atomically. On `Ok` every packet that enters from now on is judged by the new contents.
+    fn commit(&mut self, transaction: &Transaction) -> Result<(), RulesetError>;
+
+    /// Returns when no packet can still use what a commit before this call replaced (an RCU grace period).
+    fn grace(&mut self) -> Result<(), RulesetError>;
+}
+
+impl ActualTable {
+    /// The generations that the rules name; the highest where a set is named twice.
+    pub fn generations(&self) -> Generations {
+        let mut generations = Generations::default();
+        for chain in self.chains.values() {
+            for rule in &chain.rules {
+                if let ActualRule::Known { sets, .. } = rule {
+                    for &id in sets {
+                        if id.generation > generations.id(id.set).generation {
+                            generations.set(id);
+                        }
+                    }
+                }
+            }
+        }
+        generations
+    }
+}
