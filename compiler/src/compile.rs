@@ -219,7 +219,9 @@ impl Compiler {
             }
             for ((atoms, edits), family) in self.atoms.iter_mut().zip(&mut *edits).zip(Family::ALL)
             {
-                atoms.remove(id, gone.key.ranges(family), edits);
+                if !gone.is_everyone(family) {
+                    atoms.remove(id, gone.key.ranges(family), edits);
+                }
             }
         }
     }
