@@ -21,6 +21,7 @@ mod peers;
 mod ports;
 mod rows;
 mod subjects;
+mod warning;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 pub use atoms::MAX_ATOMS;
 pub use canonical::Canonical;
+pub use warning::{MAX_ROWS, MAX_SUBJECTS, Warning};
 
 use crate::model::Family;
 use crate::program::{Delta, Program};

@@ -74,6 +74,8 @@ pub struct Snapshot {
     hasher: DefaultHashBuilder,
     by_name: HashTable<u32>,
     owners: BTreeMap<IpAddr, PodId>,
+    /// Pods on the host's network that have not ended, by address.
+    hosts: BTreeMap<IpAddr, BTreeSet<PodId>>,
     /// Addresses that several pods claim, with all of them; the owner stands in `owners` too.
     contested: BTreeMap<IpAddr, BTreeSet<PodId>>,
 }
@@ -141,6 +143,15 @@ impl Snapshot {
 
     pub(crate) fn owner_id(&self, address: IpAddr) -> Option<PodId> {
         self.owners.get(&address).copied()
+    }
+
+    /// Whether an address is one of the node that the pod is bound to: a Node object's, or that of a pod on its host's
+    /// network there.
+    pub(crate) fn is_own_node(&self, pod: &Pod, address: IpAddr) -> bool {
+        let Some(name) = &pod.node else { return false };
+        let of_node = self.nodes.get(name).is_some_and(|node| node.addresses.contains(&address));
+        let hosts = self.hosts.get(&address).into_iter().flatten();
+        of_node || hosts.filter_map(|&id| self.pod(id)).any(|host| host.node.as_ref() == Some(name))
     }
 
     /// Applies an edit; the result of a whole batch is one `Touched`. For those who keep no compile beside it.
@@ -343,8 +354,17 @@ impl Snapshot {
     }
 
     fn claim(&mut self, id: PodId, touched: &mut Touched) {
-        let Some(pod) = self.pod(id).filter(|pod| pod.has_identity()) else { return };
-        for address in pod.addresses.iter() {
+        let Some(pod) = self.pod(id) else { return };
+        let (addresses, has_identity, is_host) = (pod.addresses, pod.has_identity(), pod.is_host());
+        if is_host {
+            for address in addresses.iter() {
+                self.hosts.entry(address).or_default().insert(id);
+            }
+        }
+        if !has_identity {
+            return;
+        }
+        for address in addresses.iter() {
             touched.addresses.insert(address);
             match self.owners.get(&address).copied() {
                 None => _ = self.owners.insert(address, id),
@@ -358,6 +378,16 @@ impl Snapshot {
     }
 
     fn unclaim(&mut self, id: PodId, old: &Pod, touched: &mut Touched) {
+        if old.is_host() {
+            for address in old.addresses.iter() {
+                if let Some(hosts) = self.hosts.get_mut(&address) {
+                    hosts.remove(&id);
+                    if hosts.is_empty() {
+                        self.hosts.remove(&address);
+                    }
+                }
+            }
+        }
         if !old.has_identity() {
             return;
         }

@@ -212,10 +212,6 @@ impl Groups {
         self.groups.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (GroupId, &Group)> {
-        self.groups.iter().map(|(&id, group)| (id, group))
-    }
-
     pub(super) fn users(&self, set: PeerSetId) -> impl Iterator<Item = GroupId> {
         self.users.get(&set).into_iter().flatten().copied()
     }

@@ -38,7 +38,7 @@ impl PortSet {
         Self { every: true, ranges: Vec::new() }
     }
 
-    pub(crate) fn union<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
+    pub(crate) fn union<'a, I: IntoIterator<Item = &'a Self>>(parts: I) -> Self {
         let mut all = Vec::new();
         for part in parts {
             if part.every {
@@ -168,10 +168,6 @@ impl Profiles {
 
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
-    }
-
-    pub(super) fn content(&self, id: ProfileId) -> Option<&Arc<PortSet>> {
-        self.by_id.get(&id)
     }
 
     /// The id of a content for one more column of the family.
