@@ -14,5 +14,8 @@
 pub mod compile;
 pub mod model;
 pub mod oracle;
+pub mod parse;
 pub mod program;
 pub mod snapshot;
+#[cfg(feature = "testkit")]
+pub mod testkit;

@@ -8,5 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod churn;
 mod golden;
+mod properties;
+mod seeds;
 mod tidy;
