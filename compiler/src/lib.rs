@@ -13,5 +13,6 @@
 
 pub mod compile;
 pub mod model;
+pub mod parse;
 pub mod program;
 pub mod snapshot;

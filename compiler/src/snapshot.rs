@@ -134,8 +134,7 @@ impl Snapshot {
         let hash = self.hasher.hash_one((namespace, name));
         self.by_name
             .find(hash, |&id| {
-                self.pod(PodId(id))
-                    .is_some_and(|p| &*p.namespace == namespace && &*p.name == name)
+                self.pod(PodId(id)).is_some_and(|p| &*p.namespace == namespace && &*p.name == name)
             })
             .map(|&id| PodId(id))
     }
@@ -156,8 +155,11 @@ impl Snapshot {
             Change::ResetNamespaces(live) => {
                 let keep: BTreeSet<_> = live.iter().map(|n| Arc::clone(&n.name)).collect();
                 let declared = self.namespaces.iter().filter(|(_, entry)| entry.declared);
-                let gone: Vec<_> =
-                    declared.map(|(name, _)| name).filter(|n| !keep.contains(*n)).cloned().collect();
+                let gone: Vec<_> = declared
+                    .map(|(name, _)| name)
+                    .filter(|n| !keep.contains(*n))
+                    .cloned()
+                    .collect();
                 gone.iter().for_each(|name| self.delete_namespace(name, touched));
                 live.into_iter().for_each(|n| self.apply_namespace(n, touched));
             }
@@ -317,7 +319,13 @@ impl Snapshot {
         self.claim(PodId(id), touched);
     }
 
-    fn delete_pod(&mut self, namespace: &str, name: &str, uid: Option<&str>, touched: &mut Touched) {
+    fn delete_pod(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        uid: Option<&str>,
+        touched: &mut Touched,
+    ) {
         let Some(id) = self.pod_id(namespace, name) else { return };
         let Some(place) = self.pods.get_mut(id.0 as usize) else { return };
         if uid.is_some() && place.as_ref().and_then(|p| p.uid.as_deref()) != uid {
