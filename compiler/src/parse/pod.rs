@@ -240,16 +240,13 @@ fn address(subject: &mut Subject<'_, '_>, text: &str, field: &str) -> Result<IpA
         return Err(subject.error(field, message, remedy));
     };
     let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
-    let why = match address {
-        _ if mapped => "is an IPv4-mapped IPv6 address",
-        _ if address.is_unspecified() => "is the unspecified address",
-        _ if address.is_loopback() => "is a loopback address",
-        _ if address.is_multicast() => "is a multicast address",
-        _ => return Ok(address),
-    };
-    Err(subject.error(
-        field,
-        format!("{address} {why}, which no pod can have; it is left out"),
-        remedy,
-    ))
+    let kinds = [
+        (mapped, "an IPv4-mapped IPv6 address"),
+        (address.is_unspecified(), "the unspecified address"),
+        (address.is_loopback(), "a loopback address"),
+        (address.is_multicast(), "a multicast address"),
+    ];
+    let Some((_, kind)) = kinds.into_iter().find(|(is, _)| *is) else { return Ok(address) };
+    let message = format!("{address} is {kind}, which no pod can have; it is left out");
+    Err(subject.error(field, message, remedy))
 }

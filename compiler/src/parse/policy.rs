@@ -25,11 +25,11 @@ pub(super) fn read(
         unknown_field(subject, "", field, &["apiVersion", "kind", "metadata", "spec"]);
     }
     let missing = spec.is_none();
-    let mut policy = match spec.unwrap_or_default() {
-        Value::Object(spec) => read_spec(subject, &spec),
-        Value::Null => read_spec(subject, &Map::new()),
-        other => {
-            wrong_type(subject, "spec".into(), &other, "a map");
+    let spec = spec.filter(|spec| !spec.is_null()).unwrap_or_else(|| Map::new().into());
+    let mut policy = match spec.as_object() {
+        Some(map) => read_spec(subject, map),
+        None => {
+            wrong_type(subject, "spec".into(), &spec, "a map");
             Spec::all_isolated()
         }
     };
@@ -100,13 +100,7 @@ fn policy_types(
     subject: &mut Subject<'_, '_>,
     types: Option<&Value>,
 ) -> Result<Option<Isolation>, Told> {
-    let items = match types {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(items)) => items,
-        Some(other) => {
-            return Err(wrong_type(subject, "spec.policyTypes".into(), other, "a list"));
-        }
-    };
+    let items = list_of(subject, "spec.policyTypes", types)?;
     let mut named = Isolation::default();
     let mut result = Ok(());
     for (at, item) in items.iter().enumerate() {
@@ -170,27 +164,35 @@ fn maps<'v>(
     field: &str,
     written: Option<&'v Value>,
 ) -> Vec<(String, &'v Map<String, Value>)> {
-    let items = match written {
-        None | Some(Value::Null) => return Vec::new(),
-        Some(Value::Array(items)) => items,
-        Some(other) => {
-            wrong_type(subject, field.into(), other, "a list");
-            return Vec::new();
-        }
-    };
+    let items = list_of(subject, field, written).unwrap_or_default();
     let mut read = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
         let path = format!("{field}[{at}]");
-        match item {
-            Value::Object(map) => read.push((path, map)),
-            Value::Null => {
+        match item.as_object() {
+            Some(map) => read.push((path, map)),
+            None if item.is_null() => {
                 let remedy = "remove it, or write {} if everything is meant";
                 subject.error(path, "is an empty item", remedy);
             }
-            other => _ = wrong_type(subject, path, other, "a map"),
+            None => _ = wrong_type(subject, path, item, "a map"),
         }
     }
     read
+}
+
+/// The items of a list that may be missing.
+pub(super) fn list_of<'v>(
+    subject: &mut Subject<'_, '_>,
+    field: &str,
+    written: Option<&'v Value>,
+) -> Result<&'v [Value], Told> {
+    match written.filter(|value| !value.is_null()) {
+        None => Ok(&[]),
+        Some(value) => match value.as_array() {
+            Some(items) => Ok(items),
+            None => Err(wrong_type(subject, field.into(), value, "a list")),
+        },
+    }
 }
 
 fn rule_of(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::names::{self, LABEL_KEY_RULE, LABEL_VALUE_RULE};
-use super::policy::{only_known, wrong_type};
+use super::policy::{list_of, only_known, wrong_type};
 use super::report::{Subject, Told};
 use crate::model::{Operator, Requirement, Selector};
 
@@ -58,17 +58,13 @@ fn match_expressions(
     field: &str,
     written: Option<&Value>,
 ) -> Result<Vec<Requirement>, Told> {
-    let items = match written {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(items)) => items,
-        Some(other) => return Err(wrong_type(subject, field.into(), other, "a list")),
-    };
+    let items = list_of(subject, field, written)?;
     let read: Vec<_> = items
         .iter()
         .enumerate()
-        .map(|(at, item)| match item {
-            Value::Object(map) => expression(subject, &format!("{field}[{at}]"), map),
-            other => Err(wrong_type(subject, format!("{field}[{at}]"), other, "a map")),
+        .map(|(at, item)| match item.as_object() {
+            Some(map) => expression(subject, &format!("{field}[{at}]"), map),
+            None => Err(wrong_type(subject, format!("{field}[{at}]"), item, "a map")),
         })
         .collect();
     read.into_iter().collect()
@@ -124,11 +120,7 @@ fn values(
     field: &str,
     written: Option<&Value>,
 ) -> Result<Vec<Arc<str>>, Told> {
-    let items = match written {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(items)) => items,
-        Some(other) => return Err(wrong_type(subject, field.into(), other, "a list")),
-    };
+    let items = list_of(subject, field, written)?;
     let read: Vec<_> = items
         .iter()
         .enumerate()
@@ -152,12 +144,11 @@ fn label_value(
     field: &str,
     value: &Value,
 ) -> Result<Arc<str>, Told> {
-    match value {
-        Value::String(text) if names::is_label_value(text) => Ok(Arc::from(text.as_str())),
-        Value::String(text) => {
-            let message = format!("{text:?} is no label value");
-            Err(subject.error(field, message, LABEL_VALUE_RULE))
-        }
-        other => Err(wrong_type(subject, field.into(), other, "a string")),
+    let Value::String(text) = value else {
+        return Err(wrong_type(subject, field.into(), value, "a string"));
+    };
+    if names::is_label_value(text) {
+        return Ok(Arc::from(text.as_str()));
     }
+    Err(subject.error(field, format!("{text:?} is no label value"), LABEL_VALUE_RULE))
 }

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use super::{only_known, wrong_type};
+use super::{list_of, only_known, wrong_type};
 use crate::model::{IpBlock, Namespaces, Peer, Selector};
 use crate::parse::report::{Subject, Told};
 use crate::parse::selector::selector;
@@ -49,11 +49,7 @@ fn ip_block(subject: &mut Subject<'_, '_>, path: &str, block: &Value) -> Result<
         Some(value) => net(subject, &field, value)?,
         None => return Err(subject.error(field, "is missing", "write it as 10.0.0.0/8")),
     };
-    let items = match block.get("except") {
-        None | Some(Value::Null) => &Vec::new(),
-        Some(Value::Array(items)) => items,
-        Some(other) => return Err(wrong_type(subject, format!("{path}.except"), other, "a list")),
-    };
+    let items = list_of(subject, &format!("{path}.except"), block.get("except"))?;
     let mut except = Vec::with_capacity(items.len());
     let mut result = Ok(());
     for (at, item) in items.iter().enumerate() {
