@@ -5,5 +5,8 @@
 //! kernel -> read -> Actual -> compare, adopt
 //! ```
 
+#![deny(unsafe_code)]
+
+pub mod netlink;
 pub mod ruleset;
 pub mod transaction;
