@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use nix::sched::{CloneFlags, unshare};
 
 /// Runs the test on a thread of its own in a new network namespace, which is gone when it returns, also by a panic.
-pub fn in_netns<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn in_netns<T: Send>(test: impl FnOnce() -> T + Send) -> T {
     let run = || {
         unshare(CloneFlags::CLONE_NEWNET)
             .expect("these tests make network namespaces: run them as root");
@@ -18,12 +18,12 @@ pub fn in_netns<T: Send>(test: impl FnOnce() -> T + Send) -> T {
 
 /// Runs a program in this namespace; panics with its errors unless it succeeds.
 #[track_caller]
-pub fn run(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     pipe(program, arguments, "").unwrap_or_else(|error| panic!("{program} {arguments:?}: {error}"))
 }
 
 /// The same, with standard input, and the errors as a value.
-pub fn pipe(program: &str, arguments: &[&str], input: &str) -> Result<String, String> {
+pub(crate) fn pipe(program: &str, arguments: &[&str], input: &str) -> Result<String, String> {
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -42,12 +42,12 @@ pub fn pipe(program: &str, arguments: &[&str], input: &str) -> Result<String, St
 
 /// `nft ARGUMENTS` in this namespace.
 #[track_caller]
-pub fn nft(arguments: &[&str]) -> String {
+pub(crate) fn nft(arguments: &[&str]) -> String {
     run("nft", arguments)
 }
 
 /// `nft -f` of a text in this namespace.
 #[track_caller]
-pub fn load(text: &str) {
+pub(crate) fn load(text: &str) {
     pipe("nft", &["-f", "-"], text).unwrap_or_else(|error| panic!("nft -f: {error}\n{text}"));
 }

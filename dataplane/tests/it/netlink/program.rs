@@ -9,26 +9,30 @@ use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeEl
 use palisade_dataplane::ruleset::{Actual, ActualRule};
 use palisade_dataplane::transaction::{Element, Generations, Op, SetId, TableOp, Transaction};
 
-pub type Contents = BTreeMap<SetName, BTreeSet<Element>>;
+pub(crate) type Contents = BTreeMap<SetName, BTreeSet<Element>>;
 
-pub fn id(set: SetName) -> SetId {
+pub(crate) fn id(set: SetName) -> SetId {
     SetId { set, generation: 0 }
 }
 
-pub fn op(family: Family, op: Op) -> TableOp {
+pub(crate) fn op(family: Family, op: Op) -> TableOp {
     TableOp { family, op }
 }
 
-pub fn transaction(ops: impl IntoIterator<Item = TableOp>) -> Transaction {
+pub(crate) fn transaction(ops: impl IntoIterator<Item = TableOp>) -> Transaction {
     Transaction { ops: ops.into_iter().collect() }
 }
 
-pub fn size_of(set: SetName) -> Option<u32> {
+pub(crate) fn size_of(set: SetName) -> Option<u32> {
     (!set.is_interval()).then_some(4096)
 }
 
 /// Creates one family's table with the whole skeleton and these elements.
-pub fn create(family: Family, generations: Generations, contents: &Contents) -> Vec<TableOp> {
+pub(crate) fn create(
+    family: Family,
+    generations: Generations,
+    contents: &Contents,
+) -> Vec<TableOp> {
     let mut ops = vec![op(family, Op::CreateTable)];
     for set in SetName::ALL {
         let id = generations.id(set);
@@ -51,7 +55,7 @@ pub fn create(family: Family, generations: Generations, contents: &Contents) -> 
 }
 
 /// Both families' skeletons with these elements, generation 0.
-pub fn create_both(contents: &BTreeMap<Family, Contents>) -> Transaction {
+pub(crate) fn create_both(contents: &BTreeMap<Family, Contents>) -> Transaction {
     transaction(Family::ALL.into_iter().flat_map(|family| {
         let elements = contents.get(&family).cloned().unwrap_or_default();
         create(family, Generations::default(), &elements)
@@ -60,7 +64,7 @@ pub fn create_both(contents: &BTreeMap<Family, Contents>) -> Transaction {
 
 /// Asserts that what was read is the skeleton with these elements, rule for rule and element for element.
 #[track_caller]
-pub fn assert_holds(actual: &Actual, contents: &BTreeMap<Family, Contents>) {
+pub(crate) fn assert_holds(actual: &Actual, contents: &BTreeMap<Family, Contents>) {
     for family in Family::ALL {
         let table = actual.get(&family).unwrap_or_else(|| panic!("no table of {family:?}"));
         assert_eq!(table.foreign, BTreeSet::new());
@@ -95,17 +99,17 @@ pub fn assert_holds(actual: &Actual, contents: &BTreeMap<Family, Contents>) {
 }
 
 /// A small generator (xorshift64), so that a failure repeats.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    pub fn below(&mut self, end: u32) -> u32 {
+    pub(crate) fn below(&mut self, end: u32) -> u32 {
         u32::try_from(self.next() % u64::from(end)).unwrap()
     }
 
@@ -187,7 +191,7 @@ fn port_ranges(random: &mut Random) -> BTreeSet<Element> {
 }
 
 /// Random elements for every set; a key has one value.
-pub fn contents(random: &mut Random, family: Family) -> Contents {
+pub(crate) fn contents(random: &mut Random, family: Family) -> Contents {
     let mut contents = Contents::new();
     for set in [SetName::LocalIn, SetName::LocalOut] {
         let addresses = (0..random.below(60)).map(|_| Element::Address(random.address(family)));

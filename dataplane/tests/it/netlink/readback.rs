@@ -18,7 +18,7 @@ use crate::netns::{in_netns, load, nft};
 fn an_empty_namespace_has_no_tables() {
     in_netns(|| {
         load(
-            "table ip other { set class { type ipv4_addr; } }; table inet palisade { chain x { } }",
+            "table ip other { set class { type ipv4_addr; } }\ntable inet palisade { chain x { } }",
         );
         assert!(Kernel::open().unwrap().read().unwrap().is_empty());
     });
@@ -163,7 +163,7 @@ fn a_set_of_another_shape_is_not_as_declared() {
             "table ip palisade {
                 set local_in { type ipv4_addr; flags timeout; }
                 set ports { type inet_service; }
-                set local_out { type ipv4_addr; elements = { 10.0.0.1 counter } }
+                set local_out { type ipv4_addr; counter; elements = { 10.0.0.1 } }
             }",
         );
         let actual = Kernel::open().unwrap().read().unwrap();
