@@ -108,6 +108,11 @@ impl Ruleset for Kernel {
 }
 
 impl Kernel {
+    /// The netlink port id that owns our tables and that the kernel's events name as the origin of our changes.
+    pub fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
     /// `None`: the ruleset changed meanwhile.
     fn read_once(&mut self) -> Result<Option<Actual>, QueryError> {
         let before = self.query.generation()?;
