@@ -7,6 +7,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod bridges;
 pub mod netlink;
 pub mod ruleset;
 pub mod transaction;

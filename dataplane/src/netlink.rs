@@ -15,6 +15,7 @@ mod outcome;
 mod owner;
 mod query;
 mod read;
+pub(crate) mod route;
 mod rule;
 #[allow(unsafe_code, reason = "the C libraries and system calls that have no safe interface")]
 mod sys;
@@ -168,18 +169,24 @@ impl Kernel {
     }
 
     fn committed(&mut self, transaction: &Transaction) {
+        let mut tables = false;
         for op in &transaction.ops {
-            if op.op == Op::CreateTable && self.features.persistent_owner {
-                self.owned.insert(op.family);
+            if op.op == Op::CreateTable {
+                tables = true;
+                if self.features.persistent_owner {
+                    self.owned.insert(op.family);
+                }
             } else if op.op == Op::DeleteTable {
                 self.owned.remove(&op.family);
             }
         }
-        if let (Some(before), Ok(now)) = (self.generation, self.query.generation()) {
-            // The kernel leaves 0 out. A transaction that changes nothing does not count. If somebody else committed
-            // behind us, this is not `now`, and our next batch is refused.
-            let ours = before.checked_add(1).unwrap_or(1);
-            self.generation = Some(if now == before { before } else { ours });
+        // The batch was bound to that generation, and the kernel counts by one, leaving out 0. If somebody else commits
+        // behind us, our next batch is refused.
+        let Some(before) = self.generation else { return };
+        self.generation = Some(before.checked_add(1).unwrap_or(1));
+        // Creating a table that is there changes nothing and does not count.
+        if tables && matches!(self.query.generation(), Ok(now) if now == before) {
+            self.generation = Some(before);
         }
     }
 }
@@ -196,5 +203,65 @@ fn query_failed(error: QueryError) -> RulesetError {
             at: None,
         },
         QueryError::Io(error) => RulesetError::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sched::{CloneFlags, unshare};
+    use palisade_compiler::program::ClassId;
+    use palisade_compiler::program::skeleton::SetName;
+
+    use super::wire::{Header, msg};
+    use super::*;
+    use crate::transaction::{Element, SetId, TableOp};
+
+    const SET: SetId = SetId { set: SetName::Class, generation: 0 };
+
+    fn op(op: Op) -> TableOp {
+        TableOp { family: Family::V4, op }
+    }
+
+    fn class(low: u8) -> Element {
+        Element::Class([10, 0, 0, low].into(), ClassId(ClassId::FIRST))
+    }
+
+    /// Fills the socket's receive buffer with answers that nobody takes.
+    fn overrun(kernel: &Kernel) {
+        kernel.socket.set_receive_buffer(1).unwrap();
+        for sequence in 0..64 {
+            let mut request = Vec::new();
+            let header = Header { kind: msg::GETGEN, flags: 0, family: 0, sequence };
+            let at = wire::open(&mut request, header);
+            wire::close(&mut request, at);
+            kernel.socket.send(&request).unwrap();
+        }
+    }
+
+    /// In a network namespace of its own: needs root.
+    #[test]
+    fn lost_answers_are_never_taken_for_success() {
+        let run = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("this test needs root");
+            let mut kernel = Kernel::open().unwrap();
+            let create = Op::CreateSet { id: SET, size: Some(16) };
+            kernel.commit(&Transaction { ops: vec![op(Op::CreateTable), op(create)] }).unwrap();
+            kernel.read().unwrap();
+            kernel.sequence = 1000;
+
+            overrun(&kernel);
+            let result = kernel.commit(&Transaction { ops: vec![op(Op::Add(SET, class(1)))] });
+            assert!(matches!(result, Err(RulesetError::Unknown { .. })), "{result:?}");
+            let actual = kernel.read().unwrap();
+            assert_eq!(actual[&Family::V4].sets[&SET].elements, [class(1)].into());
+
+            // The same again, without ownership, so that the retry is the caller's.
+            kernel.owned.clear();
+            overrun(&kernel);
+            let result = kernel.commit(&Transaction { ops: vec![op(Op::Add(SET, class(1)))] });
+            assert!(matches!(result, Err(RulesetError::Retry { .. })), "{result:?}");
+            kernel.commit(&Transaction { ops: vec![op(Op::Add(SET, class(2)))] }).unwrap();
+        };
+        std::thread::spawn(run).join().unwrap();
     }
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::Kernel;
 use super::batch::{OWNER, PERSIST, rehearsal};
 use super::query::Query;
-use super::sys::Socket;
+use super::sys::{Bus, Socket};
 use super::wire::{self, ERROR};
 use crate::ruleset::{Features, RulesetError};
 
@@ -22,7 +22,7 @@ impl Kernel {
     /// `NotPermitted` without CAP_NET_ADMIN; `Unsupported` where the kernel has no nf_tables, or no catch-all elements
     /// (Linux 5.13).
     pub fn open() -> Result<Self, RulesetError> {
-        let socket = Socket::open().map_err(unopened)?;
+        let socket = Socket::open(Bus::Netfilter).map_err(unopened)?;
         socket.set_receive_buffer(RECEIVE_BUFFER)?;
         let query = Query::open().map_err(unopened)?;
         // Nobody else has the port id, so nobody else has the name.

@@ -52,7 +52,8 @@ impl Answers {
 pub(super) fn collect(socket: &Socket, batch: &Batch) -> io::Result<Answers> {
     let mut buffer = [0; BUFFER];
     let mut answers = Answers::default();
-    loop {
+    // The end is acknowledged last, and only if all was committed.
+    while !answers.end_acknowledged {
         match socket.receive(&mut buffer, false) {
             Ok(length) => {
                 let datagram = buffer.get(..length).unwrap_or_default();

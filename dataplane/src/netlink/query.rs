@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::ControlFlow;
 
-use super::sys::Socket;
+use super::sys::{Bus, Socket};
 use super::wire::{self, Attribute, Attributes, DONE, ERROR, Header, flag, msg};
 
 /// A dump's datagrams have at most 32 KiB (`netlink_dump` of the kernel).
@@ -34,7 +34,7 @@ pub(super) struct Query {
 
 impl Query {
     pub(super) fn open() -> io::Result<Self> {
-        Ok(Self { socket: Socket::open()?, buffer: vec![0; BUFFER], sequence: 0 })
+        Ok(Self { socket: Socket::open(Bus::Netfilter)?, buffer: vec![0; BUFFER], sequence: 0 })
     }
 
     /// The generation of the ruleset: goes up by one with every commit in this network namespace.

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
+pub(super) use mnl::Bus;
 use nftnl::expr::Expression;
 use nftnl::{MsgType, NlMsg, ProtoFamily, nft_nlmsg_maxsize};
 use nftnl_sys as nft;
@@ -25,7 +26,7 @@ pub(super) fn proto(family: Family) -> ProtoFamily {
     }
 }
 
-/// A netlink socket to netfilter.
+/// A netlink socket.
 pub(super) struct Socket(mnl::Socket);
 
 // SAFETY: `mnl_socket` is a file descriptor and the address it is bound to, with no tie to the thread that opened it.
@@ -38,10 +39,10 @@ impl std::fmt::Debug for Socket {
 }
 
 impl Socket {
-    /// Opens it in the network namespace of the calling thread, with errors that tell where, and do not echo the
+    /// Opens it to one part of the kernel, in the network namespace of the calling thread, with errors that tell where, and do not echo the
     /// request.
-    pub(super) fn open() -> io::Result<Self> {
-        let socket = Self(mnl::Socket::new(mnl::Bus::Netfilter)?);
+    pub(super) fn open(bus: Bus) -> io::Result<Self> {
+        let socket = Self(mnl::Socket::new(bus)?);
         socket.netlink_option(libc::NETLINK_EXT_ACK)?;
         socket.netlink_option(libc::NETLINK_CAP_ACK)?;
         Ok(socket)
@@ -429,4 +430,106 @@ fn numbers(instruction: &Instruction) -> Vec<(u32, Value<'_>)> {
         I::Counter | I::Limit { .. } | I::Log { .. } => Vec::new(),
     };
     values.into_iter().map(|(kind, value)| (kind, Value::U32(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_compiler::program::{
+        AddressRange, ClassId, PortElement, PortRangeElement, ProfileId,
+    };
+
+    use super::super::elements::put_element;
+    use super::super::wire::{Attribute, Attributes, NF_HEADER};
+    use super::*;
+    use crate::transaction::Element;
+
+    /// An element as libnftnl takes it: flags, key, end of the key, value, userdata.
+    type Parts<'a> = (u32, &'a [u8], &'a [u8], &'a [u8], &'a [u8]);
+
+    /// The elements' bytes as libnftnl writes them, without their nests' headers (whose type it counts up).
+    fn by_libnftnl(elements: &[Parts<'_>]) -> Vec<Vec<u8>> {
+        let header = Header { kind: wire::msg::NEWSETELEM, flags: 0, family: 2, sequence: 1 };
+        let mut out = Vec::new();
+        // SAFETY: the set owns the elements that are added to it, until it is freed; the setters copy.
+        append(&mut out, header, |message| unsafe {
+            let set = allocated(nft::nftnl_set_alloc()).as_ptr();
+            nft::nftnl_set_set_str(set, nft::NFTNL_SET_TABLE as u16, c"t".as_ptr());
+            nft::nftnl_set_set_str(set, nft::NFTNL_SET_NAME as u16, c"s".as_ptr());
+            for &(flags, key, key_end, data, userdata) in elements {
+                let element = allocated(nft::nftnl_set_elem_alloc()).as_ptr();
+                if flags != 0 {
+                    nft::nftnl_set_elem_set_u32(element, nft::NFTNL_SET_ELEM_FLAGS as u16, flags);
+                }
+                for (kind, bytes) in [
+                    (nft::NFTNL_SET_ELEM_KEY, key),
+                    (nft::NFTNL_SET_ELEM_KEY_END, key_end),
+                    (nft::NFTNL_SET_ELEM_DATA, data),
+                    (nft::NFTNL_SET_ELEM_USERDATA, userdata),
+                ] {
+                    if !bytes.is_empty() {
+                        let (data, length) = (bytes.as_ptr().cast(), bytes.len() as u32);
+                        nft::nftnl_set_elem_set(element, kind as u16, data, length);
+                    }
+                }
+                nft::nftnl_set_elem_add(set, element);
+            }
+            nft::nftnl_set_elems_nlmsg_build_payload(message, set);
+            nft::nftnl_set_free(set);
+        });
+        let attributes = Attributes(&out[wire::HEADER + NF_HEADER..]);
+        inside(attributes.get(super::super::batch::LIST_ELEMENTS).unwrap().nested())
+    }
+
+    fn inside(list: Attributes<'_>) -> Vec<Vec<u8>> {
+        list.map(|Attribute { value, .. }| value.to_vec()).collect()
+    }
+
+    #[track_caller]
+    fn assert_golden(element: Element, parts: &[Parts<'_>]) {
+        let mut ours = Vec::new();
+        put_element(&mut ours, &element);
+        assert_eq!(inside(Attributes(&ours)), by_libnftnl(parts), "{element:?}");
+    }
+
+    #[test]
+    fn elements_are_written_as_libnftnl_writes_them() {
+        let (v4, v6) = ([10, 1, 2, 3], [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+        let (class, profile) = (ClassId(0x0001_0203), ProfileId(0x8000_0004));
+        let (class_bytes, profile_bytes) = (class.0.to_ne_bytes(), profile.0.to_ne_bytes());
+        let none: &[u8] = &[];
+        assert_golden(Element::Address(v4.into()), &[(0, &v4, none, none, none)]);
+        assert_golden(Element::Hairpin(v6.into()), &[(0, &[v6, v6].concat(), none, none, none)]);
+        let index = 7u32.to_ne_bytes();
+        assert_golden(Element::Bridge(7), &[(0, &[index, index].concat(), none, none, none)]);
+        assert_golden(Element::Class(v6.into(), class), &[(0, &v6, none, &class_bytes, none)]);
+        let row = [&v6[..], &class_bytes].concat();
+        assert_golden(
+            Element::Row(v6.into(), class, profile),
+            &[(0, &row, none, &profile_bytes, none)],
+        );
+        let port = [&profile_bytes[..], &[6, 0, 0, 0, 0x1f, 0x90, 0, 0]].concat();
+        assert_golden(
+            Element::Port(PortElement { profile, protocol: 6, port: 8080 }),
+            &[(0, &port, none, none, none)],
+        );
+        let big = profile.0.to_be_bytes();
+        let end = |port: &[u8]| [&big[..], &[17, 0, 0, 0], port, &[0, 0]].concat();
+        assert_golden(
+            Element::PortRange(PortRangeElement { profile, protocol: 17, first: 1, last: 256 }),
+            &[(0, &end(&[0, 1]), &end(&[1, 0]), none, none)],
+        );
+        assert_golden(Element::CatchAll, &[(2, none, none, &[0; 4], none)]);
+        let range = |first: [u8; 4], last: [u8; 4]| {
+            Element::Cidr(AddressRange { first: first.into(), last: last.into() }, class)
+        };
+        assert_golden(
+            range([10, 0, 0, 0], [10, 0, 255, 255]),
+            &[(0, &[10, 0, 0, 0], none, &class_bytes, none), (1, &[10, 1, 0, 0], none, none, none)],
+        );
+        let open = [&[1, 4][..], &1u32.to_ne_bytes()].concat();
+        assert_golden(
+            range([255, 0, 0, 0], [255; 4]),
+            &[(0, &[255, 0, 0, 0], none, &class_bytes, &open)],
+        );
+    }
 }

@@ -85,14 +85,20 @@ pub(super) fn open(out: &mut Vec<u8>, header: Header) -> usize {
 }
 
 fn open_raw(out: &mut Vec<u8>, message_type: u16, header: Header, resource: u16) -> usize {
+    let at = open_plain(out, message_type, header.flags, header.sequence);
+    out.extend_from_slice(&[header.family, 0]);
+    out.extend_from_slice(&resource.to_be_bytes());
+    at
+}
+
+/// Starts a message of any netlink family: `struct nlmsghdr` alone.
+pub(super) fn open_plain(out: &mut Vec<u8>, message_type: u16, flags: u16, sequence: u32) -> usize {
     let at = out.len();
     out.extend_from_slice(&0u32.to_ne_bytes());
     out.extend_from_slice(&message_type.to_ne_bytes());
-    out.extend_from_slice(&(header.flags | flag::REQUEST).to_ne_bytes());
-    out.extend_from_slice(&header.sequence.to_ne_bytes());
+    out.extend_from_slice(&(flags | flag::REQUEST).to_ne_bytes());
+    out.extend_from_slice(&sequence.to_ne_bytes());
     out.extend_from_slice(&0u32.to_ne_bytes());
-    out.extend_from_slice(&[header.family, 0]);
-    out.extend_from_slice(&resource.to_be_bytes());
     at
 }
 

@@ -76,7 +76,7 @@ fn the_first_of_several_errors_counts() {
     with_skeleton(|kernel| {
         let missing = SetName::Ports;
         let ops = [
-            op(Family::V6, Op::DeleteSet(super::program::id(SetName::Bridges))),
+            op(Family::V6, Op::DeleteSet(id(SetName::Bridges))),
             op(Family::V4, Op::DeleteChain("nowhere".to_owned())),
             op(Family::V4, Op::Remove(id(missing), Element::Port(port()))),
         ];
