@@ -153,7 +153,10 @@ impl Kernel {
             self.socket.grow_send_buffer(self.send_buffer)?;
         }
         self.socket.send(&batch.bytes)?;
-        Ok(outcome::collect(&self.socket, batch)?)
+        outcome::collect(&self.socket, batch).map_err(|error| {
+            self.generation = None;
+            RulesetError::Unknown { what: format!("receiving the kernel's answers: {error}") }
+        })
     }
 
     /// The answers were lost. What is certain: the same generation as before means that nothing was committed.

@@ -134,3 +134,74 @@ pub(super) fn refused(
 fn foreign_owner(query: &mut Query, family: Family) -> Option<String> {
     read::owner(query, family).ok().flatten().flatten().map(owner::describe)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::Setting;
+    use super::*;
+    use palisade_compiler::program::ClassId;
+    use palisade_compiler::program::skeleton::SetName;
+
+    use crate::transaction::{Element, SetId};
+
+    const SET: SetId = SetId { set: SetName::Class, generation: 0 };
+
+    /// A batch of begin (10), a table (11), three elements in one message (12), a set (13) and end (14).
+    fn batch() -> Batch {
+        let op = |op| TableOp { family: Family::V4, op };
+        let add = |low| {
+            let class = Element::Class([10, 0, 0, low].into(), ClassId(ClassId::FIRST));
+            op(Op::Add(SET, class))
+        };
+        let ops = vec![op(Op::CreateTable), add(1), add(2), add(3), op(Op::DeleteSet(SET))];
+        let setting =
+            Setting { sequence: 10, generation: None, owner: false, acknowledge_last: true };
+        Batch::new(&Transaction { ops }, setting).unwrap()
+    }
+
+    fn answer(answers: &mut Answers, sequence: u32, errno: i32) {
+        let payload = (-errno).to_ne_bytes();
+        let message = wire::Message { kind: ERROR, flags: 0, sequence, payload: &payload };
+        answers.add(&batch(), message);
+    }
+
+    #[test]
+    fn an_older_kernel_acknowledges_the_last_operation_only() {
+        let mut answers = Answers::default();
+        answer(&mut answers, 13, 0);
+        assert!(answers.acknowledged && !answers.end_acknowledged);
+        assert_eq!(answers.first_error(), None);
+        answer(&mut answers, 14, 0);
+        assert!(answers.end_acknowledged);
+    }
+
+    #[test]
+    fn the_earliest_error_counts_and_others_batches_do_not() {
+        let mut answers = Answers::default();
+        for (sequence, errno) in [(9, libc::EPERM), (15, libc::EPERM)] {
+            answer(&mut answers, sequence, errno);
+        }
+        assert_eq!(answers.first_error(), None);
+        answer(&mut answers, 13, libc::EBUSY);
+        answer(&mut answers, 12, libc::ENOENT);
+        answer(&mut answers, 13, libc::EBUSY);
+        let error = MessageError { position: 2, errno: libc::ENOENT, offset: None };
+        assert_eq!(answers.first_error(), Some(error));
+    }
+
+    #[test]
+    fn a_place_in_a_message_is_an_operation() {
+        let batch = batch();
+        assert_eq!(batch.operation(0, None), None);
+        assert_eq!(batch.operation(1, Some(20)), Some(0));
+        // The table's or the set's name, at 20: the first element stands for all.
+        assert_eq!(batch.operation(2, None), Some(1));
+        assert_eq!(batch.operation(2, Some(20)), Some(1));
+        // Behind 20 bytes of headers, 16 + 12 of names and 4 of the list's header: elements of 28 bytes.
+        assert_eq!(batch.operation(2, Some(52)), Some(1));
+        assert_eq!(batch.operation(2, Some(80)), Some(2));
+        assert_eq!(batch.operation(2, Some(108)), Some(3));
+        assert_eq!(batch.operation(3, None), Some(4));
+        assert_eq!(batch.operation(4, None), None);
+    }
+}

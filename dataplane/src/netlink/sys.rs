@@ -11,6 +11,7 @@ pub(super) use mnl::Bus;
 use nftnl::expr::Expression;
 use nftnl::{MsgType, NlMsg, ProtoFamily, nft_nlmsg_maxsize};
 use nftnl_sys as nft;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::TABLE;
@@ -43,6 +44,8 @@ impl Socket {
     /// request.
     pub(super) fn open(bus: Bus) -> io::Result<Self> {
         let socket = Self(mnl::Socket::new(bus)?);
+        // A child process that kept it open would go on owning our tables.
+        fcntl(socket.descriptor(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         socket.netlink_option(libc::NETLINK_EXT_ACK)?;
         socket.netlink_option(libc::NETLINK_CAP_ACK)?;
         Ok(socket)

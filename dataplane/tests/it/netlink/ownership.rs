@@ -100,6 +100,20 @@ fn an_orphan_stays_and_is_claimed() {
 }
 
 #[test]
+fn a_child_process_does_not_inherit_the_tables() {
+    in_netns(|| {
+        let mut kernel = Kernel::open().unwrap();
+        kernel.commit(&create_both(&BTreeMap::new())).unwrap();
+        let mut child = Command::new("sleep").arg("20").spawn().expect("sleep is needed");
+        drop(kernel);
+        let owner = Kernel::open().unwrap().read().unwrap()[&Family::V4].owner;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(owner, None);
+    });
+}
+
+#[test]
 fn without_an_owner_others_can_write() {
     in_netns(|| {
         let mut kernel = Kernel::open_without_owner().unwrap();
