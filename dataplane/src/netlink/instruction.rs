@@ -117,6 +117,15 @@ pub(super) enum Instruction {
 }
 
 impl Instruction {
+    /// How many bytes of the packet it loads, and where to.
+    pub(super) fn loaded(&self) -> Option<(usize, Register)> {
+        if let Self::Payload { length, to, .. } = self {
+            Some((usize::try_from(*length).ok()?, *to))
+        } else {
+            None
+        }
+    }
+
     /// The set that a lookup names.
     pub(super) fn set(&self) -> Option<&str> {
         if let Self::Lookup { set, .. } = self { Some(set) } else { None }

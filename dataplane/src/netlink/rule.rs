@@ -46,11 +46,12 @@ pub(super) fn decode(
     instructions: Vec<Instruction>,
     restores: impl Fn(&str) -> bool,
 ) -> Option<(Rule, Vec<SetId>)> {
-    let instructions: Vec<_> = instructions
+    let mut instructions: Vec<_> = instructions
         .into_iter()
         .filter(|i| !is_idle(i))
         .map(|i| name_restore_map(i, &restores))
         .collect();
+    cut_masks(&mut instructions);
     let (mut rule, mut sets) = (Rule::new(), Vec::new());
     let mut rest = instructions.as_slice();
     while !rest.is_empty() {
@@ -78,6 +79,23 @@ fn name_restore_map(mut instruction: Instruction, restores: &impl Fn(&str) -> bo
         *set = RESTORE_MAP.to_owned();
     }
     instruction
+}
+
+/// nft 1.1.3 masks the whole 4 bytes of a register into which one byte was loaded; the kernel zeroes the others.
+fn cut_masks(instructions: &mut [Instruction]) {
+    let mut loaded = None;
+    for instruction in instructions {
+        if let (Some((length, register)), Instruction::Bitwise { from, mask, xor, .. }) =
+            (loaded, &mut *instruction)
+            && register == *from
+            && mask.len() == usize::next_multiple_of(length, 4)
+            && xor.iter().all(|&bit| bit == 0)
+        {
+            mask.truncate(length);
+            xor.truncate(length);
+        }
+        loaded = instruction.loaded();
+    }
 }
 
 struct Names {
@@ -398,6 +416,22 @@ mod tests {
             *op = NOT_EQUAL;
         }
         assert_eq!(decode(Family::V4, encoded, |_| false), None);
+    }
+
+    #[test]
+    fn newer_nfts_wider_mask_is_the_same() {
+        let rule = vec![Expr::RestorePriority, Expr::Accept];
+        let mut encoded = encode(Family::V4, &rule, &Generations::default(), None);
+        if let Some(Instruction::Bitwise { mask, xor, .. }) = encoded.get_mut(1) {
+            mask.resize(4, 0);
+            xor.resize(4, 0);
+        }
+        let decoded = decode(Family::V4, encoded.clone(), |name| name == RESTORE_MAP);
+        assert_eq!(decoded, Some((rule, vec![])));
+        if let Some(Instruction::Bitwise { xor, .. }) = encoded.get_mut(1) {
+            *xor = vec![0, 1, 0, 0];
+        }
+        assert_eq!(decode(Family::V4, encoded, |name| name == RESTORE_MAP), None);
     }
 
     #[test]
