@@ -5,5 +5,8 @@
 //! kernel -> read -> Actual -> compare, adopt
 //! ```
 
+pub mod capacity;
+pub mod contents;
+pub mod plan;
 pub mod ruleset;
 pub mod transaction;

@@ -33,7 +33,10 @@ pub struct ActualChain {
 /// A rule as read back: understood, with the generations its set names carry, or not ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActualRule {
-    Known { rule: Rule, sets: Vec<SetId> },
+    Known {
+        rule: Rule,
+        sets: Vec<SetId>,
+    },
     /// Its expressions, as far as they could be named.
     Foreign(String),
 }
@@ -80,7 +83,7 @@ pub enum RulesetError {
     Unsupported { what: String },
     /// The kernel refused one operation; a fault of ours, or of whoever changed the table.
     #[error("the kernel refused {op}: {errno}")]
-    Refused { op: String, errno: String, at: Option<TableOp> },
+    Refused { op: String, errno: String, at: Option<Box<TableOp>> },
     /// Reading or writing the socket failed.
     #[error("netlink: {0}")]
     Io(#[from] std::io::Error),
