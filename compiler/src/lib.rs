@@ -13,5 +13,8 @@
 
 pub mod compile;
 pub mod model;
+pub mod oracle;
 pub mod program;
 pub mod snapshot;
+#[cfg(feature = "testkit")]
+pub mod testkit;

@@ -6,5 +6,10 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
+#![allow(clippy::disallowed_methods, reason = "tests read and write golden files")]
 
+mod churn;
 mod golden;
+mod meaning;
+mod parallel;
+mod properties;
