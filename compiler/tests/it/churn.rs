@@ -1,65 +1,98 @@
-//! After any history the program is that of compiling the input from scratch.
+//! Random histories: after every batch of changes the program is what a compile from scratch gives, and means what the
+//! specification says.
 
 use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::program::Program;
 use palisade_compiler::snapshot::{Change, Snapshot};
-use palisade_compiler::testkit::{Cluster, Rng, random_change};
+use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
 
-use crate::properties::disagreement_in;
-use crate::seeds;
+use crate::parallel::{count, for_each_seed, guarded};
+use crate::properties::agree;
 
-/// Histories in one run, of this many batches each.
-const HISTORIES: u64 = 4_000;
+/// Overridden by `PALISADE_HISTORIES`.
+const HISTORIES: u64 = 3_000;
+/// Batches of a history, and changes of a batch at most.
 const BATCHES: usize = 12;
+const BATCH: usize = 4;
 
 #[test]
-fn incremental_is_from_scratch_after_any_history() {
-    let ran = seeds::for_each(HISTORIES, "PALISADE_HISTORIES", seeds::REGRESSIONS, |seed| {
-        history(seed).err()
+fn any_history_leads_to_the_same_program() {
+    for_each_seed(count("PALISADE_HISTORIES", HISTORIES), |seed| {
+        let batches = history(seed);
+        let steps = Cluster { changes: batches.concat() };
+        let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
+        let whole = |_: usize| sizes.clone();
+        let Err(message) = guarded(|| replay(&steps.changes, &whole(0), seed)) else {
+            return Ok(());
+        };
+        // Batches of one change are simpler, if they fail as well.
+        let single = |steps: &Cluster| {
+            guarded(|| replay(&steps.changes, &vec![1; steps.changes.len()], seed))
+        };
+        if single(&steps).is_ok() {
+            return Err(format!("{message}\nin batches of {sizes:?}\n{steps}"));
+        }
+        let least = steps.minimized(|steps| single(steps).is_err());
+        Err(format!("{}\none by one\n{least}", single(&least).err().unwrap_or_default()))
     });
-    println!("{ran} histories of {BATCHES} batches: incremental == from scratch == adopted");
 }
 
-fn history(seed: u64) -> Result<(), String> {
+fn history(seed: u64) -> Vec<Vec<Change>> {
     let mut rng = Rng::new(seed);
+    let mut snapshot = Snapshot::new();
+    let first = Cluster::random(seed).changes;
+    first.iter().cloned().for_each(|change| snapshot.apply(change));
+    let mut batches = vec![first];
+    for _ in 0..BATCHES {
+        let batch: Vec<Change> = rng.many(1, BATCH, |rng| {
+            let change = random_change(rng, &snapshot);
+            snapshot.apply(change.clone());
+            change
+        });
+        batches.push(batch);
+    }
+    batches
+}
+
+/// Applies the changes in batches of these sizes. After each: the deltas add up to the program, it equals one compiled
+/// from scratch, and it agrees with the oracle; also after housekeeping.
+fn replay(changes: &[Change], batches: &[usize], seed: u64) -> Result<(), String> {
     let mut compiler = Compiler::new(Locality::Everywhere);
-    compiler.apply(Cluster::random(seed).changes);
-    let mut mirror = compiler.program().clone();
-    for step in 0..BATCHES {
-        let delta = if rng.chance(10) {
-            compiler.tidy()
-        } else {
-            let batch: Vec<Change> =
-                (0..=rng.below(3)).map(|_| random_change(&mut rng, compiler.snapshot())).collect();
-            compiler.apply(batch)
-        };
-        delta.apply_to(&mut mirror);
-        if mirror != *compiler.program() {
-            return Err(format!("step {step}: the delta does not lead to the program"));
-        }
-        if let Some(text) = disagreement_in(&compiler, &mut rng) {
-            return Err(format!("step {step}: {text}"));
-        }
-        let all = objects(compiler.snapshot());
-        let mut fresh = Compiler::new(Locality::Everywhere);
-        fresh.apply(all.clone());
-        if fresh.program().canonical() != compiler.program().canonical() {
-            let (fresh, ours) = (fresh.program(), compiler.program());
-            return Err(format!("step {step}: from scratch {fresh:#?}\nincremental {ours:#?}"));
-        }
-        let mut adopting = Compiler::adopting(Locality::Everywhere, fresh.program());
-        adopting.apply(all);
-        if adopting.program() != fresh.program() {
-            return Err(format!("step {step}: a restart would change the program"));
+    let mut mirror = Program::default();
+    let mut rng = Rng::new(seed);
+    let mut rest = changes;
+    for &size in batches {
+        let (batch, later) = rest.split_at(size);
+        rest = later;
+        compiler.apply(batch.iter().cloned()).apply_to(&mut mirror);
+        check(&compiler, &mirror, &mut rng)?;
+        if rng.chance(20) {
+            compiler.tidy().apply_to(&mut mirror);
+            check(&compiler, &mirror, &mut rng).map_err(|m| format!("after tidy: {m}"))?;
         }
     }
     Ok(())
 }
 
-/// The objects of a snapshot, as changes to an empty one.
-pub(crate) fn objects(snapshot: &Snapshot) -> Vec<Change> {
-    let namespaces = snapshot.namespaces().cloned().map(Change::ApplyNamespace);
-    let nodes = snapshot.nodes().cloned().map(Change::ApplyNode);
-    let pods = snapshot.pods().cloned().map(Change::ApplyPod);
-    let policies = snapshot.policies().map(|policy| Change::ApplyPolicy((**policy).clone()));
-    namespaces.chain(nodes).chain(pods).chain(policies).collect()
+fn check(compiler: &Compiler, mirror: &Program, rng: &mut Rng) -> Result<(), String> {
+    if compiler.program() != mirror {
+        return Err(format!("the deltas give {mirror:#?}\nnot {:#?}", compiler.program()));
+    }
+    let mut scratch = Compiler::new(Locality::Everywhere);
+    scratch.apply(contents(compiler.snapshot()));
+    let (here, there) = (compiler.program().canonical(), scratch.program().canonical());
+    if here != there {
+        return Err(format!("this history gives {here:#?}\nfrom scratch it is {there:#?}"));
+    }
+    agree(compiler.snapshot(), compiler.program(), &probes(compiler.snapshot(), rng))
+}
+
+/// What is there, as the changes that make it from nothing.
+fn contents(snapshot: &Snapshot) -> Vec<Change> {
+    vec![
+        Change::ResetPolicies(snapshot.policies().map(|p| p.as_ref().clone()).collect()),
+        Change::ResetPods(snapshot.pods().cloned().collect()),
+        Change::ResetNodes(snapshot.nodes().cloned().collect()),
+        Change::ResetNamespaces(snapshot.namespaces().cloned().collect()),
+    ]
 }
