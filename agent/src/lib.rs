@@ -1,1 +1,7 @@
 //! The agent and its command line.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod connection;
+pub mod sources;
