@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::{Connection, Direction, Verdict};
 use palisade_compiler::oracle::{self, Decision, DirectionDecision, Reason};
@@ -10,6 +12,7 @@ use super::input::{Manifests, compile};
 use super::output::{Format, colours, say, say_json};
 use super::{Exit, Failure};
 use crate::connection::{Endpoint, resolve};
+use crate::sources::disk::MAX_FILE_BYTES;
 
 /// Shows one verdict with its whole reasoning: for each direction the policies that isolate and the rules that allow, and the way
 /// of the first packet through the program. The specification read literally and the program must agree; where they do
@@ -20,8 +23,12 @@ Examples:
   palisade explain -f examples/shop shop/frontend shop/api --port 8080
   palisade explain -f examples/shop 203.0.113.7 shop/frontend --port 80 --protocol udp")]
 pub(super) struct Args {
-    #[command(flatten)]
-    manifests: Manifests,
+    /// A file or directory of Kubernetes objects; - for standard input; may be given more than once
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    files: Vec<PathBuf>,
+    /// The largest file that is read, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_FILE_BYTES)]
+    max_file_size: u64,
     /// Who connects: namespace/pod, or an address
     from: Endpoint,
     /// Who is connected to: namespace/pod, or an address
@@ -60,7 +67,8 @@ struct Side {
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
-    let input = args.manifests.load()?;
+    let manifests = Manifests { files: args.files.clone(), max_file_size: args.max_file_size };
+    let input = manifests.load()?;
     let mut compiler = Compiler::new(Locality::Everywhere);
     compile(&mut compiler, input.changes)?;
     let snapshot = compiler.snapshot();
