@@ -1,12 +1,15 @@
 //! The command line: what was said, and which command does it.
 
+mod apply;
 mod completions;
 mod eval;
 mod explain;
 mod failure;
+mod flush;
 mod input;
 mod output;
 mod render;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -38,6 +41,12 @@ Exit status:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Program this network namespace from manifests, once
+    Apply(apply::Args),
+    /// Remove Palisade's tables and nothing else
+    Flush(flush::Args),
+    /// Prove the kernel equal to these manifests
+    Verify(verify::Args),
     /// Print the whole ruleset as nft text
     Render(render::Args),
     /// Judge many connections: JSON lines in and out
@@ -59,6 +68,9 @@ pub fn main() -> Exit {
         }
     };
     let result = match cli.command {
+        Command::Apply(args) => apply::execute(&args),
+        Command::Flush(args) => flush::execute(&args),
+        Command::Verify(args) => verify::execute(&args),
         Command::Render(args) => render::execute(&args),
         Command::Eval(args) => eval::execute(&args),
         Command::Explain(args) => explain::execute(&args),

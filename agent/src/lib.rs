@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bridged;
 pub mod cli;
 pub mod connection;
+pub mod edits;
 pub mod sources;
