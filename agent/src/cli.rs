@@ -7,6 +7,8 @@ mod failure;
 mod input;
 mod output;
 mod render;
+mod run;
+mod status;
 
 use clap::{Parser, Subcommand};
 
@@ -38,6 +40,10 @@ Exit status:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Follow manifests and enforce them: the agent
+    Run(run::Args),
+    /// Tell what the running agent enforces
+    Status(status::Args),
     /// Print the whole ruleset as nft text
     Render(render::Args),
     /// Judge many connections: JSON lines in and out
@@ -59,6 +65,8 @@ pub fn main() -> Exit {
         }
     };
     let result = match cli.command {
+        Command::Run(args) => run::execute(&args),
+        Command::Status(args) => status::execute(&args),
         Command::Render(args) => render::execute(&args),
         Command::Eval(args) => eval::execute(&args),
         Command::Explain(args) => explain::execute(&args),

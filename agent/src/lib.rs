@@ -4,4 +4,9 @@
 
 pub mod cli;
 pub mod connection;
+pub mod explanation;
+pub mod protocol;
+pub mod reconcile;
+pub mod run;
+pub mod socket;
 pub mod sources;

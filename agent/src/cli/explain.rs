@@ -1,17 +1,13 @@
 use std::path::PathBuf;
 
 use palisade_compiler::compile::{Compiler, Locality};
-use palisade_compiler::model::{Connection, Direction, Verdict};
-use palisade_compiler::oracle::{self, Decision, DirectionDecision, Reason};
-use palisade_compiler::program::eval::{Packet, eval_program};
-use palisade_compiler::snapshot::Snapshot;
-use serde::Serialize;
+use palisade_compiler::model::Verdict;
 
-use super::eval::by;
 use super::input::{Manifests, compile};
 use super::output::{Format, colours, say, say_json};
 use super::{Exit, Failure};
 use crate::connection::{Endpoint, resolve};
+use crate::explanation::{Explanation, explain};
 use crate::sources::disk::MAX_FILE_BYTES;
 
 /// Shows one verdict with its whole reasoning: for each direction the policies that isolate and the rules that allow, and the way
@@ -43,29 +39,6 @@ pub(super) struct Args {
     output: Format,
 }
 
-#[derive(Debug, Serialize)]
-struct Explanation {
-    from: String,
-    to: String,
-    protocol: u8,
-    port: u16,
-    verdict: String,
-    egress: Side,
-    ingress: Side,
-    by: Vec<String>,
-    /// The walk of the first packet, step by step.
-    path: Vec<String>,
-    /// The program's verdict, if it is not that of the specification: a fault of Palisade.
-    divergence: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Side {
-    verdict: String,
-    reason: String,
-    isolated_by: Vec<String>,
-}
-
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let manifests = Manifests { files: args.files.clone(), max_file_size: args.max_file_size };
     let input = manifests.load()?;
@@ -80,70 +53,6 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         Format::Text => print(&explanation)?,
     }
     Ok(if input.has_errors || explanation.divergence.is_some() { Exit::No } else { Exit::Done })
-}
-
-fn explain(compiler: &Compiler, connection: &Connection) -> Explanation {
-    let snapshot = compiler.snapshot();
-    let decision = oracle::decide(snapshot, connection);
-    let packet = Packet { dnat: connection.from == connection.to, ..Packet::first(*connection) };
-    let walk = eval_program(compiler.program(), &packet);
-    let judged = compiler.judge(connection);
-    let divergence = if judged != decision {
-        Some(format!("the matrix says {}", judged.verdict))
-    } else if !never_forwarded(&decision) && walk.verdict != decision.verdict {
-        Some(format!("the program says {}", walk.verdict))
-    } else {
-        None
-    };
-    let side = |direction| side(snapshot, connection, direction, &decision);
-    Explanation {
-        from: name(snapshot, connection.from),
-        to: name(snapshot, connection.to),
-        protocol: connection.protocol,
-        port: connection.port,
-        verdict: decision.verdict.to_string(),
-        egress: side(Direction::Egress),
-        ingress: side(Direction::Ingress),
-        by: by(&decision),
-        path: walk.path.iter().map(ToString::to_string).collect(),
-        divergence,
-    }
-}
-
-/// Traffic of a pod with its own node passes the input and output hooks, which no policy judges.
-fn never_forwarded(decision: &Decision) -> bool {
-    [&decision.egress, &decision.ingress].iter().any(|side| side.reason == Reason::OwnNode)
-}
-
-fn name(snapshot: &Snapshot, address: std::net::IpAddr) -> String {
-    match snapshot.owner(address) {
-        Some(pod) => format!("{}/{} ({address})", pod.namespace, pod.name),
-        None => address.to_string(),
-    }
-}
-
-fn side(
-    snapshot: &Snapshot,
-    connection: &Connection,
-    direction: Direction,
-    decision: &Decision,
-) -> Side {
-    let (DirectionDecision { verdict, reason }, subject) = match direction {
-        Direction::Egress => (&decision.egress, connection.from),
-        Direction::Ingress => (&decision.ingress, connection.to),
-    };
-    let isolating = snapshot.owner(subject).into_iter().flat_map(|pod| {
-        snapshot.policies().filter(move |policy| {
-            policy.key.namespace == pod.namespace
-                && policy.isolates.in_direction(direction)
-                && policy.subjects.matches(&pod.labels)
-        })
-    });
-    Side {
-        verdict: verdict.to_string(),
-        reason: reason.to_string(),
-        isolated_by: isolating.map(|policy| policy.key.to_string()).collect(),
-    }
 }
 
 fn print(explanation: &Explanation) -> Result<(), Failure> {
