@@ -1,14 +1,17 @@
 //! The command line: what was said, and which command does it.
 
+mod apply;
 mod completions;
 mod eval;
 mod explain;
 mod failure;
+mod flush;
 mod input;
 mod output;
 mod render;
 mod run;
 mod status;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -44,6 +47,12 @@ enum Command {
     Run(run::Args),
     /// Tell what the running agent enforces
     Status(status::Args),
+    /// Program this network namespace from manifests, once
+    Apply(apply::Args),
+    /// Remove Palisade's tables and nothing else
+    Flush(flush::Args),
+    /// Prove the kernel equal to these manifests
+    Verify(verify::Args),
     /// Print the whole ruleset as nft text
     Render(render::Args),
     /// Judge many connections: JSON lines in and out
@@ -67,6 +76,9 @@ pub fn main() -> Exit {
     let result = match cli.command {
         Command::Run(args) => run::execute(&args),
         Command::Status(args) => status::execute(&args),
+        Command::Apply(args) => apply::execute(&args),
+        Command::Flush(args) => flush::execute(&args),
+        Command::Verify(args) => verify::execute(&args),
         Command::Render(args) => render::execute(&args),
         Command::Eval(args) => eval::execute(&args),
         Command::Explain(args) => explain::execute(&args),

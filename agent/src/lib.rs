@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bridged;
 pub mod cli;
 pub mod connection;
+pub mod edits;
 pub mod explanation;
 pub mod protocol;
 pub mod reconcile;

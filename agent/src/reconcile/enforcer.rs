@@ -8,7 +8,7 @@ use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::delta::record;
 use palisade_compiler::program::{Delta, Program};
-use palisade_dataplane::bridges;
+use palisade_dataplane::bridges::{self, BridgeFilter};
 use palisade_dataplane::compare::Difference;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
@@ -106,8 +106,12 @@ impl Enforcer {
         let mut gaps = Vec::new();
         if !self.bridges.is_empty() {
             for family in Family::ALL {
-                if let Err(error) = bridges::switch_on(family) {
-                    gaps.push(format!("{family:?}: {error}"));
+                match bridges::switch_on(family) {
+                    Ok(BridgeFilter::Off) => {
+                        tracing::info!(?family, "bridged packets now pass nftables (br_netfilter)");
+                    }
+                    Ok(BridgeFilter::On | BridgeFilter::Absent) => {}
+                    Err(error) => gaps.push(format!("{family:?} within a bridge: {error}")),
                 }
             }
         }
