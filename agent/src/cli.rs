@@ -51,7 +51,7 @@ enum Command {
     Apply(apply::Args),
     /// Remove Palisade's tables and nothing else
     Flush(flush::Args),
-    /// Prove the kernel equal to these manifests
+    /// Prove the kernel equal to the agent's program, or to manifests
     Verify(verify::Args),
     /// Print the whole ruleset as nft text
     Render(render::Args),

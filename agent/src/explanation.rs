@@ -1,7 +1,7 @@
 //! A connection -> its verdict with all reasons: for a reader, and across the socket.
 
 use palisade_compiler::compile::Compiler;
-use palisade_compiler::model::{Connection, Direction};
+use palisade_compiler::model::{Connection, Direction, Verdict};
 use palisade_compiler::oracle::{self, Decision, DirectionDecision, Reason};
 use palisade_compiler::program::eval::{Packet, eval_program};
 use palisade_compiler::snapshot::Snapshot;
@@ -30,31 +30,40 @@ pub struct Side {
     pub verdict: String,
     pub reason: String,
     pub isolated_by: Vec<String>,
+    /// Whether the pod is this host's; another node's verdict is that node's to enforce.
+    pub judged_here: bool,
 }
 
-/// Judges the connection thrice: by the specification, by the compile's matrix, and by the program.
-pub fn explain(compiler: &Compiler, connection: &Connection) -> Explanation {
+/// Judges the connection thrice: by the specification, by the compile's matrix, and by the program. A direction whose pod is
+/// bound to another node than `node` is that node's to judge, and compared with nothing here.
+pub fn explain(compiler: &Compiler, connection: &Connection, node: Option<&str>) -> Explanation {
     let snapshot = compiler.snapshot();
     let decision = oracle::decide(snapshot, connection);
     let packet = Packet { dnat: connection.from == connection.to, ..Packet::first(*connection) };
     let walk = eval_program(compiler.program(), &packet);
+    let side = |direction| side(snapshot, connection, direction, &decision, node);
+    let (egress, ingress) = (side(Direction::Egress), side(Direction::Ingress));
     let judged = compiler.judge(connection);
-    let divergence = if judged != decision {
+    let here = |side: &Side, verdict| if side.judged_here { verdict } else { Verdict::Allow };
+    let expected =
+        here(&egress, decision.egress.verdict).and(here(&ingress, decision.ingress.verdict));
+    let differs = (egress.judged_here && judged.egress != decision.egress)
+        || (ingress.judged_here && judged.ingress != decision.ingress);
+    let divergence = if differs {
         Some(format!("the matrix says {}", judged.verdict))
-    } else if !never_forwarded(&decision) && walk.verdict != decision.verdict {
+    } else if !never_forwarded(&decision) && walk.verdict != expected {
         Some(format!("the program says {}", walk.verdict))
     } else {
         None
     };
-    let side = |direction| side(snapshot, connection, direction, &decision);
     Explanation {
         from: name(snapshot, connection.from),
         to: name(snapshot, connection.to),
         protocol: connection.protocol,
         port: connection.port,
         verdict: decision.verdict.to_string(),
-        egress: side(Direction::Egress),
-        ingress: side(Direction::Ingress),
+        egress,
+        ingress,
         by: by(&decision),
         path: walk.path.iter().map(ToString::to_string).collect(),
         divergence,
@@ -78,6 +87,7 @@ fn side(
     connection: &Connection,
     direction: Direction,
     decision: &Decision,
+    node: Option<&str>,
 ) -> Side {
     let (DirectionDecision { verdict, reason }, subject) = match direction {
         Direction::Egress => (&decision.egress, connection.from),
@@ -90,7 +100,10 @@ fn side(
                 && policy.subjects.matches(&pod.labels)
         })
     });
+    let bound_elsewhere =
+        snapshot.owner(subject).is_some_and(|pod| node.is_some() && pod.node.as_deref() != node);
     Side {
+        judged_here: !bound_elsewhere,
         verdict: verdict.to_string(),
         reason: reason.to_string(),
         isolated_by: isolating.map(|policy| policy.key.to_string()).collect(),

@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use palisade_compiler::compile::{Compiler, Locality};
-use palisade_compiler::program::Delta;
+use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::ruleset::RulesetError;
 use tokio::sync::oneshot;
 
@@ -66,19 +66,8 @@ pub fn run(
     received: &Receiver<Event>,
     published: Published,
 ) -> Result<(), RulesetError> {
-    let report = Report::new(published, config.node.clone());
-    let (enforcer, found) = loop {
-        match Enforcer::open() {
-            Ok(opened) => break opened,
-            Err(error) if is_hopeless(&error) => return Err(error),
-            Err(error) => {
-                tracing::warn!(%error, "the kernel's tables cannot be read yet");
-                if let Ok(Event::Shutdown) = received.recv_timeout(RETRY_AFTER) {
-                    return Ok(());
-                }
-            }
-        }
-    };
+    let mut report = Report::new(published, config.node.clone());
+    let Some((enforcer, found)) = open(&mut report, received)? else { return Ok(()) };
     let locality = match &config.node {
         Some(node) => Locality::Node(node.as_str().into()),
         None => Locality::Everywhere,
@@ -94,6 +83,7 @@ pub fn run(
         compiler: Compiler::adopting(locality, &found),
         enforcer,
         report,
+        node: config.node,
         begun: false,
         behind: Delta::default(),
         check_at: now,
@@ -101,6 +91,42 @@ pub fn run(
         retry_at: None,
     };
     reconciler.run(received)
+}
+
+/// Waits until the kernel's tables can be read and are nobody else's; `None` if told to shut down meanwhile.
+fn open(
+    report: &mut Report,
+    received: &Receiver<Event>,
+) -> Result<Option<(Enforcer, Program)>, RulesetError> {
+    loop {
+        match Enforcer::open() {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(error) if is_hopeless(&error) => return Err(error),
+            Err(error) => report.state(state_of(&error), Some(error.to_string())),
+        }
+        report.publish();
+        match received.recv_timeout(RETRY_AFTER) {
+            Ok(Event::Shutdown) | Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Ok(Event::Request(_, reply)) => {
+                // Who asked may be gone.
+                _ = reply.send(Response::NotReady { reason: report.why_not() });
+            }
+            Ok(Event::Files) | Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+fn state_of(error: &RulesetError) -> State {
+    match error {
+        RulesetError::Owned { .. } => State::WaitingForTable,
+        RulesetError::NotPermitted { .. }
+        | RulesetError::Unsupported { .. }
+        | RulesetError::Retry { .. }
+        | RulesetError::Unknown { .. }
+        | RulesetError::Full { .. }
+        | RulesetError::Refused { .. }
+        | RulesetError::Io(_) => State::Behind,
+    }
 }
 
 fn is_hopeless(error: &RulesetError) -> bool {
@@ -120,6 +146,7 @@ struct Reconciler {
     compiler: Compiler,
     enforcer: Enforcer,
     report: Report,
+    node: Option<String>,
     /// Whether the manifests were known once, so that there is something to enforce.
     begun: bool,
     /// What the program changed by and the kernel has not.
@@ -237,11 +264,7 @@ impl Reconciler {
         if is_hopeless(&error) && self.report.enforced_revision().is_none() {
             return Err(error);
         }
-        let state = match &error {
-            RulesetError::Owned { .. } => State::WaitingForTable,
-            _other => State::Behind,
-        };
-        self.report.state(state, Some(error.to_string()));
+        self.report.state(state_of(&error), Some(error.to_string()));
         Ok(())
     }
 
@@ -290,7 +313,8 @@ impl Reconciler {
                 });
                 match connection {
                     Ok(connection) => {
-                        Response::Explanation(Box::new(explain(&self.compiler, &connection)))
+                        let node = self.node.as_deref();
+                        Response::Explanation(Box::new(explain(&self.compiler, &connection, node)))
                     }
                     Err(reason) => Response::Bad { reason },
                 }

@@ -20,6 +20,8 @@ pub(super) struct Inputs {
     /// What was read before everything was.
     waiting: BTreeMap<Arc<Path>, Manifest>,
     complete: bool,
+    /// When the first event came of which nothing has come yet.
+    since: Option<Instant>,
 }
 
 /// What a look at the files gave.
@@ -42,6 +44,7 @@ impl Inputs {
             sources: Sources::default(),
             waiting: BTreeMap::new(),
             complete: false,
+            since: None,
         }
     }
 
@@ -53,6 +56,7 @@ impl Inputs {
             self.watch.forget_busy();
         }
         let (mut suspects, since): (Suspects, _) = self.watch.take();
+        self.since = self.since.or(since);
         suspects.all |= everything;
         let updates = self.disk.scan(&suspects, Instant::now(), &mut |file| {
             tracing::debug!(file = %file.display(), "reading");
@@ -72,6 +76,10 @@ impl Inputs {
         let changes = edit.finish();
         for (file, keys) in unknown {
             self.disk.note_unknown(&file, &keys);
+        }
+        let since = self.since.filter(|_| !changes.is_empty());
+        if since.is_some() || self.disk.next_look().is_none() {
+            self.since = None;
         }
         Look { changes, since }
     }
