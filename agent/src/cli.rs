@@ -9,6 +9,8 @@ mod flush;
 mod input;
 mod output;
 mod render;
+mod run;
+mod status;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -41,11 +43,15 @@ Exit status:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Follow manifests and enforce them: the agent
+    Run(run::Args),
+    /// Tell what the running agent enforces
+    Status(status::Args),
     /// Program this network namespace from manifests, once
     Apply(apply::Args),
     /// Remove Palisade's tables and nothing else
     Flush(flush::Args),
-    /// Prove the kernel equal to these manifests
+    /// Prove the kernel equal to the agent's program, or to manifests
     Verify(verify::Args),
     /// Print the whole ruleset as nft text
     Render(render::Args),
@@ -68,6 +74,8 @@ pub fn main() -> Exit {
         }
     };
     let result = match cli.command {
+        Command::Run(args) => run::execute(&args),
+        Command::Status(args) => status::execute(&args),
         Command::Apply(args) => apply::execute(&args),
         Command::Flush(args) => flush::execute(&args),
         Command::Verify(args) => verify::execute(&args),

@@ -1,5 +1,6 @@
 //! Connections as people name them -> connections as they are judged.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -27,6 +28,16 @@ impl FromStr for Endpoint {
                 Ok(Self::Pod { namespace: namespace.into(), name: name.into() })
             }
             _ => Err(format!("{text:?} is neither namespace/pod nor an address")),
+        }
+    }
+}
+
+/// The inverse of `from_str`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod { namespace, name } => write!(f, "{namespace}/{name}"),
+            Self::Address(address) => address.fmt(f),
         }
     }
 }

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Connection;
-use palisade_compiler::oracle::{Decision, Reason};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::input::Manifests;
 use super::{Exit, Failure};
 use crate::connection::{Endpoint, resolve};
+use crate::explanation::by;
 
 /// Judges connections, one JSON object a line, as the compiled program does; every pod is judged as if it were local.
 ///
@@ -130,19 +130,4 @@ fn answer(compiler: &Compiler, line: &str) -> Result<Answer, String> {
         verdict: decision.verdict.to_string(),
         by: by(&decision),
     })
-}
-
-/// What the verdict rests on: the rules that allow, and the policies that isolate without allowing.
-pub(crate) fn by(decision: &Decision) -> Vec<String> {
-    let mut by = Vec::new();
-    for direction in [&decision.egress, &decision.ingress] {
-        match &direction.reason {
-            Reason::Allowed { by: rules } => by.extend(rules.iter().map(ToString::to_string)),
-            Reason::Denied { isolated_by } => {
-                by.extend(isolated_by.iter().map(ToString::to_string))
-            }
-            Reason::NotAPod | Reason::NotIsolated | Reason::OwnNode | Reason::Itself => {}
-        }
-    }
-    by
 }

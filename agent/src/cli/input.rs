@@ -79,7 +79,8 @@ impl Manifests {
         if unreadable {
             return Err(Failure::Unreadable);
         }
-        if disk.stale().next().is_some() {
+        // A withheld object, too, is one that nobody knows: the rest must not be taken for the whole.
+        if disk.stale().next().is_some() || !disk.is_complete() {
             return Err(Failure::Manifests);
         }
         Ok(Input { changes, has_errors })

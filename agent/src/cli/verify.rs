@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use palisade_compiler::compile::Compiler;
 use palisade_dataplane::compare;
 use palisade_dataplane::dataplane;
@@ -7,16 +9,31 @@ use serde::Serialize;
 
 use super::input::{Manifests, Node, compile};
 use super::output::{Format, say, say_json};
+use super::status::unexpected;
 use super::{Exit, Failure};
 use crate::bridged;
+use crate::protocol::{Request, Response, Verified};
+use crate::socket::{Client, DEFAULT};
+use crate::sources::disk::MAX_FILE_BYTES;
 
-/// Reads the kernel back and proves it equal to what these manifests mean: exit status 0 only if it is. Every rule and
+/// Reads the kernel back and proves it equal to the running agent's program, or with -f to what these manifests mean: exit
+/// status 0 only if it is. Every rule and
 /// element that is missing or too many is named. Ids are the kernel's own, so that equal means equal in effect and contents.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: palisade verify -f /etc/palisade/manifests --node-name node-1")]
+#[command(after_help = "\
+Examples:
+  palisade verify
+  palisade verify -f /etc/palisade/manifests --node-name node-1")]
 pub(super) struct Args {
-    #[command(flatten)]
-    manifests: Manifests,
+    /// Files or directories of Kubernetes objects, - for standard input. Without it the running agent compares
+    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// The largest file that is read, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_FILE_BYTES)]
+    max_file_size: u64,
+    /// Where the agent answers that is asked without -f
+    #[arg(long, value_name = "PATH", default_value = DEFAULT)]
+    socket: PathBuf,
     #[command(flatten)]
     node: Node,
     /// How to print the result
@@ -29,10 +46,30 @@ struct Outcome {
     equal: bool,
     elements: usize,
     differences: Vec<String>,
+    /// All of them, told or not.
+    count: usize,
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
-    let input = args.manifests.load()?;
+    let (outcome, has_errors) =
+        if args.files.is_empty() { (ask(args)?, false) } else { compare_with_files(args)? };
+    tell(args.output, &outcome)?;
+    Ok(if outcome.equal && !has_errors { Exit::Done } else { Exit::No })
+}
+
+fn ask(args: &Args) -> Result<Outcome, Failure> {
+    match Client::new(&args.socket).request(&Request::Verify)? {
+        Response::Verified(Verified { elements, differences, count, .. }) => {
+            Ok(Outcome { equal: count == 0, elements, differences, count })
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The outcome, and whether the manifests have errors.
+fn compare_with_files(args: &Args) -> Result<(Outcome, bool), Failure> {
+    let manifests = Manifests { files: args.files.clone(), max_file_size: args.max_file_size };
+    let input = manifests.load()?;
     // Whether the tables have an owner is no matter of what they hold.
     let mut kernel = Kernel::open_without_owner()?;
     let actual = kernel.read()?;
@@ -49,10 +86,10 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let outcome = Outcome {
         equal: differences.is_empty(),
         elements: program.elements(),
+        count: differences.len(),
         differences: differences.iter().map(ToString::to_string).collect(),
     };
-    tell(args.output, &outcome)?;
-    Ok(if outcome.equal && !input.has_errors { Exit::Done } else { Exit::No })
+    Ok((outcome, input.has_errors))
 }
 
 fn tell(format: Format, outcome: &Outcome) -> Result<(), Failure> {
@@ -66,6 +103,6 @@ fn tell(format: Format, outcome: &Outcome) -> Result<(), Failure> {
             outcome.elements
         ))
     } else {
-        say(format_args!("{} differences", outcome.differences.len()))
+        say(format_args!("{} differences", outcome.count))
     }
 }

@@ -231,11 +231,11 @@ impl Disk {
         }
         for file in &present {
             let forced = suspects.paths.contains(file.as_ref());
+            let known = self.files.entry(Arc::clone(file)).or_default();
+            known.missing_since = None;
             if suspects.busy.contains(file.as_ref()) {
                 continue;
             }
-            let known = self.files.entry(Arc::clone(file)).or_default();
-            known.missing_since = None;
             let stamp = if file.as_ref() == Path::new(STDIN) { None } else { Stamp::of(file) };
             if !forced && known.stamp.is_some() && known.stamp == stamp {
                 continue;
@@ -323,11 +323,7 @@ impl Disk {
 impl Known {
     fn read_again(&mut self, file: &Arc<Path>, limits: Limits) -> Option<Update> {
         let (stamp, parsed, objects) = match read_file(file, limits) {
-            Ok(Read::Changing) => {
-                self.stamp = None;
-                return None;
-            }
-            Ok(Read::Whole { stamp, parsed, objects }) => (stamp, parsed, objects),
+            Ok(Read { stamp, parsed, objects }) => (stamp, parsed, objects),
             Err(error) => {
                 self.stamp = None;
                 self.stale = true;

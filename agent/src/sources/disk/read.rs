@@ -48,20 +48,20 @@ pub enum FileError {
         "the file is larger than {max} bytes; split it, or raise --max-file-size (now {max}) if this much memory may be used"
     )]
     TooLarge { max: u64 },
+    /// What was read may be half of what is meant.
+    #[error("somebody writes to the file at this moment; wait until they are done")]
+    Changing,
     #[error("it is {what}, no file; name a manifest, or a directory of manifests")]
     NoFile { what: &'static str },
 }
 
-/// What an attempt at a file gave.
+/// A file as it was read.
 #[derive(Debug)]
-pub enum Read {
-    Whole {
-        stamp: Option<Stamp>,
-        parsed: Parsed,
-        objects: Vec<Object>,
-    },
-    /// Somebody wrote to it meanwhile: it is worth reading only when they are done.
-    Changing,
+pub struct Read {
+    /// `None` for pipes.
+    pub stamp: Option<Stamp>,
+    pub parsed: Parsed,
+    pub objects: Vec<Object>,
 }
 
 /// Reads a file, or standard input for `-`.
@@ -95,7 +95,7 @@ pub fn read_file(file: &Path, limits: Limits) -> Result<Read, FileError> {
         return Ok(understood(&file.to_string_lossy(), None, &bytes));
     }
     if Stamp::from(&opened.metadata()?) != before {
-        return Ok(Read::Changing);
+        return Err(FileError::Changing);
     }
     Ok(understood(&file.to_string_lossy(), Some(before), &bytes))
 }
@@ -112,5 +112,5 @@ fn read_all(from: impl io::Read, max_bytes: u64) -> Result<Vec<u8>, FileError> {
 fn understood(source: &str, stamp: Option<Stamp>, bytes: &[u8]) -> Read {
     let mut objects = Vec::new();
     let parsed = parse(source, bytes, &mut |object| objects.push(object));
-    Read::Whole { stamp, parsed, objects }
+    Read { stamp, parsed, objects }
 }

@@ -1,0 +1,99 @@
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+use super::input::{Manifests, Node};
+use super::{Exit, Failure};
+use crate::reconcile::Config;
+use crate::run::{RunError, run};
+use crate::socket::{BindError, DEFAULT};
+use crate::sources::disk::STDIN;
+
+/// Follows manifests and keeps the kernel's tables equal to them: the agent. What is saved is enforced, what breaks is reported
+/// and keeps what it last gave. The rules stay when the agent ends.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  palisade run -f /etc/palisade/manifests
+  palisade run -f pods.yaml policies/ --node-name worker-1 --log-format json
+  palisade status    # in another terminal
+
+A directory stands for its .yaml, .yml and .json files; a file that is removed from it takes its objects along.
+A file named by -f keeps its objects when it vanishes. An agent that starts with a broken file changes nothing,
+and begins as soon as the file is mended.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    manifests: Manifests,
+    #[command(flatten)]
+    node: Node,
+    /// Where the agent answers status, explain and verify
+    #[arg(long, value_name = "PATH", default_value = DEFAULT)]
+    socket: PathBuf,
+    /// How the log is written, on standard error
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// Log more; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
+    if args.manifests.files.iter().any(|file| file == Path::new(STDIN)) {
+        return Err(Failure::Usage(
+            "-f -: standard input cannot be followed; name files or directories, or use palisade apply".into(),
+        ));
+    }
+    log_to_stderr(args.log_format, args.verbose);
+    let config = Config {
+        files: args.manifests.files.clone(),
+        max_file_size: args.manifests.max_file_size,
+        node: args.node.node_name.clone(),
+    };
+    run(config, &args.socket)?;
+    Ok(Exit::Done)
+}
+
+fn log_to_stderr(format: LogFormat, verbose: u8) {
+    let level = match verbose {
+        0 => "palisade=info,palisade_dataplane=info,warn",
+        1 => "palisade=debug,palisade_dataplane=debug,info",
+        _ => "trace",
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(level))
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Ruleset(error) => Self::Ruleset(error),
+            RunError::Socket(BindError::Taken(_)) => Self::NotPermitted(error.to_string()),
+            RunError::Socket(BindError::Io { error: ref io, .. })
+                if io.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Self::NotPermitted(error.to_string())
+            }
+            RunError::Socket(BindError::Io { path, error }) => {
+                Self::Io { what: format!("socket {}", path.display()), error }
+            }
+            RunError::Process(error) => Self::Io { what: "the agent's process".into(), error },
+            RunError::Fault => Self::No(error.to_string()),
+        }
+    }
+}

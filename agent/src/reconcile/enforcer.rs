@@ -1,0 +1,173 @@
+//! The program -> the kernel: claims the tables, keeps them equal, compares and heals.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+
+use palisade_compiler::compile::Compiler;
+use palisade_compiler::model::Family;
+use palisade_compiler::program::delta::record;
+use palisade_compiler::program::{Delta, Program};
+use palisade_dataplane::bridges::{self, BridgeFilter};
+use palisade_dataplane::compare::Difference;
+use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::netlink::Kernel;
+use palisade_dataplane::ruleset::RulesetError;
+
+/// Holds the kernel's tables; no engine after a failure to open or to read them.
+pub(super) struct Enforcer {
+    dataplane: Option<Dataplane<Kernel>>,
+    /// Whether the kernel is known to hold the program of the last `enforce`.
+    in_step: bool,
+    /// Interface indexes of the bridges that subjects are reached by.
+    bridges: BTreeSet<u32>,
+}
+
+impl Enforcer {
+    /// Reads what the kernel has; changes nothing. Returns the program found, to take ids from.
+    pub(super) fn open() -> Result<(Self, Program), RulesetError> {
+        let dataplane = Dataplane::start(Kernel::open()?)?;
+        let found = dataplane.found();
+        Ok((Self { dataplane: Some(dataplane), in_step: false, bridges: BTreeSet::new() }, found))
+    }
+
+    pub(super) fn is_in_step(&self) -> bool {
+        self.in_step
+    }
+
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.dataplane.as_ref().is_some_and(Dataplane::is_unsettled)
+    }
+
+    /// The kernel may hold anything: the next `enforce` reads it.
+    pub(super) fn lose_step(&mut self) {
+        self.in_step = false;
+    }
+
+    /// Puts the compiler's program into force, of which `delta` is what changed since the last time.
+    pub(super) fn enforce(
+        &mut self,
+        compiler: &Compiler,
+        mut delta: Delta,
+    ) -> Result<(), RulesetError> {
+        let subjects = subjects(compiler.program());
+        let bridges = self.look_at_bridges(&subjects);
+        if self.in_step {
+            for family in Family::ALL {
+                let edits = &mut delta.family_mut(family).bridges;
+                for &index in self.bridges.symmetric_difference(&bridges) {
+                    let held = |set: &BTreeSet<u32>| set.contains(&index).then_some(());
+                    record(edits, index, held(&self.bridges), held(&bridges));
+                }
+            }
+            self.bridges = bridges;
+            if delta.is_empty() {
+                return Ok(());
+            }
+            self.in_step = false;
+            self.engine()?.update(&delta)?;
+        } else {
+            self.bridges = bridges;
+            let program = self.program(compiler);
+            self.restart()?.install(&program)?;
+        }
+        self.in_step = true;
+        Ok(())
+    }
+
+    /// Work that nobody waits for. Returns whether there was some.
+    pub(super) fn settle(&mut self) -> Result<bool, RulesetError> {
+        let Some(dataplane) = self.dataplane.as_mut().filter(|d| d.is_unsettled()) else {
+            return Ok(false);
+        };
+        let result = dataplane.settle();
+        self.in_step &= result.is_ok();
+        result.map(|()| true)
+    }
+
+    /// How the kernel differs from the program. To be called when in step.
+    pub(super) fn verify(&mut self, compiler: &Compiler) -> Result<Vec<Difference>, RulesetError> {
+        let program = self.program(compiler);
+        self.engine()?.verify(&program)
+    }
+
+    pub(super) fn bridge_names(&self) -> Vec<String> {
+        let name = |index: &u32| {
+            nix::net::if_::if_indextoname(*index)
+                .ok()
+                .and_then(|name| name.into_string().ok())
+                .unwrap_or_else(|| format!("interface {index}"))
+        };
+        self.bridges.iter().map(name).collect()
+    }
+
+    /// What policy speaks of and this host's forward path does not show us.
+    pub(super) fn not_enforced(&self) -> Vec<String> {
+        let mut gaps = Vec::new();
+        if !self.bridges.is_empty() {
+            for family in Family::ALL {
+                match bridges::switch_on(family) {
+                    Ok(BridgeFilter::Off) => {
+                        tracing::info!(?family, "bridged packets now pass nftables (br_netfilter)");
+                    }
+                    Ok(BridgeFilter::On | BridgeFilter::Absent) => {}
+                    Err(error) => gaps.push(format!("{family:?} within a bridge: {error}")),
+                }
+            }
+        }
+        if ipvs_is_used() {
+            gaps.push(
+                "Services by IPVS: their traffic passes the input and output hooks and is not judged; use kube-proxy in its nftables or \
+                 iptables mode"
+                    .to_owned(),
+            );
+        }
+        gaps
+    }
+
+    fn program(&self, compiler: &Compiler) -> Program {
+        let mut program = compiler.program().clone();
+        for family in Family::ALL {
+            program.family_mut(family).bridges.clone_from(&self.bridges);
+        }
+        program
+    }
+
+    fn engine(&mut self) -> Result<&mut Dataplane<Kernel>, RulesetError> {
+        if self.dataplane.is_none() {
+            self.dataplane = Some(Dataplane::start(Kernel::open()?)?);
+        }
+        let missing = || RulesetError::Unknown { what: "no engine".to_owned() };
+        self.dataplane.as_mut().ok_or_else(missing)
+    }
+
+    /// The engine, with what the kernel has now read afresh.
+    fn restart(&mut self) -> Result<&mut Dataplane<Kernel>, RulesetError> {
+        if let Some(dataplane) = self.dataplane.take() {
+            self.dataplane = Some(Dataplane::start(dataplane.into_ruleset())?);
+        }
+        self.engine()
+    }
+
+    /// The bridges now; those known if the kernel does not tell.
+    fn look_at_bridges(&self, subjects: &BTreeSet<IpAddr>) -> BTreeSet<u32> {
+        if subjects.is_empty() {
+            return BTreeSet::new();
+        }
+        bridges::carrying(subjects).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the bridges of this host's pods cannot be found; those known stay");
+            self.bridges.clone()
+        })
+    }
+}
+
+fn subjects(program: &Program) -> BTreeSet<IpAddr> {
+    let tables = Family::ALL.map(|family| program.family(family));
+    tables.iter().flat_map(|t| t.local_in.iter().chain(&t.local_out)).copied().collect()
+}
+
+/// Whether `/proc/net/ip_vs` lists a service.
+fn ipvs_is_used() -> bool {
+    let Ok(table) = fs::read_to_string("/proc/net/ip_vs") else { return false };
+    table.lines().any(|line| ["TCP ", "UDP ", "SCTP ", "FWM "].iter().any(|p| line.starts_with(p)))
+}
