@@ -13,5 +13,6 @@
 
 pub mod compile;
 pub mod model;
+pub mod oracle;
 pub mod program;
 pub mod snapshot;

@@ -262,9 +262,16 @@ impl Pod {
     /// Whether the pod's addresses are its own: it has not ended, its containers are not gone, and it
     /// is not on the host's network. A terminating pod keeps its identity until its containers are gone.
     pub fn has_identity(&self) -> bool {
-        !self.host_network
-            && !self.containers_gone
-            && !matches!(self.phase, Phase::Succeeded | Phase::Failed)
+        !self.host_network && !self.has_ended()
+    }
+
+    /// Whether the pod is on its host's network and has not ended: its addresses are the node's.
+    pub fn is_host(&self) -> bool {
+        self.host_network && !self.has_ended()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.containers_gone || matches!(self.phase, Phase::Succeeded | Phase::Failed)
     }
 
     /// Which of two pods with one address owns it: the greater. By phase (running first), then by

@@ -74,6 +74,8 @@ pub struct Snapshot {
     hasher: DefaultHashBuilder,
     by_name: HashTable<u32>,
     owners: BTreeMap<IpAddr, PodId>,
+    /// Pods on the host's network that have not ended, by address.
+    hosts: BTreeMap<IpAddr, BTreeSet<PodId>>,
     /// Addresses that several pods claim, with all of them; the owner stands in `owners` too.
     contested: BTreeMap<IpAddr, BTreeSet<PodId>>,
 }
@@ -134,14 +136,22 @@ impl Snapshot {
         let hash = self.hasher.hash_one((namespace, name));
         self.by_name
             .find(hash, |&id| {
-                self.pod(PodId(id))
-                    .is_some_and(|p| &*p.namespace == namespace && &*p.name == name)
+                self.pod(PodId(id)).is_some_and(|p| &*p.namespace == namespace && &*p.name == name)
             })
             .map(|&id| PodId(id))
     }
 
     pub(crate) fn owner_id(&self, address: IpAddr) -> Option<PodId> {
         self.owners.get(&address).copied()
+    }
+
+    /// Whether an address is one of the node that the pod is bound to: a Node object's, or that of a pod on its host's
+    /// network there.
+    pub(crate) fn is_own_node(&self, pod: &Pod, address: IpAddr) -> bool {
+        let Some(name) = &pod.node else { return false };
+        let of_node = self.nodes.get(name).is_some_and(|node| node.addresses.contains(&address));
+        let hosts = self.hosts.get(&address).into_iter().flatten();
+        of_node || hosts.filter_map(|&id| self.pod(id)).any(|host| host.node.as_ref() == Some(name))
     }
 
     /// Applies an edit; the result of a whole batch is one `Touched`. For those who keep no compile beside it.
@@ -156,8 +166,11 @@ impl Snapshot {
             Change::ResetNamespaces(live) => {
                 let keep: BTreeSet<_> = live.iter().map(|n| Arc::clone(&n.name)).collect();
                 let declared = self.namespaces.iter().filter(|(_, entry)| entry.declared);
-                let gone: Vec<_> =
-                    declared.map(|(name, _)| name).filter(|n| !keep.contains(*n)).cloned().collect();
+                let gone: Vec<_> = declared
+                    .map(|(name, _)| name)
+                    .filter(|n| !keep.contains(*n))
+                    .cloned()
+                    .collect();
                 gone.iter().for_each(|name| self.delete_namespace(name, touched));
                 live.into_iter().for_each(|n| self.apply_namespace(n, touched));
             }
@@ -317,7 +330,13 @@ impl Snapshot {
         self.claim(PodId(id), touched);
     }
 
-    fn delete_pod(&mut self, namespace: &str, name: &str, uid: Option<&str>, touched: &mut Touched) {
+    fn delete_pod(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        uid: Option<&str>,
+        touched: &mut Touched,
+    ) {
         let Some(id) = self.pod_id(namespace, name) else { return };
         let Some(place) = self.pods.get_mut(id.0 as usize) else { return };
         if uid.is_some() && place.as_ref().and_then(|p| p.uid.as_deref()) != uid {
@@ -335,8 +354,17 @@ impl Snapshot {
     }
 
     fn claim(&mut self, id: PodId, touched: &mut Touched) {
-        let Some(pod) = self.pod(id).filter(|pod| pod.has_identity()) else { return };
-        for address in pod.addresses.iter() {
+        let Some(pod) = self.pod(id) else { return };
+        let (addresses, has_identity, is_host) = (pod.addresses, pod.has_identity(), pod.is_host());
+        if is_host {
+            for address in addresses.iter() {
+                self.hosts.entry(address).or_default().insert(id);
+            }
+        }
+        if !has_identity {
+            return;
+        }
+        for address in addresses.iter() {
             touched.addresses.insert(address);
             match self.owners.get(&address).copied() {
                 None => _ = self.owners.insert(address, id),
@@ -350,6 +378,16 @@ impl Snapshot {
     }
 
     fn unclaim(&mut self, id: PodId, old: &Pod, touched: &mut Touched) {
+        if old.is_host() {
+            for address in old.addresses.iter() {
+                if let Some(hosts) = self.hosts.get_mut(&address) {
+                    hosts.remove(&id);
+                    if hosts.is_empty() {
+                        self.hosts.remove(&address);
+                    }
+                }
+            }
+        }
         if !old.has_identity() {
             return;
         }

@@ -33,7 +33,10 @@ pub struct ActualChain {
 /// A rule as read back: understood, with the generations its set names carry, or not ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActualRule {
-    Known { rule: Rule, sets: Vec<SetId> },
+    Known {
+        rule: Rule,
+        sets: Vec<SetId>,
+    },
     /// Its expressions, as far as they could be named.
     Foreign(String),
 }

@@ -5,9 +5,7 @@ use std::net::IpAddr;
 
 use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::{ChainName, Rule, SetName};
-use palisade_compiler::program::{
-    AddressRange, ClassId, PortElement, PortRangeElement, ProfileId,
-};
+use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
 
 /// Elements in one transaction when loading: a core is not stalled longer than some 3 ms.
 pub const MAX_ELEMENTS_PER_TRANSACTION: usize = 10_000;

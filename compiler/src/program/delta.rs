@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 
-use super::{
-    AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables,
-};
+use super::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables};
 use crate::model::Family;
 
 /// What a key held before and what it holds after; `None` is absence. The two differ.

@@ -1,1 +1,431 @@
-//! (being written)
+//! Packet -> verdict, by running the skeleton's rules on a program's sets as the kernel does.
+//!
+//! Nothing here knows what the rules are for: each expression is executed with nft's meaning, in the order in which
+//! `skeleton::rules` gives it. A match that fails, or a lookup that finds nothing, ends its rule (`NFT_BREAK`) and the
+//! walk goes on at the next one.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use super::skeleton::{
+    self, ChainName, Expr, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
+    TOS_PRIORITIES, ct,
+};
+use super::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables};
+use crate::model::{Connection, Family, Verdict};
+
+/// What connection tracking makes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CtState {
+    New,
+    Established,
+    Related,
+    Untracked,
+    Invalid,
+}
+
+impl CtState {
+    /// `NF_CT_STATE_BIT`, `NF_CT_STATE_INVALID_BIT` and `NF_CT_STATE_UNTRACKED_BIT` of the kernel.
+    const fn bit(self) -> u32 {
+        match self {
+            Self::Invalid => 1,
+            Self::Established => ct::ESTABLISHED,
+            Self::Related => ct::RELATED,
+            Self::New => ct::NEW,
+            Self::Untracked => 64,
+        }
+    }
+
+    /// Whether the packet has a conntrack entry, whose status can be asked.
+    const fn has_entry(self) -> bool {
+        matches!(self, Self::New | Self::Established | Self::Related)
+    }
+}
+
+/// A packet in the forward hook, after DNAT and before SNAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet {
+    pub connection: Connection,
+    pub ct_state: CtState,
+    /// `ct status dnat`: a Service translated the connection's destination.
+    pub dnat: bool,
+    /// The flags byte of a TCP header; no meaning for other protocols.
+    pub tcp_flags: u8,
+    /// The type of an ICMPv6 message; no meaning for other protocols.
+    pub icmp_type: u8,
+    /// The TOS byte (IPv4) or traffic class (IPv6).
+    pub tos: u8,
+    /// Interface indexes. A bridged packet has its bridge's index in both.
+    pub iif: u32,
+    pub oif: u32,
+}
+
+impl Packet {
+    /// The first packet of the connection: new, SYN for TCP, an echo request for ICMPv6; routed from interface 1 to 2.
+    pub const fn first(connection: Connection) -> Self {
+        Self {
+            connection,
+            ct_state: CtState::New,
+            dnat: false,
+            tcp_flags: TCP_SYN,
+            icmp_type: 128,
+            tos: 0,
+            iif: 1,
+            oif: 2,
+        }
+    }
+
+    fn address(&self, side: Side) -> IpAddr {
+        match side {
+            Side::Source => self.connection.from,
+            Side::Destination => self.connection.to,
+        }
+    }
+
+    /// `skb->priority` as it enters the hook: from the TOS field where `ip_forward` has run, which IPv6 and bridged
+    /// packets do not pass.
+    pub fn priority(&self, family: Family) -> u32 {
+        match family {
+            Family::V4 if self.iif != self.oif => tos_priority(self.tos).unwrap_or_default(),
+            Family::V4 | Family::V6 => 0,
+        }
+    }
+}
+
+fn tos_priority(tos: u8) -> Option<u32> {
+    TOS_PRIORITIES.iter().find(|(bits, _)| *bits == tos & TOS_MASK).map(|&(_, priority)| priority)
+}
+
+/// Where lookups find the sets' contents.
+///
+/// `tables` is called once for each lookup, in order, so that a test can let one packet read an earlier set before
+/// and a later set after a commit.
+pub trait View {
+    fn tables(&mut self, lookup: SetName) -> &Tables;
+
+    /// Whether the maps still hold their catch-all elements.
+    fn catch_alls(&self) -> bool {
+        true
+    }
+}
+
+impl View for &Tables {
+    fn tables(&mut self, _lookup: SetName) -> &Tables {
+        self
+    }
+}
+
+/// What one lookup found, or where the walk went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// The key is in the set.
+    Member(SetName),
+    /// The key is in no element; the rule ends.
+    Miss(SetName),
+    Class(SetName, ClassId),
+    Profile(SetName, ProfileId),
+    Enter(ChainName),
+    /// The chain that gave the verdict; the base chain if it was its policy.
+    End(ChainName, Verdict),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Member(set) => write!(f, "@{}", set.as_str()),
+            Self::Miss(set) => write!(f, "not @{}", set.as_str()),
+            Self::Class(set, class) => write!(f, "@{}: class {class}", set.as_str()),
+            Self::Profile(set, profile) => write!(f, "@{}: profile {profile}", set.as_str()),
+            Self::Enter(chain) => write!(f, "to {}", chain.as_str()),
+            Self::End(chain, verdict) => write!(f, "{verdict} in {}", chain.as_str()),
+        }
+    }
+}
+
+/// Takes the steps of a walk; `()` forgets them.
+pub trait Trace {
+    fn step(&mut self, step: Step);
+}
+
+impl Trace for () {
+    fn step(&mut self, _step: Step) {}
+}
+
+impl Trace for Vec<Step> {
+    fn step(&mut self, step: Step) {
+        self.push(step);
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluation {
+    pub verdict: Verdict,
+    /// What the packet met, first to last.
+    pub path: Vec<Step>,
+    /// `skb->priority` as the packet leaves the hook.
+    pub priority: u32,
+}
+
+impl fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, step) in self.path.iter().enumerate() {
+            write!(f, "{}{step}", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the rules of `table ip palisade` or `table ip6 palisade` on a packet of that family.
+///
+/// `limit` is taken to have room, so that a denial counts as logged.
+pub fn eval(view: &mut impl View, family: Family, packet: &Packet) -> Evaluation {
+    let mut path = Vec::with_capacity(12);
+    let (verdict, priority) = run(view, family, packet, &mut path);
+    Evaluation { verdict, path, priority }
+}
+
+/// `eval` with the contents of a program, in the family of the packet's destination.
+pub fn eval_program(program: &Program, packet: &Packet) -> Evaluation {
+    let family = Family::of(packet.connection.to);
+    eval(&mut program.family(family), family, packet)
+}
+
+/// As `eval`, with the steps given to `trace`; returns the verdict and the priority that the packet leaves with.
+pub fn run(
+    view: &mut impl View,
+    family: Family,
+    packet: &Packet,
+    trace: &mut impl Trace,
+) -> (Verdict, u32) {
+    let chains = Skeleton::get().family(family);
+    let mut walk = Walk { view, packet, trace, chains, priority: packet.priority(family) };
+    let verdict = walk.chain(ChainName::Forward).unwrap_or_else(|| {
+        walk.trace.step(Step::End(ChainName::Forward, Verdict::Allow));
+        Verdict::Allow
+    });
+    (verdict, walk.priority)
+}
+
+const CHAINS: usize = ChainName::ALL.len();
+
+/// The rules of one family's chains, by `ChainName as usize`.
+type Chains = [Vec<Rule>; CHAINS];
+
+struct Skeleton {
+    v4: Chains,
+    v6: Chains,
+}
+
+impl Skeleton {
+    /// Built once: `skeleton::rules` allocates.
+    fn get() -> &'static Self {
+        static SKELETON: OnceLock<Skeleton> = OnceLock::new();
+        SKELETON.get_or_init(|| Self { v4: chains(Family::V4), v6: chains(Family::V6) })
+    }
+
+    fn family(&self, family: Family) -> &Chains {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+}
+
+fn chains(family: Family) -> Chains {
+    let mut order = ChainName::ALL;
+    order.sort_by_key(|&chain| chain as usize);
+    order.map(|chain| skeleton::rules(family, chain))
+}
+
+/// How a rule ended.
+enum Ended {
+    /// The last expression was passed, or a match failed: on to the next rule.
+    Next,
+    Goto(ChainName),
+    Verdict(Verdict),
+}
+
+struct Walk<'a, V, T> {
+    view: &'a mut V,
+    packet: &'a Packet,
+    trace: &'a mut T,
+    chains: &'static Chains,
+    /// `meta priority`, the register between lookups.
+    priority: u32,
+}
+
+impl<V: View, T: Trace> Walk<'_, V, T> {
+    /// Runs a chain and those it goes to; `None` where the walk falls off the end of the last one, which returns to
+    /// the rule after the jump, or to the policy of the base chain.
+    fn chain(&mut self, start: ChainName) -> Option<Verdict> {
+        let chains = self.chains;
+        let mut at = start;
+        'chain: loop {
+            for rule in chains.get(at as usize)? {
+                match self.rule(at, rule) {
+                    Ended::Next => {}
+                    Ended::Goto(to) => {
+                        at = to;
+                        continue 'chain;
+                    }
+                    Ended::Verdict(verdict) => return Some(verdict),
+                }
+            }
+            return None;
+        }
+    }
+
+    fn rule(&mut self, chain: ChainName, rule: &Rule) -> Ended {
+        for &expr in rule {
+            match expr {
+                Expr::Accept => return self.verdict(chain, Verdict::Allow),
+                Expr::Drop => return self.verdict(chain, Verdict::Deny),
+                Expr::Goto(to) => {
+                    self.trace.step(Step::Enter(to));
+                    return Ended::Goto(to);
+                }
+                Expr::Jump(to) => {
+                    self.trace.step(Step::Enter(to));
+                    if let Some(verdict) = self.chain(to) {
+                        return Ended::Verdict(verdict);
+                    }
+                    return Ended::Next;
+                }
+                Expr::Counter | Expr::Limit(_) | Expr::Log(_) => {}
+                Expr::SetPriority(priority) => self.priority = priority,
+                Expr::RestorePriority => match tos_priority(self.packet.tos) {
+                    Some(priority) => self.priority = priority,
+                    None => return Ended::Next,
+                },
+                Expr::ClassFrom(..) | Expr::ProfileFrom(..) => match self.mapped(expr) {
+                    Some(value) => self.priority = value,
+                    None => return Ended::Next,
+                },
+                Expr::CtState(_)
+                | Expr::CtStatusDnat
+                | Expr::L4Proto(_)
+                | Expr::TcpNotOpening
+                | Expr::Icmpv6Type(_)
+                | Expr::InSubnet(..)
+                | Expr::PriorityIs(_) => {
+                    if !self.matches(expr) {
+                        return Ended::Next;
+                    }
+                }
+                Expr::AddressIn(_, set)
+                | Expr::PairIn(set)
+                | Expr::InterfacesIn(set)
+                | Expr::PortIn(set) => {
+                    let found = self.contains(expr, set);
+                    self.trace.step(if found { Step::Member(set) } else { Step::Miss(set) });
+                    if !found {
+                        return Ended::Next;
+                    }
+                }
+            }
+        }
+        Ended::Next
+    }
+
+    fn verdict(&mut self, chain: ChainName, verdict: Verdict) -> Ended {
+        self.trace.step(Step::End(chain, verdict));
+        Ended::Verdict(verdict)
+    }
+
+    /// A match on the packet or its conntrack entry alone; other expressions match nothing.
+    fn matches(&self, expr: Expr) -> bool {
+        let packet = self.packet;
+        let protocol = packet.connection.protocol;
+        if let Expr::CtState(bits) = expr {
+            packet.ct_state.bit() & bits != 0
+        } else if let Expr::CtStatusDnat = expr {
+            packet.ct_state.has_entry() && packet.dnat
+        } else if let Expr::L4Proto(number) = expr {
+            protocol == number
+        } else if let Expr::TcpNotOpening = expr {
+            protocol == TCP && packet.tcp_flags & TCP_OPENING_MASK != TCP_SYN
+        } else if let Expr::Icmpv6Type(number) = expr {
+            protocol == ICMPV6 && packet.icmp_type == number
+        } else if let Expr::InSubnet(side, subnet) = expr {
+            subnet.contains(&packet.address(side))
+        } else if let Expr::PriorityIs(priority) = expr {
+            self.priority == priority
+        } else {
+            false
+        }
+    }
+
+    /// Whether a set holds the key that the expression makes of the packet and the register.
+    fn contains(&mut self, expr: Expr, set: SetName) -> bool {
+        let Connection { from, to, protocol, port } = self.packet.connection;
+        let (iif, oif) = (self.packet.iif, self.packet.oif);
+        let profile = ProfileId(self.priority);
+        let address = if let Expr::AddressIn(Side::Source, _) = expr { from } else { to };
+        let tables = self.view.tables(set);
+        match set {
+            SetName::LocalIn => tables.local_in.contains(&address),
+            SetName::LocalOut => tables.local_out.contains(&address),
+            SetName::Hairpin => from == to && tables.hairpin.contains(&from),
+            SetName::Bridges => iif == oif && tables.bridges.contains(&iif),
+            SetName::Ports => tables.ports.contains(&PortElement { profile, protocol, port }),
+            SetName::PortRanges => in_ranges(tables, profile, protocol, port),
+            SetName::Class | SetName::Cidr | SetName::AllowIn | SetName::AllowOut => false,
+        }
+    }
+
+    /// The value that a map holds for the key; the catch-all's where there is one; `None` is a miss.
+    fn mapped(&mut self, expr: Expr) -> Option<u32> {
+        let (side, set) = expr_map(expr)?;
+        let address = self.packet.address(side);
+        let class = ClassId(self.priority);
+        let tables = self.view.tables(set);
+        let found = match set {
+            SetName::Class => tables.class.get(&address).map(|id| id.0),
+            SetName::Cidr => atom(tables, address).map(|id| id.0),
+            SetName::AllowIn => tables.allow_in.get(&(address, class)).map(|id| id.0),
+            SetName::AllowOut => tables.allow_out.get(&(address, class)).map(|id| id.0),
+            SetName::LocalIn
+            | SetName::LocalOut
+            | SetName::Hairpin
+            | SetName::Bridges
+            | SetName::Ports
+            | SetName::PortRanges => None,
+        };
+        let value = found.or((set.has_catch_all() && self.view.catch_alls()).then_some(0));
+        self.trace.step(match (value, expr) {
+            (None, _) => Step::Miss(set),
+            (Some(id), Expr::ProfileFrom(..)) => Step::Profile(set, ProfileId(id)),
+            (Some(id), _) => Step::Class(set, ClassId(id)),
+        });
+        value
+    }
+}
+
+fn expr_map(expr: Expr) -> Option<(Side, SetName)> {
+    if let Expr::ClassFrom(side, set) | Expr::ProfileFrom(side, set) = expr {
+        Some((side, set))
+    } else {
+        None
+    }
+}
+
+fn atom(tables: &Tables, address: IpAddr) -> Option<ClassId> {
+    let highest = match address {
+        IpAddr::V4(_) => IpAddr::from([0xff; 4]),
+        IpAddr::V6(_) => IpAddr::from([0xff; 16]),
+    };
+    let (range, class) =
+        tables.cidr.range(..=AddressRange { first: address, last: highest }).next_back()?;
+    range.contains(address).then_some(*class)
+}
+
+fn in_ranges(tables: &Tables, profile: ProfileId, protocol: u8, port: u16) -> bool {
+    let end = PortRangeElement { profile, protocol, first: port, last: u16::MAX };
+    tables.port_ranges.range(..=end).next_back().is_some_and(|range| {
+        range.profile == profile && range.protocol == protocol && port <= range.last
+    })
+}
+
+#[cfg(test)]
+mod tests;

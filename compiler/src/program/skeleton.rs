@@ -290,13 +290,7 @@ fn guard(family: Family) -> Vec<Rule> {
     ]
 }
 
-fn walk(
-    subject: Side,
-    peer: Side,
-    allow: SetName,
-    pass: ChainName,
-    deny: ChainName,
-) -> Vec<Rule> {
+fn walk(subject: Side, peer: Side, allow: SetName, pass: ChainName, deny: ChainName) -> Vec<Rule> {
     vec![
         vec![Expr::ClassFrom(peer, SetName::Class)],
         vec![Expr::PriorityIs(0), Expr::ClassFrom(peer, SetName::Cidr)],

@@ -1,0 +1,324 @@
+//! Kinds of pod: pods that no selector in use can tell apart.
+//!
+//! A *template* is what a pod is to any selector: namespace, labels, named ports. A *kind* is a template with only the labels
+//! under keys, and the ports of names, that some rule in use names. Selectors are evaluated once per kind, so that a
+//! label such as `pod-template-hash`, or a pod's own name, costs nothing until a rule names it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::peers::{Item, PeerSetId, PeerSets, TermNamespaces};
+use crate::model::{Labels, NamedPort, Pod};
+use crate::snapshot::{PodId, Snapshot};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct KindId(u32);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct TemplateId(u32);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct KindKey {
+    namespace: Arc<str>,
+    labels: Labels,
+    ports: Vec<NamedPort>,
+}
+
+#[derive(Debug)]
+pub(super) struct Kind {
+    key: Arc<KindKey>,
+    templates: BTreeSet<TemplateId>,
+    /// The sets whose terms match, with the ports that their names stand for here.
+    pub(super) items: BTreeSet<Item>,
+}
+
+impl Kind {
+    pub(super) fn ports(&self) -> &[NamedPort] {
+        &self.key.ports
+    }
+}
+
+#[derive(Debug)]
+struct Template {
+    namespace: Arc<str>,
+    labels: Arc<Labels>,
+    ports: Arc<[NamedPort]>,
+    kind: KindId,
+    pods: Vec<PodId>,
+}
+
+/// The snapshot holds each label set once, so its address is its identity as long as a template holds it.
+type TemplateKey = (Arc<str>, usize, usize);
+
+fn template_key(pod: &Pod) -> TemplateKey {
+    let labels = Arc::as_ptr(&pod.labels) as usize;
+    let ports = pod.ports.as_ptr() as usize;
+    (Arc::clone(&pod.namespace), labels, if pod.ports.is_empty() { 0 } else { ports })
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Kinds {
+    kinds: HashMap<KindId, Kind>,
+    by_key: HashMap<Arc<KindKey>, KindId>,
+    by_namespace: BTreeMap<Arc<str>, BTreeSet<KindId>>,
+    templates: HashMap<TemplateId, Template>,
+    by_template: HashMap<TemplateKey, TemplateId>,
+    /// A pod's template, and its place in the template's list.
+    pods: HashMap<PodId, (TemplateId, usize)>,
+    next_kind: u32,
+    next_template: u32,
+}
+
+impl Kinds {
+    pub(super) fn len(&self) -> usize {
+        self.kinds.len()
+    }
+
+    pub(super) fn get(&self, id: KindId) -> Option<&Kind> {
+        self.kinds.get(&id)
+    }
+
+    pub(super) fn of_pod(&self, pod: PodId) -> Option<KindId> {
+        let (template, _) = self.pods.get(&pod)?;
+        Some(self.templates.get(template)?.kind)
+    }
+
+    /// Enters a pod, or enters it anew after a change.
+    pub(super) fn place(&mut self, id: PodId, pod: &Pod, sets: &mut PeerSets, snapshot: &Snapshot) {
+        let key = template_key(pod);
+        let template = match self.by_template.get(&key) {
+            Some(&template) => template,
+            None => self.new_template(key, pod, sets, snapshot),
+        };
+        if self.pods.get(&id).is_some_and(|(old, _)| *old == template) {
+            return;
+        }
+        self.remove(id, sets);
+        if let Some(entry) = self.templates.get_mut(&template) {
+            self.pods.insert(id, (template, entry.pods.len()));
+            entry.pods.push(id);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: PodId, sets: &mut PeerSets) {
+        let Some((template, place)) = self.pods.remove(&id) else { return };
+        let Some(entry) = self.templates.get_mut(&template) else { return };
+        entry.pods.swap_remove(place);
+        if let Some(moved) = entry.pods.get(place).and_then(|moved| self.pods.get_mut(moved)) {
+            moved.1 = place;
+        }
+        if !entry.pods.is_empty() {
+            return;
+        }
+        if let Some(gone) = self.templates.remove(&template) {
+            let ports = if gone.ports.is_empty() { 0 } else { gone.ports.as_ptr() as usize };
+            self.by_template.remove(&(gone.namespace, Arc::as_ptr(&gone.labels) as usize, ports));
+            self.leave_kind(gone.kind, template, sets);
+        }
+    }
+
+    fn new_template(
+        &mut self,
+        key: TemplateKey,
+        pod: &Pod,
+        sets: &mut PeerSets,
+        snapshot: &Snapshot,
+    ) -> TemplateId {
+        let id = TemplateId(self.next_template);
+        self.next_template = self.next_template.wrapping_add(1);
+        let kind = self.kind_for(&pod.namespace, &pod.labels, &pod.ports, sets, snapshot);
+        if let Some(kind) = self.kinds.get_mut(&kind) {
+            kind.templates.insert(id);
+        }
+        let template = Template {
+            namespace: Arc::clone(&pod.namespace),
+            labels: Arc::clone(&pod.labels),
+            ports: Arc::clone(&pod.ports),
+            kind,
+            pods: Vec::new(),
+        };
+        self.templates.insert(id, template);
+        self.by_template.insert(key, id);
+        id
+    }
+
+    fn kind_for(
+        &mut self,
+        namespace: &Arc<str>,
+        labels: &Labels,
+        ports: &[NamedPort],
+        sets: &mut PeerSets,
+        snapshot: &Snapshot,
+    ) -> KindId {
+        let key = project(namespace, labels, ports, sets);
+        if let Some(&id) = self.by_key.get(&key) {
+            return id;
+        }
+        let id = KindId(self.next_kind);
+        self.next_kind = self.next_kind.wrapping_add(1);
+        let key = Arc::new(key);
+        let kind =
+            Kind { key: Arc::clone(&key), templates: BTreeSet::new(), items: BTreeSet::new() };
+        self.kinds.insert(id, kind);
+        self.by_namespace.entry(Arc::clone(&key.namespace)).or_default().insert(id);
+        self.by_key.insert(key, id);
+        self.evaluate(id, sets, snapshot);
+        id
+    }
+
+    fn leave_kind(&mut self, id: KindId, template: TemplateId, sets: &mut PeerSets) {
+        let Some(kind) = self.kinds.get_mut(&id) else { return };
+        kind.templates.remove(&template);
+        if !kind.templates.is_empty() {
+            return;
+        }
+        let Some(kind) = self.kinds.remove(&id) else { return };
+        self.by_key.remove(&kind.key);
+        if let Some(kinds) = self.by_namespace.get_mut(&kind.key.namespace) {
+            kinds.remove(&id);
+            if kinds.is_empty() {
+                self.by_namespace.remove(&kind.key.namespace);
+            }
+        }
+        for item in &kind.items {
+            if let Some(set) = sets.get_mut(item.set) {
+                set.kinds.remove(&id);
+            }
+        }
+    }
+
+    /// Evaluates all sets for a kind; true if its items changed.
+    pub(super) fn evaluate(
+        &mut self,
+        id: KindId,
+        sets: &mut PeerSets,
+        snapshot: &Snapshot,
+    ) -> bool {
+        let Some(kind) = self.kinds.get_mut(&id) else { return false };
+        let Some(namespace) = snapshot.namespace(&kind.key.namespace) else { return false };
+        let mut items = BTreeSet::new();
+        for candidate in sets.candidates(namespace, &kind.key.labels) {
+            let Some(set) = sets.get(candidate) else { continue };
+            if set.matches(namespace, &kind.key.labels) {
+                items.extend(set.item(candidate, &kind.key.ports));
+            }
+        }
+        if items == kind.items {
+            return false;
+        }
+        for item in kind.items.difference(&items) {
+            if let Some(set) = sets.get_mut(item.set) {
+                set.kinds.remove(&id);
+            }
+        }
+        for item in &items {
+            if let Some(set) = sets.get_mut(item.set) {
+                set.kinds.insert(id);
+            }
+        }
+        kind.items = items;
+        true
+    }
+
+    /// Evaluates a new set for the kinds that its terms can match; returns those it matches.
+    pub(super) fn enter_set(
+        &mut self,
+        id: PeerSetId,
+        sets: &mut PeerSets,
+        snapshot: &Snapshot,
+    ) -> Vec<KindId> {
+        let Some(set) = sets.get(id) else { return Vec::new() };
+        let mut matched = Vec::new();
+        for term in &set.key.terms {
+            match &term.namespaces {
+                TermNamespaces::Named(name) => {
+                    matched.extend(self.by_namespace.get(name).into_iter().flatten().copied());
+                }
+                TermNamespaces::Selected(selector) => {
+                    for namespace in snapshot.namespaces().filter(|n| selector.matches(&n.labels)) {
+                        let kinds = self.by_namespace.get(&namespace.name);
+                        matched.extend(kinds.into_iter().flatten().copied());
+                    }
+                }
+            }
+        }
+        matched.sort_unstable();
+        matched.dedup();
+        matched.retain(|&kind| self.enter(id, kind, sets, snapshot));
+        matched
+    }
+
+    fn enter(
+        &mut self,
+        id: PeerSetId,
+        kind_id: KindId,
+        sets: &mut PeerSets,
+        snapshot: &Snapshot,
+    ) -> bool {
+        let Some(kind) = self.kinds.get_mut(&kind_id) else { return false };
+        let Some(namespace) = snapshot.namespace(&kind.key.namespace) else { return false };
+        let Some(set) = sets.get_mut(id) else { return false };
+        if !set.matches(namespace, &kind.key.labels) {
+            return false;
+        }
+        let Some(item) = set.item(id, &kind.key.ports) else { return false };
+        set.kinds.insert(kind_id);
+        kind.items.insert(item)
+    }
+
+    /// Takes a set that is gone out of the kinds that were in it.
+    pub(super) fn leave_set(&mut self, id: PeerSetId, kinds: &BTreeSet<KindId>) {
+        for kind in kinds {
+            if let Some(kind) = self.kinds.get_mut(kind) {
+                kind.items.retain(|item| item.set != id);
+            }
+        }
+    }
+
+    pub(super) fn in_namespace(&self, namespace: &str) -> Vec<KindId> {
+        self.by_namespace.get(namespace).into_iter().flatten().copied().collect()
+    }
+
+    /// Sorts all templates into kinds anew, after the names in use changed; returns the pods whose kind is another now.
+    pub(super) fn regroup(&mut self, sets: &mut PeerSets, snapshot: &Snapshot) -> Vec<PodId> {
+        let mut changed: Vec<TemplateId> = Vec::new();
+        for (&id, template) in &self.templates {
+            let key = project(&template.namespace, &template.labels, &template.ports, sets);
+            if self.kinds.get(&template.kind).is_none_or(|kind| *kind.key != key) {
+                changed.push(id);
+            }
+        }
+        changed.sort_unstable();
+        let mut moved = Vec::new();
+        for id in changed {
+            let Some(template) = self.templates.get(&id) else { continue };
+            let old = template.kind;
+            let (namespace, labels, ports) = (
+                Arc::clone(&template.namespace),
+                Arc::clone(&template.labels),
+                Arc::clone(&template.ports),
+            );
+            let kind = self.kind_for(&namespace, &labels, &ports, sets, snapshot);
+            self.leave_kind(old, id, sets);
+            if let Some(kind) = self.kinds.get_mut(&kind) {
+                kind.templates.insert(id);
+            }
+            if let Some(template) = self.templates.get_mut(&id) {
+                template.kind = kind;
+                moved.extend_from_slice(&template.pods);
+            }
+        }
+        moved
+    }
+}
+
+fn project(namespace: &Arc<str>, labels: &Labels, ports: &[NamedPort], sets: &PeerSets) -> KindKey {
+    let named = labels.iter().filter(|(key, _)| sets.names_label(key));
+    KindKey {
+        namespace: Arc::clone(namespace),
+        labels: named.map(|(k, v)| (Arc::clone(k), Arc::clone(v))).collect(),
+        ports: ports.iter().filter(|port| sets.names_port(port)).cloned().collect(),
+    }
+}

@@ -1,0 +1,275 @@
+//! Sets of allowed ports in canonical form, and the profiles that stand for them in the program.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::model::{Family, Protocol};
+use crate::program::delta::record;
+use crate::program::{
+    MAX_EXPANDED_PORTS, PortElement, PortRangeElement, ProfileId, Tables, TablesDelta,
+};
+
+/// A set of (protocol, port): ranges sorted, disjoint and not adjacent, so that equal sets are equal values.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PortSet {
+    /// Every port and every protocol, also those without ports; `ranges` is empty then.
+    every: bool,
+    ranges: Vec<PortRange>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PortRange {
+    /// IANA protocol number.
+    pub(crate) protocol: u8,
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+}
+
+impl PortRange {
+    pub(crate) fn new(protocol: Protocol, first: u16, last: u16) -> Self {
+        Self { protocol: protocol.number(), first, last }
+    }
+}
+
+impl PortSet {
+    pub(crate) fn every() -> Self {
+        Self { every: true, ranges: Vec::new() }
+    }
+
+    pub(crate) fn union<'a, I: IntoIterator<Item = &'a Self>>(parts: I) -> Self {
+        let mut all = Vec::new();
+        for part in parts {
+            if part.every {
+                return Self::every();
+            }
+            all.extend_from_slice(&part.ranges);
+        }
+        all.into_iter().collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.every && self.ranges.is_empty()
+    }
+
+    pub(crate) fn is_every(&self) -> bool {
+        self.every
+    }
+
+    pub(crate) fn contains(&self, protocol: u8, port: u16) -> bool {
+        self.every
+            || self
+                .ranges
+                .iter()
+                .any(|r| r.protocol == protocol && r.first <= port && port <= r.last)
+    }
+
+    /// What the kernel holds for this under a profile's id: single ports, and ranges too wide to expand.
+    fn elements(&self, profile: ProfileId) -> (Vec<PortElement>, Vec<PortRangeElement>) {
+        let (mut ports, mut ranges) = (Vec::new(), Vec::new());
+        for &PortRange { protocol, first, last } in &self.ranges {
+            if u32::from(last) - u32::from(first) < MAX_EXPANDED_PORTS {
+                ports.extend((first..=last).map(|port| PortElement { profile, protocol, port }));
+            } else {
+                ranges.push(PortRangeElement { profile, protocol, first, last });
+            }
+        }
+        (ports, ranges)
+    }
+}
+
+impl FromIterator<PortRange> for PortSet {
+    fn from_iter<I: IntoIterator<Item = PortRange>>(ranges: I) -> Self {
+        let mut sorted: Vec<PortRange> = ranges.into_iter().collect();
+        sorted.sort_unstable();
+        let mut merged: Vec<PortRange> = Vec::with_capacity(sorted.len());
+        for range in sorted {
+            match merged.last_mut() {
+                Some(last)
+                    if last.protocol == range.protocol
+                        && u32::from(range.first) <= u32::from(last.last) + 1 =>
+                {
+                    last.last = last.last.max(range.last);
+                }
+                _ => merged.push(range),
+            }
+        }
+        Self { every: false, ranges: merged }
+    }
+}
+
+/// The port sets of all profiles in a table, read back from its elements.
+pub(crate) fn port_sets(tables: &Tables) -> BTreeMap<ProfileId, PortSet> {
+    let mut ranges: BTreeMap<ProfileId, Vec<PortRange>> = BTreeMap::new();
+    for &PortElement { profile, protocol, port } in &tables.ports {
+        let range = PortRange { protocol, first: port, last: port };
+        ranges.entry(profile).or_default().push(range);
+    }
+    for &PortRangeElement { profile, protocol, first, last } in &tables.port_ranges {
+        ranges.entry(profile).or_default().push(PortRange { protocol, first, last });
+    }
+    ranges.into_iter().map(|(profile, ranges)| (profile, ranges.into_iter().collect())).collect()
+}
+
+#[derive(Debug)]
+struct Profile {
+    id: ProfileId,
+    /// Columns that name it, by family.
+    uses: [usize; 2],
+}
+
+/// The profiles in use, by content: equal sets have one id.
+#[derive(Debug)]
+pub(super) struct Profiles {
+    by_content: HashMap<Arc<PortSet>, Profile>,
+    by_id: HashMap<ProfileId, Arc<PortSet>>,
+    /// Profiles whose last use ended in this batch; most are used again by the end of it.
+    unused: Vec<ProfileId>,
+    next: u32,
+    /// Ids that the kernel already has for a content.
+    adopted: HashMap<PortSet, ProfileId>,
+}
+
+impl Profiles {
+    pub(super) fn new() -> Self {
+        Self {
+            by_content: HashMap::new(),
+            by_id: HashMap::new(),
+            unused: Vec::new(),
+            next: ProfileId::FIRST,
+            adopted: HashMap::new(),
+        }
+    }
+
+    /// Prefers the ids of these contents; an id found with two contents is passed over.
+    pub(super) fn adopt(&mut self, tables: [&Tables; 2]) {
+        let mut found: BTreeMap<ProfileId, Option<PortSet>> = BTreeMap::new();
+        for table in tables {
+            for (id, content) in port_sets(table) {
+                self.next = self.next.max(id.0.saturating_add(1));
+                let seen = found.entry(id).or_insert_with(|| Some(content.clone()));
+                if seen.as_ref() != Some(&content) {
+                    *seen = None;
+                }
+            }
+        }
+        let ours = |id: &ProfileId| (ProfileId::FIRST..ProfileId::END).contains(&id.0);
+        for (id, content) in found {
+            if let Some(content) = content.filter(|_| ours(&id)) {
+                self.adopted.entry(content).or_insert(id);
+            }
+        }
+    }
+
+    pub(super) fn end_adoption(&mut self) {
+        self.adopted.clear();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// The id of a content for one more column of the family.
+    pub(super) fn acquire(
+        &mut self,
+        content: &Arc<PortSet>,
+        family: Family,
+        tables: &mut Tables,
+        delta: &mut TablesDelta,
+    ) -> ProfileId {
+        if content.is_empty() {
+            return ProfileId::NOTHING;
+        }
+        if content.is_every() {
+            return ProfileId::EVERYTHING;
+        }
+        if !self.by_content.contains_key(content) {
+            let id = self.adopted.remove(&**content).unwrap_or_else(|| self.fresh());
+            self.by_content.insert(Arc::clone(content), Profile { id, uses: [0, 0] });
+            self.by_id.insert(id, Arc::clone(content));
+        }
+        let Some(profile) = self.by_content.get_mut(content) else { return ProfileId::NOTHING };
+        let uses = count(&mut profile.uses, family);
+        *uses += 1;
+        let id = profile.id;
+        if *uses == 1 {
+            edit_ports(content, id, true, tables, delta);
+        }
+        id
+    }
+
+    pub(super) fn release(&mut self, id: ProfileId, family: Family) {
+        let Some(content) = self.by_id.get(&id) else { return };
+        let Some(profile) = self.by_content.get_mut(content) else { return };
+        let uses = count(&mut profile.uses, family);
+        *uses = uses.saturating_sub(1);
+        if *uses == 0 {
+            self.unused.push(id);
+        }
+    }
+
+    /// Takes the contents of profiles that ended the batch without a use out of the tables.
+    pub(super) fn sweep(&mut self, mut edit: impl FnMut(Family, ProfileId, &PortSet)) {
+        for id in std::mem::take(&mut self.unused) {
+            let Some(content) = self.by_id.get(&id).cloned() else { continue };
+            let Some(profile) = self.by_content.get_mut(&content) else { continue };
+            for family in Family::ALL {
+                if *count(&mut profile.uses, family) == 0 {
+                    edit(family, id, &content);
+                }
+            }
+            if profile.uses == [0, 0] {
+                self.by_content.remove(&content);
+                self.by_id.remove(&id);
+            }
+        }
+    }
+
+    /// Ids are handed out in a circle, so that one is reused long after its last use, the oldest first.
+    fn fresh(&mut self) -> ProfileId {
+        loop {
+            if !(ProfileId::FIRST..ProfileId::END).contains(&self.next) {
+                self.next = ProfileId::FIRST;
+            }
+            let id = ProfileId(self.next);
+            self.next += 1;
+            if !self.by_id.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+}
+
+fn count(uses: &mut [usize; 2], family: Family) -> &mut usize {
+    let [v4, v6] = uses;
+    match family {
+        Family::V4 => v4,
+        Family::V6 => v6,
+    }
+}
+
+/// Puts a profile's ports into a table, or takes out what of them is there.
+pub(super) fn edit_ports(
+    content: &PortSet,
+    id: ProfileId,
+    add: bool,
+    tables: &mut Tables,
+    delta: &mut TablesDelta,
+) {
+    let (ports, ranges) = content.elements(id);
+    let state = |present: bool| present.then_some(());
+    for port in ports {
+        let changed = if add { tables.ports.insert(port) } else { tables.ports.remove(&port) };
+        if changed {
+            record(&mut delta.ports, port, state(!add), state(add));
+        }
+    }
+    for range in ranges {
+        let set = &mut tables.port_ranges;
+        let changed = if add { set.insert(range) } else { set.remove(&range) };
+        if changed {
+            record(&mut delta.port_ranges, range, state(!add), state(add));
+        }
+    }
+}

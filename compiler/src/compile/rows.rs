@@ -1,0 +1,212 @@
+//! The matrix (group x class) -> profile, and its lowering to rows (subject, class) -> profile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::classes::{ClassEdits, Classes};
+use super::groups::{GroupId, Groups, at};
+use super::peers::{Item, PeerSetId};
+use super::ports::{PortSet, Profiles};
+use super::subjects::PodGroups;
+use crate::model::{Direction, Family};
+use crate::program::delta::{Edits, record};
+use crate::program::{ClassId, ProfileId, Tables, TablesDelta};
+
+/// One family's tables while a batch is applied.
+pub(super) struct Lowering<'a> {
+    pub(super) family: Family,
+    pub(super) groups: &'a mut Groups,
+    pub(super) classes: &'a Classes,
+    pub(super) profiles: &'a mut Profiles,
+    pub(super) tables: &'a mut Tables,
+    pub(super) delta: &'a mut TablesDelta,
+}
+
+type Column = BTreeMap<ClassId, ProfileId>;
+
+impl Lowering<'_> {
+    /// Brings the columns of all groups in use up to date with the classes, and the rows of their members with them.
+    pub(super) fn update_columns(&mut self, fresh: &BTreeSet<GroupId>, edits: &ClassEdits) {
+        let mut cells: BTreeSet<(GroupId, ClassId)> = BTreeSet::new();
+        let open = self.groups.open(self.family).clone();
+        for &class in &edits.come {
+            let signature = self.classes.signature(class);
+            let users = signature.into_iter().flat_map(|items| self.users(items));
+            cells.extend(users.chain(open.iter().copied()).map(|group| (group, class)));
+        }
+        for (&class, old) in &edits.resigned {
+            let new = self.classes.signature(class);
+            let changed = symmetric_difference(old, new.map_or(&[], |new| new));
+            cells.extend(self.users(&changed).map(|group| (group, class)));
+        }
+        for (&class, old) in &edits.gone {
+            let users = self.users(old).chain(open.iter().copied());
+            cells.extend(users.map(|group| (group, class)));
+        }
+        for &group in fresh {
+            cells.extend(self.whole_column(group).into_iter().map(|class| (group, class)));
+        }
+        for (group, class) in cells {
+            self.update_cell(group, class);
+        }
+    }
+
+    fn users<'b>(&'b self, items: &'b [Item]) -> impl Iterator<Item = GroupId> + 'b {
+        items.iter().flat_map(|item| self.groups.users(item.set))
+    }
+
+    /// The classes for which the group may allow something.
+    fn whole_column(&self, id: GroupId) -> BTreeSet<ClassId> {
+        let Some(group) = self.groups.get(id) else { return BTreeSet::new() };
+        if !group.isolates(self.family) {
+            return BTreeSet::new();
+        }
+        if group.base(self.family).is_empty() {
+            group.sets().flat_map(|set: PeerSetId| self.classes.in_set(set)).collect()
+        } else {
+            self.classes.ids().chain([ClassId::UNKNOWN]).collect()
+        }
+    }
+
+    fn update_cell(&mut self, id: GroupId, class: ClassId) {
+        let family = self.family;
+        let Some(group) = self.groups.get_mut(id) else { return };
+        if !group.isolates(family) {
+            return;
+        }
+        let content: Option<Arc<PortSet>> = if class == ClassId::UNKNOWN {
+            Some(Arc::clone(group.base(family)))
+        } else {
+            self.classes.signature(class).map(|signature| group.profile(signature, family))
+        };
+        let after = content.map_or(ProfileId::NOTHING, |content| {
+            self.profiles.acquire(&content, family, self.tables, self.delta)
+        });
+        let Some(column) = group.columns.get_mut(at(family)) else { return };
+        let before = match after {
+            ProfileId::NOTHING => column.remove(&class),
+            _ => column.insert(class, after),
+        };
+        if let Some(before) = before {
+            self.profiles.release(before, family);
+        }
+        let after = (after != ProfileId::NOTHING).then_some(after);
+        if before == after {
+            return;
+        }
+        let (rows, edits) = rows_of(group.key.direction, self.tables, self.delta);
+        for &member in group.members.get(at(family)).into_iter().flatten() {
+            write_row(rows, edits, (member, class), after);
+        }
+    }
+
+    /// Moves an address from the groups its rows are written for to others.
+    pub(super) fn relower(&mut self, address: IpAddr, from: PodGroups, to: PodGroups) {
+        let family = at(self.family);
+        let mut is_subject = false;
+        for ((direction, from), to) in Direction::ALL.into_iter().zip(from).zip(to) {
+            let isolates = |id: Option<GroupId>| {
+                id.and_then(|id| self.groups.get(id)).is_some_and(|g| g.isolates(self.family))
+            };
+            let (was, is) = (isolates(from), isolates(to));
+            is_subject |= is;
+            let subjects = match direction {
+                Direction::Ingress => (&mut self.tables.local_in, &mut self.delta.local_in),
+                Direction::Egress => (&mut self.tables.local_out, &mut self.delta.local_out),
+            };
+            write_member(subjects.0, subjects.1, address, is);
+            if from == to {
+                continue;
+            }
+            let empty = Column::new();
+            let column = |id: Option<GroupId>, isolates: bool| {
+                let group = id.filter(|_| isolates).and_then(|id| self.groups.get(id));
+                group.and_then(|g| g.columns.get(family)).unwrap_or(&empty)
+            };
+            let changes = column_changes(column(from, was), column(to, is));
+            let (rows, edits) = rows_of(direction, self.tables, self.delta);
+            for (class, after) in changes {
+                write_row(rows, edits, (address, class), after);
+            }
+            if let Some(members) = from.and_then(|id| self.groups.get_mut(id)) {
+                members.members.get_mut(family).map(|members| members.remove(&address));
+            }
+            if let Some(members) = to.and_then(|id| self.groups.get_mut(id)) {
+                members.members.get_mut(family).map(|members| members.insert(address));
+            }
+        }
+        write_member(&mut self.tables.hairpin, &mut self.delta.hairpin, address, is_subject);
+    }
+}
+
+fn symmetric_difference(a: &[Item], b: &[Item]) -> Vec<Item> {
+    let a: BTreeSet<&Item> = a.iter().collect();
+    let b: BTreeSet<&Item> = b.iter().collect();
+    a.symmetric_difference(&b).map(|item| (*item).clone()).collect()
+}
+
+type Rows = BTreeMap<(IpAddr, ClassId), ProfileId>;
+type RowEdits = Edits<(IpAddr, ClassId), ProfileId>;
+
+fn rows_of<'a>(
+    direction: Direction,
+    tables: &'a mut Tables,
+    delta: &'a mut TablesDelta,
+) -> (&'a mut Rows, &'a mut RowEdits) {
+    match direction {
+        Direction::Ingress => (&mut tables.allow_in, &mut delta.allow_in),
+        Direction::Egress => (&mut tables.allow_out, &mut delta.allow_out),
+    }
+}
+
+fn write_row(
+    rows: &mut Rows,
+    edits: &mut RowEdits,
+    key: (IpAddr, ClassId),
+    after: Option<ProfileId>,
+) {
+    let before = match after {
+        Some(profile) => rows.insert(key, profile),
+        None => rows.remove(&key),
+    };
+    record(edits, key, before, after);
+}
+
+fn write_member(
+    members: &mut BTreeSet<IpAddr>,
+    edits: &mut Edits<IpAddr>,
+    address: IpAddr,
+    is_member: bool,
+) {
+    let was = if is_member { !members.insert(address) } else { members.remove(&address) };
+    record(edits, address, was.then_some(()), is_member.then_some(()));
+}
+
+/// Where two columns differ, with what the second has there.
+fn column_changes(from: &Column, to: &Column) -> Vec<(ClassId, Option<ProfileId>)> {
+    let mut changes = Vec::new();
+    let mut from = from.iter().map(|(&c, &p)| (c, p)).peekable();
+    let mut to = to.iter().map(|(&c, &p)| (c, p)).peekable();
+    while let Some((class, before, after)) = next_of_either(&mut from, &mut to) {
+        if before != after {
+            changes.push((class, after));
+        }
+    }
+    changes
+}
+
+fn next_of_either(
+    from: &mut Peekable<impl Iterator<Item = (ClassId, ProfileId)>>,
+    to: &mut Peekable<impl Iterator<Item = (ClassId, ProfileId)>>,
+) -> Option<(ClassId, Option<ProfileId>, Option<ProfileId>)> {
+    let class = match (from.peek(), to.peek()) {
+        (Some((a, _)), Some((b, _))) => *a.min(b),
+        (Some((class, _)), None) | (None, Some((class, _))) => *class,
+        (None, None) => return None,
+    };
+    let before = from.next_if(|(c, _)| *c == class).map(|(_, profile)| profile);
+    let after = to.next_if(|(c, _)| *c == class).map(|(_, profile)| profile);
+    Some((class, before, after))
+}

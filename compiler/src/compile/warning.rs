@@ -1,0 +1,94 @@
+//! What a human should know about an input that compiles all the same.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::Compiler;
+use super::atoms::MAX_ATOMS;
+use crate::model::Family;
+
+/// Subjects of one family and direction: the size of the sets `local_in` and `local_out`.
+pub const MAX_SUBJECTS: usize = 4096;
+
+/// Rows of one family and direction that a kernel map is built for (some 300 MB of kernel memory).
+pub const MAX_ROWS: usize = 4_194_304;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Warning {
+    /// Several pods claim an address; policy follows the one named.
+    ContestedAddress { address: IpAddr, owner: String },
+    /// More atoms than a change of blocks stays quick for. They are enforced.
+    ManyAtoms { family: Family, atoms: usize },
+    /// More subjects than the kernel's sets are made for: the program must not be loaded.
+    TooManySubjects { family: Family, subjects: usize },
+    /// More rows than the kernel's maps are made for: the program must not be loaded.
+    TooManyRows { family: Family, rows: usize },
+}
+
+impl Warning {
+    /// Whether the program is beyond a bound of the kernel's tables, and must not replace what is enforced.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::ContestedAddress { .. } | Self::ManyAtoms { .. } => false,
+            Self::TooManySubjects { .. } | Self::TooManyRows { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ContestedAddress { address, owner } => write!(
+                f,
+                "address {address} is claimed by more than one pod: policy takes it for {owner}'s (running before others, then the \
+                 later start); remove the stale pod"
+            ),
+            Self::ManyAtoms { family, atoms } => write!(
+                f,
+                "{family:?}: the ipBlocks of the policies make {atoms} disjoint ranges, over the {MAX_ATOMS} that change quickly: \
+                 summarise the CIDRs"
+            ),
+            Self::TooManySubjects { family, subjects } => write!(
+                f,
+                "{family:?}: {subjects} local pods are isolated, over the bound of {MAX_SUBJECTS}: name the pods of this host with \
+                 --node-name"
+            ),
+            Self::TooManyRows { family, rows } => write!(
+                f,
+                "{family:?}: the policies make {rows} rows of (pod, class), over the bound of {MAX_ROWS}: fewer local pods, or fewer \
+                 policies that tell peers apart"
+            ),
+        }
+    }
+}
+
+impl Compiler {
+    /// What of the present input should be told; empty when all is well.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut warnings: Vec<Warning> = self
+            .snapshot
+            .contested_addresses()
+            .filter_map(|address| {
+                let owner = self.snapshot.owner(address)?;
+                let owner = format!("{}/{}", owner.namespace, owner.name);
+                Some(Warning::ContestedAddress { address, owner })
+            })
+            .collect();
+        for family in Family::ALL {
+            let tables = self.program.family(family);
+            let atoms = tables.cidr.len();
+            if atoms > MAX_ATOMS {
+                warnings.push(Warning::ManyAtoms { family, atoms });
+            }
+            let subjects = tables.local_in.len().max(tables.local_out.len());
+            if subjects >= MAX_SUBJECTS {
+                warnings.push(Warning::TooManySubjects { family, subjects });
+            }
+            let rows = tables.allow_in.len().max(tables.allow_out.len());
+            if rows > MAX_ROWS {
+                warnings.push(Warning::TooManyRows { family, rows });
+            }
+        }
+        warnings
+    }
+}

@@ -1,0 +1,232 @@
+//! Snapshot, connection -> decision, by the letter of the specification: slow, obvious, and the referee of the compile.
+//!
+//! It shares the model and nothing else: no index, no owner table, no class. Every pod is judged, as if it were local.
+//! IPv6 neighbour discovery is not its matter: that is a packet's property, not a connection's.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::model::{
+    Connection, Direction, Namespaces, Node, Peer, Peers, Phase, Pod, Policy, PolicyKey,
+    PolicyRule, PortMatch, PortSpec, Ports, Protocol, Selector, Verdict,
+};
+use crate::snapshot::Snapshot;
+
+/// What becomes of a connection, and why, for each of its ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// By the policies of the pod that opens the connection.
+    pub egress: DirectionDecision,
+    /// By the policies of the pod that is connected to.
+    pub ingress: DirectionDecision,
+    /// Allowed only if both directions allow it.
+    pub verdict: Verdict,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectionDecision {
+    pub verdict: Verdict,
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// This end is no pod's address, so that nobody's policy speaks.
+    NotAPod,
+    /// No policy isolates the pod in this direction.
+    NotIsolated,
+    /// At least one rule allows it; all that do, by policy name and place.
+    Allowed { by: Vec<RuleRef> },
+    /// The pod is isolated by these policies, and none of their rules allows it.
+    Denied { isolated_by: Vec<PolicyKey> },
+    /// Between a pod and its own node (`NetworkPolicyIngressRule`: "traffic from the pod's local node").
+    OwnNode,
+    /// A pod always reaches itself.
+    Itself,
+}
+
+impl Reason {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Denied { .. } => Verdict::Deny,
+            Self::NotAPod
+            | Self::NotIsolated
+            | Self::Allowed { .. }
+            | Self::OwnNode
+            | Self::Itself => Verdict::Allow,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAPod => f.write_str("not a pod"),
+            Self::NotIsolated => f.write_str("not isolated"),
+            Self::Allowed { by } => write!(f, "allowed by {}", list(by)),
+            Self::Denied { isolated_by } => write!(f, "isolated by {}", list(isolated_by)),
+            Self::OwnNode => f.write_str("own node"),
+            Self::Itself => f.write_str("itself"),
+        }
+    }
+}
+
+fn list(items: &[impl fmt::Display]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A rule of a policy: `spec.ingress[rule]` or `spec.egress[rule]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleRef {
+    pub policy: PolicyKey,
+    pub direction: Direction,
+    pub rule: usize,
+}
+
+impl fmt::Display for RuleRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}[{}]", self.policy, self.direction, self.rule)
+    }
+}
+
+/// The verdict that the specification gives the connection.
+pub fn decide(snapshot: &Snapshot, connection: &Connection) -> Decision {
+    let egress = decide_direction(snapshot, connection, Direction::Egress);
+    let ingress = decide_direction(snapshot, connection, Direction::Ingress);
+    let verdict = egress.verdict.and(ingress.verdict);
+    Decision { egress, ingress, verdict }
+}
+
+fn decide_direction(
+    snapshot: &Snapshot,
+    connection: &Connection,
+    direction: Direction,
+) -> DirectionDecision {
+    let reason = reason(snapshot, connection, direction);
+    DirectionDecision { verdict: reason.verdict(), reason }
+}
+
+fn reason(snapshot: &Snapshot, connection: &Connection, direction: Direction) -> Reason {
+    let (subject_address, peer_address) = match direction {
+        Direction::Egress => (connection.from, connection.to),
+        Direction::Ingress => (connection.to, connection.from),
+    };
+    let Some(subject) = pod_at(snapshot, subject_address) else { return Reason::NotAPod };
+    if subject_address == peer_address {
+        return Reason::Itself;
+    }
+    if is_own_node(snapshot, subject, peer_address) {
+        return Reason::OwnNode;
+    }
+    let isolating: Vec<&Policy> = snapshot
+        .policies()
+        .map(AsRef::as_ref)
+        .filter(|policy| policy.isolates.in_direction(direction) && selects(policy, subject))
+        .collect();
+    if isolating.is_empty() {
+        return Reason::NotIsolated;
+    }
+    let mut by = Vec::new();
+    for policy in &isolating {
+        for (i, rule) in policy.rules(direction).iter().enumerate() {
+            if rule_allows(snapshot, policy, rule, peer_address, connection) {
+                by.push(RuleRef { policy: policy.key.clone(), direction, rule: i });
+            }
+        }
+    }
+    if by.is_empty() {
+        let isolated_by = isolating.iter().map(|policy| policy.key.clone()).collect();
+        return Reason::Denied { isolated_by };
+    }
+    Reason::Allowed { by }
+}
+
+/// The pod whose address it is: of those that have it, neither ended nor on the host's network, the one that takes
+/// precedence.
+fn pod_at(snapshot: &Snapshot, address: IpAddr) -> Option<&Pod> {
+    snapshot
+        .pods()
+        .filter(|pod| pod.has_identity() && has_address(pod, address))
+        .max_by(|a, b| a.precedence().cmp(&b.precedence()))
+}
+
+fn has_address(pod: &Pod, address: IpAddr) -> bool {
+    pod.addresses.iter().any(|own| own == address)
+}
+
+/// Whether the address is one of the node that the pod is bound to: a Node object's, or a hostNetwork pod's there.
+fn is_own_node(snapshot: &Snapshot, pod: &Pod, address: IpAddr) -> bool {
+    let Some(name) = &pod.node else { return false };
+    let node_has = |node: &Node| node.name == *name && node.addresses.contains(&address);
+    let host_pod_has = |other: &Pod| {
+        other.host_network
+            && !has_ended(other)
+            && other.node.as_ref() == Some(name)
+            && has_address(other, address)
+    };
+    snapshot.nodes().any(node_has) || snapshot.pods().any(host_pod_has)
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    pod.containers_gone || matches!(pod.phase, Phase::Succeeded | Phase::Failed)
+}
+
+/// `spec.podSelector`, in the policy's namespace.
+fn selects(policy: &Policy, pod: &Pod) -> bool {
+    policy.key.namespace == pod.namespace && policy.subjects.matches(&pod.labels)
+}
+
+/// A rule allows what matches one of its peers and one of its ports: both, in any combination.
+fn rule_allows(
+    snapshot: &Snapshot,
+    policy: &Policy,
+    rule: &PolicyRule,
+    peer_address: IpAddr,
+    connection: &Connection,
+) -> bool {
+    let peer_matches = match &rule.peers {
+        Peers::Everyone => true,
+        Peers::AnyOf(peers) => {
+            peers.iter().any(|peer| peer_matches(snapshot, policy, peer, peer_address))
+        }
+    };
+    let ports_match = match &rule.ports {
+        Ports::Every => true,
+        Ports::AnyOf(ports) => ports.iter().any(|port| port_matches(snapshot, port, connection)),
+    };
+    peer_matches && ports_match
+}
+
+fn peer_matches(snapshot: &Snapshot, policy: &Policy, peer: &Peer, address: IpAddr) -> bool {
+    match peer {
+        Peer::Block(block) => block.contains(address),
+        Peer::Pods { namespaces, pods } => {
+            let Some(pod) = pod_at(snapshot, address) else { return false };
+            pods.matches(&pod.labels)
+                && match namespaces {
+                    Namespaces::Own => pod.namespace == policy.key.namespace,
+                    Namespaces::Selected(selector) => namespace_matches(snapshot, pod, selector),
+                }
+        }
+    }
+}
+
+fn namespace_matches(snapshot: &Snapshot, pod: &Pod, selector: &Selector) -> bool {
+    snapshot
+        .namespaces()
+        .any(|namespace| namespace.name == pod.namespace && selector.matches(&namespace.labels))
+}
+
+/// A port matches with its protocol; a name is looked up on the pod that is connected to, whatever the direction.
+fn port_matches(snapshot: &Snapshot, port: &PortMatch, connection: &Connection) -> bool {
+    Protocol::from_number(connection.protocol) == Some(port.protocol)
+        && match &port.port {
+            PortSpec::Any => true,
+            PortSpec::Range { first, last } => {
+                *first <= connection.port && connection.port <= *last
+            }
+            PortSpec::Named(name) => pod_at(snapshot, connection.to).is_some_and(|pod| {
+                pod.named_ports(name, port.protocol).any(|number| number == connection.port)
+            }),
+        }
+}

@@ -1,0 +1,321 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::program::skeleton::{
+    ICMP, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT, ND_ROUTER_ADVERT,
+};
+
+const WEB: ClassId = ClassId(0x0001_0001);
+const BLOCK: ClassId = ClassId(0x0001_0002);
+const HTTP: ProfileId = ProfileId(0x8000_0002);
+
+const SUBJECT: &str = "10.0.0.2";
+const FRIEND: &str = "10.0.0.1";
+const STRANGER: &str = "10.0.0.3";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// `SUBJECT` is isolated both ways. `FRIEND` may reach it on TCP 80 and 8000-9000, the block 192.168.0.0/16 on
+/// everything; it may reach `FRIEND` on everything.
+fn program() -> Program {
+    tables(SUBJECT, FRIEND, ("192.168.0.0", "192.168.255.255"))
+}
+
+fn tables(subject: &str, friend: &str, block: (&str, &str)) -> Program {
+    let (subject, friend) = (ip(subject), ip(friend));
+    let range = AddressRange { first: ip(block.0), last: ip(block.1) };
+    let one = Tables {
+        local_in: [subject].into(),
+        local_out: [subject].into(),
+        hairpin: [subject].into(),
+        class: [(friend, WEB)].into(),
+        cidr: [(range, BLOCK)].into(),
+        allow_in: [((subject, WEB), HTTP), ((subject, BLOCK), ProfileId::EVERYTHING)].into(),
+        allow_out: [((subject, WEB), ProfileId::EVERYTHING)].into(),
+        ports: [PortElement { profile: HTTP, protocol: 6, port: 80 }].into(),
+        port_ranges: [PortRangeElement { profile: HTTP, protocol: 6, first: 8000, last: 9000 }]
+            .into(),
+        ..Tables::default()
+    };
+    match Family::of(subject) {
+        Family::V4 => Program { v4: one, v6: Tables::default() },
+        Family::V6 => Program { v4: Tables::default(), v6: one },
+    }
+}
+
+fn program_v6() -> Program {
+    tables("fd00::2", "fd00::1", ("fd01::", "fd01::ffff"))
+}
+
+fn packet(from: &str, to: &str, protocol: u8, port: u16) -> Packet {
+    Packet::first(Connection { from: ip(from), to: ip(to), protocol, port })
+}
+
+#[track_caller]
+fn check(program: &Program, packet: Packet, expected: Verdict) {
+    let found = eval_program(program, &packet);
+    assert_eq!(found.verdict, expected, "{found}");
+    let entered = packet.priority(Family::of(packet.connection.to));
+    if expected == Verdict::Allow {
+        assert_eq!(found.priority, entered, "the scratch register must be restored: {found}");
+    }
+}
+
+#[track_caller]
+fn allow(packet: Packet) {
+    check(&program(), packet, Verdict::Allow);
+}
+
+#[track_caller]
+fn deny(packet: Packet) {
+    check(&program(), packet, Verdict::Deny);
+}
+
+#[test]
+fn an_exact_port_a_range_and_everything_are_looked_up_in_turn() {
+    allow(packet(FRIEND, SUBJECT, 6, 80));
+    allow(packet(FRIEND, SUBJECT, 6, 8000));
+    allow(packet(FRIEND, SUBJECT, 6, 9000));
+    deny(packet(FRIEND, SUBJECT, 6, 7999));
+    deny(packet(FRIEND, SUBJECT, 6, 9001));
+    deny(packet(FRIEND, SUBJECT, 17, 80));
+    deny(packet(FRIEND, SUBJECT, 17, 8500));
+    allow(packet("192.168.255.255", SUBJECT, 47, 0));
+    deny(packet("192.169.0.0", SUBJECT, 6, 80));
+}
+
+#[test]
+fn who_is_no_subject_is_not_judged() {
+    allow(packet(FRIEND, STRANGER, 17, 1));
+    allow(packet(STRANGER, FRIEND, 17, 1));
+}
+
+#[test]
+fn both_directions_are_judged() {
+    let mut program = program();
+    program.v4.local_in.insert(ip(FRIEND));
+    check(&program, packet(SUBJECT, FRIEND, 6, 80), Verdict::Deny);
+    program.v4.class.insert(ip(SUBJECT), WEB);
+    program.v4.allow_in.insert((ip(FRIEND), WEB), HTTP);
+    check(&program, packet(SUBJECT, FRIEND, 6, 80), Verdict::Allow);
+    program.v4.allow_out.clear();
+    check(&program, packet(SUBJECT, FRIEND, 6, 80), Verdict::Deny);
+}
+
+#[test]
+fn class_unknown_is_a_class_of_its_own() {
+    let mut program = program();
+    check(&program, packet(STRANGER, SUBJECT, 6, 80), Verdict::Deny);
+    program.v4.allow_in.insert((ip(SUBJECT), ClassId::UNKNOWN), HTTP);
+    check(&program, packet(STRANGER, SUBJECT, 6, 80), Verdict::Allow);
+}
+
+#[test]
+fn a_pod_in_a_block_is_looked_up_as_a_pod() {
+    let mut program = program();
+    program.v4.class.insert(ip("192.168.1.1"), WEB);
+    check(&program, packet("192.168.1.1", SUBJECT, 17, 53), Verdict::Deny);
+}
+
+/// Attack 1: the server's next packet would open a reversed entry.
+#[test]
+fn a_mid_stream_segment_opens_no_connection_of_a_subject() {
+    let ack = |from, to| Packet { tcp_flags: 0x10, ..packet(from, to, 6, 80) };
+    // The subject answers a peer that may open connections, and the reverse.
+    deny(ack(SUBJECT, FRIEND));
+    deny(ack(FRIEND, SUBJECT));
+    deny(Packet { tcp_flags: 0x12, ..packet(SUBJECT, FRIEND, 6, 80) });
+    allow(ack(FRIEND, STRANGER));
+    allow(Packet { tcp_flags: 0xc2, ..packet(FRIEND, SUBJECT, 6, 80) });
+    // Each side of the rule alone.
+    let mut only_in = program();
+    only_in.v4.local_out.clear();
+    check(&only_in, ack(SUBJECT, FRIEND), Verdict::Deny);
+    check(&only_in, ack(FRIEND, SUBJECT), Verdict::Allow);
+    let mut only_out = program();
+    only_out.v4.local_in.clear();
+    check(&only_out, ack(FRIEND, SUBJECT), Verdict::Deny);
+    check(&only_out, ack(SUBJECT, FRIEND), Verdict::Allow);
+}
+
+#[test]
+fn established_connections_pass_and_untracked_packets_are_judged() {
+    let stranger = packet(STRANGER, SUBJECT, 6, 22);
+    allow(Packet { ct_state: CtState::Established, tcp_flags: 0x10, ..stranger });
+    for ct_state in [CtState::Untracked, CtState::Invalid, CtState::New] {
+        deny(Packet { ct_state, ..stranger });
+        allow(Packet { ct_state, ..packet(FRIEND, SUBJECT, 6, 80) });
+    }
+}
+
+/// Attack 9: a child that another table's conntrack helper expects.
+#[test]
+fn related_passes_for_icmp_errors_only() {
+    let related = |protocol| Packet {
+        ct_state: CtState::Related,
+        ..packet(STRANGER, SUBJECT, protocol, 4000)
+    };
+    deny(related(6));
+    deny(related(17));
+    allow(related(ICMP));
+    deny(packet(STRANGER, SUBJECT, ICMP, 0));
+    let related_v6 = |protocol| Packet {
+        ct_state: CtState::Related,
+        icmp_type: 1,
+        ..packet("fd00::3", "fd00::2", protocol, 0)
+    };
+    check(&program_v6(), related_v6(ICMPV6), Verdict::Allow);
+    check(&program_v6(), related_v6(ICMP), Verdict::Deny);
+}
+
+/// Attack 11: a forged packet from an address to itself.
+#[test]
+fn a_pod_reaches_itself_only_through_a_service() {
+    let itself = packet(SUBJECT, SUBJECT, 17, 53);
+    deny(itself);
+    allow(Packet { dnat: true, ..itself });
+    deny(Packet { dnat: true, ct_state: CtState::Untracked, ..itself });
+    deny(Packet { dnat: true, ..packet(STRANGER, SUBJECT, 17, 53) });
+    check(&program_v6(), packet("fd00::2", "fd00::2", 17, 53), Verdict::Deny);
+    let hairpin = Packet { dnat: true, ..packet("fd00::2", "fd00::2", 17, 53) };
+    check(&program_v6(), hairpin, Verdict::Allow);
+}
+
+fn icmpv6(icmp_type: u8, from: &str, to: &str) -> Packet {
+    Packet { icmp_type, ..packet(from, to, ICMPV6, 0) }
+}
+
+const BRIDGE: u32 = 7;
+
+fn bridged(packet: Packet) -> Packet {
+    Packet { iif: BRIDGE, oif: BRIDGE, ..packet }
+}
+
+fn guarded() -> Program {
+    let mut program = program_v6();
+    program.v6.bridges.insert(BRIDGE);
+    program.v4.bridges.insert(BRIDGE);
+    program
+}
+
+#[test]
+fn neighbour_discovery_passes_and_an_echo_request_does_not() {
+    for program in [program_v6(), guarded()] {
+        for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
+            check(&program, icmpv6(message, "fd00::2", "fd00::3"), Verdict::Allow);
+            check(&program, icmpv6(message, "fd00::3", "fd00::2"), Verdict::Allow);
+            check(&program, bridged(icmpv6(message, "fd00::3", "fd00::2")), Verdict::Allow);
+            check(&program, bridged(icmpv6(message, "fe80::3", "ff02::1")), Verdict::Allow);
+        }
+        check(&program, icmpv6(128, "fd00::3", "fd00::2"), Verdict::Deny);
+        check(&program, bridged(icmpv6(128, "fd00::3", "fd00::2")), Verdict::Deny);
+    }
+}
+
+/// Attack 5, also as a unicast to a global address.
+#[test]
+fn a_guarded_bridge_drops_router_advertisements_and_redirects() {
+    for message in [ND_ROUTER_ADVERT, ND_REDIRECT] {
+        for (from, to) in [("fe80::3", "ff02::1"), ("fd00::1", "fd00::9"), ("fe80::3", "fd00::2")] {
+            let packet = bridged(icmpv6(message, from, to));
+            check(&guarded(), packet, Verdict::Deny);
+            check(&program_v6(), Packet { icmp_type: message, ..packet }, {
+                let subject = to == "fd00::2";
+                if subject { Verdict::Deny } else { Verdict::Allow }
+            });
+        }
+    }
+}
+
+/// Attacks 2 and 7, over IPv6.
+#[test]
+fn a_guarded_bridge_drops_link_local_and_multicast() {
+    for (from, to) in [
+        ("fe80::3", "fe80::2"),
+        ("fd00::1", "fe80::2"),
+        ("febf::1", "fd00::9"),
+        ("fd00::1", "ff02::1"),
+    ] {
+        check(&guarded(), bridged(packet(from, to, 17, 53)), Verdict::Deny);
+        check(&program_v6(), bridged(packet(from, to, 17, 53)), Verdict::Allow);
+    }
+    // The guard's end returns to the walk.
+    check(&guarded(), bridged(packet("fd00::1", "fd00::2", 6, 80)), Verdict::Allow);
+    check(&guarded(), bridged(packet("fd00::1", "fd00::2", 6, 81)), Verdict::Deny);
+    // From that bridge to another interface is routed, not bridged.
+    let routed = Packet { iif: BRIDGE, ..packet("fd00::1", "ff02::1", 17, 53) };
+    check(&guarded(), routed, Verdict::Allow);
+}
+
+/// Every TOS, routed and bridged: `check` asserts that the priority leaves as it came.
+#[test]
+fn the_priority_leaves_as_the_forward_path_set_it() {
+    let mut program = program();
+    program.v4.bridges.insert(BRIDGE);
+    for tos in 0..=u8::MAX {
+        for (from, to) in [(FRIEND, SUBJECT), (SUBJECT, FRIEND), (FRIEND, STRANGER)] {
+            let packet = Packet { tos, ..packet(from, to, 6, 80) };
+            check(&program, packet, Verdict::Allow);
+            check(&program, bridged(packet), Verdict::Allow);
+        }
+    }
+}
+
+struct WithoutCatchAlls<'a>(&'a Tables);
+
+impl View for WithoutCatchAlls<'_> {
+    fn tables(&mut self, _lookup: SetName) -> &Tables {
+        self.0
+    }
+
+    fn catch_alls(&self) -> bool {
+        false
+    }
+}
+
+/// A miss ends the rule and leaves the register as it was: a TOS priority, or the class. Neither may open anything.
+#[test]
+fn a_miss_opens_nothing_with_the_catch_alls_gone() {
+    let mut program = program();
+    program.v4.allow_in.insert((ip(SUBJECT), ClassId::UNKNOWN), ProfileId::EVERYTHING);
+    program.v4.class.insert(ip("10.0.0.4"), ClassId(0x0001_0003));
+    for tos in [0x08, 0x10, 0x18] {
+        for from in [STRANGER, "10.0.0.4"] {
+            let packet = Packet { tos, ..packet(from, SUBJECT, 6, 80) };
+            let mut view = WithoutCatchAlls(&program.v4);
+            let found = eval(&mut view, Family::V4, &packet);
+            assert_eq!(found.verdict, Verdict::Deny, "{found}");
+        }
+        let packet = Packet { tos, ..packet(SUBJECT, STRANGER, 6, 80) };
+        let found = eval(&mut WithoutCatchAlls(&program.v4), Family::V4, &packet);
+        assert_eq!(found.verdict, Verdict::Deny, "{found}");
+    }
+}
+
+/// A view that gives each set another generation.
+struct Mixed<'a>(BTreeMap<SetName, &'a Tables>, &'a Tables, Vec<SetName>);
+
+impl View for Mixed<'_> {
+    fn tables(&mut self, lookup: SetName) -> &Tables {
+        self.2.push(lookup);
+        self.0.get(&lookup).unwrap_or(&self.1)
+    }
+}
+
+#[test]
+fn each_lookup_asks_the_view_in_order() {
+    use SetName::{AllowIn, Bridges, Class, LocalIn, LocalOut, PortRanges, Ports};
+    let (program, mut later) = (program(), program());
+    later.v4.allow_in.clear();
+    let mut view = Mixed([(AllowIn, &later.v4)].into(), &program.v4, Vec::new());
+    let found = eval(&mut view, Family::V4, &packet(FRIEND, SUBJECT, 6, 80));
+    assert_eq!(found.verdict, Verdict::Deny);
+    assert_eq!(view.2, [Bridges, LocalOut, LocalIn, Class, AllowIn, Ports, PortRanges]);
+    assert_eq!(
+        found.to_string(),
+        "not @bridges, not @local_out, @local_in, to ingress, @class: class 1:1, \
+         @allow_in: profile 0:0, not @ports, not @port_ranges, to deny_in, deny in deny_in"
+    );
+}

@@ -1,0 +1,186 @@
+//! Rendered rulesets, byte for byte as in `tests/golden/<case>.nft`, each loaded and listed by the real nft.
+//!
+//! `UPDATE_GOLDEN=1` rewrites the files.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use palisade_compiler::program::render::{capacity, render};
+use palisade_compiler::program::skeleton::SetName;
+use palisade_compiler::program::{
+    AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables,
+};
+
+#[track_caller]
+fn golden(case: &str, program: &Program) {
+    let text = render(program).to_string();
+    let path =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{case}.nft"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        text == expected,
+        "{}: differs from what is rendered now; look at it with UPDATE_GOLDEN=1 and git diff",
+        path.display()
+    );
+    loads(&text);
+}
+
+/// Real nft checks the text, loads it, lists it as text and JSON, and the listing loads again to the same.
+#[track_caller]
+fn loads(text: &str) {
+    let listed = in_new_netns(
+        "nft -c -f - <&3 && nft -f - <&4 && nft -j list ruleset > /dev/null && nft list ruleset",
+        text,
+    );
+    let again = in_new_netns("nft -f - <&4 && nft list ruleset", &listed);
+    assert_eq!(listed, again, "nft's listing is not a fixed point");
+}
+
+/// Runs a shell script in a network namespace of its own; descriptors 3 and 4 read `input`.
+#[track_caller]
+fn in_new_netns(script: &str, input: &str) -> String {
+    let file = tempfile(input);
+    let script = format!("exec 3<\"$0\" 4<\"$0\"; {script}");
+    let output = Command::new("unshare")
+        .args(["--net", "sh", "-euc", &script])
+        .arg(&file)
+        .stdin(Stdio::null())
+        .output()
+        .expect("unshare (util-linux) must be installed to test against nft");
+    fs::remove_file(&file).unwrap();
+    assert!(
+        output.status.success(),
+        "nft refused the ruleset (root and nft are needed here): {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn tempfile(text: &str) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path =
+        std::env::temp_dir().join(format!("palisade-golden-{}-{number}", std::process::id()));
+    fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+    path
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn range(first: &str, last: &str) -> AddressRange {
+    AddressRange { first: ip(first), last: ip(last) }
+}
+
+#[test]
+fn empty() {
+    golden("empty", &Program::default());
+}
+
+#[test]
+fn one_policy() {
+    let (subject, peer) = (ip("10.0.0.2"), ip("10.0.0.1"));
+    let (web, http) = (ClassId(ClassId::FIRST), ProfileId(ProfileId::FIRST));
+    let v4 = Tables {
+        local_in: [subject].into(),
+        hairpin: [subject].into(),
+        class: [(peer, web)].into(),
+        allow_in: [((subject, web), http)].into(),
+        ports: [PortElement { profile: http, protocol: 6, port: 80 }].into(),
+        ..Tables::default()
+    };
+    golden("one_policy", &Program { v4, v6: Tables::default() });
+}
+
+/// Every kind of element, ids at the ends of their number spaces, hexadecimal digits everywhere.
+#[test]
+fn every_element() {
+    let fill = |subject: IpAddr, peers: [IpAddr; 3], atoms: [AddressRange; 4]| {
+        let classes = [ClassId::FIRST, 0x0abc_0def, ClassId::END - 1].map(ClassId);
+        let profiles =
+            [ProfileId::FIRST, 0xbeef_cafe, ProfileId::END - 1, 0x8000_0001].map(ProfileId);
+        let unknown = (subject, ClassId::UNKNOWN);
+        let ports = profiles.iter().flat_map(|&profile| {
+            [(6, 80), (17, 53), (132, 65535), (1, 0), (58, 1), (47, 7)]
+                .map(|(protocol, port)| PortElement { profile, protocol, port })
+        });
+        let ranges = profiles.iter().flat_map(|&profile| {
+            [(6, 0, 65535), (17, 1000, 1999), (17, 2001, 2500), (132, 1, 65534)]
+                .map(|(protocol, first, last)| PortRangeElement { profile, protocol, first, last })
+        });
+        Tables {
+            local_in: [subject, peers[0]].into(),
+            local_out: [subject].into(),
+            hairpin: [subject, peers[0]].into(),
+            bridges: [1, 65_535].into(),
+            class: peers.into_iter().zip(classes).collect(),
+            cidr: atoms.into_iter().zip(classes.into_iter().cycle()).collect(),
+            allow_in: classes
+                .into_iter()
+                .zip(profiles)
+                .map(|(class, profile)| ((subject, class), profile))
+                .chain([(unknown, ProfileId::EVERYTHING)])
+                .collect(),
+            allow_out: [(unknown, profiles[1])].into(),
+            ports: ports.collect(),
+            port_ranges: ranges.collect(),
+        }
+    };
+    let v4 = fill(
+        ip("10.0.0.2"),
+        [ip("10.0.0.1"), ip("255.255.255.254"), ip("1.0.0.0")],
+        [
+            range("0.0.0.0", "0.255.255.255"),
+            range("192.168.0.0", "192.168.255.255"),
+            range("172.16.0.1", "172.16.0.6"),
+            range("255.255.255.0", "255.255.255.255"),
+        ],
+    );
+    let v6 = fill(
+        ip("fd00::2"),
+        [ip("fd00::1"), ip("::ffff:0:1"), ip("abcd:ef01::")],
+        [
+            range("::", "::ffff"),
+            range("fd01::", "fd01::ffff:ffff"),
+            range("fd02::1", "fd02::1"),
+            range("ffff::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ],
+    );
+    golden("every_element", &Program { v4, v6 });
+}
+
+#[test]
+fn equal_programs_render_alike() {
+    let program = |addresses: &[&str]| {
+        let mut program = Program::default();
+        for address in addresses {
+            program.v4.class.insert(ip(address), ClassId(ClassId::FIRST));
+        }
+        render(&program).to_string()
+    };
+    assert_eq!(
+        program(&["10.0.0.1", "9.0.0.1", "100.0.0.1"]),
+        program(&["9.0.0.1", "100.0.0.1", "10.0.0.1"])
+    );
+}
+
+#[test]
+fn capacity_leaves_room_and_has_minima() {
+    assert_eq!(capacity(SetName::LocalIn, 0), 4096);
+    assert_eq!(capacity(SetName::Class, 100_000), 262_144);
+    assert_eq!(capacity(SetName::Class, 1_000_000), 2_097_152);
+    assert_eq!(capacity(SetName::Cidr, 20_000), 0);
+    assert_eq!(capacity(SetName::PortRanges, 1), 0);
+    for elements in (0..200_000).step_by(777) {
+        assert!(capacity(SetName::Class, elements) as usize > elements + elements / 3);
+    }
+}
