@@ -5,5 +5,9 @@
 //! kernel -> read -> Actual -> compare, adopt
 //! ```
 
+#![deny(unsafe_code)]
+
+pub mod bridges;
+pub mod netlink;
 pub mod ruleset;
 pub mod transaction;

@@ -83,7 +83,7 @@ pub enum RulesetError {
     Unsupported { what: String },
     /// The kernel refused one operation; a fault of ours, or of whoever changed the table.
     #[error("the kernel refused {op}: {errno}")]
-    Refused { op: String, errno: String, at: Option<TableOp> },
+    Refused { op: String, errno: String, at: Option<Box<TableOp>> },
     /// Reading or writing the socket failed.
     #[error("netlink: {0}")]
     Io(#[from] std::io::Error),

@@ -1,0 +1,270 @@
+//! The kernel of a network namespace as a [`Ruleset`], over netlink.
+//!
+//! ```text
+//! Transaction -> batch (one message to the kernel, all or nothing) -> answers -> Ok, or the operation refused
+//! dumps -> instructions, elements -> Actual
+//! ```
+
+mod batch;
+mod declare;
+mod elements;
+mod grace;
+mod instruction;
+mod open;
+mod outcome;
+mod owner;
+mod query;
+mod read;
+pub(crate) mod route;
+mod rule;
+#[allow(unsafe_code, reason = "the C libraries and system calls that have no safe interface")]
+mod sys;
+mod text;
+mod wire;
+
+use std::collections::BTreeSet;
+
+use palisade_compiler::model::Family;
+
+use crate::ruleset::{Actual, Features, Ruleset, RulesetError};
+use crate::transaction::{Op, Transaction};
+use batch::{Batch, Setting};
+use outcome::Answers;
+use query::{Query, QueryError};
+use sys::Socket;
+
+pub use grace::{GraceMethod, grace_by, grace_method};
+pub use owner::owner_process;
+pub use read::FORWARD_BASE;
+
+/// How often a read is begun anew because nftables changed under it.
+const READ_ATTEMPTS: usize = 10;
+
+/// How often a transaction on tables that only we may change is sent again because something else changed.
+const SEND_ATTEMPTS: usize = 16;
+
+/// nf_tables in the network namespace in which it was opened.
+///
+/// Tables it creates belong to it, where the kernel can do that, until it is dropped: a table's owner is the socket.
+#[derive(Debug)]
+pub struct Kernel {
+    socket: Socket,
+    query: Query,
+    features: Features,
+    /// Sequence number of the next batch.
+    sequence: u32,
+    /// Largest batch that the send buffer was made for, in bytes.
+    send_buffer: usize,
+    /// The generation of the ruleset that `read`, and our own commits since, left.
+    generation: Option<u32>,
+    /// The families in which the table is owned by our socket, so that nobody else can have changed it.
+    owned: BTreeSet<Family>,
+    /// The kernel acknowledges the end of a batch (Linux 6.10).
+    acknowledges_end: bool,
+}
+
+impl Ruleset for Kernel {
+    fn features(&self) -> Features {
+        self.features
+    }
+
+    fn read(&mut self) -> Result<Actual, RulesetError> {
+        for _ in 0..READ_ATTEMPTS {
+            match self.read_once() {
+                Ok(Some(actual)) => {
+                    let port = self.socket.port();
+                    let owned = actual.iter().filter(|(_, table)| table.owner == Some(port));
+                    self.owned = owned.map(|(&family, _)| family).collect();
+                    return Ok(actual);
+                }
+                // A set that was listed may be gone by the time it is asked for.
+                Ok(None)
+                | Err(QueryError::Interrupted | QueryError::Refused(nix::Error::ENOENT)) => {}
+                Err(error) => return Err(query_failed(error)),
+            }
+        }
+        Err(RulesetError::Retry { what: format!("in each of {READ_ATTEMPTS} reads") })
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
+        if transaction.ops.is_empty() {
+            return Ok(());
+        }
+        let ours = transaction.ops.iter().all(|op| self.owned.contains(&op.family));
+        for _ in 1..SEND_ATTEMPTS {
+            match self.send(transaction) {
+                // Whatever changed, it was not our tables: the kernel lets only their owner write to them.
+                Err(RulesetError::Retry { .. }) if ours => {
+                    self.generation = Some(self.query.generation().map_err(query_failed)?);
+                }
+                other => return other,
+            }
+        }
+        self.send(transaction)
+    }
+
+    fn grace(&mut self) -> Result<(), RulesetError> {
+        grace_by(grace_method()?)
+    }
+}
+
+impl Kernel {
+    /// The netlink port id that owns our tables and that the kernel's events name as the origin of our changes.
+    pub fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
+    /// `None`: the ruleset changed meanwhile.
+    fn read_once(&mut self) -> Result<Option<Actual>, QueryError> {
+        let before = self.query.generation()?;
+        let actual = read::tables(&mut self.query)?;
+        let after = self.query.generation()?;
+        if before != after {
+            return Ok(None);
+        }
+        self.generation = Some(after);
+        Ok(Some(actual))
+    }
+
+    fn send(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
+        let setting = Setting {
+            sequence: self.sequence,
+            generation: self.generation,
+            owner: self.features.persistent_owner,
+            acknowledge_last: !self.acknowledges_end,
+        };
+        let batch = Batch::new(transaction, setting)?;
+        self.sequence = batch.end_sequence().wrapping_add(1);
+        let answers = self.exchange(&batch)?;
+        self.acknowledges_end |= answers.end_acknowledged;
+        if let Some(error) = answers.first_error() {
+            return Err(outcome::refused(&mut self.query, transaction, &batch, error));
+        }
+        if !answers.acknowledged {
+            return Err(self.unanswered());
+        }
+        self.committed(transaction);
+        Ok(())
+    }
+
+    fn exchange(&mut self, batch: &Batch) -> Result<Answers, RulesetError> {
+        if batch.bytes.len() > self.send_buffer {
+            self.send_buffer = batch.bytes.len();
+            self.socket.grow_send_buffer(self.send_buffer)?;
+        }
+        self.socket.send(&batch.bytes)?;
+        outcome::collect(&self.socket, batch).map_err(|error| {
+            self.generation = None;
+            RulesetError::Unknown { what: format!("receiving the kernel's answers: {error}") }
+        })
+    }
+
+    /// The answers were lost. What is certain: the same generation as before means that nothing was committed.
+    fn unanswered(&mut self) -> RulesetError {
+        let what = "the kernel's answers were lost".to_owned();
+        match (self.generation, self.query.generation()) {
+            (Some(before), Ok(now)) if before == now => RulesetError::Retry { what },
+            _ => {
+                self.generation = None;
+                RulesetError::Unknown { what }
+            }
+        }
+    }
+
+    fn committed(&mut self, transaction: &Transaction) {
+        let mut tables = false;
+        for op in &transaction.ops {
+            if op.op == Op::CreateTable {
+                tables = true;
+                if self.features.persistent_owner {
+                    self.owned.insert(op.family);
+                }
+            } else if op.op == Op::DeleteTable {
+                self.owned.remove(&op.family);
+            }
+        }
+        // The batch was bound to that generation, and the kernel counts by one, leaving out 0. If somebody else commits
+        // behind us, our next batch is refused.
+        let Some(before) = self.generation else { return };
+        self.generation = Some(before.checked_add(1).unwrap_or(1));
+        // Creating a table that is there changes nothing and does not count.
+        if tables && matches!(self.query.generation(), Ok(now) if now == before) {
+            self.generation = Some(before);
+        }
+    }
+}
+
+fn query_failed(error: QueryError) -> RulesetError {
+    match error {
+        QueryError::Interrupted => RulesetError::Retry { what: "during a dump".to_owned() },
+        QueryError::Refused(nix::Error::EPERM) => {
+            RulesetError::NotPermitted { what: "reading nftables".to_owned() }
+        }
+        QueryError::Refused(errno) => RulesetError::Refused {
+            op: "list ruleset".to_owned(),
+            errno: errno.to_string(),
+            at: None,
+        },
+        QueryError::Io(error) => RulesetError::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sched::{CloneFlags, unshare};
+    use palisade_compiler::program::ClassId;
+    use palisade_compiler::program::skeleton::SetName;
+
+    use super::wire::{Header, msg};
+    use super::*;
+    use crate::transaction::{Element, SetId, TableOp};
+
+    const SET: SetId = SetId { set: SetName::Class, generation: 0 };
+
+    fn op(op: Op) -> TableOp {
+        TableOp { family: Family::V4, op }
+    }
+
+    fn class(low: u8) -> Element {
+        Element::Class([10, 0, 0, low].into(), ClassId(ClassId::FIRST))
+    }
+
+    /// Fills the socket's receive buffer with answers that nobody takes.
+    fn overrun(kernel: &Kernel) {
+        kernel.socket.set_receive_buffer(1).unwrap();
+        for sequence in 0..64 {
+            let mut request = Vec::new();
+            let header = Header { kind: msg::GETGEN, flags: 0, family: 0, sequence };
+            let at = wire::open(&mut request, header);
+            wire::close(&mut request, at);
+            kernel.socket.send(&request).unwrap();
+        }
+    }
+
+    /// In a network namespace of its own: needs root.
+    #[test]
+    fn lost_answers_are_never_taken_for_success() {
+        let run = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("this test needs root");
+            let mut kernel = Kernel::open().unwrap();
+            let create = Op::CreateSet { id: SET, size: Some(16) };
+            kernel.commit(&Transaction { ops: vec![op(Op::CreateTable), op(create)] }).unwrap();
+            kernel.read().unwrap();
+            kernel.sequence = 1000;
+
+            overrun(&kernel);
+            let result = kernel.commit(&Transaction { ops: vec![op(Op::Add(SET, class(1)))] });
+            assert!(matches!(result, Err(RulesetError::Unknown { .. })), "{result:?}");
+            let actual = kernel.read().unwrap();
+            assert_eq!(actual[&Family::V4].sets[&SET].elements, [class(1)].into());
+
+            // The same again, without ownership, so that the retry is the caller's.
+            kernel.owned.clear();
+            overrun(&kernel);
+            let result = kernel.commit(&Transaction { ops: vec![op(Op::Add(SET, class(1)))] });
+            assert!(matches!(result, Err(RulesetError::Retry { .. })), "{result:?}");
+            kernel.commit(&Transaction { ops: vec![op(Op::Add(SET, class(2)))] }).unwrap();
+        };
+        std::thread::spawn(run).join().unwrap();
+    }
+}

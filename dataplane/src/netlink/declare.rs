@@ -1,0 +1,127 @@
+//! How each set and map is declared, so that the kernel takes it and both old and new nft list it rightly.
+//!
+//! The kernel knows lengths only; the type numbers and the userdata are nft's, for printing. A map needs the byte
+//! orders of key and data in its userdata, or class and profile ids come out byte-swapped; what nft 1.1.3 writes
+//! there besides makes nft 1.0.6 crash.
+
+use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::SetName;
+
+/// `enum nft_set_flags`.
+pub(super) const ANONYMOUS: u32 = 0x1;
+pub(super) const CONSTANT: u32 = 0x2;
+const INTERVAL: u32 = 0x4;
+pub(super) const MAP: u32 = 0x8;
+/// A concatenation whose fields are told apart, as interval sets of concatenations need.
+const CONCAT: u32 = 0x80;
+
+/// nft's data types (`enum datatypes` of its datatype.h).
+const INTEGER: u32 = 4;
+const IPV4_ADDR: u32 = 7;
+const IPV6_ADDR: u32 = 8;
+const INET_PROTO: u32 = 12;
+const INET_SERVICE: u32 = 13;
+const IFACE_INDEX: u32 = 20;
+pub(super) const CLASSID: u32 = 23;
+
+/// Bytes of a class or profile id.
+pub(super) const ID: u32 = 4;
+
+/// nft's userdata for sets: `NFTNL_UDATA_SET_KEYBYTEORDER`, `_DATABYTEORDER`, and nft's byte orders.
+const UDATA_KEY_BYTE_ORDER: u8 = 0;
+const UDATA_DATA_BYTE_ORDER: u8 = 1;
+const HOST_ENDIAN: u32 = 1;
+const BIG_ENDIAN: u32 = 2;
+
+/// A set as the kernel is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Declaration {
+    pub(super) flags: u32,
+    pub(super) key_type: u32,
+    /// In bytes.
+    pub(super) key_length: u32,
+    /// Type and length in bytes of a map's values.
+    pub(super) data: Option<(u32, u32)>,
+    /// The lengths in bytes of a concatenation's fields; empty where the kernel need not know.
+    pub(super) fields: &'static [u8],
+    pub(super) userdata: Vec<u8>,
+}
+
+/// The declaration of one of the skeleton's sets.
+pub(super) fn declaration(family: Family, set: SetName) -> Declaration {
+    let (address, length) = match family {
+        Family::V4 => (IPV4_ADDR, 4),
+        Family::V6 => (IPV6_ADDR, 16),
+    };
+    let (types, key_length): (&[u32], u32) = match set {
+        SetName::LocalIn | SetName::LocalOut | SetName::Class | SetName::Cidr => {
+            (&[address], length)
+        }
+        SetName::Hairpin => (&[address, address], 2 * length),
+        SetName::Bridges => (&[IFACE_INDEX, IFACE_INDEX], 8),
+        SetName::AllowIn | SetName::AllowOut => (&[address, CLASSID], length + ID),
+        SetName::Ports | SetName::PortRanges => (&[CLASSID, INET_PROTO, INET_SERVICE], 12),
+    };
+    let mut flags = 0;
+    if set.is_map() {
+        flags |= MAP;
+    }
+    if set.is_interval() {
+        flags |= INTERVAL;
+    }
+    let ranges = set == SetName::PortRanges;
+    if ranges {
+        flags |= CONCAT;
+    }
+    Declaration {
+        flags,
+        key_type: concat_type(types),
+        key_length,
+        data: set.is_map().then_some((CLASSID, ID)),
+        fields: if ranges { &[4, 1, 2] } else { &[] },
+        userdata: userdata(set.is_map()),
+    }
+}
+
+/// The anonymous map from TOS bits to priority that a rule refers to.
+pub(super) fn restore_map() -> Declaration {
+    Declaration {
+        flags: ANONYMOUS | CONSTANT | MAP,
+        key_type: INTEGER,
+        key_length: 1,
+        data: Some((CLASSID, ID)),
+        fields: &[],
+        userdata: userdata(true),
+    }
+}
+
+/// nft's number for a concatenation: six bits a field.
+fn concat_type(types: &[u32]) -> u32 {
+    types.iter().fold(0, |all, one| (all << 6) | one)
+}
+
+fn userdata(map: bool) -> Vec<u8> {
+    let mut out = vec![UDATA_KEY_BYTE_ORDER, 4];
+    out.extend_from_slice(&BIG_ENDIAN.to_ne_bytes());
+    if map {
+        out.extend_from_slice(&[UDATA_DATA_BYTE_ORDER, 4]);
+        out.extend_from_slice(&HOST_ENDIAN.to_ne_bytes());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_numbers_are_nfts() {
+        let key = |family, set| declaration(family, set).key_type;
+        assert_eq!(key(Family::V4, SetName::AllowIn), 471);
+        assert_eq!(key(Family::V6, SetName::AllowIn), 535);
+        assert_eq!(key(Family::V4, SetName::PortRanges), 94_989);
+        assert_eq!(key(Family::V4, SetName::Hairpin), 455);
+        assert_eq!(key(Family::V6, SetName::Hairpin), 520);
+        assert_eq!(key(Family::V6, SetName::Bridges), 1300);
+    }
+}

@@ -1,0 +1,107 @@
+//! Questions to the kernel: one request, its answers.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use super::sys::{Bus, Socket};
+use super::wire::{self, Attribute, Attributes, DONE, ERROR, Header, flag, msg};
+
+/// A dump's datagrams have at most 32 KiB (`netlink_dump` of the kernel).
+const BUFFER: usize = 64 * 1024;
+
+/// Why an answer is not there.
+#[derive(Debug)]
+pub(super) enum QueryError {
+    /// The ruleset changed during a dump.
+    Interrupted,
+    Refused(nix::Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for QueryError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// A socket of its own for questions, so that answers never mix with those to a batch.
+#[derive(Debug)]
+pub(super) struct Query {
+    socket: Socket,
+    buffer: Vec<u8>,
+    sequence: u32,
+}
+
+impl Query {
+    pub(super) fn open() -> io::Result<Self> {
+        Ok(Self { socket: Socket::open(Bus::Netfilter)?, buffer: vec![0; BUFFER], sequence: 0 })
+    }
+
+    /// The generation of the ruleset: goes up by one with every commit in this network namespace.
+    pub(super) fn generation(&mut self) -> Result<u32, QueryError> {
+        let mut generation = None;
+        self.ask(msg::GETGEN, 0, 0, &[], |_, attributes| {
+            generation = attributes.get(1).and_then(Attribute::be_u32);
+        })?;
+        generation.ok_or(QueryError::Refused(nix::Error::EPROTO))
+    }
+
+    /// All objects of one kind, with the message's family; `attributes` narrow the request.
+    pub(super) fn dump(
+        &mut self,
+        kind: u16,
+        family: u8,
+        attributes: &[u8],
+        visit: impl FnMut(u8, Attributes<'_>),
+    ) -> Result<(), QueryError> {
+        self.ask(kind, family, flag::DUMP, attributes, visit)
+    }
+
+    fn ask(
+        &mut self,
+        kind: u16,
+        family: u8,
+        flags: u16,
+        attributes: &[u8],
+        mut visit: impl FnMut(u8, Attributes<'_>),
+    ) -> Result<(), QueryError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let header = Header { kind, flags, family, sequence: self.sequence };
+        let mut request = Vec::with_capacity(32 + attributes.len());
+        let at = wire::open(&mut request, header);
+        request.extend_from_slice(attributes);
+        wire::close(&mut request, at);
+        self.socket.send(&request)?;
+        let mut interrupted = false;
+        loop {
+            let length = self.socket.receive(&mut self.buffer, true)?;
+            let datagram = self.buffer.get(..length).unwrap_or_default();
+            let end = wire::messages(datagram, |message| {
+                if message.sequence != self.sequence {
+                    return ControlFlow::Continue(());
+                }
+                interrupted |= message.flags & flag::DUMP_INTR != 0;
+                if matches!(message.kind, DONE | ERROR) {
+                    return ControlFlow::Break(message.errno());
+                }
+                if let Some((family, attributes)) = message.nf() {
+                    visit(family, attributes);
+                }
+                if flags & flag::DUMP == 0 {
+                    ControlFlow::Break(0)
+                } else {
+                    ControlFlow::Continue(())
+                }
+            });
+            match end {
+                ControlFlow::Break(0) if interrupted => return Err(QueryError::Interrupted),
+                ControlFlow::Break(0) => return Ok(()),
+                ControlFlow::Break(libc::EINTR) => return Err(QueryError::Interrupted),
+                ControlFlow::Break(errno) => {
+                    return Err(QueryError::Refused(nix::Error::from_raw(errno)));
+                }
+                ControlFlow::Continue(()) => {}
+            }
+        }
+    }
+}

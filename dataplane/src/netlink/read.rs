@@ -1,0 +1,290 @@
+//! What the kernel holds under our table's name, read back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::{TABLE, TOS_PRIORITIES};
+
+use super::batch::{LIST_ELEMENTS, PERSIST, version};
+use super::declare::{self, Declaration, declaration};
+use super::elements::{self, Collector};
+use super::instruction;
+use super::query::{Query, QueryError};
+use super::rule;
+use super::sys;
+use super::wire::{Attribute, Attributes, msg, put_str};
+use crate::ruleset::{Actual, ActualChain, ActualRule, ActualSet, ActualTable};
+use crate::transaction::{Element, SetId};
+
+/// The only base chain, as `ActualChain::base` has it.
+pub const FORWARD_BASE: &str = "type filter hook forward priority filter; policy accept";
+
+/// How often a set without a declared size is dumped, at most, until two dumps in a row agree.
+const DUMPS: usize = 6;
+
+/// A dump of a hash that is being resized repeats some elements in place of others, and nothing marks it. Only a
+/// hash with a declared size is never resized; others are read until two dumps agree.
+pub(super) fn tables(query: &mut Query) -> Result<Actual, QueryError> {
+    let mut actual = Actual::new();
+    query.dump(msg::GETTABLE, 0, &[], |family, table| {
+        if let Some(family) = ours(family, table, 1) {
+            actual.insert(family, table_of(table));
+        }
+    })?;
+    if actual.is_empty() {
+        return Ok(actual);
+    }
+    chains(query, &mut actual)?;
+    for (&family, table) in &mut actual {
+        sets_and_rules(query, family, table)?;
+    }
+    Ok(actual)
+}
+
+/// The owner of our table in one family: `None` for no table, `Some(None)` for one without an owner.
+pub(super) fn owner(query: &mut Query, family: Family) -> Result<Option<Option<u32>>, QueryError> {
+    let mut owner = None;
+    query.dump(msg::GETTABLE, sys::proto(family) as u8, &[], |of, table| {
+        if ours(of, table, 1) == Some(family) {
+            owner = Some(table_of(table).owner);
+        }
+    })?;
+    Ok(owner)
+}
+
+/// The family, if the attribute of that kind is the name of our table and the family one of ours.
+fn ours(family: u8, attributes: Attributes<'_>, kind: u16) -> Option<Family> {
+    let name = attributes.get(kind)?.string()?;
+    Family::ALL.into_iter().find(|&f| name == TABLE && sys::proto(f) as u8 == family)
+}
+
+/// `nft_table_attributes`
+fn table_of(table: Attributes<'_>) -> ActualTable {
+    let flags = table.get(2).and_then(Attribute::be_u32).unwrap_or(0);
+    ActualTable {
+        version: table.get(6).and_then(|userdata| version(userdata.value)),
+        owner: table.get(7).and_then(Attribute::be_u32),
+        persistent: flags & PERSIST != 0,
+        ..ActualTable::default()
+    }
+}
+
+/// `nft_chain_attributes`
+fn chains(query: &mut Query, actual: &mut Actual) -> Result<(), QueryError> {
+    query.dump(msg::GETCHAIN, 0, &[], |family, chain| {
+        let table = ours(family, chain, 1).and_then(|family| actual.get_mut(&family));
+        let name = chain.get(3).and_then(Attribute::string);
+        if let (Some(table), Some(name)) = (table, name) {
+            let found = ActualChain { base: base_of(chain), rules: Vec::new() };
+            table.chains.insert(name.to_owned(), found);
+        }
+    })
+}
+
+/// As nft writes it; empty for a regular chain.
+fn base_of(chain: Attributes<'_>) -> String {
+    let Some(hook) = chain.get(4).map(Attribute::nested) else { return String::new() };
+    let number = |attributes: Attributes<'_>, kind| {
+        attributes.get(kind).and_then(Attribute::be_u32).unwrap_or(0)
+    };
+    let kind = chain.get(7).and_then(Attribute::string).unwrap_or("?");
+    let hook_name = match number(hook, 1) {
+        0 => "prerouting",
+        1 => "input",
+        2 => "forward",
+        3 => "output",
+        4 => "postrouting",
+        _ => "?",
+    };
+    let priority = match number(hook, 2).cast_signed() {
+        0 => "filter".to_owned(),
+        other => other.to_string(),
+    };
+    let policy = if number(chain, 5) == 0 { "drop" } else { "accept" };
+    // `NFT_CHAIN_BASE` alone.
+    let flags = if number(chain, 10) > 1 { "; flags offload" } else { "" };
+    format!("type {kind} hook {hook_name} priority {priority}; policy {policy}{flags}")
+}
+
+fn of_table() -> Vec<u8> {
+    let mut request = Vec::new();
+    put_str(&mut request, 1, TABLE);
+    request
+}
+
+fn of_set(name: &str) -> Vec<u8> {
+    let mut request = of_table();
+    put_str(&mut request, 2, name);
+    request
+}
+
+/// A set as the kernel tells of it.
+struct Declared {
+    name: String,
+    size: Option<u32>,
+    flags: u32,
+    declaration: Declaration,
+}
+
+fn sets_and_rules(
+    query: &mut Query,
+    family: Family,
+    table: &mut ActualTable,
+) -> Result<(), QueryError> {
+    let proto = sys::proto(family) as u8;
+    let mut sets = Vec::new();
+    query.dump(msg::GETSET, proto, &of_table(), |of, set| {
+        if ours(of, set, 1) == Some(family) {
+            sets.extend(declared(set));
+        }
+    })?;
+    let mut restores = BTreeSet::new();
+    for set in sets {
+        if set.flags & declare::ANONYMOUS != 0 {
+            if is_restore_map(query, proto, &set)? {
+                restores.insert(set.name);
+            }
+        } else if let Some(id) = SetId::parse(&set.name) {
+            table.sets.insert(id, contents(query, family, id, &set)?);
+        } else {
+            table.foreign.insert(set.name);
+        }
+    }
+    rules(query, family, &restores, table)?;
+    for kind in [msg::GETOBJ, msg::GETFLOWTABLE] {
+        query.dump(kind, proto, &of_table(), |of, object| {
+            if ours(of, object, 1) == Some(family)
+                && let Some(name) = object.get(2).and_then(Attribute::string)
+            {
+                table.foreign.insert(name.to_owned());
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// `nft_set_attributes`
+fn declared(set: Attributes<'_>) -> Option<Declared> {
+    let number = |kind| set.get(kind).and_then(Attribute::be_u32);
+    let flags = number(3).unwrap_or(0);
+    let size = set.get(9).and_then(|desc| desc.nested().get(1)).and_then(Attribute::be_u32);
+    let data = number(6).zip(number(7));
+    Some(Declared {
+        name: set.get(2)?.string()?.to_owned(),
+        size,
+        flags,
+        declaration: Declaration {
+            flags,
+            key_type: number(4)?,
+            key_length: number(5)?,
+            data,
+            fields: &[],
+            userdata: Vec::new(),
+        },
+    })
+}
+
+/// The fields of a concatenation follow from its type, the userdata is for printing only.
+fn same(actual: &Declaration, wanted: Declaration) -> bool {
+    *actual == Declaration { fields: &[], userdata: Vec::new(), ..wanted }
+}
+
+fn contents(
+    query: &mut Query,
+    family: Family,
+    id: SetId,
+    set: &Declared,
+) -> Result<ActualSet, QueryError> {
+    let (mut found, mut known) = dump_set(query, family, id)?;
+    if set.size.is_none() {
+        let mut agreed = false;
+        for _ in 1..DUMPS {
+            let (again, _) = dump_set(query, family, id)?;
+            agreed = again == found;
+            if agreed {
+                break;
+            }
+            found = again;
+        }
+        if !agreed {
+            return Err(QueryError::Interrupted);
+        }
+    }
+    known &= same(&set.declaration, declaration(family, id.set));
+    Ok(ActualSet { size: set.size, as_declared: known, elements: found.into_iter().collect() })
+}
+
+/// The elements in order, and whether all are of a form that we write.
+fn dump_set(
+    query: &mut Query,
+    family: Family,
+    id: SetId,
+) -> Result<(Vec<Element>, bool), QueryError> {
+    let mut collector = Collector::new(family, id.set);
+    let request = of_set(&id.to_string());
+    query.dump(msg::GETSETELEM, sys::proto(family) as u8, &request, |_, message| {
+        if let Some(list) = message.get(LIST_ELEMENTS) {
+            elements::in_list(list).for_each(|element| collector.add(element));
+        }
+    })?;
+    Ok(collector.finish())
+}
+
+/// Whether an anonymous set is the map of `RestorePriority`.
+fn is_restore_map(query: &mut Query, proto: u8, set: &Declared) -> Result<bool, QueryError> {
+    let wanted = declare::restore_map();
+    let key = (wanted.key_length, wanted.data);
+    let map = declare::MAP | declare::ANONYMOUS;
+    if (set.declaration.key_length, set.declaration.data) != key || set.flags & map != map {
+        return Ok(false);
+    }
+    let mut found = BTreeMap::new();
+    query.dump(msg::GETSETELEM, proto, &of_set(&set.name), |_, message| {
+        if let Some(list) = message.get(LIST_ELEMENTS) {
+            found.extend(elements::in_list(list).map(|element| match elements::raw(element) {
+                Some((key, value)) => (key.to_vec(), value.to_vec()),
+                None => (Vec::new(), Vec::new()),
+            }));
+        }
+    })?;
+    let wanted = TOS_PRIORITIES
+        .into_iter()
+        .map(|(tos, priority)| (vec![tos], priority.to_ne_bytes().to_vec()))
+        .collect();
+    Ok(found == wanted)
+}
+
+/// `nft_rule_attributes`
+fn rules(
+    query: &mut Query,
+    family: Family,
+    restores: &BTreeSet<String>,
+    table: &mut ActualTable,
+) -> Result<(), QueryError> {
+    query.dump(msg::GETRULE, sys::proto(family) as u8, &of_table(), |of, message| {
+        let chain = message.get(2).and_then(Attribute::string);
+        if ours(of, message, 1) == Some(family)
+            && let Some(chain) = chain.and_then(|name| table.chains.get_mut(name))
+        {
+            chain.rules.push(rule_of(family, restores, message));
+        }
+    })
+}
+
+fn rule_of(family: Family, restores: &BTreeSet<String>, message: Attributes<'_>) -> ActualRule {
+    let expressions = message.get(4).map(Attribute::nested).unwrap_or_default();
+    // A rule of iptables-nft says so; its expressions have no meaning of their own.
+    if message.get(5).is_some() {
+        return ActualRule::Foreign("xtables".to_owned());
+    }
+    match instruction::decode(expressions) {
+        Err(names) => ActualRule::Foreign(names),
+        Ok(instructions) => {
+            let described = instruction::names(&instructions);
+            match rule::decode(family, instructions, |name| restores.contains(name)) {
+                Some((rule, sets)) => ActualRule::Known { rule, sets },
+                None => ActualRule::Foreign(described),
+            }
+        }
+    }
+}

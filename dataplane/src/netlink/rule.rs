@@ -1,0 +1,449 @@
+//! The skeleton's expressions as nf_tables instructions, and back.
+//!
+//! The instructions are those that `nft -f` makes of the same text, so that nft lists the text again. Reading back
+//! recognises an expression by its first instructions and then holds the whole against the encoding of what it
+//! recognised: nothing is understood that would not be written the same way.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use palisade_compiler::model::{Direction, Family};
+use palisade_compiler::program::skeleton::{
+    self, ChainName, Expr, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
+};
+
+use super::instruction::{
+    EQUAL, HTON, Instruction, NOT_EQUAL, Register, base, ct_key, meta, register, verdict,
+};
+use crate::transaction::{Generations, SetId};
+
+/// The name of an anonymous map in the rule that it is made for; the kernel puts a number in.
+pub(super) const RESTORE_MAP: &str = "__map%d";
+
+/// `IPS_DST_NAT` (linux/netfilter/nf_conntrack_common.h): what nft calls `ct status dnat`.
+const STATUS_DNAT: u32 = 0x20;
+
+/// nft's burst where the text gives none.
+const LIMIT_BURST: u32 = 5;
+
+const FIRST: Register = 1;
+
+/// The instructions of a rule; `restore_map` is the batch's id of the anonymous map for `RestorePriority`.
+pub(super) fn encode(
+    family: Family,
+    rule: &Rule,
+    generations: &Generations,
+    restore_map: Option<u32>,
+) -> Vec<Instruction> {
+    let names = Names { generations: *generations, restore_map };
+    rule.iter().flat_map(|&expr| expression(family, expr, &names)).collect()
+}
+
+/// The inverse: the rule, and the sets that it names in order. `restores` tells whether a set of that name is the
+/// anonymous map of `RestorePriority`.
+pub(super) fn decode(
+    family: Family,
+    instructions: Vec<Instruction>,
+    restores: impl Fn(&str) -> bool,
+) -> Option<(Rule, Vec<SetId>)> {
+    let mut instructions: Vec<_> = instructions
+        .into_iter()
+        .filter(|i| !is_idle(i))
+        .map(|i| name_restore_map(i, &restores))
+        .collect();
+    cut_masks(&mut instructions);
+    let (mut rule, mut sets) = (Rule::new(), Vec::new());
+    let mut rest = instructions.as_slice();
+    while !rest.is_empty() {
+        let (expr, set) = recognise(family, rest)?;
+        let mut names = Names { generations: Generations::default(), restore_map: None };
+        if let Some(id) = set {
+            names.generations.set(id);
+            sets.push(id);
+        }
+        rest = rest.strip_prefix(expression(family, expr, &names).as_slice())?;
+        rule.push(expr);
+    }
+    Some((rule, sets))
+}
+
+/// nft 1.0.6 puts one byte "into network order" in a concatenated interval lookup, which changes nothing.
+fn is_idle(instruction: &Instruction) -> bool {
+    matches!(instruction, Instruction::Byteorder { from, to, length: 1, size: 2, .. } if from == to)
+}
+
+fn name_restore_map(mut instruction: Instruction, restores: &impl Fn(&str) -> bool) -> Instruction {
+    if let Instruction::Lookup { set, .. } = &mut instruction
+        && restores(set)
+    {
+        *set = RESTORE_MAP.to_owned();
+    }
+    instruction
+}
+
+/// nft 1.1.3 masks the whole 4 bytes of a register into which one byte was loaded; the kernel zeroes the others.
+fn cut_masks(instructions: &mut [Instruction]) {
+    let mut loaded = None;
+    for instruction in instructions {
+        if let (Some((length, register)), Instruction::Bitwise { from, mask, xor, .. }) =
+            (loaded, &mut *instruction)
+            && register == *from
+            && mask.len() == usize::next_multiple_of(length, 4)
+            && xor.iter().all(|&bit| bit == 0)
+        {
+            mask.truncate(length);
+            xor.truncate(length);
+        }
+        loaded = instruction.loaded();
+    }
+}
+
+struct Names {
+    generations: Generations,
+    restore_map: Option<u32>,
+}
+
+impl Names {
+    fn lookup(&self, set: SetName, to: Option<Register>) -> Instruction {
+        let set = self.generations.id(set).to_string();
+        Instruction::Lookup { set, id: None, from: FIRST, to }
+    }
+}
+
+/// One expression, every value starting in the first register.
+fn expression(family: Family, expr: Expr, names: &Names) -> Vec<Instruction> {
+    let priority = |to| Instruction::Meta { key: meta::PRIORITY, to };
+    match expr {
+        Expr::CtState(bits) => ct_bits(ct_key::STATE, bits),
+        Expr::CtStatusDnat => ct_bits(ct_key::STATUS, STATUS_DNAT),
+        Expr::L4Proto(protocol) => l4proto(protocol),
+        Expr::TcpNotOpening => tcp_not_opening(),
+        Expr::Icmpv6Type(kind) => {
+            let mut out = l4proto(ICMPV6);
+            out.extend([payload(base::TRANSPORT, 0, 1, FIRST), compare(EQUAL, &[kind])]);
+            out
+        }
+        Expr::InSubnet(side, net) => in_subnet(side, net),
+        Expr::AddressIn(side, set) => vec![address(family, side, FIRST), names.lookup(set, None)],
+        Expr::PairIn(set) => vec![
+            address(family, Side::Source, FIRST),
+            address(family, Side::Destination, after_address(family)),
+            names.lookup(set, None),
+        ],
+        Expr::InterfacesIn(set) => vec![
+            Instruction::Meta { key: meta::IIF, to: FIRST },
+            Instruction::Meta { key: meta::OIF, to: register(4) },
+            names.lookup(set, None),
+        ],
+        Expr::ClassFrom(side, map) => {
+            vec![address(family, side, FIRST), names.lookup(map, Some(FIRST)), set_priority()]
+        }
+        Expr::ProfileFrom(side, map) => vec![
+            address(family, side, FIRST),
+            priority(after_address(family)),
+            names.lookup(map, Some(FIRST)),
+            set_priority(),
+        ],
+        Expr::PriorityIs(value) => vec![priority(FIRST), compare(EQUAL, &value.to_ne_bytes())],
+        Expr::PortIn(set) => port_in(set, names),
+        Expr::SetPriority(value) => vec![
+            Instruction::Load { to: FIRST, value: value.to_ne_bytes().to_vec() },
+            set_priority(),
+        ],
+        Expr::RestorePriority => restore_priority(names.restore_map),
+        Expr::Counter => vec![Instruction::Counter],
+        Expr::Limit(rate) => vec![Instruction::Limit { rate, per: 1, burst: LIMIT_BURST }],
+        Expr::Log(direction) => vec![log(direction)],
+        Expr::Accept => vec![Instruction::Verdict { code: verdict::ACCEPT, chain: None }],
+        Expr::Drop => vec![Instruction::Verdict { code: verdict::DROP, chain: None }],
+        Expr::Goto(chain) => vec![to_chain(verdict::GOTO, chain)],
+        Expr::Jump(chain) => vec![to_chain(verdict::JUMP, chain)],
+    }
+}
+
+fn compare(op: u32, value: &[u8]) -> Instruction {
+    Instruction::Compare { from: FIRST, op, value: value.to_vec() }
+}
+
+fn mask(mask: &[u8]) -> Instruction {
+    let xor = vec![0; mask.len()];
+    Instruction::Bitwise { from: FIRST, to: FIRST, mask: mask.to_vec(), xor }
+}
+
+fn payload(base: u32, offset: u32, length: u32, to: Register) -> Instruction {
+    Instruction::Payload { base, offset, length, to }
+}
+
+fn ct_bits(key: u32, bits: u32) -> Vec<Instruction> {
+    vec![Instruction::Ct { key, to: FIRST }, mask(&bits.to_ne_bytes()), compare(NOT_EQUAL, &[0; 4])]
+}
+
+fn l4proto(protocol: u8) -> Vec<Instruction> {
+    vec![Instruction::Meta { key: meta::L4PROTO, to: FIRST }, compare(EQUAL, &[protocol])]
+}
+
+fn tcp_not_opening() -> Vec<Instruction> {
+    let mut out = l4proto(TCP);
+    out.extend([
+        payload(base::TRANSPORT, 13, 1, FIRST),
+        mask(&[TCP_OPENING_MASK]),
+        compare(NOT_EQUAL, &[TCP_SYN]),
+    ]);
+    out
+}
+
+/// Where an address stands in its header and how long it is.
+fn field(family: Family, side: Side) -> (u32, u32) {
+    match (family, side) {
+        (Family::V4, Side::Source) => (12, 4),
+        (Family::V4, Side::Destination) => (16, 4),
+        (Family::V6, Side::Source) => (8, 16),
+        (Family::V6, Side::Destination) => (24, 16),
+    }
+}
+
+fn address(family: Family, side: Side, to: Register) -> Instruction {
+    let (offset, length) = field(family, side);
+    payload(base::NETWORK, offset, length, to)
+}
+
+/// The register of a concatenation's second field, behind an address.
+fn after_address(family: Family) -> Register {
+    register(field(family, Side::Source).1)
+}
+
+/// As nft does it: a prefix of whole bytes loads only these.
+fn in_subnet(side: Side, net: IpNet) -> Vec<Instruction> {
+    let (family, value, netmask) = match net {
+        IpNet::V4(net) => {
+            (Family::V4, net.network().octets().to_vec(), net.netmask().octets().to_vec())
+        }
+        IpNet::V6(net) => {
+            (Family::V6, net.network().octets().to_vec(), net.netmask().octets().to_vec())
+        }
+    };
+    let (offset, length) = field(family, side);
+    let whole = u32::from(net.prefix_len()) / 8;
+    if net.prefix_len().is_multiple_of(8) && whole > 0 {
+        let value: Vec<u8> = value.into_iter().take(whole as usize).collect();
+        return vec![payload(base::NETWORK, offset, whole, FIRST), compare(EQUAL, &value)];
+    }
+    vec![payload(base::NETWORK, offset, length, FIRST), mask(&netmask), compare(EQUAL, &value)]
+}
+
+fn port_in(set: SetName, names: &Names) -> Vec<Instruction> {
+    let mut out = vec![Instruction::Meta { key: meta::PRIORITY, to: FIRST }];
+    if set.is_interval() {
+        // Ranges are compared byte by byte, so all fields are big endian there, the id too.
+        let (from, to) = (FIRST, FIRST);
+        out.push(Instruction::Byteorder { from, to, op: HTON, length: 4, size: 4 });
+    }
+    out.extend([
+        Instruction::Meta { key: meta::L4PROTO, to: register(4) },
+        payload(base::TRANSPORT, 2, 2, register(8)),
+        names.lookup(set, None),
+    ]);
+    out
+}
+
+fn set_priority() -> Instruction {
+    Instruction::SetMeta { key: meta::PRIORITY, from: FIRST }
+}
+
+fn restore_priority(id: Option<u32>) -> Vec<Instruction> {
+    vec![
+        payload(base::NETWORK, 1, 1, FIRST),
+        mask(&[TOS_MASK]),
+        Instruction::Lookup { set: RESTORE_MAP.to_owned(), id, from: FIRST, to: Some(FIRST) },
+        set_priority(),
+    ]
+}
+
+fn log(direction: Direction) -> Instruction {
+    let prefix = skeleton::log_prefix(direction).to_owned();
+    Instruction::Log { group: skeleton::LOG_GROUP, prefix }
+}
+
+fn to_chain(code: i32, chain: ChainName) -> Instruction {
+    Instruction::Verdict { code, chain: Some(chain.as_str().to_owned()) }
+}
+
+/// The expression that these instructions may begin with, and the set that it names. The caller checks it.
+fn recognise(family: Family, rest: &[Instruction]) -> Option<(Expr, Option<SetId>)> {
+    use Instruction as I;
+    let expr = match rest {
+        [I::Ct { key: ct_key::STATUS, .. }, ..] => Expr::CtStatusDnat,
+        [I::Ct { .. }, I::Bitwise { mask, .. }, ..] => Expr::CtState(number(mask)?),
+        [I::Meta { key: meta::L4PROTO, .. }, I::Compare { value, .. }, tail @ ..] => {
+            l4_match(value, tail)?
+        }
+        [I::Meta { key: meta::PRIORITY, .. }, I::Compare { value, .. }, ..] => {
+            Expr::PriorityIs(number(value)?)
+        }
+        [I::Load { value, .. }, I::SetMeta { .. }, ..] => Expr::SetPriority(number(value)?),
+        [
+            I::Payload { offset, length, .. },
+            I::Bitwise { mask, .. },
+            I::Compare { value, .. },
+            ..,
+        ] => {
+            let length = usize::try_from(*length).ok()?;
+            Expr::InSubnet(side_at(family, *offset)?, subnet(value, prefix(mask, length)?)?)
+        }
+        [I::Payload { offset, length, .. }, I::Compare { value, .. }, ..] => {
+            let bits = u8::try_from(length.checked_mul(8)?).ok()?;
+            Expr::InSubnet(side_at(family, *offset)?, subnet_of(family, value, bits)?)
+        }
+        [I::Payload { .. }, I::Bitwise { .. }, I::Lookup { .. }, ..] => Expr::RestorePriority,
+        [I::Counter, ..] => Expr::Counter,
+        [I::Limit { rate, .. }, ..] => Expr::Limit(*rate),
+        [I::Log { prefix, .. }, ..] => {
+            Expr::Log(Direction::ALL.into_iter().find(|&d| skeleton::log_prefix(d) == prefix)?)
+        }
+        [I::Verdict { code, chain }, ..] => judged(*code, chain.as_deref())?,
+        _ => return looked_up(family, rest),
+    };
+    Some((expr, None))
+}
+
+/// An expression that ends in the lookup of a named set.
+fn looked_up(family: Family, rest: &[Instruction]) -> Option<(Expr, Option<SetId>)> {
+    use Instruction as I;
+    let name = rest.iter().find_map(I::set)?;
+    let id = SetId::parse(name)?;
+    let set = id.set;
+    let expr = match rest {
+        [I::Meta { key: meta::IIF, .. }, ..] => Expr::InterfacesIn(set),
+        [I::Meta { key: meta::PRIORITY, .. }, ..] => Expr::PortIn(set),
+        [I::Payload { offset, .. }, I::Lookup { to: None, .. }, ..] => {
+            Expr::AddressIn(side_at(family, *offset)?, set)
+        }
+        [I::Payload { offset, .. }, I::Lookup { to: Some(_), .. }, ..] => {
+            Expr::ClassFrom(side_at(family, *offset)?, set)
+        }
+        [I::Payload { .. }, I::Payload { .. }, ..] => Expr::PairIn(set),
+        [I::Payload { offset, .. }, I::Meta { .. }, ..] => {
+            Expr::ProfileFrom(side_at(family, *offset)?, set)
+        }
+        _ => return None,
+    };
+    Some((expr, Some(id)))
+}
+
+/// After `meta l4proto X`: nft writes it as part of what needs it.
+fn l4_match(protocol: &[u8], tail: &[Instruction]) -> Option<Expr> {
+    let &[protocol] = protocol else { return None };
+    let of_header = match tail {
+        [Instruction::Payload { base: base::TRANSPORT, .. }, next, ..] => Some(next),
+        _ => None,
+    };
+    Some(match (protocol, of_header) {
+        (TCP, Some(Instruction::Bitwise { .. })) => Expr::TcpNotOpening,
+        (ICMPV6, Some(Instruction::Compare { value, .. })) => Expr::Icmpv6Type(*value.first()?),
+        _ => Expr::L4Proto(protocol),
+    })
+}
+
+fn judged(code: i32, chain: Option<&str>) -> Option<Expr> {
+    let target = || ChainName::ALL.into_iter().find(|name| Some(name.as_str()) == chain);
+    Some(match code {
+        verdict::ACCEPT => Expr::Accept,
+        verdict::DROP => Expr::Drop,
+        verdict::GOTO => Expr::Goto(target()?),
+        verdict::JUMP => Expr::Jump(target()?),
+        _ => return None,
+    })
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    bytes.try_into().ok().map(u32::from_ne_bytes)
+}
+
+fn side_at(family: Family, offset: u32) -> Option<Side> {
+    [Side::Source, Side::Destination].into_iter().find(|&side| field(family, side).0 == offset)
+}
+
+/// The length of the prefix that a mask of so many bytes covers.
+fn prefix(mask: &[u8], length: usize) -> Option<u8> {
+    (mask.len() == length).then_some(())?;
+    u8::try_from(mask.iter().map(|b| b.leading_ones()).sum::<u32>()).ok()
+}
+
+fn subnet(value: &[u8], bits: u8) -> Option<IpNet> {
+    let family = if value.len() == 4 { Family::V4 } else { Family::V6 };
+    subnet_of(family, value, bits)
+}
+
+/// The network of that length whose first bytes are these.
+fn subnet_of(family: Family, value: &[u8], bits: u8) -> Option<IpNet> {
+    let mut bytes = value.to_vec();
+    bytes.resize(field(family, Side::Source).1 as usize, 0);
+    let address = match family {
+        Family::V4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
+        Family::V6 => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
+    };
+    IpNet::new(address, bits).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_compiler::program::skeleton::rules;
+
+    use super::*;
+
+    #[test]
+    fn every_rule_of_the_skeleton_is_read_back() {
+        let mut generations = Generations::default();
+        generations.set(SetId { set: SetName::Class, generation: 3 });
+        for family in Family::ALL {
+            for chain in ChainName::ALL {
+                for rule in rules(family, chain) {
+                    let encoded = encode(family, &rule, &generations, None);
+                    let (decoded, sets) =
+                        decode(family, encoded, |name| name == RESTORE_MAP).expect("decodes");
+                    assert_eq!(decoded, rule, "{family:?} {chain:?}");
+                    assert!(sets.iter().all(|id| *id == generations.id(id.set)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_written_the_same_way_is_not_understood() {
+        let rule = vec![Expr::PriorityIs(0), Expr::Accept];
+        let mut encoded = encode(Family::V4, &rule, &Generations::default(), None);
+        if let Some(Instruction::Compare { op, .. }) = encoded.get_mut(1) {
+            *op = NOT_EQUAL;
+        }
+        assert_eq!(decode(Family::V4, encoded, |_| false), None);
+    }
+
+    #[test]
+    fn newer_nfts_wider_mask_is_the_same() {
+        let rule = vec![Expr::RestorePriority, Expr::Accept];
+        let mut encoded = encode(Family::V4, &rule, &Generations::default(), None);
+        if let Some(Instruction::Bitwise { mask, xor, .. }) = encoded.get_mut(1) {
+            mask.resize(4, 0);
+            xor.resize(4, 0);
+        }
+        let decoded = decode(Family::V4, encoded.clone(), |name| name == RESTORE_MAP);
+        assert_eq!(decoded, Some((rule, vec![])));
+        if let Some(Instruction::Bitwise { xor, .. }) = encoded.get_mut(1) {
+            *xor = vec![0, 1, 0, 0];
+        }
+        assert_eq!(decode(Family::V4, encoded, |name| name == RESTORE_MAP), None);
+    }
+
+    #[test]
+    fn subnets_of_any_length_are_read_back() {
+        let nets =
+            ["10.0.0.0/8", "10.0.0.0/9", "10.1.2.3/32", "fe80::/10", "ff00::/8", "fe80::/128"];
+        for net in nets {
+            let net: IpNet = net.parse().unwrap();
+            let family = Family::of(net.addr());
+            let rule = vec![Expr::InSubnet(Side::Destination, net), Expr::Drop];
+            let encoded = encode(family, &rule, &Generations::default(), None);
+            assert_eq!(decode(family, encoded, |_| false), Some((rule, vec![])));
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! All `unsafe` of the crate: libnftnl objects turned into message bytes, netlink socket options, membarrier.
+//!
+//! Each function here is safe to call: it owns what it allocates, and copies what it hands out.
+
+use std::ffi::{CString, c_char, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+
+pub(super) use mnl::Bus;
+use nftnl::expr::Expression;
+use nftnl::{MsgType, NlMsg, ProtoFamily, nft_nlmsg_maxsize};
+use nftnl_sys as nft;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::TABLE;
+
+use super::declare::Declaration;
+use super::instruction::{Instruction, VERDICT_REGISTER};
+use super::wire::{self, Header};
+
+pub(super) fn proto(family: Family) -> ProtoFamily {
+    match family {
+        Family::V4 => ProtoFamily::Ipv4,
+        Family::V6 => ProtoFamily::Ipv6,
+    }
+}
+
+/// A netlink socket.
+pub(super) struct Socket(mnl::Socket);
+
+// SAFETY: `mnl_socket` is a file descriptor and the address it is bound to, with no tie to the thread that opened it.
+unsafe impl Send for Socket {}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Socket").field(&self.port()).finish()
+    }
+}
+
+impl Socket {
+    /// Opens it to one part of the kernel, in the network namespace of the calling thread, with errors that tell where, and do not echo the
+    /// request.
+    pub(super) fn open(bus: Bus) -> io::Result<Self> {
+        let socket = Self(mnl::Socket::new(bus)?);
+        // A child process that kept it open would go on owning our tables.
+        fcntl(socket.descriptor(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        socket.netlink_option(libc::NETLINK_EXT_ACK)?;
+        socket.netlink_option(libc::NETLINK_CAP_ACK)?;
+        Ok(socket)
+    }
+
+    /// The port id that the kernel knows this socket by.
+    pub(super) fn port(&self) -> u32 {
+        self.0.portid()
+    }
+
+    fn netlink_option(&self, option: libc::c_int) -> io::Result<()> {
+        let one: libc::c_int = 1;
+        // SAFETY: the descriptor is open as long as `self`, and the value is an int of the length given.
+        let result = unsafe {
+            libc::setsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_NETLINK,
+                option,
+                (&raw const one).cast::<c_void>(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open as long as `self`, which the result borrows.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+
+    /// Lets one message of so many bytes be sent, beyond the system's limit where that is permitted.
+    pub(super) fn grow_send_buffer(&self, bytes: usize) -> io::Result<()> {
+        match setsockopt(&self.descriptor(), sockopt::SndBufForce, &bytes) {
+            Err(nix::Error::EPERM) => Ok(setsockopt(&self.descriptor(), sockopt::SndBuf, &bytes)?),
+            other => Ok(other?),
+        }
+    }
+
+    pub(super) fn set_receive_buffer(&self, bytes: usize) -> io::Result<()> {
+        match setsockopt(&self.descriptor(), sockopt::RcvBufForce, &bytes) {
+            Err(nix::Error::EPERM) => Ok(setsockopt(&self.descriptor(), sockopt::RcvBuf, &bytes)?),
+            other => Ok(other?),
+        }
+    }
+
+    /// Sends all of it in one system call: nf_tables takes a batch only whole.
+    pub(super) fn send(&self, message: &[u8]) -> io::Result<()> {
+        loop {
+            match self.0.send(message) {
+                Ok(sent) if sent == message.len() => return Ok(()),
+                Ok(_) => return Err(io::Error::other("the kernel took part of a netlink message")),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Receives one datagram and says how long it is; with `wait` false, fails with `WouldBlock` where there is none.
+    pub(super) fn receive(&self, buffer: &mut [u8], wait: bool) -> io::Result<usize> {
+        let mut flags = MsgFlags::MSG_TRUNC;
+        if !wait {
+            flags |= MsgFlags::MSG_DONTWAIT;
+        }
+        loop {
+            match recv(self.0.as_raw_fd(), buffer, flags) {
+                Ok(length) if length <= buffer.len() => return Ok(length),
+                Ok(length) => {
+                    return Err(io::Error::other(format!("a netlink message of {length} bytes")));
+                }
+                Err(nix::Error::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+/// `membarrier(2)`.
+pub(super) fn membarrier(command: libc::c_int) -> io::Result<libc::c_long> {
+    // SAFETY: membarrier takes two integers and touches no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, command, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Appends a message that libnftnl writes, under our own header.
+fn append(out: &mut Vec<u8>, header: Header, build: impl FnOnce(*mut libc::nlmsghdr)) {
+    // u32 for the alignment that libmnl relies on.
+    let mut buffer = vec![0u32; nft_nlmsg_maxsize() as usize / 4 + 1];
+    let at = buffer.as_mut_ptr().cast::<c_char>();
+    let flags = header.flags | wire::flag::REQUEST;
+    // SAFETY: the buffer has room for the largest message that libnftnl builds (`nft_nlmsg_maxsize`).
+    let built = unsafe {
+        nft::nftnl_nlmsg_build_hdr(
+            at,
+            header.kind,
+            u16::from(header.family),
+            flags,
+            header.sequence,
+        )
+    };
+    build(built);
+    copy_message(out, &buffer);
+}
+
+/// Copies the message at the start of the buffer.
+fn copy_message(out: &mut Vec<u8>, buffer: &[u32]) {
+    let bytes = buffer.iter().flat_map(|word| word.to_ne_bytes());
+    let length = buffer.first().map_or(0, |&length| length as usize);
+    out.extend(bytes.take(length.next_multiple_of(4)));
+}
+
+/// Appends a message that the `nftnl` crate writes, with our flags.
+fn append_object(out: &mut Vec<u8>, object: &impl NlMsg, kind: MsgType, sequence: u32, flags: u16) {
+    let mut buffer = vec![0u32; nft_nlmsg_maxsize() as usize / 4 + 1];
+    // SAFETY: the buffer has room for the largest message, as `write` requires.
+    unsafe { object.write(buffer.as_mut_ptr().cast::<c_void>(), sequence, kind) };
+    let at = out.len();
+    copy_message(out, &buffer);
+    wire::set_flags(out, at, flags);
+}
+
+/// A name of ours has no NUL inside; one that had would be cut there.
+fn c_string(text: &str) -> CString {
+    let bytes: Vec<u8> = text.bytes().take_while(|&b| b != 0).collect();
+    CString::new(bytes).unwrap_or_default()
+}
+
+/// libnftnl allocates a few dozen bytes; without memory for these, nothing goes on (as in `std`).
+fn allocated<T>(pointer: *mut T) -> NonNull<T> {
+    NonNull::new(pointer).unwrap_or_else(|| std::process::abort())
+}
+
+/// Appends a message about a table.
+pub(super) fn put_table(
+    out: &mut Vec<u8>,
+    header: Header,
+    name: &str,
+    flags: Option<u32>,
+    userdata: &[u8],
+) {
+    let name = c_string(name);
+    // SAFETY: the table is ours from allocation to `free`; the setters copy name and userdata.
+    append(out, header, |message| unsafe {
+        let table = allocated(nft::nftnl_table_alloc()).as_ptr();
+        nft::nftnl_table_set_str(table, nft::NFTNL_TABLE_NAME as u16, name.as_ptr());
+        if let Some(flags) = flags {
+            nft::nftnl_table_set_u32(table, nft::NFTNL_TABLE_FLAGS as u16, flags);
+        }
+        if !userdata.is_empty() {
+            nft::nftnl_table_set_data(
+                table,
+                nft::NFTNL_TABLE_USERDATA as u16,
+                userdata.as_ptr().cast::<c_void>(),
+                userdata.len() as u32,
+            );
+        }
+        nft::nftnl_table_nlmsg_build_payload(message, table);
+        nft::nftnl_table_free(table);
+    });
+}
+
+/// A set to be created: its id within the batch, and its size where it has one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewSet<'a> {
+    pub(super) declaration: &'a Declaration,
+    pub(super) id: u32,
+    pub(super) size: Option<u32>,
+}
+
+/// Appends a message about a set; without `new` it has the name only.
+pub(super) fn put_set(
+    out: &mut Vec<u8>,
+    header: Header,
+    table: &str,
+    name: &str,
+    new: Option<NewSet<'_>>,
+) {
+    let (table, name) = (c_string(table), c_string(name));
+    // SAFETY: the set is ours from allocation to `free`; the setters copy what they are given.
+    append(out, header, |message| unsafe {
+        let set = allocated(nft::nftnl_set_alloc()).as_ptr();
+        nft::nftnl_set_set_str(set, nft::NFTNL_SET_TABLE as u16, table.as_ptr());
+        nft::nftnl_set_set_str(set, nft::NFTNL_SET_NAME as u16, name.as_ptr());
+        if let Some(new) = new {
+            let number = |kind: u32, value| nft::nftnl_set_set_u32(set, kind as u16, value);
+            let bytes = |kind: u32, value: &[u8]| {
+                let data = value.as_ptr().cast::<c_void>();
+                nft::nftnl_set_set_data(set, kind as u16, data, value.len() as u32)
+            };
+            let declaration = new.declaration;
+            number(nft::NFTNL_SET_FLAGS, declaration.flags);
+            number(nft::NFTNL_SET_KEY_TYPE, declaration.key_type);
+            number(nft::NFTNL_SET_KEY_LEN, declaration.key_length);
+            number(nft::NFTNL_SET_ID, new.id);
+            if let Some((kind, length)) = declaration.data {
+                number(nft::NFTNL_SET_DATA_TYPE, kind);
+                number(nft::NFTNL_SET_DATA_LEN, length);
+            }
+            if let Some(size) = new.size {
+                number(nft::NFTNL_SET_DESC_SIZE, size);
+            }
+            if !declaration.fields.is_empty() {
+                bytes(nft::NFTNL_SET_DESC_CONCAT, declaration.fields);
+            }
+            bytes(nft::NFTNL_SET_USERDATA, &declaration.userdata);
+        }
+        nft::nftnl_set_nlmsg_build_payload(message, set);
+        nft::nftnl_set_free(set);
+    });
+}
+
+/// Appends a message about a chain of our table.
+pub(super) fn put_chain(
+    out: &mut Vec<u8>,
+    family: Family,
+    name: &str,
+    base: bool,
+    kind: MsgType,
+    (sequence, flags): (u32, u16),
+) {
+    let table = nftnl::Table::new(c_string(TABLE), proto(family));
+    let mut chain = nftnl::Chain::new(c_string(name), &table);
+    if base {
+        chain.set_hook(nftnl::Hook::Forward, 0);
+        chain.set_type(nftnl::ChainType::Filter);
+        chain.set_policy(nftnl::Policy::Accept);
+    }
+    append_object(out, &chain, kind, sequence, flags);
+}
+
+/// Appends a message about a rule of our table; deleting one without instructions deletes all of the chain.
+pub(super) fn put_rule(
+    out: &mut Vec<u8>,
+    family: Family,
+    chain: &str,
+    instructions: &[Instruction],
+    kind: MsgType,
+    (sequence, flags): (u32, u16),
+) {
+    let table = nftnl::Table::new(c_string(TABLE), proto(family));
+    let chain = nftnl::Chain::new(c_string(chain), &table);
+    let mut rule = nftnl::Rule::new(&chain);
+    for instruction in instructions {
+        rule.add_expr(instruction);
+    }
+    append_object(out, &rule, kind, sequence, flags);
+}
+
+/// An attribute of a libnftnl expression.
+enum Value<'a> {
+    U16(u16),
+    U32(u32),
+    U64(u64),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+}
+
+impl Expression for Instruction {
+    fn to_expr(&self, _rule: &nftnl::Rule<'_>) -> NonNull<nft::nftnl_expr> {
+        let (name, values) = attributes(self);
+        let name = c_string(name);
+        // SAFETY: the name ends in NUL; libnftnl returns null for a name it does not know, which is checked.
+        let expression = allocated(unsafe { nft::nftnl_expr_alloc(name.as_ptr()) });
+        for (kind, value) in values {
+            set_attribute(expression, kind as u16, &value);
+        }
+        expression
+    }
+}
+
+fn set_attribute(expression: NonNull<nft::nftnl_expr>, kind: u16, value: &Value<'_>) {
+    let expression = expression.as_ptr();
+    // SAFETY: the expression is alive, and libnftnl copies what it is given.
+    unsafe {
+        match *value {
+            Value::U16(value) => nft::nftnl_expr_set_u16(expression, kind, value),
+            Value::U32(value) => nft::nftnl_expr_set_u32(expression, kind, value),
+            Value::U64(value) => nft::nftnl_expr_set_u64(expression, kind, value),
+            Value::Text(text) => {
+                nft::nftnl_expr_set_str(expression, kind, c_string(text).as_ptr());
+            }
+            Value::Bytes(bytes) => {
+                let data = bytes.as_ptr().cast::<c_void>();
+                nft::nftnl_expr_set(expression, kind, data, bytes.len() as u32);
+            }
+        }
+    }
+}
+
+/// libnftnl's name for the instruction, and its attributes.
+fn attributes(instruction: &Instruction) -> (&'static str, Vec<(u32, Value<'_>)>) {
+    use Instruction as I;
+    use Value::{Bytes, Text, U16, U32, U64};
+    match instruction {
+        I::Meta { .. } => ("meta", numbers(instruction)),
+        I::SetMeta { .. } => ("meta", numbers(instruction)),
+        I::Ct { .. } => ("ct", numbers(instruction)),
+        I::Payload { .. } => ("payload", numbers(instruction)),
+        I::Byteorder { .. } => ("byteorder", numbers(instruction)),
+        I::Bitwise { mask, xor, .. } => {
+            let mut values = numbers(instruction);
+            values.push((nft::NFTNL_EXPR_BITWISE_MASK, Bytes(mask)));
+            values.push((nft::NFTNL_EXPR_BITWISE_XOR, Bytes(xor)));
+            ("bitwise", values)
+        }
+        I::Compare { value, .. } => {
+            let mut values = numbers(instruction);
+            values.push((nft::NFTNL_EXPR_CMP_DATA, Bytes(value)));
+            ("cmp", values)
+        }
+        I::Lookup { set, id, to, .. } => {
+            let mut values = numbers(instruction);
+            values.push((nft::NFTNL_EXPR_LOOKUP_SET, Text(set)));
+            values.extend(to.map(|to| (nft::NFTNL_EXPR_LOOKUP_DREG, U32(to))));
+            values.extend(id.map(|id| (nft::NFTNL_EXPR_LOOKUP_SET_ID, U32(id))));
+            ("lookup", values)
+        }
+        I::Load { value, .. } => {
+            let mut values = numbers(instruction);
+            values.push((nft::NFTNL_EXPR_IMM_DATA, Bytes(value)));
+            ("immediate", values)
+        }
+        I::Verdict { chain, .. } => {
+            let mut values = numbers(instruction);
+            values.extend(chain.as_ref().map(|name| (nft::NFTNL_EXPR_IMM_CHAIN, Text(name))));
+            ("immediate", values)
+        }
+        I::Counter => ("counter", Vec::new()),
+        I::Limit { rate, per, burst } => {
+            let (rate, per) = (U64(*rate), U64(*per));
+            let values = vec![
+                (nft::NFTNL_EXPR_LIMIT_RATE, rate),
+                (nft::NFTNL_EXPR_LIMIT_UNIT, per),
+                (nft::NFTNL_EXPR_LIMIT_BURST, U32(*burst)),
+                (nft::NFTNL_EXPR_LIMIT_TYPE, U32(0)),
+            ];
+            ("limit", values)
+        }
+        I::Log { group, prefix } => {
+            let group = (nft::NFTNL_EXPR_LOG_GROUP, U16(*group));
+            ("log", vec![group, (nft::NFTNL_EXPR_LOG_PREFIX, Text(prefix))])
+        }
+    }
+}
+
+/// The attributes that are 32-bit numbers.
+fn numbers(instruction: &Instruction) -> Vec<(u32, Value<'_>)> {
+    use Instruction as I;
+    let values = match instruction {
+        I::Meta { key, to } => {
+            vec![(nft::NFTNL_EXPR_META_KEY, *key), (nft::NFTNL_EXPR_META_DREG, *to)]
+        }
+        I::SetMeta { key, from } => {
+            vec![(nft::NFTNL_EXPR_META_KEY, *key), (nft::NFTNL_EXPR_META_SREG, *from)]
+        }
+        I::Ct { key, to } => {
+            vec![(nft::NFTNL_EXPR_CT_KEY, *key), (nft::NFTNL_EXPR_CT_DREG, *to)]
+        }
+        I::Payload { base, offset, length, to } => vec![
+            (nft::NFTNL_EXPR_PAYLOAD_BASE, *base),
+            (nft::NFTNL_EXPR_PAYLOAD_OFFSET, *offset),
+            (nft::NFTNL_EXPR_PAYLOAD_LEN, *length),
+            (nft::NFTNL_EXPR_PAYLOAD_DREG, *to),
+        ],
+        I::Bitwise { from, to, mask, .. } => vec![
+            (nft::NFTNL_EXPR_BITWISE_SREG, *from),
+            (nft::NFTNL_EXPR_BITWISE_DREG, *to),
+            (nft::NFTNL_EXPR_BITWISE_LEN, mask.len() as u32),
+        ],
+        I::Byteorder { from, to, op, length, size } => vec![
+            (nft::NFTNL_EXPR_BYTEORDER_SREG, *from),
+            (nft::NFTNL_EXPR_BYTEORDER_DREG, *to),
+            (nft::NFTNL_EXPR_BYTEORDER_OP, *op),
+            (nft::NFTNL_EXPR_BYTEORDER_LEN, *length),
+            (nft::NFTNL_EXPR_BYTEORDER_SIZE, *size),
+        ],
+        I::Compare { from, op, .. } => {
+            vec![(nft::NFTNL_EXPR_CMP_SREG, *from), (nft::NFTNL_EXPR_CMP_OP, *op)]
+        }
+        I::Lookup { from, .. } => vec![(nft::NFTNL_EXPR_LOOKUP_SREG, *from)],
+        I::Load { to, .. } => vec![(nft::NFTNL_EXPR_IMM_DREG, *to)],
+        I::Verdict { code, .. } => vec![
+            (nft::NFTNL_EXPR_IMM_DREG, VERDICT_REGISTER),
+            (nft::NFTNL_EXPR_IMM_VERDICT, code.cast_unsigned()),
+        ],
+        I::Counter | I::Limit { .. } | I::Log { .. } => Vec::new(),
+    };
+    values.into_iter().map(|(kind, value)| (kind, Value::U32(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_compiler::program::{
+        AddressRange, ClassId, PortElement, PortRangeElement, ProfileId,
+    };
+
+    use super::super::elements::put_element;
+    use super::super::wire::{Attribute, Attributes, NF_HEADER};
+    use super::*;
+    use crate::transaction::Element;
+
+    /// An element as libnftnl takes it: flags, key, end of the key, value, userdata.
+    type Parts<'a> = (u32, &'a [u8], &'a [u8], &'a [u8], &'a [u8]);
+
+    /// The elements' bytes as libnftnl writes them, without their nests' headers (whose type it counts up).
+    fn by_libnftnl(elements: &[Parts<'_>]) -> Vec<Vec<u8>> {
+        let header = Header { kind: wire::msg::NEWSETELEM, flags: 0, family: 2, sequence: 1 };
+        let mut out = Vec::new();
+        // SAFETY: the set owns the elements that are added to it, until it is freed; the setters copy.
+        append(&mut out, header, |message| unsafe {
+            let set = allocated(nft::nftnl_set_alloc()).as_ptr();
+            nft::nftnl_set_set_str(set, nft::NFTNL_SET_TABLE as u16, c"t".as_ptr());
+            nft::nftnl_set_set_str(set, nft::NFTNL_SET_NAME as u16, c"s".as_ptr());
+            for &(flags, key, key_end, data, userdata) in elements {
+                let element = allocated(nft::nftnl_set_elem_alloc()).as_ptr();
+                if flags != 0 {
+                    nft::nftnl_set_elem_set_u32(element, nft::NFTNL_SET_ELEM_FLAGS as u16, flags);
+                }
+                for (kind, bytes) in [
+                    (nft::NFTNL_SET_ELEM_KEY, key),
+                    (nft::NFTNL_SET_ELEM_KEY_END, key_end),
+                    (nft::NFTNL_SET_ELEM_DATA, data),
+                    (nft::NFTNL_SET_ELEM_USERDATA, userdata),
+                ] {
+                    if !bytes.is_empty() {
+                        let (data, length) = (bytes.as_ptr().cast(), bytes.len() as u32);
+                        nft::nftnl_set_elem_set(element, kind as u16, data, length);
+                    }
+                }
+                nft::nftnl_set_elem_add(set, element);
+            }
+            nft::nftnl_set_elems_nlmsg_build_payload(message, set);
+            nft::nftnl_set_free(set);
+        });
+        let attributes = Attributes(&out[wire::HEADER + NF_HEADER..]);
+        inside(attributes.get(super::super::batch::LIST_ELEMENTS).unwrap().nested())
+    }
+
+    fn inside(list: Attributes<'_>) -> Vec<Vec<u8>> {
+        list.map(|Attribute { value, .. }| value.to_vec()).collect()
+    }
+
+    #[track_caller]
+    fn assert_golden(element: Element, parts: &[Parts<'_>]) {
+        let mut ours = Vec::new();
+        put_element(&mut ours, &element);
+        assert_eq!(inside(Attributes(&ours)), by_libnftnl(parts), "{element:?}");
+    }
+
+    #[test]
+    fn elements_are_written_as_libnftnl_writes_them() {
+        let (v4, v6) = ([10, 1, 2, 3], [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+        let (class, profile) = (ClassId(0x0001_0203), ProfileId(0x8000_0004));
+        let (class_bytes, profile_bytes) = (class.0.to_ne_bytes(), profile.0.to_ne_bytes());
+        let none: &[u8] = &[];
+        assert_golden(Element::Address(v4.into()), &[(0, &v4, none, none, none)]);
+        assert_golden(Element::Hairpin(v6.into()), &[(0, &[v6, v6].concat(), none, none, none)]);
+        let index = 7u32.to_ne_bytes();
+        assert_golden(Element::Bridge(7), &[(0, &[index, index].concat(), none, none, none)]);
+        assert_golden(Element::Class(v6.into(), class), &[(0, &v6, none, &class_bytes, none)]);
+        let row = [&v6[..], &class_bytes].concat();
+        assert_golden(
+            Element::Row(v6.into(), class, profile),
+            &[(0, &row, none, &profile_bytes, none)],
+        );
+        let port = [&profile_bytes[..], &[6, 0, 0, 0, 0x1f, 0x90, 0, 0]].concat();
+        assert_golden(
+            Element::Port(PortElement { profile, protocol: 6, port: 8080 }),
+            &[(0, &port, none, none, none)],
+        );
+        let big = profile.0.to_be_bytes();
+        let end = |port: &[u8]| [&big[..], &[17, 0, 0, 0], port, &[0, 0]].concat();
+        assert_golden(
+            Element::PortRange(PortRangeElement { profile, protocol: 17, first: 1, last: 256 }),
+            &[(0, &end(&[0, 1]), &end(&[1, 0]), none, none)],
+        );
+        assert_golden(Element::CatchAll, &[(2, none, none, &[0; 4], none)]);
+        let range = |first: [u8; 4], last: [u8; 4]| {
+            Element::Cidr(AddressRange { first: first.into(), last: last.into() }, class)
+        };
+        assert_golden(
+            range([10, 0, 0, 0], [10, 0, 255, 255]),
+            &[(0, &[10, 0, 0, 0], none, &class_bytes, none), (1, &[10, 1, 0, 0], none, none, none)],
+        );
+        let open = [&[1, 4][..], &1u32.to_ne_bytes()].concat();
+        assert_golden(
+            range([255, 0, 0, 0], [255; 4]),
+            &[(0, &[255, 0, 0, 0], none, &class_bytes, &open)],
+        );
+    }
+}

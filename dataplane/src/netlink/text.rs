@@ -1,0 +1,56 @@
+//! Operations and elements in nft's words, for error messages.
+
+use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::TABLE;
+
+use crate::transaction::{Element, Op, SetId, TableOp};
+
+pub(super) fn family(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
+/// `add element ip palisade class { 10.0.0.1 : 1:1 }`
+pub(super) fn operation(TableOp { family: table_family, op }: &TableOp) -> String {
+    let family = family(*table_family);
+    let table = format!("{family} {TABLE}");
+    match op {
+        Op::CreateTable => format!("add table {table}"),
+        Op::DeleteTable => format!("delete table {table}"),
+        Op::CreateSet { id, size } => {
+            let size = size.map_or_else(String::new, |size| format!(" {{ size {size}; }}"));
+            format!("add {} {table} {id}{size}", kind(*id))
+        }
+        Op::DeleteSet(id) => format!("delete {} {table} {id}", kind(*id)),
+        Op::CreateChain(chain) => format!("add chain {table} {}", chain.as_str()),
+        Op::DeleteChain(chain) => format!("delete chain {table} {chain}"),
+        Op::FlushChain(chain) => format!("flush chain {table} {chain}"),
+        Op::AddRule { chain, rule, .. } => {
+            format!("add rule {table} {} {rule:?}", chain.as_str())
+        }
+        Op::Add(id, one) => format!("add element {table} {id} {{ {} }}", element(one)),
+        Op::Remove(id, one) => format!("delete element {table} {id} {{ {} }}", element(one)),
+    }
+}
+
+fn kind(id: SetId) -> &'static str {
+    if id.set.is_map() { "map" } else { "set" }
+}
+
+fn element(element: &Element) -> String {
+    match element {
+        Element::Address(address) => address.to_string(),
+        Element::Hairpin(address) => format!("{address} . {address}"),
+        Element::Bridge(index) => format!("{index} . {index}"),
+        Element::Class(address, class) => format!("{address} : {class}"),
+        Element::Cidr(range, class) => format!("{}-{} : {class}", range.first, range.last),
+        Element::Row(address, class, profile) => format!("{address} . {class} : {profile}"),
+        Element::Port(port) => format!("{} . {} . {}", port.profile, port.protocol, port.port),
+        Element::PortRange(range) => {
+            format!("{} . {} . {}-{}", range.profile, range.protocol, range.first, range.last)
+        }
+        Element::CatchAll => "* : 0:0".to_owned(),
+    }
+}

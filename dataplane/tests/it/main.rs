@@ -1,0 +1,12 @@
+//! Tests against the kernel, each in network namespaces of its own. They need root.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod bridges;
+mod netlink;
+mod netns;

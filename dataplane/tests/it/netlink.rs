@@ -1,0 +1,8 @@
+//! The kernel as a ruleset: what is programmed is listed by nft, read back, owned, and refused for the right reason.
+
+mod errors;
+mod listing;
+mod load;
+mod ownership;
+mod program;
+mod readback;

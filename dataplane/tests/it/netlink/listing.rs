@@ -1,0 +1,148 @@
+//! The distribution's nft lists what we program as it lists what it loads itself, and loads its own listing again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::SetName;
+use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
+use palisade_dataplane::netlink::Kernel;
+use palisade_dataplane::ruleset::Ruleset as _;
+use palisade_dataplane::transaction::Element;
+
+use super::program::{Contents, Random, assert_holds, contents, create_both};
+use crate::netns::{in_netns, load, nft};
+
+/// The skeleton and `by_hand`, in nft's own language.
+const TEXT: &str = include_str!("skeleton.nft");
+
+fn by_hand() -> BTreeMap<Family, Contents> {
+    let ip = |text: &str| text.parse().expect("an address");
+    let id = |major: u32, minor| major << 16 | minor;
+    let set = |set, elements: &[Element]| -> (SetName, BTreeSet<Element>) {
+        (set, elements.iter().copied().collect())
+    };
+    let class = |text, major, minor| Element::Class(ip(text), ClassId(id(major, minor)));
+    let cidr = |first, last, minor| {
+        let range = AddressRange { first: ip(first), last: ip(last) };
+        Element::Cidr(range, ClassId(id(1, minor)))
+    };
+    let row = |text, class, profile| Element::Row(ip(text), ClassId(class), ProfileId(profile));
+    let port = |protocol, port| {
+        Element::Port(PortElement { profile: ProfileId(0x8000_0002), protocol, port })
+    };
+    let range = |profile, protocol, first, last| {
+        let profile = ProfileId(profile);
+        Element::PortRange(PortRangeElement { profile, protocol, first, last })
+    };
+    let v4 = [
+        set(SetName::LocalIn, &[Element::Address(ip("10.0.0.2"))]),
+        set(SetName::LocalOut, &[Element::Address(ip("10.0.0.2"))]),
+        set(SetName::Hairpin, &[Element::Hairpin(ip("10.0.0.2"))]),
+        set(SetName::Bridges, &[Element::Bridge(5)]),
+        set(SetName::Class, &[class("10.0.0.1", 1, 1), class("10.0.0.3", 10, 0xb00)]),
+        set(
+            SetName::Cidr,
+            &[
+                cidr("0.0.0.0", "0.255.255.255", 7),
+                cidr("10.1.1.1", "10.1.1.9", 8),
+                cidr("10.1.1.10", "10.1.1.11", 9),
+                cidr("192.168.0.0", "192.168.255.255", 9),
+                cidr("255.255.255.0", "255.255.255.255", 10),
+            ],
+        ),
+        set(SetName::AllowIn, &[row("10.0.0.2", id(1, 1), 0x8000_0002)]),
+        set(SetName::AllowOut, &[row("10.0.0.2", id(10, 0xb00), 0x8000_0001)]),
+        set(SetName::Ports, &[port(6, 80), port(17, 53)]),
+        set(
+            SetName::PortRanges,
+            &[range(0x8000_0002, 6, 8000, 9000), range(0x8000_0003, 132, 0, 65_535)],
+        ),
+    ];
+    let v6 = [
+        set(SetName::LocalIn, &[Element::Address(ip("fd00::2"))]),
+        set(SetName::LocalOut, &[Element::Address(ip("fd00::2"))]),
+        set(SetName::Hairpin, &[Element::Hairpin(ip("fd00::2"))]),
+        set(SetName::Bridges, &[Element::Bridge(5)]),
+        set(SetName::Class, &[class("fd00::1", 1, 1)]),
+        set(
+            SetName::Cidr,
+            &[
+                cidr("::", "0:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 7),
+                cidr("fd01::", "fd01:0:ffff:ffff:ffff:ffff:ffff:ffff", 8),
+                cidr("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 9),
+            ],
+        ),
+        set(SetName::AllowIn, &[row("fd00::2", id(1, 1), 0x8000_0002)]),
+        set(SetName::Ports, &[port(6, 80)]),
+        set(SetName::PortRanges, &[range(0x8000_0002, 6, 8000, 9000)]),
+    ];
+    BTreeMap::from([(Family::V4, v4.into()), (Family::V6, v6.into())])
+}
+
+#[test]
+fn nft_lists_ours_as_it_lists_its_own() {
+    let ours = in_netns(|| {
+        let mut kernel = Kernel::open_without_owner().unwrap();
+        kernel.commit(&create_both(&by_hand())).unwrap();
+        nft(&["list", "ruleset"])
+    });
+    let theirs = in_netns(|| {
+        load(TEXT);
+        nft(&["list", "ruleset"])
+    });
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn what_nft_loads_is_read_back() {
+    in_netns(|| {
+        load(TEXT);
+        let actual = Kernel::open().unwrap().read().unwrap();
+        assert_holds(&actual, &by_hand());
+        assert_eq!(actual[&Family::V4].version, Some(1));
+        assert!(!actual[&Family::V6].persistent);
+    });
+}
+
+#[test]
+fn a_listing_loads_again_into_the_same() {
+    for seed in 1..=5 {
+        let mut random = Random(seed * 0xdead_beef);
+        let wanted: BTreeMap<_, _> =
+            Family::ALL.map(|family| (family, contents(&mut random, family))).into();
+        let listing = in_netns(|| {
+            let mut kernel = Kernel::open_without_owner().unwrap();
+            kernel.commit(&create_both(&wanted)).unwrap();
+            nft(&["-s", "list", "ruleset"])
+        });
+        in_netns(|| {
+            load(&listing);
+            assert_eq!(nft(&["-s", "list", "ruleset"]), listing);
+            assert_holds(&Kernel::open().unwrap().read().unwrap(), &wanted);
+        });
+    }
+}
+
+#[test]
+fn every_way_of_listing_works_also_on_an_owned_table() {
+    in_netns(|| {
+        let mut kernel = Kernel::open().unwrap();
+        kernel.commit(&create_both(&by_hand())).unwrap();
+        let json = nft(&["-j", "list", "ruleset"]);
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let objects = json["nftables"].as_array().expect("an array");
+        let count = |kind: &str| objects.iter().filter(|object| object.get(kind).is_some()).count();
+        assert_eq!((count("table"), count("chain")), (2, 16));
+        assert_eq!((count("set"), count("map")), (12, 8));
+        for options in [&[][..], &["-a"], &["-n"], &["-s"], &["-t"], &["-j"]] {
+            for what in ["ruleset", "tables", "chains", "sets", "maps", "counters"] {
+                nft(&[options, &["list", what]].concat());
+            }
+            for family in ["ip", "ip6"] {
+                nft(&[options, &["list", "table", family, "palisade"]].concat());
+                nft(&[options, &["list", "map", family, "palisade", "cidr"]].concat());
+                nft(&[options, &["list", "chain", family, "palisade", "ingress"]].concat());
+            }
+        }
+    });
+}

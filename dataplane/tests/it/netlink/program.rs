@@ -1,0 +1,228 @@
+//! Programs for the tests: the skeleton with elements, as one transaction and as what should be read back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::{ChainName, SetName, rules};
+use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
+use palisade_dataplane::ruleset::{Actual, ActualRule};
+use palisade_dataplane::transaction::{Element, Generations, Op, SetId, TableOp, Transaction};
+
+pub(crate) type Contents = BTreeMap<SetName, BTreeSet<Element>>;
+
+pub(crate) fn id(set: SetName) -> SetId {
+    SetId { set, generation: 0 }
+}
+
+pub(crate) fn op(family: Family, op: Op) -> TableOp {
+    TableOp { family, op }
+}
+
+pub(crate) fn transaction(ops: impl IntoIterator<Item = TableOp>) -> Transaction {
+    Transaction { ops: ops.into_iter().collect() }
+}
+
+pub(crate) fn size_of(set: SetName) -> Option<u32> {
+    (!set.is_interval()).then_some(4096)
+}
+
+/// Creates one family's table with the whole skeleton and these elements.
+pub(crate) fn create(
+    family: Family,
+    generations: Generations,
+    contents: &Contents,
+) -> Vec<TableOp> {
+    let mut ops = vec![op(family, Op::CreateTable)];
+    for set in SetName::ALL {
+        let id = generations.id(set);
+        ops.push(op(family, Op::CreateSet { id, size: size_of(set) }));
+        if set.has_catch_all() {
+            ops.push(op(family, Op::Add(id, Element::CatchAll)));
+        }
+        let elements = contents.get(&set).into_iter().flatten();
+        ops.extend(elements.map(|&element| op(family, Op::Add(id, element))));
+    }
+    for chain in ChainName::ALL {
+        ops.push(op(family, Op::CreateChain(chain)));
+        ops.extend(
+            rules(family, chain)
+                .into_iter()
+                .map(|rule| op(family, Op::AddRule { chain, rule, generations })),
+        );
+    }
+    ops
+}
+
+/// Both families' skeletons with these elements, generation 0.
+pub(crate) fn create_both(contents: &BTreeMap<Family, Contents>) -> Transaction {
+    transaction(Family::ALL.into_iter().flat_map(|family| {
+        let elements = contents.get(&family).cloned().unwrap_or_default();
+        create(family, Generations::default(), &elements)
+    }))
+}
+
+/// Asserts that what was read is the skeleton with these elements, rule for rule and element for element.
+#[track_caller]
+pub(crate) fn assert_holds(actual: &Actual, contents: &BTreeMap<Family, Contents>) {
+    for family in Family::ALL {
+        let table = actual.get(&family).unwrap_or_else(|| panic!("no table of {family:?}"));
+        assert_eq!(table.foreign, BTreeSet::new());
+        assert_eq!(table.chains.len(), ChainName::ALL.len());
+        for chain in ChainName::ALL {
+            let found = &table.chains[chain.as_str()];
+            let wanted =
+                if chain.is_base() { palisade_dataplane::netlink::FORWARD_BASE } else { "" };
+            assert_eq!(found.base, wanted);
+            let known: Vec<_> = found
+                .rules
+                .iter()
+                .map(|rule| match rule {
+                    ActualRule::Known { rule, .. } => rule.clone(),
+                    ActualRule::Foreign(what) => panic!("{family:?} {chain:?}: {what}"),
+                })
+                .collect();
+            assert_eq!(known, rules(family, chain), "{family:?} {chain:?}");
+        }
+        assert_eq!(table.sets.len(), SetName::ALL.len());
+        for set in SetName::ALL {
+            let found = &table.sets[&table.generations().id(set)];
+            assert!(found.as_declared, "{family:?} {set:?}: {found:?}");
+            let mut wanted =
+                contents.get(&family).and_then(|c| c.get(&set)).cloned().unwrap_or_default();
+            if set.has_catch_all() {
+                wanted.insert(Element::CatchAll);
+            }
+            assert_eq!(found.elements, wanted, "{family:?} {set:?}");
+        }
+    }
+}
+
+/// A small generator (xorshift64), so that a failure repeats.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, end: u32) -> u32 {
+        u32::try_from(self.next() % u64::from(end)).unwrap()
+    }
+
+    fn address(&mut self, family: Family) -> IpAddr {
+        let low = self.below(500);
+        match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0001 + low)),
+            Family::V6 => {
+                IpAddr::V6(Ipv6Addr::from_bits((0xfd00_u128 << 112) + 1 + u128::from(low)))
+            }
+        }
+    }
+
+    fn class(&mut self) -> ClassId {
+        ClassId(ClassId::FIRST + self.below(40) * 0x0101)
+    }
+
+    fn profile(&mut self) -> ProfileId {
+        ProfileId(ProfileId::FIRST + self.below(40) * 0x0101)
+    }
+
+    fn protocol(&mut self) -> u8 {
+        [1, 6, 17, 58, 132][self.below(5) as usize]
+    }
+}
+
+fn address_at(family: Family, value: u128) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(value).unwrap())),
+        Family::V6 => IpAddr::V6(Ipv6Addr::from_bits(value)),
+    }
+}
+
+/// Disjoint ranges over the whole space, some side by side, first and last address included at times.
+fn ranges(random: &mut Random, family: Family) -> Vec<AddressRange> {
+    let (bits, highest) = match family {
+        Family::V4 => (32, u128::from(u32::MAX)),
+        Family::V6 => (128, u128::MAX),
+    };
+    let mut bounds: BTreeSet<u128> = (0..random.below(40))
+        .map(|_| (u128::from(random.next()) << 64 | u128::from(random.next())) >> (128 - bits))
+        .collect();
+    bounds.insert(0);
+    let bounds: Vec<u128> = bounds.into_iter().collect();
+    let mut found = Vec::new();
+    for (i, &first) in bounds.iter().enumerate() {
+        let end = bounds.get(i + 1).map_or(highest, |next| next - 1);
+        let last = match random.below(3) {
+            0 => continue,
+            1 => end,
+            _ => first + (end - first) / 2,
+        };
+        found.push(AddressRange {
+            first: address_at(family, first),
+            last: address_at(family, last),
+        });
+    }
+    found
+}
+
+fn port_ranges(random: &mut Random) -> BTreeSet<Element> {
+    let mut found = BTreeSet::new();
+    for profile in 0..random.below(5) {
+        for protocol in [6, 17] {
+            let first = u16::try_from(random.below(1000)).unwrap();
+            let ranges = [(first, first + 400), (first + 500, first + 900), (60_000, 65_535)];
+            for (first, last) in ranges.into_iter().take(random.below(4) as usize) {
+                let profile = ProfileId(ProfileId::FIRST + profile);
+                found.insert(Element::PortRange(PortRangeElement {
+                    profile,
+                    protocol,
+                    first,
+                    last,
+                }));
+            }
+        }
+    }
+    found
+}
+
+/// Random elements for every set; a key has one value.
+pub(crate) fn contents(random: &mut Random, family: Family) -> Contents {
+    let mut contents = Contents::new();
+    for set in [SetName::LocalIn, SetName::LocalOut] {
+        let addresses = (0..random.below(60)).map(|_| Element::Address(random.address(family)));
+        contents.insert(set, addresses.collect());
+    }
+    let pairs = (0..random.below(60)).map(|_| Element::Hairpin(random.address(family)));
+    contents.insert(SetName::Hairpin, pairs.collect());
+    let bridges = (0..random.below(5)).map(|_| Element::Bridge(1 + random.below(1 << 20)));
+    contents.insert(SetName::Bridges, bridges.collect());
+    let class: BTreeMap<_, _> =
+        (0..random.below(300)).map(|_| (random.address(family), random.class())).collect();
+    let class = class.into_iter().map(|(address, class)| Element::Class(address, class));
+    contents.insert(SetName::Class, class.collect());
+    let cidr = ranges(random, family);
+    let cidr = cidr.into_iter().map(|range| Element::Cidr(range, random.class()));
+    contents.insert(SetName::Cidr, cidr.collect());
+    for set in [SetName::AllowIn, SetName::AllowOut] {
+        let rows: BTreeMap<_, _> = (0..random.below(300))
+            .map(|_| ((random.address(family), random.class()), random.profile()))
+            .collect();
+        let rows = rows
+            .into_iter()
+            .map(|((address, class), profile)| Element::Row(address, class, profile));
+        contents.insert(set, rows.collect());
+    }
+    let ports = (0..random.below(300)).map(|_| {
+        let (profile, protocol) = (random.profile(), random.protocol());
+        let port = u16::try_from(random.below(65_536)).unwrap();
+        Element::Port(PortElement { profile, protocol, port })
+    });
+    contents.insert(SetName::Ports, ports.collect());
+    contents.insert(SetName::PortRanges, port_ranges(random));
+    contents
+}
