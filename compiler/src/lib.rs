@@ -14,5 +14,6 @@
 pub mod compile;
 pub mod model;
 pub mod oracle;
+pub mod parse;
 pub mod program;
 pub mod snapshot;

@@ -1,0 +1,78 @@
+//! Manifests (YAML or JSON, as bytes) -> namespaces, nodes, pods and policies, with what is wrong told as diagnostics.
+//!
+//! ```text
+//! bytes -> stream (documents) -> document (objects, list items) -> wire types, policy tree -> model
+//!                                                                        |
+//!                                                                        +--> diagnostics
+//! ```
+//!
+//! Documents and list items are streamed: no tree of a file, a list or a pod is ever held, and fields without a
+//! meaning here are skipped where they stand. What is read says what was written (`lenient`, `wire`); only then is
+//! it judged, so that one wrong field does not hide the others.
+//!
+//! Wrong input never opens anything:
+//! - A policy with a wrong field keeps its subjects and its directions and loses all its rules.
+//! - A namespace, node or pod whose identity (name, labels, node, network) cannot be read is *withheld*: it is named
+//!   in `Parsed::withheld`, and a caller that knew it before keeps what it knew.
+//! - A document that is no object leaves the set of objects unknown: `Parsed::readable` is false.
+
+mod document;
+mod lenient;
+mod names;
+mod node;
+mod object;
+mod pod;
+mod policy;
+mod report;
+mod selector;
+mod stream;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use crate::model::{Namespace, Node, Pod, Policy};
+
+pub use report::{Diagnostic, MAX_DIAGNOSTICS, ObjectRef, Place, Severity};
+pub use stream::MAX_DEPTH;
+
+/// An object of a kind that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    Namespace(Namespace),
+    Node(Node),
+    Pod(Pod),
+    Policy(Policy),
+}
+
+/// What there is to say about a source besides its objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// In the order of the source; at most `MAX_DIAGNOSTICS` and one that counts the rest.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How many objects went to the sink.
+    pub objects: usize,
+    /// False if some document was no object, or some object of a kind that is read had no readable name: the set of
+    /// objects is then not the one that was meant, and absence from it means nothing.
+    pub readable: bool,
+    /// Objects that are in the source but could not be read well enough to be handed on. Each has an error among
+    /// the diagnostics. They are not gone: whoever knew such an object keeps what was known, and whoever did not
+    /// must not take the rest for the whole (an unread pod may be one that a policy isolates).
+    pub withheld: Vec<ObjectRef>,
+}
+
+impl Parsed {
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|d| d.severity == Severity::Error)
+    }
+}
+
+/// Reads a source, handing each object to `sink` as soon as it is complete.
+///
+/// `source` is the name that diagnostics bear. The caller bounds the size of `bytes`; nesting and YAML aliases are
+/// bounded here (`MAX_DEPTH`, and limits in `stream`). Never panics.
+///
+/// Of two objects with one kind, namespace and name the first stands and the second is an error.
+pub fn parse(source: &str, bytes: &[u8], sink: &mut dyn FnMut(Object)) -> Parsed {
+    stream::read(source, bytes, sink)
+}

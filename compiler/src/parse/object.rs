@@ -1,0 +1,176 @@
+//! An object as written -> its model, or word of why not.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::lenient::{Lenient, Pairs};
+use super::names::{self, DNS_LABEL_RULE, DNS_SUBDOMAIN_RULE, LABEL_KEY_RULE, LABEL_VALUE_RULE};
+use super::report::{KINDS, ObjectRef, Report, Subject, Told};
+use super::wire::{Metadata, NodeStatus, PodSpec, PodStatus};
+use super::{Object, node, pod, policy};
+use crate::model::{Labels, PolicyKey};
+
+/// The namespace of what names none, as for `kubectl apply`.
+const DEFAULT_NAMESPACE: &str = "default";
+
+pub(super) struct Written {
+    pub(super) offset: Option<usize>,
+    pub(super) api_version: Lenient<Arc<str>>,
+    pub(super) kind: Arc<str>,
+    pub(super) metadata: Lenient<Metadata>,
+    pub(super) pod_spec: Lenient<PodSpec>,
+    pub(super) pod_status: Lenient<PodStatus>,
+    pub(super) node_status: Lenient<NodeStatus>,
+    pub(super) policy_spec: Option<Value>,
+    pub(super) unknown: Vec<String>,
+}
+
+pub(super) fn is_read(kind: &str) -> bool {
+    KINDS.iter().any(|(known, _)| *known == kind)
+}
+
+/// Reads an object of any kind.
+pub(super) fn read(report: &mut Report<'_>, sink: &mut dyn FnMut(Object), written: Written) {
+    let kind = Arc::clone(&written.kind);
+    let known = KINDS.iter().find(|(known, _)| **known == *kind);
+    let Some(&(_, version)) = known.filter(|(_, version)| match &written.api_version {
+        Lenient::Is(given) => **given == **version,
+        Lenient::Missing | Lenient::Null | Lenient::Wrong(_) => true,
+    }) else {
+        let version = written.api_version.as_known().cloned().unwrap_or_default();
+        report.unread(version, kind, written.offset);
+        return;
+    };
+    let (name, namespace, metadata) = match identity(&kind, written.metadata) {
+        Ok(found) => found,
+        Err((message, remedy)) => return report.unreadable(written.offset, message, remedy),
+    };
+    let object = ObjectRef {
+        kind: kind.to_string(),
+        namespace: namespace.as_deref().map(str::to_owned),
+        name: name.to_string(),
+    };
+    let mut subject = Subject::new(report, object, written.offset);
+    if subject.is_duplicate() {
+        return;
+    }
+    check_version(&mut subject, &written.api_version, version);
+    check_names(&mut subject, &kind, &name, namespace.as_deref());
+    let read = match namespace {
+        None if &*kind == "Namespace" => {
+            node::namespace(&mut subject, name, metadata).map(Object::Namespace)
+        }
+        None => Ok(Object::Node(node::node(&mut subject, name, written.node_status))),
+        Some(namespace) if &*kind == "Pod" => {
+            let parts = (written.pod_spec, written.pod_status);
+            pod::read(&mut subject, (namespace, name), metadata, parts).map(Object::Pod)
+        }
+        Some(namespace) => {
+            let key = PolicyKey { namespace, name };
+            let read = policy::read(&mut subject, key, written.policy_spec, &written.unknown);
+            report.emit(Object::Policy(read), sink);
+            return;
+        }
+    };
+    match read {
+        Ok(object) if !subject.unsound => report.emit(object, sink),
+        Ok(_) | Err(Told) => subject.withhold(),
+    }
+}
+
+type Identity = (Arc<str>, Option<Arc<str>>, Metadata);
+
+/// Name and, where the kind has one, namespace.
+fn identity(kind: &str, metadata: Lenient<Metadata>) -> Result<Identity, (String, &'static str)> {
+    let unnamed = |why: String| {
+        Err((
+            format!("a {kind} whose {why}; it is not read"),
+            "give it a name, as a string, in metadata.name",
+        ))
+    };
+    let mut metadata = match metadata {
+        Lenient::Is(metadata) => metadata,
+        Lenient::Wrong(found) => return unnamed(format!("metadata is {found}, not a map")),
+        Lenient::Missing | Lenient::Null => return unnamed("metadata is missing".into()),
+    };
+    let name = match std::mem::take(&mut metadata.name) {
+        Lenient::Is(name) if !name.is_empty() => name,
+        Lenient::Wrong(found) => return unnamed(format!("metadata.name is {found}, not a string")),
+        Lenient::Is(_) | Lenient::Missing | Lenient::Null => {
+            return unnamed("metadata.name is missing".into());
+        }
+    };
+    if kind == "Namespace" || kind == "Node" {
+        return Ok((name, None, metadata));
+    }
+    match std::mem::take(&mut metadata.namespace) {
+        Lenient::Is(namespace) if !namespace.is_empty() => Ok((name, Some(namespace), metadata)),
+        Lenient::Wrong(found) => {
+            let message = format!(
+                "the metadata.namespace of {kind} {name} is {found}, not a string; it is not read"
+            );
+            Err((message, "put the namespace in quotes"))
+        }
+        Lenient::Is(_) | Lenient::Missing | Lenient::Null => {
+            Ok((name, Some(Arc::from(DEFAULT_NAMESPACE)), metadata))
+        }
+    }
+}
+
+fn check_version(subject: &mut Subject<'_, '_>, given: &Lenient<Arc<str>>, version: &str) {
+    let what = match given {
+        Lenient::Is(_) => return,
+        Lenient::Wrong(found) => format!("is {found}, not a string"),
+        Lenient::Missing | Lenient::Null => "is missing".into(),
+    };
+    subject.error("apiVersion", what, format!("write apiVersion: {version}"));
+    subject.unsound = true;
+}
+
+fn check_names(subject: &mut Subject<'_, '_>, kind: &str, name: &str, namespace: Option<&str>) {
+    let (good, rule) = if kind == "Namespace" {
+        (names::is_dns_label(name), DNS_LABEL_RULE)
+    } else {
+        (names::is_dns_subdomain(name), DNS_SUBDOMAIN_RULE)
+    };
+    if !good {
+        subject.error("metadata.name", format!("{name:?} is no name for a {kind}"), rule);
+        subject.unsound = true;
+    }
+    if let Some(namespace) = namespace.filter(|namespace| !names::is_dns_label(namespace)) {
+        let message = format!("{namespace:?} is no name of a namespace");
+        subject.error("metadata.namespace", message, DNS_LABEL_RULE);
+        subject.unsound = true;
+    }
+}
+
+/// The labels of an object; all or none, since selectors also match what is absent.
+pub(super) fn labels(
+    subject: &mut Subject<'_, '_>,
+    written: Lenient<Pairs>,
+) -> Result<Labels, Told> {
+    let field = || "metadata.labels".to_owned();
+    let Some(Pairs(pairs)) = subject.read(written, "a map of strings", field)? else {
+        return Ok(Labels::default());
+    };
+    let before = subject.errors;
+    let mut read: Vec<(Arc<str>, Arc<str>)> = Vec::with_capacity(pairs.len());
+    for (key, value) in pairs {
+        let field = format!("metadata.labels[{key:?}]");
+        if !names::is_label_key(&key) {
+            subject.error(&field, "is no label key", LABEL_KEY_RULE);
+        }
+        if read.iter().any(|(other, _)| *other == key) {
+            subject.error(&field, "is given twice", "keep one of the two");
+        }
+        // An empty value is what the API server makes of null.
+        let Ok(value) = subject.read(value, "a string", || field.clone()) else { continue };
+        let value = value.unwrap_or_default();
+        if !names::is_label_value(&value) {
+            subject.error(&field, format!("{value:?} is no label value"), LABEL_VALUE_RULE);
+        }
+        read.push((key, value));
+    }
+    if subject.errors > before { Err(Told) } else { Ok(read.into_iter().collect()) }
+}

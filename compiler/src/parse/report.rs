@@ -1,0 +1,401 @@
+//! Diagnostics: what a human should know about a source, and where to look.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashMap};
+use serde::Serialize;
+
+use super::lenient::Lenient;
+use super::{Object, Parsed};
+
+/// How many diagnostics a source may have; what goes beyond is counted in one more.
+pub const MAX_DIAGNOSTICS: usize = 10_000;
+
+/// How many different kinds that are not read are told apart; the rest is counted together.
+const MAX_UNREAD_KINDS: usize = 100;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Something is not as it was written: see `Parsed` for what became of it.
+    Error,
+    /// Everything is as it was written, but perhaps not as it was meant.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// Names object, field and remedy. Displayed as one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    #[serde(flatten)]
+    pub place: Place,
+    pub object: Option<ObjectRef>,
+    /// As in `spec.ingress[0].from[1].ipBlock.cidr`.
+    pub field: Option<String>,
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = OneLine(f);
+        write!(f, "{}: {}: ", self.place, self.severity)?;
+        if let Some(object) = &self.object {
+            write!(f, "{object}: ")?;
+        }
+        if let Some(field) = &self.field {
+            write!(f, "{field}: ")?;
+        }
+        write!(f, "{}; {}", self.message, self.remedy)
+    }
+}
+
+/// Escapes control characters, which could forge lines of a log or drive a terminal.
+struct OneLine<'f, 'b>(&'f mut fmt::Formatter<'b>);
+
+impl Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some((plain, control)) = rest
+            .char_indices()
+            .find(|(_, c)| c.is_control())
+            .and_then(|(at, _)| rest.split_at_checked(at))
+        {
+            let mut after = control.chars();
+            self.0.write_str(plain)?;
+            after.by_ref().take(1).try_for_each(|c| write!(self.0, "{}", c.escape_default()))?;
+            rest = after.as_str();
+        }
+        self.0.write_str(rest)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The name that the caller gave.
+    pub source: Arc<str>,
+    /// Counts from 1.
+    pub document: usize,
+    /// Counts from 1: where the object begins, or where the syntax is wrong.
+    pub line: Option<usize>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.source),
+            None => write!(f, "{} (document {})", self.source, self.document),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ObjectRef {
+    pub kind: String,
+    /// Of pods and policies.
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+/// Where something stands: the document, and the offset in bytes where it is known.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spot {
+    pub(super) document: usize,
+    pub(super) offset: Option<usize>,
+}
+
+/// Collects what is said about one source.
+pub(super) struct Report<'a> {
+    source: Arc<str>,
+    text: &'a str,
+    /// The document being read.
+    pub(super) document: usize,
+    diagnostics: Vec<Diagnostic>,
+    suppressed: usize,
+    suppressed_errors: usize,
+    /// An offset and its line. Places come mostly in order, so that counting on from the last one is cheap.
+    line: (usize, usize),
+    unread: BTreeMap<(Arc<str>, Arc<str>), (Spot, usize)>,
+    unread_beyond: usize,
+    /// Objects met, by the hash of kind, namespace and name: 100,000 names cost 3 MiB. Seeded anew by each process,
+    /// and 64 bits: of a million objects two are taken for one with a chance of 1 in 30 million, and never in silence.
+    seen: HashMap<u64, Spot>,
+    hasher: DefaultHashBuilder,
+    pub(super) objects: usize,
+    pub(super) readable: bool,
+    pub(super) withheld: Vec<ObjectRef>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(source: &str, text: &'a str) -> Self {
+        Self {
+            source: Arc::from(source),
+            text,
+            document: 1,
+            diagnostics: Vec::new(),
+            suppressed: 0,
+            suppressed_errors: 0,
+            line: (0, 1),
+            unread: BTreeMap::new(),
+            unread_beyond: 0,
+            seen: HashMap::new(),
+            hasher: DefaultHashBuilder::default(),
+            objects: 0,
+            readable: true,
+            withheld: Vec::new(),
+        }
+    }
+
+    /// Where in the source a piece of it stands; `None` for what was copied out of it.
+    pub(super) fn offset_of(&self, piece: &str) -> Option<usize> {
+        let offset = piece.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
+        (offset < self.text.len()).then_some(offset)
+    }
+
+    pub(super) fn line_at(&mut self, offset: usize) -> usize {
+        let (from, line) = if offset >= self.line.0 { self.line } else { (0, 1) };
+        let between = self.text.as_bytes().get(from..offset).unwrap_or_default();
+        self.line = (offset, line + between.iter().filter(|&&byte| byte == b'\n').count());
+        self.line.1
+    }
+
+    pub(super) fn add(
+        &mut self,
+        severity: Severity,
+        spot: Spot,
+        object: Option<&ObjectRef>,
+        field: Option<String>,
+        (message, remedy): (String, String),
+    ) {
+        if self.diagnostics.len() >= MAX_DIAGNOSTICS {
+            self.suppressed += 1;
+            self.suppressed_errors += usize::from(severity == Severity::Error);
+            return;
+        }
+        let place = self.place(spot);
+        let object = object.cloned();
+        self.diagnostics.push(Diagnostic { severity, place, object, field, message, remedy });
+    }
+
+    fn place(&mut self, spot: Spot) -> Place {
+        let line = spot.offset.map(|offset| self.line_at(offset));
+        Place { source: Arc::clone(&self.source), document: spot.document, line }
+    }
+
+    /// What stands here is no object: the set of objects is unknown from here on.
+    pub(super) fn unreadable(&mut self, offset: Option<usize>, message: String, remedy: &str) {
+        self.readable = false;
+        let spot = Spot { document: self.document, offset };
+        self.add(Severity::Error, spot, None, None, (message, remedy.to_owned()));
+    }
+
+    /// An object of a kind without a meaning here.
+    pub(super) fn unread(&mut self, api_version: Arc<str>, kind: Arc<str>, offset: Option<usize>) {
+        let full = self.unread.len() >= MAX_UNREAD_KINDS;
+        let spot = Spot { document: self.document, offset };
+        let key = (kind, api_version);
+        match self.unread.get_mut(&key) {
+            Some((_, count)) => *count += 1,
+            None if full => self.unread_beyond += 1,
+            None => _ = self.unread.insert(key, (spot, 1)),
+        }
+    }
+
+    /// Notes an object, or returns where one of the same kind and name stands before it.
+    fn first_of(&mut self, object: &ObjectRef, spot: Spot) -> Option<Spot> {
+        match self.seen.entry(self.hasher.hash_one(object)) {
+            hashbrown::hash_map::Entry::Occupied(first) => Some(*first.get()),
+            hashbrown::hash_map::Entry::Vacant(place) => {
+                place.insert(spot);
+                None
+            }
+        }
+    }
+
+    /// Whether anything was found since `mark`.
+    pub(super) fn mark(&self) -> (usize, usize, usize) {
+        (
+            self.diagnostics.len() + self.suppressed,
+            self.seen.len(),
+            self.unread.len() + self.unread_beyond,
+        )
+    }
+
+    pub(super) fn finish(mut self) -> Parsed {
+        for ((kind, api_version), (spot, count)) in std::mem::take(&mut self.unread) {
+            let message = unread_message(&kind, &api_version, count);
+            let remedy = unread_remedy(&kind, &api_version);
+            self.add(Severity::Warning, spot, None, None, (message, remedy));
+        }
+        let spot = Spot { document: self.document, offset: None };
+        if self.unread_beyond > 0 {
+            let message = format!("{} objects of yet other kinds are not read", self.unread_beyond);
+            let remedy = "nothing need be done".to_owned();
+            self.add(Severity::Warning, spot, None, None, (message, remedy));
+        }
+        if self.suppressed > 0 {
+            let severity =
+                if self.suppressed_errors > 0 { Severity::Error } else { Severity::Warning };
+            let (all, errors) = (self.suppressed, self.suppressed_errors);
+            let message = format!("{all} more findings are not listed, {errors} of them errors");
+            let remedy = "correct those listed first".to_owned();
+            let place = self.place(spot);
+            self.diagnostics.push(Diagnostic {
+                severity,
+                place,
+                object: None,
+                field: None,
+                message,
+                remedy,
+            });
+        }
+        Parsed {
+            diagnostics: self.diagnostics,
+            objects: self.objects,
+            readable: self.readable,
+            withheld: self.withheld,
+        }
+    }
+}
+
+/// The kinds that are read, with their `apiVersion`.
+pub(super) const KINDS: [(&str, &str); 4] =
+    [("Namespace", "v1"), ("Node", "v1"), ("Pod", "v1"), ("NetworkPolicy", "networking.k8s.io/v1")];
+
+fn unread_message(kind: &str, api_version: &str, count: usize) -> String {
+    let of = if api_version.is_empty() { String::new() } else { format!(" of {api_version}") };
+    match count {
+        1 => format!("one {kind}{of} is not read"),
+        _ => format!("{count} objects of kind {kind}{of} are not read"),
+    }
+}
+
+fn unread_remedy(kind: &str, api_version: &str) -> String {
+    if let Some((_, known)) = KINDS.iter().find(|(k, _)| *k == kind) {
+        return format!(
+            "if it was meant to count, write apiVersion: {known} instead of {api_version}"
+        );
+    }
+    let names: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
+    match super::names::nearest(kind, &names) {
+        Some(near) => format!("if {near} was meant, write kind: {near}"),
+        None => "nothing need be done: this kind says nothing about policy".to_owned(),
+    }
+}
+
+/// An object being read, and what is found wrong with it.
+pub(super) struct Subject<'r, 'a> {
+    report: &'r mut Report<'a>,
+    pub(super) object: ObjectRef,
+    spot: Spot,
+    pub(super) errors: usize,
+    /// Its name, namespace or version is wrong: it cannot be what was meant.
+    pub(super) unsound: bool,
+}
+
+/// Stands for a value that could not be read, and says that a diagnostic tells so.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told;
+
+impl<'r, 'a> Subject<'r, 'a> {
+    pub(super) fn new(
+        report: &'r mut Report<'a>,
+        object: ObjectRef,
+        offset: Option<usize>,
+    ) -> Self {
+        let spot = Spot { document: report.document, offset };
+        Self { report, object, spot, errors: 0, unsound: false }
+    }
+
+    /// Tells an error if an object of the same name stands before this one.
+    pub(super) fn is_duplicate(&mut self) -> bool {
+        let Some(first) = self.report.first_of(&self.object, self.spot) else { return false };
+        let first = self.report.place(first);
+        self.error(
+            "metadata.name",
+            format!(
+                "the same object stands at {first} already; that one counts, this one does not"
+            ),
+            "remove one of the two, or rename one",
+        );
+        true
+    }
+
+    pub(super) fn error(
+        &mut self,
+        field: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Told {
+        self.errors += 1;
+        self.add(Severity::Error, field.into(), (message.into(), remedy.into()));
+        Told
+    }
+
+    pub(super) fn warn(
+        &mut self,
+        field: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.add(Severity::Warning, field.into(), (message.into(), remedy.into()));
+    }
+
+    fn add(&mut self, severity: Severity, field: String, text: (String, String)) {
+        self.report.add(severity, self.spot, Some(&self.object), Some(field), text);
+    }
+
+    /// The value of a field that may be missing; a wrong type is an error.
+    pub(super) fn read<T>(
+        &mut self,
+        value: Lenient<T>,
+        expected: &str,
+        field: impl FnOnce() -> String,
+    ) -> Result<Option<T>, Told> {
+        match value {
+            Lenient::Missing | Lenient::Null => Ok(None),
+            Lenient::Is(value) => Ok(Some(value)),
+            Lenient::Wrong(found) => Err(self.wrong_type(field(), found, expected)),
+        }
+    }
+
+    pub(super) fn wrong_type(&mut self, field: String, found: &str, expected: &str) -> Told {
+        let quote = expected == "a string" && (found == "a number" || found == "a truth value");
+        let remedy =
+            if quote { "put the value in quotes".into() } else { format!("write {expected}") };
+        self.error(field, format!("is {found}, not {expected}"), remedy)
+    }
+
+    pub(super) fn withhold(self) {
+        self.report.withheld.push(self.object);
+    }
+}
+
+impl Report<'_> {
+    pub(super) fn emit(&mut self, object: Object, sink: &mut dyn FnMut(Object)) {
+        self.objects += 1;
+        sink(object);
+    }
+}
