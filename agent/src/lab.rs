@@ -368,6 +368,11 @@ fn veth(number: usize) -> u32 {
     FIRST_VETH + number as u32
 }
 
+/// The address that a machine's kernel gives itself on its link (RFC 4291, appendix A).
+pub fn link_local(number: usize) -> Ipv6Addr {
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x00ff, 0xfe00, 0x0100 | number as u16)
+}
+
 /// Locally administered addresses, by number (at most `MAX_MACHINES`).
 fn machine_mac(number: usize) -> Mac {
     [2, 0, 0, 0, 1, number as u8]

@@ -35,13 +35,15 @@ pub struct Packet {
     pub protocol: u8,
     /// The TOS field or the traffic class.
     pub tos: u8,
+    /// The TTL or hop limit.
+    pub hops: u8,
     pub extensions: Vec<(u8, Vec<u8>)>,
     pub body: Vec<u8>,
 }
 
 impl Packet {
     pub fn new(from: IpAddr, to: IpAddr, protocol: u8, body: Vec<u8>) -> Self {
-        Self { from, to, protocol, tos: 0, extensions: Vec::new(), body }
+        Self { from, to, protocol, tos: 0, hops: 64, extensions: Vec::new(), body }
     }
 
     pub fn udp(from: IpAddr, to: IpAddr, source_port: u16, port: u16, payload: &[u8]) -> Self {
@@ -128,6 +130,12 @@ impl Packet {
         self
     }
 
+    pub fn with_hops(mut self, hops: u8) -> Self {
+        self.hops = hops;
+        self
+    }
+
+    /// Over IPv6 only; behind those that are there.
     pub fn with_extension(mut self, number: u8, rest: Vec<u8>) -> Self {
         self.extensions.push((number, rest));
         self
@@ -232,7 +240,6 @@ impl Arrival {
     fn read_body(from: IpAddr, to: IpAddr, protocol: u8, body: &[u8]) -> Option<Self> {
         let ports = || Some((short(body, 0)?, short(body, 2)?));
         let id_at = match protocol {
-            TCP | GRE => 4,
             UDP | ICMP | ICMPV6 => 8,
             SCTP => 16,
             _ => 4,
@@ -255,14 +262,14 @@ fn header(packet: &Packet, next: u8, id: u16, fragment: u16, payload: &[u8]) -> 
             let total = (20 + payload.len()) as u16;
             bytes.extend([0x45, packet.tos]);
             bytes.extend([total, id, fragment].map(u16::to_be_bytes).concat());
-            bytes.extend([64, next, 0, 0]);
+            bytes.extend([packet.hops, next, 0, 0]);
             bytes.extend(from.octets());
             bytes.extend(to.octets());
         }
         (from, to) => {
             bytes.extend([0x60 | (packet.tos >> 4), packet.tos << 4, 0, 0]);
             bytes.extend((payload.len() as u16).to_be_bytes());
-            bytes.extend([next, 64]);
+            bytes.extend([next, packet.hops]);
             bytes.extend(octets16(from));
             bytes.extend(octets16(to));
         }

@@ -317,6 +317,24 @@ impl Lab {
         })
     }
 
+    /// Runs `work` on a thread that stays on one CPU and returns what arrived at each machine of what it sent between
+    /// these pairs of machines (by number), by whatever sockets.
+    ///
+    /// # Errors
+    /// As `probe`.
+    pub fn observe(
+        &self,
+        pairs: &[(usize, usize)],
+        work: impl FnOnce() -> Result<(), LabError> + Send,
+    ) -> Result<Vec<Vec<Arrival>>, LabError> {
+        self.on_one_cpu(|| {
+            let mut round = Round::new(self)?;
+            work()?;
+            pairs.iter().for_each(|&(from, to)| round.sent(from, to));
+            round.settle()
+        })
+    }
+
     /// The numbers of the machines that a connection leads from and to.
     pub(super) fn path(&self, connection: &Connection) -> Result<(usize, usize), LabError> {
         let Connection { from, to, .. } = *connection;
