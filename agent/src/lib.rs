@@ -2,4 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod connection;
 pub mod lab;
+pub mod sources;

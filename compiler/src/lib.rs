@@ -17,3 +17,5 @@ pub mod oracle;
 pub mod parse;
 pub mod program;
 pub mod snapshot;
+#[cfg(feature = "testkit")]
+pub mod testkit;

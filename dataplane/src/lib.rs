@@ -8,6 +8,9 @@
 #![deny(unsafe_code)]
 
 pub mod bridges;
+pub mod capacity;
+pub mod contents;
 pub mod netlink;
+pub mod plan;
 pub mod ruleset;
 pub mod transaction;

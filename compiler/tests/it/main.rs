@@ -4,9 +4,13 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::disallowed_methods,
     reason = "a test fails by panicking"
 )]
+#![allow(clippy::disallowed_methods, reason = "tests read and write golden files")]
 
+mod churn;
 mod golden;
+mod meaning;
+mod parallel;
+mod properties;
 mod tidy;

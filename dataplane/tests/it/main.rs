@@ -10,3 +10,5 @@
 mod bridges;
 mod netlink;
 mod netns;
+mod plan;
+mod walk;

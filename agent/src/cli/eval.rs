@@ -1,0 +1,148 @@
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use palisade_compiler::compile::Compiler;
+use palisade_compiler::model::Connection;
+use palisade_compiler::oracle::{Decision, Reason};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::input::Manifests;
+use super::{Exit, Failure};
+use crate::connection::{Endpoint, resolve};
+
+/// Judges connections, one JSON object a line, as the compiled program does; every pod is judged as if it were local.
+///
+/// In:  {"from":"shop/frontend","to":"shop/api","protocol":"TCP","port":8080}
+/// Out: the same object with "egress", "ingress" and "verdict" ("allow" or "deny") and "by": the rules that
+/// allow, or the policies that isolate. A line that cannot be judged gets "error", and the exit status is 1.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    #[command(flatten)]
+    manifests: Manifests,
+    /// The connections, one JSON object a line; - for standard input
+    #[arg(long, value_name = "FILE")]
+    connections: PathBuf,
+}
+
+/// The longest line that is read, in bytes; what is longer is an error of its own.
+const MAX_LINE_BYTES: usize = 64 << 10;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    from: String,
+    to: String,
+    #[serde(default = "tcp")]
+    protocol: Value,
+    port: Option<u16>,
+}
+
+fn tcp() -> Value {
+    Value::from("TCP")
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    egress: String,
+    ingress: String,
+    verdict: String,
+    by: Vec<String>,
+}
+
+pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
+    let input = args.manifests.load()?;
+    let mut compiler = Compiler::judging();
+    compiler.apply(input.changes);
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut failed = input.has_errors;
+    let told = for_each_line(&args.connections, |line| {
+        let mut object = match serde_json::from_str::<Value>(line) {
+            Ok(Value::Object(object)) => object,
+            Ok(_) | Err(_) => serde_json::Map::from_iter([("line".to_owned(), Value::from(line))]),
+        };
+        match answer(&compiler, line) {
+            Ok(answer) => {
+                if let Ok(Value::Object(fields)) = serde_json::to_value(answer) {
+                    object.extend(fields);
+                }
+            }
+            Err(error) => {
+                failed = true;
+                object.insert("error".into(), Value::from(error));
+            }
+        }
+        writeln!(out, "{}", Value::Object(object))
+    });
+    match told.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Io { what: args.connections.display().to_string(), error })
+        }
+        Ok(()) | Err(_) => Ok(if failed { Exit::No } else { Exit::Done }),
+    }
+}
+
+fn for_each_line(file: &Path, mut each: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+    let mut reader: Box<dyn BufRead> = match file.to_str() {
+        Some("-") => Box::new(BufReader::new(io::stdin())),
+        _ => Box::new(BufReader::new(File::open(file)?)),
+    };
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let limit = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX);
+        let read = io::Read::take(&mut reader, limit).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            return Ok(());
+        }
+        if read == MAX_LINE_BYTES && line.last() != Some(&b'\n') {
+            reader.skip_until(b'\n')?;
+        }
+        let text = String::from_utf8_lossy(&line);
+        if !text.trim().is_empty() {
+            each(text.trim())?;
+        }
+    }
+}
+
+fn answer(compiler: &Compiler, line: &str) -> Result<Answer, String> {
+    if line.len() >= MAX_LINE_BYTES {
+        return Err(format!("the line is longer than {MAX_LINE_BYTES} bytes"));
+    }
+    let question: Question = serde_json::from_str(line).map_err(|error| {
+        format!("{error}; a line is {{\"from\":\"ns/pod\",\"to\":\"ns/pod\",\"protocol\":\"TCP\",\"port\":80}}")
+    })?;
+    let protocol = match &question.protocol {
+        Value::String(name) => name.clone(),
+        Value::Number(number) => number.to_string(),
+        other => return Err(format!("protocol: {other} is no name and no number")),
+    };
+    let from: Endpoint = question.from.parse().map_err(|error| format!("from: {error}"))?;
+    let to: Endpoint = question.to.parse().map_err(|error| format!("to: {error}"))?;
+    let connection: Connection =
+        resolve(compiler.snapshot(), &from, &to, &protocol, question.port)?;
+    let decision = compiler.judge(&connection);
+    Ok(Answer {
+        egress: decision.egress.verdict.to_string(),
+        ingress: decision.ingress.verdict.to_string(),
+        verdict: decision.verdict.to_string(),
+        by: by(&decision),
+    })
+}
+
+/// What the verdict rests on: the rules that allow, and the policies that isolate without allowing.
+pub(crate) fn by(decision: &Decision) -> Vec<String> {
+    let mut by = Vec::new();
+    for direction in [&decision.egress, &decision.ingress] {
+        match &direction.reason {
+            Reason::Allowed { by: rules } => by.extend(rules.iter().map(ToString::to_string)),
+            Reason::Denied { isolated_by } => {
+                by.extend(isolated_by.iter().map(ToString::to_string))
+            }
+            Reason::NotAPod | Reason::NotIsolated | Reason::OwnNode | Reason::Itself => {}
+        }
+    }
+    by
+}

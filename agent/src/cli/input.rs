@@ -1,0 +1,98 @@
+//! Manifests named on the command line -> changes, with every problem told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::parse::Severity;
+use palisade_compiler::snapshot::{Change, Snapshot};
+
+use super::Failure;
+use super::output::{Progress, note};
+use crate::sources::Sources;
+use crate::sources::disk::{Disk, Limits, MAX_FILE_BYTES, Problem, Suspects, Update};
+
+/// Which manifests, and what of them is this host's.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Manifests {
+    /// Files or directories (their .yaml, .yml and .json files) of Kubernetes objects; - for standard input
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The largest file that is read, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_FILE_BYTES)]
+    pub(crate) max_file_size: u64,
+}
+
+/// Which pods are local.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Node {
+    /// The name of this node: pods whose spec.nodeName it is are local. Without it every pod with an address is
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+}
+
+impl Node {
+    pub(crate) fn locality(&self) -> Locality {
+        match &self.node_name {
+            Some(name) => Locality::Node(Arc::from(name.as_str())),
+            None => Locality::Everywhere,
+        }
+    }
+}
+
+/// What the manifests gave.
+pub(crate) struct Input {
+    pub(crate) changes: Vec<Change>,
+    /// Whether something in them is wrong; what can be is enforced all the same, failing closed.
+    pub(crate) has_errors: bool,
+}
+
+impl Manifests {
+    /// Reads everything and tells every problem on standard error. A file that cannot be read, or a document that is no
+    /// object, is a failure: what the rest means is not known without it.
+    pub(crate) fn load(&self) -> Result<Input, Failure> {
+        let limits = Limits { bytes: self.max_file_size, pipes: true };
+        let mut disk = Disk::new(self.files.iter().cloned(), limits);
+        let mut progress = Progress::new("reading");
+        let updates = disk.scan(&Suspects::everything(), Instant::now(), &mut |file| {
+            progress.at(file.display());
+        });
+        drop(progress);
+        let mut sources = Sources::default();
+        let nothing = Snapshot::new();
+        let mut edit = sources.edit(&nothing);
+        for update in updates {
+            if let Update::Set(file, manifest) = update {
+                edit.set_file(&file, manifest);
+            }
+        }
+        let changes = edit.finish();
+        let conflicts: Vec<Problem> = sources.conflicts().map(Problem::Conflict).collect();
+        let mut has_errors = false;
+        let mut unreadable = false;
+        for problem in disk.problems().chain(&conflicts) {
+            note(problem);
+            has_errors |= problem.severity() == Severity::Error;
+            unreadable |= problem.is_unreadable_input();
+        }
+        if unreadable {
+            return Err(Failure::Unreadable);
+        }
+        if disk.stale().next().is_some() {
+            return Err(Failure::Manifests);
+        }
+        Ok(Input { changes, has_errors })
+    }
+}
+
+/// Compiles, and tells what of the result should be known; beyond a bound of the kernel's tables it is a failure.
+pub(crate) fn compile(compiler: &mut Compiler, changes: Vec<Change>) -> Result<(), Failure> {
+    compiler.apply(changes);
+    let warnings = compiler.warnings();
+    warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
+    if warnings.iter().any(|warning| warning.is_fatal()) {
+        return Err(Failure::Bound);
+    }
+    Ok(())
+}

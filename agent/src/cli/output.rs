@@ -1,0 +1,83 @@
+//! Standard output and error: formats, colours, and the progress of long work.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::Failure;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Writes a line to standard output. Who reads it may stop reading (`| head`), which is no failure of ours.
+pub(crate) fn say(line: impl Display) -> Result<(), Failure> {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Io { what: "standard output".into(), error })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+pub(crate) fn say_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Failure::Io { what: "standard output".into(), error: error.into() })?;
+    say(text)
+}
+
+/// Writes a line to standard error; there is nobody to tell if that fails.
+pub(crate) fn note(line: impl Display) {
+    _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+pub(crate) fn complain(failure: &Failure) {
+    note(format_args!("palisade: {failure}"));
+}
+
+/// Whether standard output takes colours: a terminal, and nobody said no (`NO_COLOR`).
+pub(crate) fn colours() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Work shorter than this shows no progress.
+const QUIET: Duration = Duration::from_secs(1);
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// One line on a terminal's standard error that says how far long work is; nothing elsewhere, and nothing for short work.
+pub(crate) struct Progress {
+    what: &'static str,
+    started: Instant,
+    drawn: Option<Instant>,
+    terminal: bool,
+}
+
+impl Progress {
+    pub(crate) fn new(what: &'static str) -> Self {
+        let terminal = io::stderr().is_terminal();
+        Self { what, started: Instant::now(), drawn: None, terminal }
+    }
+
+    pub(crate) fn at(&mut self, how_far: impl Display) {
+        let now = Instant::now();
+        let due = self.drawn.map_or(self.started + QUIET, |drawn| drawn + REDRAW);
+        if self.terminal && now >= due {
+            self.drawn = Some(now);
+            _ = write!(io::stderr().lock(), "\r\x1b[K{}: {how_far}", self.what);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.drawn.is_some() {
+            _ = write!(io::stderr().lock(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+use palisade_compiler::compile::Compiler;
+use palisade_compiler::program::render::render;
+
+use super::input::{Manifests, Node, compile};
+use super::output::say;
+use super::{Exit, Failure};
+
+/// Prints what `palisade apply` would program, as text that `nft -f` loads. Touches nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: palisade render -f examples/shop | unshare -n nft -c -f -")]
+pub(super) struct Args {
+    #[command(flatten)]
+    manifests: Manifests,
+    #[command(flatten)]
+    node: Node,
+}
+
+pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
+    let input = args.manifests.load()?;
+    let mut compiler = Compiler::new(args.node.locality());
+    compile(&mut compiler, input.changes)?;
+    say(render(compiler.program()))?;
+    Ok(if input.has_errors { Exit::No } else { Exit::Done })
+}

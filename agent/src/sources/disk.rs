@@ -1,0 +1,368 @@
+//! Paths -> manifests: reads what is new, and remembers what could not be read.
+//!
+//! A scan reads only what changed. The clock is an argument: a file that is missing from a directory counts as removed
+//! only when it is still missing `REMOVAL_GRACE` later, because editors save by moving the old file away before they write the
+//! new one, and a policy that is gone for a moment is a pod that is open for a moment.
+
+mod read;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use palisade_compiler::parse::{Diagnostic, Parsed, Severity};
+
+use super::{Key, Manifest};
+pub use read::{FileError, Read, Stamp, read_file};
+
+/// The largest file that is read, in bytes (`--max-file-size`). The output of `kubectl get pods -A -o yaml` for 2,000 pods.
+pub const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// How long a file must be missing from a watched directory before what it declared is taken back.
+pub const REMOVAL_GRACE: Duration = Duration::from_millis(50);
+
+/// The standard input's name as a path.
+pub const STDIN: &str = "-";
+
+/// Names of files that are read in a directory. Those that begin with a dot are editors' own.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// Something that a human should know about the sources.
+#[derive(Debug)]
+pub enum Problem {
+    /// The manifest has this to say; if `kept`, none of it was taken over and what the file last gave stays.
+    Manifest {
+        diagnostic: Diagnostic,
+        kept: bool,
+    },
+    /// The file cannot be read; what it last gave stays.
+    File {
+        file: Arc<Path>,
+        error: FileError,
+    },
+    /// A named file or a directory is not there; what it last gave stays.
+    Gone {
+        path: PathBuf,
+        directory: bool,
+    },
+    /// The directory cannot be listed; what its files last gave stays.
+    Directory {
+        path: PathBuf,
+        error: io::Error,
+    },
+    Conflict(super::Conflict),
+}
+
+impl Problem {
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Manifest { diagnostic, .. } => diagnostic.severity,
+            Self::File { .. } | Self::Gone { .. } | Self::Directory { .. } | Self::Conflict(_) => {
+                Severity::Error
+            }
+        }
+    }
+
+    /// Whether the input could not be read at all (exit status 2), rather than read and found wrong (1).
+    pub fn is_unreadable_input(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::Gone { .. } | Self::Directory { .. } => true,
+            Self::Manifest { .. } | Self::Conflict(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Manifest { diagnostic, .. } => diagnostic.fmt(f),
+            Self::File { file, error } => write!(f, "{}: error: {error}", file.display()),
+            Self::Gone { path, directory } => {
+                let what = if *directory { "directory" } else { "file" };
+                write!(
+                    f,
+                    "{}: error: there is no such {what}; create it, or correct the path given by -f",
+                    path.display()
+                )
+            }
+            Self::Directory { path, error } => write!(
+                f,
+                "{}: error: the directory cannot be listed ({error}); make it readable",
+                path.display()
+            ),
+            Self::Conflict(conflict) => write!(
+                f,
+                "{}: error: {}: it is declared in {} too, which stands because it sorts first; remove one of the two",
+                conflict.file.display(),
+                conflict.object,
+                conflict.stands.display()
+            ),
+        }
+    }
+}
+
+/// What a scan found about a file.
+#[derive(Debug)]
+pub enum Update {
+    Set(Arc<Path>, Manifest),
+    Removed(Arc<Path>),
+}
+
+/// Which paths to look at again.
+#[derive(Debug, Clone, Default)]
+pub struct Suspects {
+    /// Read these whatever their stamps say.
+    pub paths: BTreeSet<PathBuf>,
+    /// List every directory and compare every stamp.
+    pub all: bool,
+    /// Somebody is writing to these: they are left alone until they are closed.
+    pub busy: BTreeSet<PathBuf>,
+}
+
+impl Suspects {
+    pub fn everything() -> Self {
+        Self { all: true, ..Self::default() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty() && !self.all
+    }
+}
+
+#[derive(Debug)]
+struct Given {
+    path: PathBuf,
+    /// Once it was seen to be one, a path that is not there is a directory that vanished.
+    directory: Option<bool>,
+    /// Whether it was ever listed, if it is a directory.
+    listed: bool,
+    problem: Option<Problem>,
+}
+
+/// What may be read.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Of one file.
+    pub bytes: u64,
+    /// Whether pipes are read: by one-shot commands only, since they end once and cannot be read again.
+    pub pipes: bool,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    stamp: Option<Stamp>,
+    problems: Vec<Problem>,
+    /// Whether it was ever read whole: nothing of it is withheld that was never known.
+    read: bool,
+    /// Whether the last attempt failed, so that what stands is of an earlier one.
+    stale: bool,
+    missing_since: Option<Instant>,
+}
+
+/// The files behind the paths given on the command line.
+#[derive(Debug)]
+pub struct Disk {
+    given: Vec<Given>,
+    limits: Limits,
+    files: BTreeMap<Arc<Path>, Known>,
+}
+
+impl Disk {
+    /// Duplicates among the paths count once. Nothing is read before the first scan.
+    pub fn new(paths: impl IntoIterator<Item = PathBuf>, limits: Limits) -> Self {
+        let mut seen = BTreeSet::new();
+        let given = paths
+            .into_iter()
+            .filter(|path| seen.insert(std::path::absolute(path).unwrap_or_else(|_| path.clone())))
+            .map(|path| Given { path, directory: None, listed: false, problem: None })
+            .collect();
+        Self { given, limits, files: BTreeMap::new() }
+    }
+
+    pub fn given(&self) -> impl Iterator<Item = &Path> {
+        self.given.iter().map(|given| given.path.as_path())
+    }
+
+    /// Whether every path given, and every file behind them, was read whole at least once. Before that, what is declared is
+    /// not known and nothing must be enforced by it.
+    pub fn is_complete(&self) -> bool {
+        self.given.iter().all(|given| match given.directory {
+            Some(true) => given.listed,
+            Some(false) => self.files.contains_key(given.path.as_path()),
+            None => false,
+        }) && self.files.values().all(|known| known.read)
+    }
+
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let given = self.given.iter().filter_map(|given| given.problem.as_ref());
+        given.chain(self.files.values().flat_map(|known| &known.problems))
+    }
+
+    /// Files of which an earlier version stands.
+    pub fn stale(&self) -> impl Iterator<Item = &Arc<Path>> {
+        self.files.iter().filter(|(_, known)| known.stale).map(|(file, _)| file)
+    }
+
+    pub fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
+    /// When a scan may find that a missing file is gone for good.
+    pub fn next_look(&self) -> Option<Instant> {
+        let missing = self.files.values().filter_map(|known| known.missing_since).min()?;
+        Some(missing + REMOVAL_GRACE)
+    }
+
+    /// Reads what changed among the suspects. `each` hears of every file before it is read.
+    pub fn scan(
+        &mut self,
+        suspects: &Suspects,
+        now: Instant,
+        each: &mut dyn FnMut(&Path),
+    ) -> Vec<Update> {
+        let mut updates = Vec::new();
+        let mut present = BTreeSet::new();
+        let mut owned = BTreeSet::new();
+        for index in 0..self.given.len() {
+            self.look(index, &mut present, &mut owned);
+        }
+        for file in &present {
+            let forced = suspects.paths.contains(file.as_ref());
+            if suspects.busy.contains(file.as_ref()) {
+                continue;
+            }
+            let known = self.files.entry(Arc::clone(file)).or_default();
+            known.missing_since = None;
+            let stamp = if file.as_ref() == Path::new(STDIN) { None } else { Stamp::of(file) };
+            if !forced && known.stamp.is_some() && known.stamp == stamp {
+                continue;
+            }
+            each(file);
+            if let Some(update) = known.read_again(file, self.limits) {
+                updates.push(update);
+            }
+        }
+        self.remove_missing(&present, &owned, now, &mut updates);
+        updates
+    }
+
+    /// Adds the files behind a path to `present`, and those that would be missed were they not there to `owned`.
+    fn look(
+        &mut self,
+        index: usize,
+        present: &mut BTreeSet<Arc<Path>>,
+        owned: &mut BTreeSet<Arc<Path>>,
+    ) {
+        let Some(given) = self.given.get_mut(index) else { return };
+        if given.path == Path::new(STDIN) {
+            given.directory = Some(false);
+            present.insert(Arc::from(given.path.as_path()));
+            return;
+        }
+        let Ok(metadata) = given.path.metadata() else {
+            let directory = given.directory == Some(true);
+            given.problem = Some(Problem::Gone { path: given.path.clone(), directory });
+            return;
+        };
+        given.directory = Some(metadata.is_dir());
+        if !metadata.is_dir() {
+            given.problem = None;
+            present.insert(Arc::from(given.path.as_path()));
+            return;
+        }
+        match list(&given.path) {
+            Ok(files) => {
+                given.problem = None;
+                given.listed = true;
+                let known = self.files.keys().filter(|f| f.parent() == Some(&given.path));
+                owned.extend(known.cloned());
+                present.extend(files);
+            }
+            Err(error) => {
+                given.problem = Some(Problem::Directory { path: given.path.clone(), error });
+            }
+        }
+    }
+
+    /// Files that their directory no longer has are gone; others (of a directory that is gone, or named) stay as they were.
+    fn remove_missing(
+        &mut self,
+        present: &BTreeSet<Arc<Path>>,
+        owned: &BTreeSet<Arc<Path>>,
+        now: Instant,
+        updates: &mut Vec<Update>,
+    ) {
+        let named: BTreeSet<&Path> = self
+            .given
+            .iter()
+            .filter(|given| given.directory == Some(false))
+            .map(|given| given.path.as_path())
+            .collect();
+        let missing = owned.iter().filter(|f| !present.contains(*f) && !named.contains(f.as_ref()));
+        for file in missing {
+            let Some(known) = self.files.get_mut(file) else { continue };
+            let since = *known.missing_since.get_or_insert(now);
+            if now.saturating_duration_since(since) >= REMOVAL_GRACE || !known.read {
+                self.files.remove(file);
+                updates.push(Update::Removed(Arc::clone(file)));
+            }
+        }
+    }
+
+    /// The withheld objects of a file that nobody knows: it was not read whole.
+    pub fn note_unknown(&mut self, file: &Path, unknown: &[Key]) {
+        if let Some(known) = self.files.get_mut(file) {
+            known.read |= unknown.is_empty();
+        }
+    }
+}
+
+impl Known {
+    fn read_again(&mut self, file: &Arc<Path>, limits: Limits) -> Option<Update> {
+        let (stamp, parsed, objects) = match read_file(file, limits) {
+            Ok(Read::Changing) => {
+                self.stamp = None;
+                return None;
+            }
+            Ok(Read::Whole { stamp, parsed, objects }) => (stamp, parsed, objects),
+            Err(error) => {
+                self.stamp = None;
+                self.stale = true;
+                self.problems = vec![Problem::File { file: Arc::clone(file), error }];
+                return None;
+            }
+        };
+        self.stamp = stamp;
+        self.stale = !parsed.readable;
+        let Parsed { diagnostics, readable, withheld, .. } = parsed;
+        let kept = !readable;
+        self.problems = diagnostics
+            .into_iter()
+            .map(|diagnostic| Problem::Manifest { diagnostic, kept })
+            .collect();
+        readable.then(|| {
+            // Whether anything withheld was never known is the merge's to say (`note_unknown`).
+            self.read |= withheld.is_empty();
+            Update::Set(Arc::clone(file), Manifest { objects, withheld })
+        })
+    }
+}
+
+/// The manifests of a directory, not of those inside it.
+fn list(directory: &Path) -> io::Result<Vec<Arc<Path>>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        // A link that leads nowhere is a file that cannot be read, and is reported as one.
+        let other = path.metadata().is_ok_and(|metadata| !metadata.is_file());
+        if !hidden && EXTENSIONS.contains(&extension) && !other {
+            files.push(Arc::from(path));
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,240 @@
+//! Events of the file system -> which paths to look at again.
+//!
+//! Directories are watched, never files: editors save by renaming, and a watch would follow the old file. Nothing waits
+//! here: what happens while the reader is busy gathers in one set of bounded size.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use thiserror::Error;
+
+use super::disk::Suspects;
+
+/// Paths that wait to be looked at; more of them are a reason to look at everything.
+pub const MAX_SUSPECTS: usize = 4096;
+
+#[derive(Debug, Error)]
+pub enum WatchError {
+    #[error("files cannot be watched ({0}); changes are found by a look every minute")]
+    Start(notify::Error),
+    #[error(
+        "{path} cannot be watched ({error}); changes in it are found by a look every minute; if the limit is reached, raise \
+         the sysctl fs.inotify.max_user_watches"
+    )]
+    Directory { path: PathBuf, error: notify::Error },
+}
+
+/// What gathered since the last `take`.
+#[derive(Debug, Default)]
+struct Gathered {
+    suspects: Suspects,
+    /// When the first of it came.
+    since: Option<Instant>,
+}
+
+/// The paths given, as the kernel names them and as the user does.
+#[derive(Debug, Default)]
+struct Targets {
+    /// Absolute -> as given. A symbolic link's target stands beside it.
+    files: BTreeMap<PathBuf, PathBuf>,
+    directories: BTreeMap<PathBuf, PathBuf>,
+}
+
+/// Watches the directories that paths lie in.
+pub struct Watch {
+    watcher: Option<RecommendedWatcher>,
+    gathered: Arc<Mutex<Gathered>>,
+    targets: Arc<Mutex<Targets>>,
+    given: Vec<PathBuf>,
+    /// What each watched directory was when the watch was set: a directory that is made anew needs a new watch.
+    watched: BTreeMap<PathBuf, (u64, u64)>,
+    errors: Vec<WatchError>,
+}
+
+impl Watch {
+    /// Calls `wake` when there is something to `take`; from a thread of its own, and perhaps more often than once.
+    pub fn new(given: impl IntoIterator<Item = PathBuf>, wake: impl Fn() + Send + 'static) -> Self {
+        let gathered = Arc::new(Mutex::new(Gathered::default()));
+        let targets = Arc::new(Mutex::new(Targets::default()));
+        let (to, of) = (Arc::clone(&gathered), Arc::clone(&targets));
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let targets = of.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut gathered = to.lock().unwrap_or_else(PoisonError::into_inner);
+            if gathered.note(event, &targets) {
+                gathered.since.get_or_insert_with(Instant::now);
+                wake();
+            }
+        });
+        let (watcher, errors) = match watcher {
+            Ok(watcher) => (Some(watcher), Vec::new()),
+            Err(error) => (None, vec![WatchError::Start(error)]),
+        };
+        let given = given.into_iter().collect();
+        Self { watcher, gathered, targets, given, watched: BTreeMap::new(), errors }
+    }
+
+    /// Sees to it that the directories that exist now are watched. To be called before each scan, so that nothing happens
+    /// unseen between the scan and the watch.
+    pub fn arm(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let (targets, wanted) = targets_of(&self.given);
+        *self.targets.lock().unwrap_or_else(PoisonError::into_inner) = targets;
+        self.errors.clear();
+        let stale: Vec<PathBuf> = self
+            .watched
+            .iter()
+            .filter(|(path, identity)| wanted.get(*path) != Some(identity))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in stale {
+            self.watched.remove(&path);
+            // The kernel has already dropped the watch of a directory that is gone.
+            _ = watcher.unwatch(&path);
+        }
+        for (path, identity) in wanted {
+            if self.watched.contains_key(&path) {
+                continue;
+            }
+            match watcher.watch(&path, RecursiveMode::NonRecursive) {
+                Ok(()) => _ = self.watched.insert(path, identity),
+                Err(error) => self.errors.push(WatchError::Directory { path, error }),
+            }
+        }
+    }
+
+    /// What gathered since the last time, and when the first of it came. What is busy stays noted until it is closed.
+    pub fn take(&self) -> (Suspects, Option<Instant>) {
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        let suspects = gathered.suspects.clone();
+        gathered.suspects.paths.clear();
+        gathered.suspects.all = false;
+        (suspects, gathered.since.take())
+    }
+
+    /// Forgets who is writing: for a look at everything that must not trust events.
+    pub fn forget_busy(&self) {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner).suspects.busy.clear();
+    }
+
+    pub fn errors(&self) -> &[WatchError] {
+        &self.errors
+    }
+}
+
+type Identities = BTreeMap<PathBuf, (u64, u64)>;
+
+fn targets_of(given: &[PathBuf]) -> (Targets, Identities) {
+    let (mut targets, mut wanted) = (Targets::default(), Identities::new());
+    for path in given {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        want_nearest(absolute.parent(), &mut wanted);
+        if absolute.is_dir() {
+            want_nearest(Some(&absolute), &mut wanted);
+        }
+        if let Ok(target) = absolute.canonicalize()
+            && target != absolute
+        {
+            want_nearest(target.parent(), &mut wanted);
+            if !target.is_dir() {
+                targets.files.insert(target, path.clone());
+            }
+        }
+        // A path that is not there yet may become either.
+        targets.files.insert(absolute.clone(), path.clone());
+        targets.directories.insert(absolute, path.clone());
+    }
+    (targets, wanted)
+}
+
+/// The directory, or the nearest one above it that exists.
+fn want_nearest(directory: Option<&Path>, wanted: &mut Identities) {
+    let existing = directory.into_iter().flat_map(Path::ancestors).find_map(|directory| {
+        let metadata = directory.metadata().ok().filter(std::fs::Metadata::is_dir)?;
+        Some((directory.to_path_buf(), (metadata.dev(), metadata.ino())))
+    });
+    wanted.extend(existing);
+}
+
+impl Targets {
+    /// What the user calls the path; `None` if it is neither a path given nor inside a directory given.
+    fn name(&self, path: &Path) -> Option<PathBuf> {
+        if let Some(file) = self.files.get(path) {
+            return Some(file.clone());
+        }
+        Some(self.directories.get(path.parent()?)?.join(path.file_name()?))
+    }
+
+    fn is_above_one(&self, path: &Path) -> bool {
+        self.files.keys().any(|file| file.starts_with(path))
+    }
+}
+
+impl Gathered {
+    /// Whether there is something new to look at.
+    fn note(&mut self, event: notify::Result<Event>, targets: &Targets) -> bool {
+        let event = match event {
+            Ok(event) if !event.need_rescan() => event,
+            Ok(_) | Err(_) => {
+                self.suspects.all = true;
+                return true;
+            }
+        };
+        let mut news = false;
+        for path in &event.paths {
+            news |= self.note_path(event.kind, path, targets);
+        }
+        news
+    }
+
+    fn note_path(&mut self, kind: EventKind, path: &Path, targets: &Targets) -> bool {
+        let Some(name) = targets.name(path) else {
+            let moved =
+                !matches!(kind, EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_)));
+            let above = moved && targets.is_above_one(path);
+            self.suspects.all |= above;
+            return above;
+        };
+        match kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
+                self.suspects.busy.remove(&name);
+            }
+            EventKind::Access(_) => return false,
+            EventKind::Create(CreateKind::File) if !is_link(path) => {
+                self.suspects.busy.insert(name);
+                return false;
+            }
+            EventKind::Modify(ModifyKind::Data(_)) => {
+                self.suspects.busy.insert(name);
+                return false;
+            }
+            EventKind::Modify(ModifyKind::Metadata(_)) => {}
+            EventKind::Create(_)
+            | EventKind::Modify(ModifyKind::Any | ModifyKind::Name(_) | ModifyKind::Other)
+            | EventKind::Remove(_)
+            | EventKind::Any
+            | EventKind::Other => {
+                self.suspects.busy.remove(&name);
+                // A link that files are reached by (`..data` of a ConfigMap), or a path given that is a directory.
+                let plain = name.extension().and_then(OsStr::to_str).is_some();
+                self.suspects.all |= !plain || targets.is_above_one(path);
+            }
+        }
+        if self.suspects.paths.len() >= MAX_SUSPECTS {
+            self.suspects.all = true;
+        } else {
+            self.suspects.paths.insert(name);
+        }
+        true
+    }
+}
+
+/// Made complete, not opened and written: no close will follow.
+fn is_link(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink() || metadata.nlink() > 1)
+}

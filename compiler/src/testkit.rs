@@ -1,0 +1,62 @@
+//! Clusters for tests and benches: written by hand, random from a seed, or large.
+//!
+//! Everything is a function of its arguments, so that a seed in a failure message is enough to see it again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test tool: a wrong argument is a mistake in the test and must stop it"
+)]
+
+pub mod build;
+mod minimize;
+pub mod probes;
+pub mod random;
+pub mod rng;
+pub mod show;
+
+use crate::snapshot::{Change, Snapshot};
+
+pub use build::{connection, namespace, node, pod, policy, rule, selector};
+pub use probes::probes;
+pub use random::random_change;
+pub use rng::Rng;
+
+/// A small cluster, as the changes that make it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cluster {
+    pub changes: Vec<Change>,
+}
+
+impl Cluster {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an object: `Cluster::new().with(pod("web/a").ip("10.0.0.1"))`.
+    #[must_use]
+    pub fn with(mut self, object: impl Into<Change>) -> Self {
+        self.changes.push(object.into());
+        self
+    }
+
+    /// Objects of every odd kind, from pools so small that they collide.
+    pub fn random(seed: u64) -> Self {
+        Self { changes: random::changes(&mut Rng::new(seed)) }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::new();
+        self.changes.iter().cloned().for_each(|change| snapshot.apply(change));
+        snapshot
+    }
+
+    /// The smallest cluster found that still fails: objects, then parts of policies are left out one by one.
+    #[must_use]
+    pub fn minimized(&self, fails: impl Fn(&Self) -> bool) -> Self {
+        let fails = |changes: &[Change]| fails(&Self { changes: changes.to_vec() });
+        Self { changes: minimize::minimize(&self.changes, fails) }
+    }
+}

@@ -1,0 +1,98 @@
+//! Random histories: after every batch of changes the program is what a compile from scratch gives, and means what the
+//! specification says.
+
+use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::program::Program;
+use palisade_compiler::snapshot::{Change, Snapshot};
+use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
+
+use crate::parallel::{count, for_each_seed, guarded};
+use crate::properties::agree;
+
+/// Overridden by `PALISADE_HISTORIES`.
+const HISTORIES: u64 = 3_000;
+/// Batches of a history, and changes of a batch at most.
+const BATCHES: usize = 12;
+const BATCH: usize = 4;
+
+#[test]
+fn any_history_leads_to_the_same_program() {
+    for_each_seed(count("PALISADE_HISTORIES", HISTORIES), |seed| {
+        let batches = history(seed);
+        let steps = Cluster { changes: batches.concat() };
+        let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
+        let whole = |_: usize| sizes.clone();
+        let Err(message) = guarded(|| replay(&steps.changes, &whole(0), seed)) else {
+            return Ok(());
+        };
+        // Batches of one change are simpler, if they fail as well.
+        let single = |steps: &Cluster| {
+            guarded(|| replay(&steps.changes, &vec![1; steps.changes.len()], seed))
+        };
+        if single(&steps).is_ok() {
+            return Err(format!("{message}\nin batches of {sizes:?}\n{steps}"));
+        }
+        let least = steps.minimized(|steps| single(steps).is_err());
+        Err(format!("{}\none by one\n{least}", single(&least).err().unwrap_or_default()))
+    });
+}
+
+fn history(seed: u64) -> Vec<Vec<Change>> {
+    let mut rng = Rng::new(seed);
+    let mut snapshot = Snapshot::new();
+    let first = Cluster::random(seed).changes;
+    first.iter().cloned().for_each(|change| snapshot.apply(change));
+    let mut batches = vec![first];
+    for _ in 0..BATCHES {
+        let batch: Vec<Change> = rng.many(1, BATCH, |rng| {
+            let change = random_change(rng, &snapshot);
+            snapshot.apply(change.clone());
+            change
+        });
+        batches.push(batch);
+    }
+    batches
+}
+
+/// Applies the changes in batches of these sizes. After each: the deltas add up to the program, it equals one compiled
+/// from scratch, and it agrees with the oracle; also after housekeeping.
+fn replay(changes: &[Change], batches: &[usize], seed: u64) -> Result<(), String> {
+    let mut compiler = Compiler::new(Locality::Everywhere);
+    let mut mirror = Program::default();
+    let mut rng = Rng::new(seed);
+    let mut rest = changes;
+    for &size in batches {
+        let (batch, later) = rest.split_at(size);
+        rest = later;
+        compiler.apply(batch.iter().cloned()).apply_to(&mut mirror);
+        check(&compiler, &mirror, &mut rng)?;
+        if rng.chance(20) {
+            compiler.tidy().apply_to(&mut mirror);
+            check(&compiler, &mirror, &mut rng).map_err(|m| format!("after tidy: {m}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn check(compiler: &Compiler, mirror: &Program, rng: &mut Rng) -> Result<(), String> {
+    if compiler.program() != mirror {
+        return Err(format!("the deltas give {mirror:#?}\nnot {:#?}", compiler.program()));
+    }
+    let mut scratch = Compiler::new(Locality::Everywhere);
+    scratch.apply(contents(compiler.snapshot()));
+    let (here, there) = (compiler.program().canonical(), scratch.program().canonical());
+    if here != there {
+        return Err(format!("this history gives {here:#?}\nfrom scratch it is {there:#?}"));
+    }
+    agree(compiler.snapshot(), compiler.program(), &probes(compiler.snapshot(), rng))
+}
+
+/// What is there, as the changes that make it from nothing.
+fn contents(snapshot: &Snapshot) -> Vec<Change> {
+    vec![
+        Change::ResetPolicies(snapshot.policies().map(|p| p.as_ref().clone()).collect()),
+        Change::ResetPods(snapshot.pods().cloned().collect()),
+        Change::ResetNodes(snapshot.nodes().cloned().collect()),
+        Change::ResetNamespaces(snapshot.namespaces().cloned().collect()),
+    ]
+}

@@ -1,0 +1,85 @@
+//! Random clusters: the compiled program gives every connection the verdict that the specification gives it.
+
+use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::model::{Connection, Family, Verdict};
+use palisade_compiler::oracle::{self, Reason};
+use palisade_compiler::program::Program;
+use palisade_compiler::program::eval::{Packet, eval_program, run};
+use palisade_compiler::snapshot::Snapshot;
+use palisade_compiler::testkit::{Cluster, Rng, probes};
+
+use crate::parallel::{count, for_each_seed, guarded};
+
+/// Overridden by `PALISADE_CLUSTERS`.
+const CLUSTERS: u64 = 100_000;
+
+/// Seeds that once failed, each on a line; kept for good.
+const REGRESSIONS: &str = include_str!("../regressions.txt");
+
+#[test]
+fn the_program_means_what_the_specification_says() {
+    for line in REGRESSIONS.lines().filter(|line| !line.starts_with('#')) {
+        let seed = line.trim().parse().unwrap_or_else(|e| panic!("regressions.txt: {line}: {e}"));
+        check_seed(seed).unwrap_or_else(|message| panic!("seed {seed}: {message}"));
+    }
+    for_each_seed(count("PALISADE_CLUSTERS", CLUSTERS), check_seed);
+}
+
+fn check_seed(seed: u64) -> Result<(), String> {
+    let cluster = Cluster::random(seed);
+    let check = |cluster: &Cluster| guarded(|| check(cluster, seed));
+    if check(&cluster).is_ok() {
+        return Ok(());
+    }
+    // The probes follow the cluster, so a smaller one may fail at another of them.
+    let least = cluster.minimized(|smaller| check(smaller).is_err());
+    let message = check(&least).err().unwrap_or_default();
+    Err(format!("{message}\nin the cluster\n{least}"))
+}
+
+fn check(cluster: &Cluster, seed: u64) -> Result<(), String> {
+    let mut compiler = Compiler::new(Locality::Everywhere);
+    compiler.apply(cluster.changes.iter().cloned());
+    let probes = probes(compiler.snapshot(), &mut Rng::new(seed));
+    agree(compiler.snapshot(), compiler.program(), &probes)
+}
+
+/// Oracle and program agree on every probe that the forward hook can see.
+pub(crate) fn agree(
+    snapshot: &Snapshot,
+    program: &Program,
+    probes: &[Connection],
+) -> Result<(), String> {
+    for connection in probes {
+        let decision = oracle::decide(snapshot, connection);
+        let reasons = [&decision.egress.reason, &decision.ingress.reason];
+        // A node and its pods talk over the input and output hooks.
+        if reasons.contains(&&Reason::OwnNode) {
+            continue;
+        }
+        let dnat = connection.from == connection.to;
+        let packet = Packet { dnat, ..Packet::first(*connection) };
+        let family = Family::of(connection.to);
+        if run(&mut program.family(family), family, &packet, &mut ()).0 != decision.verdict {
+            return Err(differ(connection, &packet, program, decision.verdict, reasons));
+        }
+    }
+    Ok(())
+}
+
+fn differ(
+    connection: &Connection,
+    packet: &Packet,
+    program: &Program,
+    verdict: Verdict,
+    [egress, ingress]: [&Reason; 2],
+) -> String {
+    let found = eval_program(program, packet);
+    let Connection { from, to, protocol, port } = connection;
+    format!(
+        "{from} -> {to} protocol {protocol} port {port}\n  \
+         the oracle: {verdict} (egress: {egress}; ingress: {ingress})\n  \
+         the program: {} ({found})",
+        found.verdict
+    )
+}
