@@ -10,4 +10,5 @@
 
 mod attacks;
 mod lab;
+mod packets;
 mod scene;
