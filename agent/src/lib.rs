@@ -4,5 +4,6 @@
 
 pub mod cli;
 pub mod connection;
+pub mod demo;
 pub mod lab;
 pub mod sources;
