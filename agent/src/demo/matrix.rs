@@ -175,7 +175,7 @@ pub(super) fn print(
     let paint = if colours() { colour } else { plain };
     let legend = plan.services.iter().enumerate();
     let legend = legend.map(|(n, (protocol, port))| format!("{} {port}/{protocol}", letter(n)));
-    say(format_args!("    {}", legend.collect::<Vec<_>>().join("   ")))?;
+    say(format_args!("    {}   . denied", legend.collect::<Vec<_>>().join("   ")))?;
     let widths: Vec<_> =
         plan.pods.iter().map(|p| short(&p.name).len().max(plan.services.len()) + 2).collect();
     let label = plan.sources().map(|(name, _)| name.len()).max().unwrap_or(0) + 3;
@@ -183,7 +183,7 @@ pub(super) fn print(
     say(format_args!("    {:label$}{:total$} | expected", "", "seen"))?;
     let names = plan.pods.iter().zip(&widths);
     let names: String = names.map(|(pod, &width)| format!("{:width$}", short(&pod.name))).collect();
-    say(format_args!("    {:label$}{names} | {names}", "from \\ to"))?;
+    say(format!("    {:label$}{names} | {names}", "from \\ to").trim_end())?;
     for (from, (name, _)) in plan.sources().enumerate() {
         let half = |matrix: &Matrix| -> String {
             let group = |(to, &width): (usize, &usize)| {
@@ -198,7 +198,8 @@ pub(super) fn print(
             };
             widths.iter().enumerate().map(group).collect()
         };
-        say(format_args!("    {name:label$}{} | {}", half(seen), half(expected)))?;
+        let line = format!("    {name:label$}{} | {}", half(seen), half(expected));
+        say(line.trim_end())?;
     }
     for (attempt, (was, is)) in plan.attempts.iter().zip(expected.0.iter().zip(&seen.0)) {
         if was != is {
