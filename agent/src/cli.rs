@@ -1,13 +1,16 @@
 //! The command line: what was said, and which command does it.
 
+mod apply;
 mod completions;
 mod demo;
 mod eval;
 mod explain;
 mod failure;
+mod flush;
 pub(crate) mod input;
 pub(crate) mod output;
 mod render;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -39,6 +42,12 @@ Exit status:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Program this network namespace from manifests, once
+    Apply(apply::Args),
+    /// Remove Palisade's tables and nothing else
+    Flush(flush::Args),
+    /// Prove the kernel equal to these manifests
+    Verify(verify::Args),
     /// Print the whole ruleset as nft text
     Render(render::Args),
     /// Judge many connections: JSON lines in and out
@@ -62,6 +71,9 @@ pub fn main() -> Exit {
         }
     };
     let result = match cli.command {
+        Command::Apply(args) => apply::execute(&args),
+        Command::Flush(args) => flush::execute(&args),
+        Command::Verify(args) => verify::execute(&args),
         Command::Render(args) => render::execute(&args),
         Command::Eval(args) => eval::execute(&args),
         Command::Explain(args) => explain::execute(&args),

@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bridged;
 pub mod cli;
 pub mod connection;
 pub mod demo;
+pub mod edits;
 pub mod lab;
 pub mod sources;

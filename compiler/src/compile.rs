@@ -11,6 +11,7 @@
 //! A batch of changes touches what it can touch and nothing else. The result depends on the input alone, not on its history, but
 //! for the ids and for classes that could be one: `Program::canonical` leaves both out.
 
+mod adopt;
 mod atoms;
 mod canonical;
 mod classes;
@@ -77,6 +78,9 @@ pub struct Stats {
 pub struct Compiler {
     snapshot: Snapshot,
     program: Program,
+    locality: Locality,
+    /// The tables whose ids the first batch is to take.
+    adopted: Option<Program>,
     /// Whether rows are written; if not, verdicts are read off the matrix.
     lowers: bool,
     subjects: Subjects,
@@ -95,8 +99,10 @@ impl Compiler {
         Self {
             snapshot: Snapshot::new(),
             program: Program::default(),
+            adopted: None,
             lowers: true,
-            subjects: Subjects::new(locality),
+            subjects: Subjects::new(locality.clone()),
+            locality,
             groups: Groups::default(),
             sets: PeerSets::default(),
             kinds: Kinds::default(),
@@ -115,6 +121,7 @@ impl Compiler {
         for (classes, family) in compiler.classes.iter_mut().zip(Family::ALL) {
             classes.adopt(found.family(family));
         }
+        compiler.adopted = Some(found.clone());
         compiler
     }
 
@@ -153,14 +160,28 @@ impl Compiler {
 
     /// Applies a batch of edits and returns what it does to the program.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Delta {
+        let Some(found) = self.adopted.take() else { return self.apply_batch(changes) };
+        let changes: Vec<Change> = changes.into_iter().collect();
+        let delta = self.apply_batch(changes.clone());
+        let delta = match adopt::recognized(&found, &self.program) {
+            None => delta,
+            Some(better) => {
+                *self = Self::adopting(self.locality.clone(), &better);
+                self.apply_batch(changes)
+            }
+        };
+        self.adopted = None;
+        self.profiles.end_adoption();
+        self.classes.iter_mut().for_each(Classes::end_adoption);
+        delta
+    }
+
+    fn apply_batch(&mut self, changes: impl IntoIterator<Item = Change>) -> Delta {
         let mut touched = Touched::default();
         for change in changes {
             self.snapshot.apply_touching(change, &mut touched);
         }
-        let delta = self.recompile(&touched);
-        self.profiles.end_adoption();
-        self.classes.iter_mut().for_each(Classes::end_adoption);
-        delta
+        self.recompile(&touched)
     }
 
     /// Housekeeping that changes no verdict: merges classes that could be one, and forgets label keys that no rule names any

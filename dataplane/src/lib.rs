@@ -9,7 +9,9 @@
 
 pub mod bridges;
 pub mod capacity;
+pub mod compare;
 pub mod contents;
+pub mod dataplane;
 pub mod netlink;
 pub mod plan;
 pub mod ruleset;

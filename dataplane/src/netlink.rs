@@ -34,8 +34,9 @@ use query::{Query, QueryError};
 use sys::Socket;
 
 pub use grace::{GraceMethod, grace_by, grace_method};
-pub use owner::owner_process;
+pub use owner::{describe_owner, owner_process};
 pub use read::FORWARD_BASE;
+pub use text::{element_text, family_text};
 
 /// How often a read is begun anew because nftables changed under it.
 const READ_ATTEMPTS: usize = 10;

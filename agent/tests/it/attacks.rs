@@ -15,7 +15,7 @@ use crate::lab::nft;
 use crate::scene::Scene;
 
 /// X may reach A on 80/TCP and 53/UDP; C may reach B on the same.
-const CAST: &str = r#"
+pub(crate) const CAST: &str = r#"
 {"kind": "List", "apiVersion": "v1", "items": [
   {"kind": "Pod", "apiVersion": "v1", "metadata": {"namespace": "n", "name": "a", "labels": {"pod": "a"}},
    "status": {"phase": "Running", "podIPs": [{"ip": "10.1.0.1"}, {"ip": "fd00:1::1"}]}},

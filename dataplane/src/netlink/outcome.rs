@@ -132,7 +132,7 @@ pub(super) fn refused(
 
 /// The live owner of our table, if there is one: the kernel refuses everyone else.
 fn foreign_owner(query: &mut Query, family: Family) -> Option<String> {
-    read::owner(query, family).ok().flatten().flatten().map(owner::describe)
+    read::owner(query, family).ok().flatten().flatten().map(owner::describe_owner)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub fn owner_process(portid: u32) -> Option<(u32, String)> {
 }
 
 /// `process 7 (palisade)`, or the port id where the process is not to be seen.
-pub(super) fn describe(portid: u32) -> String {
+pub fn describe_owner(portid: u32) -> String {
     match owner_process(portid) {
         Some((pid, name)) => format!("process {pid} ({name})"),
         None => format!("netlink port {portid}, whose process cannot be seen from here"),

@@ -5,7 +5,7 @@ use palisade_compiler::program::skeleton::TABLE;
 
 use crate::transaction::{Element, Op, SetId, TableOp};
 
-pub(super) fn family(family: Family) -> &'static str {
+pub fn family_text(family: Family) -> &'static str {
     match family {
         Family::V4 => "ip",
         Family::V6 => "ip6",
@@ -14,7 +14,7 @@ pub(super) fn family(family: Family) -> &'static str {
 
 /// `add element ip palisade class { 10.0.0.1 : 1:1 }`
 pub(super) fn operation(TableOp { family: table_family, op }: &TableOp) -> String {
-    let family = family(*table_family);
+    let family = family_text(*table_family);
     let table = format!("{family} {TABLE}");
     match op {
         Op::CreateTable => format!("add table {table}"),
@@ -30,8 +30,8 @@ pub(super) fn operation(TableOp { family: table_family, op }: &TableOp) -> Strin
         Op::AddRule { chain, rule, .. } => {
             format!("add rule {table} {} {rule:?}", chain.as_str())
         }
-        Op::Add(id, one) => format!("add element {table} {id} {{ {} }}", element(one)),
-        Op::Remove(id, one) => format!("delete element {table} {id} {{ {} }}", element(one)),
+        Op::Add(id, one) => format!("add element {table} {id} {{ {} }}", element_text(one)),
+        Op::Remove(id, one) => format!("delete element {table} {id} {{ {} }}", element_text(one)),
     }
 }
 
@@ -39,7 +39,7 @@ fn kind(id: SetId) -> &'static str {
     if id.set.is_map() { "map" } else { "set" }
 }
 
-fn element(element: &Element) -> String {
+pub fn element_text(element: &Element) -> String {
     match element {
         Element::Address(address) => address.to_string(),
         Element::Hairpin(address) => format!("{address} . {address}"),

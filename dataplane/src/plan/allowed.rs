@@ -24,10 +24,6 @@ impl Allowed {
         Self::united(single.chain(wide).collect())
     }
 
-    pub(super) fn nothing() -> Self {
-        Self::Only(Vec::new())
-    }
-
     fn united(mut spans: Vec<(u8, u16, u16)>) -> Self {
         spans.sort_unstable();
         let mut united: Vec<(u8, u16, u16)> = Vec::with_capacity(spans.len());

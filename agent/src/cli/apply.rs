@@ -1,0 +1,108 @@
+use palisade_compiler::compile::Compiler;
+use palisade_compiler::program::{Delta, Program};
+use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::netlink::Kernel;
+use palisade_dataplane::ruleset::Ruleset;
+use serde::Serialize;
+
+use super::input::{Manifests, Node, compile};
+use super::output::{Format, note, say, say_json};
+use super::{Exit, Failure};
+use crate::bridged;
+
+/// Programs this network namespace from manifests, and exits when the kernel has it; the rules stay. Only what differs from what
+/// is there is committed. A policy with wrong fields is enforced failing closed, and the exit status is then 1; a document
+/// that is no object changes nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  palisade apply -f examples/shop --dry-run
+  palisade apply -f /etc/palisade/manifests --node-name node-1")]
+pub(super) struct Args {
+    #[command(flatten)]
+    manifests: Manifests,
+    #[command(flatten)]
+    node: Node,
+    /// Print what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Leave the tables writable for everybody, also where the kernel could protect them
+    #[arg(long)]
+    no_owner: bool,
+    /// How to print the result
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+#[derive(Debug, Serialize)]
+struct Outcome {
+    /// Elements that come, go or change.
+    changed: usize,
+    elements: usize,
+    transactions: u64,
+    dry_run: bool,
+}
+
+pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
+    let input = args.manifests.load()?;
+    let kernel = if args.no_owner { Kernel::open_without_owner()? } else { Kernel::open()? };
+    let mut dataplane = Dataplane::start(kernel)?;
+    let found = dataplane.found();
+    let mut compiler = Compiler::adopting(args.node.locality(), &found);
+    compile(&mut compiler, input.changes)?;
+    let mut program = compiler.program().clone();
+    let bridges = bridged::find(&program);
+    bridges.notes.iter().for_each(note);
+    for (tables, bridges) in [(&mut program.v4, &bridges.v4), (&mut program.v6, &bridges.v6)] {
+        tables.bridges.clone_from(bridges);
+    }
+    let outcome = if args.dry_run {
+        Outcome {
+            changed: Delta::between(&found, &program).len(),
+            elements: program.elements(),
+            transactions: 0,
+            dry_run: true,
+        }
+    } else {
+        install(&mut dataplane, &found, &program)?
+    };
+    tell(args.output, &outcome, &Delta::between(&found, &program))?;
+    Ok(if input.has_errors { Exit::No } else { Exit::Done })
+}
+
+fn install<R: Ruleset>(
+    dataplane: &mut Dataplane<R>,
+    found: &Program,
+    program: &Program,
+) -> Result<Outcome, Failure> {
+    bridged::switch_on(program).iter().for_each(note);
+    dataplane.install(program)?;
+    dataplane.settle()?;
+    Ok(Outcome {
+        changed: Delta::between(found, program).len(),
+        elements: program.elements(),
+        transactions: dataplane.counters().transactions,
+        dry_run: false,
+    })
+}
+
+/// Edits of a dry run that are printed one by one.
+const MOST_EDITS: usize = 1000;
+
+fn tell(format: Format, outcome: &Outcome, delta: &Delta) -> Result<(), Failure> {
+    if format == Format::Json {
+        return say_json(outcome);
+    }
+    if outcome.dry_run {
+        let edits = crate::edits::lines(delta);
+        edits.iter().take(MOST_EDITS).try_for_each(say)?;
+        if edits.len() > MOST_EDITS {
+            say(format_args!("... and {} more", edits.len() - MOST_EDITS))?;
+        }
+    }
+    let verb = if outcome.dry_run { "would change" } else { "changed" };
+    say(format_args!(
+        "{verb} {} of {} elements, in {} transactions",
+        outcome.changed, outcome.elements, outcome.transactions
+    ))
+}

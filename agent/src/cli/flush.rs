@@ -1,0 +1,17 @@
+use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::netlink::Kernel;
+
+use super::output::note;
+use super::{Exit, Failure};
+
+/// Removes Palisade's tables from this network namespace, and nothing else: nothing is isolated afterwards. While an agent
+/// owns the tables it is refused; stop the agent first.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn execute(_args: &Args) -> Result<Exit, Failure> {
+    let mut dataplane = Dataplane::start(Kernel::open()?)?;
+    dataplane.remove()?;
+    note("removed table ip palisade and table ip6 palisade, as far as they were there");
+    Ok(Exit::Done)
+}

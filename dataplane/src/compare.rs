@@ -1,0 +1,301 @@
+//! What was read against what should be there: every difference, named.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::{ChainName, Rule, SetName, TABLE, VERSION, rules};
+use palisade_compiler::program::{Program, Tables, render};
+
+use crate::contents;
+use crate::netlink::{FORWARD_BASE, element_text, family_text};
+use crate::ruleset::{Actual, ActualRule, ActualTable};
+use crate::transaction::{Element, Generations, SetId};
+
+/// One thing in the kernel that is not as the program has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    pub family: Family,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// The whole table is not there.
+    NoTable,
+    /// The table is of another version of the skeleton, or carries none.
+    Version(Option<u32>),
+    /// The table has no owner although the kernel can give it one: anybody may write to it.
+    Unowned,
+    /// An object that is none of ours.
+    Foreign(String),
+    ChainMissing(ChainName),
+    ChainExtra(String),
+    /// A chain hooked elsewhere than it should be.
+    ChainAltered {
+        chain: ChainName,
+        base: String,
+    },
+    RuleMissing {
+        chain: ChainName,
+        rule: String,
+    },
+    RuleExtra {
+        chain: ChainName,
+        rule: String,
+    },
+    SetMissing(SetName),
+    /// A set with another type, or other flags.
+    SetAltered(SetId),
+    ElementMissing {
+        set: SetId,
+        element: Element,
+    },
+    ElementExtra {
+        set: SetId,
+        element: Element,
+    },
+}
+
+impl What {
+    /// Whether reloading the chains mends it; elements aside, all else takes a new table.
+    fn is_of_chains(&self) -> bool {
+        match self {
+            Self::ChainMissing(_)
+            | Self::ChainExtra(_)
+            | Self::RuleMissing { .. }
+            | Self::RuleExtra { .. } => true,
+            Self::NoTable
+            | Self::Version(_)
+            | Self::Unowned
+            | Self::Foreign(_)
+            | Self::ChainAltered { .. }
+            | Self::SetMissing(_)
+            | Self::SetAltered(_)
+            | Self::ElementMissing { .. }
+            | Self::ElementExtra { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "table {} {TABLE}", family_text(self.family))?;
+        match &self.what {
+            What::NoTable => write!(f, " is missing"),
+            What::Version(Some(version)) => {
+                write!(f, ": it is of version {version} of the skeleton, not {VERSION}")
+            }
+            What::Version(None) => write!(f, ": it carries no version of the skeleton"),
+            What::Unowned => write!(f, ": it has no owner, so that anybody may write to it"),
+            What::Foreign(name) => write!(f, ": {name} is not ours"),
+            What::ChainMissing(chain) => write!(f, ": chain {} is missing", chain.as_str()),
+            What::ChainExtra(chain) => write!(f, ": chain {chain} should not be there"),
+            What::ChainAltered { chain, base } => {
+                write!(f, ": chain {} is hooked as {base:?}", chain.as_str())
+            }
+            What::RuleMissing { chain, rule } => {
+                write!(f, ", chain {}: rule `{rule}` is missing", chain.as_str())
+            }
+            What::RuleExtra { chain, rule } => {
+                write!(f, ", chain {}: rule `{rule}` should not be there", chain.as_str())
+            }
+            What::SetMissing(set) => write!(f, ": {} {} is missing", kind(*set), set.as_str()),
+            What::SetAltered(id) => {
+                write!(f, ": {} {id} is declared otherwise", kind(id.set))
+            }
+            What::ElementMissing { set, element } => {
+                write!(f, ", {} {set}: element {} is missing", kind(set.set), element_text(element))
+            }
+            What::ElementExtra { set, element } => write!(
+                f,
+                ", {} {set}: element {} should not be there",
+                kind(set.set),
+                element_text(element)
+            ),
+        }
+    }
+}
+
+fn kind(set: SetName) -> &'static str {
+    if set.is_map() { "map" } else { "set" }
+}
+
+/// How the structure of what was read departs from the skeleton; elements are another matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Soundness {
+    Sound,
+    /// Chains or rules: reloading them mends it.
+    Chains,
+    /// Only a new table mends it.
+    Table,
+}
+
+/// Whether both tables are the skeleton's. `owned`: the kernel can give tables an owner, so they should have one.
+pub fn soundness(actual: &Actual, owned: bool) -> Soundness {
+    let differences: Vec<What> =
+        Family::ALL.into_iter().flat_map(|family| structure(actual, family, owned)).collect();
+    if differences.is_empty() {
+        Soundness::Sound
+    } else if differences.iter().all(What::is_of_chains) {
+        Soundness::Chains
+    } else {
+        Soundness::Table
+    }
+}
+
+/// Every difference of what was read and the program.
+pub fn differences(actual: &Actual, program: &Program, owned: bool) -> Vec<Difference> {
+    let mut all = Vec::new();
+    for family in Family::ALL {
+        let mut found = structure(actual, family, owned);
+        if let Some(table) = actual.get(&family) {
+            found.extend(element_differences(table, program.family(family)));
+        }
+        all.extend(found.into_iter().map(|what| Difference { family, what }));
+    }
+    all
+}
+
+/// What a sound table holds, elements that no program has included.
+pub fn tables(actual: &ActualTable) -> Tables {
+    let generations = actual.generations();
+    let mut tables = Tables::default();
+    for set in SetName::ALL {
+        for &element in actual.sets.get(&generations.id(set)).into_iter().flat_map(|s| &s.elements)
+        {
+            contents::insert(&mut tables, set, element);
+        }
+    }
+    tables
+}
+
+fn structure(actual: &Actual, family: Family, owned: bool) -> Vec<What> {
+    let Some(table) = actual.get(&family) else { return vec![What::NoTable] };
+    let mut found = Vec::new();
+    if table.version != Some(VERSION) {
+        found.push(What::Version(table.version));
+    }
+    if owned && !table.persistent {
+        found.push(What::Unowned);
+    }
+    found.extend(table.foreign.iter().cloned().map(What::Foreign));
+    chain_differences(table, family, &mut found);
+    let generations = table.generations();
+    for set in SetName::ALL {
+        let id = generations.id(set);
+        match table.sets.get(&id) {
+            None => found.push(What::SetMissing(set)),
+            Some(set) if !set.as_declared => found.push(What::SetAltered(id)),
+            Some(_) => {}
+        }
+    }
+    found
+}
+
+fn chain_differences(table: &ActualTable, family: Family, found: &mut Vec<What>) {
+    let generations = table.generations();
+    let mut extra: BTreeSet<&str> = table.chains.keys().map(String::as_str).collect();
+    for chain in ChainName::ALL {
+        extra.remove(chain.as_str());
+        let Some(actual) = table.chains.get(chain.as_str()) else {
+            found.push(What::ChainMissing(chain));
+            continue;
+        };
+        let base = if chain.is_base() { FORWARD_BASE } else { "" };
+        if actual.base != base {
+            found.push(What::ChainAltered { chain, base: actual.base.clone() });
+        }
+        rule_differences(chain, family, &actual.rules, &generations, found);
+    }
+    found.extend(extra.into_iter().map(|chain| What::ChainExtra(chain.to_owned())));
+}
+
+/// The rules that are missing and those that are too many, in order: what is left when a longest common sequence is taken out.
+fn rule_differences(
+    chain: ChainName,
+    family: Family,
+    actual: &[ActualRule],
+    generations: &Generations,
+    found: &mut Vec<What>,
+) {
+    let expected = rules(family, chain);
+    let same = |expected: &Rule, actual: &ActualRule| match actual {
+        // A rule that names a set of another generation than its fellows looks up what nobody keeps.
+        ActualRule::Known { rule, sets } => {
+            rule == expected && sets.iter().all(|id| generations.id(id.set) == *id)
+        }
+        ActualRule::Foreign(_) => false,
+    };
+    let kept = common(&expected, actual, same);
+    let text = |rule: &Rule| render::rule(family, rule).to_string();
+    for (i, rule) in expected.iter().enumerate() {
+        if !kept.contains_key(&i) {
+            found.push(What::RuleMissing { chain, rule: text(rule) });
+        }
+    }
+    let kept: BTreeSet<usize> = kept.into_values().collect();
+    for (i, rule) in actual.iter().enumerate() {
+        if !kept.contains(&i) {
+            let rule = match rule {
+                ActualRule::Known { rule, .. } => text(rule),
+                ActualRule::Foreign(text) => text.clone(),
+            };
+            found.push(What::RuleExtra { chain, rule });
+        }
+    }
+}
+
+/// The places of a longest common subsequence. Chains have some ten rules; a table that was filled with thousands is cut off.
+fn common<A, B>(a: &[A], b: &[B], same: impl Fn(&A, &B) -> bool) -> BTreeMap<usize, usize> {
+    const MOST: usize = 1000;
+    let b = b.get(..MOST).unwrap_or(b);
+    let mut lengths = vec![vec![0_usize; b.len() + 1]; a.len() + 1];
+    let at = |lengths: &[Vec<usize>], i: usize, j: usize| {
+        lengths.get(i).and_then(|row| row.get(j)).copied().unwrap_or(0)
+    };
+    for (i, x) in a.iter().enumerate().rev() {
+        for (j, y) in b.iter().enumerate().rev() {
+            let length = if same(x, y) {
+                at(&lengths, i + 1, j + 1) + 1
+            } else {
+                at(&lengths, i + 1, j).max(at(&lengths, i, j + 1))
+            };
+            if let Some(place) = lengths.get_mut(i).and_then(|row| row.get_mut(j)) {
+                *place = length;
+            }
+        }
+    }
+    let mut pairs = BTreeMap::new();
+    let (mut i, mut j) = (0, 0);
+    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+        if same(x, y) {
+            pairs.insert(i, j);
+            (i, j) = (i + 1, j + 1);
+        } else if at(&lengths, i + 1, j) >= at(&lengths, i, j + 1) {
+            i += 1;
+        } else {
+            j += 1;
+        }
+    }
+    pairs
+}
+
+fn element_differences(table: &ActualTable, program: &Tables) -> Vec<What> {
+    let generations = table.generations();
+    let mut found = Vec::new();
+    for name in SetName::ALL {
+        let set = generations.id(name);
+        let Some(actual) = table.sets.get(&set) else { continue };
+        let mut expected: BTreeSet<Element> =
+            contents::elements(program, name).into_iter().collect();
+        if name.has_catch_all() {
+            expected.insert(Element::CatchAll);
+        }
+        let missing = expected.difference(&actual.elements);
+        found.extend(missing.map(|&element| What::ElementMissing { set, element }));
+        let extra = actual.elements.difference(&expected);
+        found.extend(extra.map(|&element| What::ElementExtra { set, element }));
+    }
+    found
+}

@@ -1,0 +1,137 @@
+//! The operations that make whole tables, chains and sets.
+
+use palisade_compiler::model::Family;
+use palisade_compiler::program::delta::Edits;
+use palisade_compiler::program::skeleton::{ChainName, SetName, rules};
+use palisade_compiler::program::{Program, Tables, TablesDelta};
+
+use crate::capacity::capacity;
+use crate::contents;
+use crate::ruleset::{Actual, ActualTable};
+use crate::transaction::{
+    Element, Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, SetId, TableOp, Transaction,
+};
+
+/// Both tables from nothing: sets, elements in bounded transactions, and in the last one the rules.
+pub(super) fn in_chunks(program: &Program) -> Vec<Transaction> {
+    let mut transactions = Vec::new();
+    let mut first = Vec::new();
+    for family in Family::ALL {
+        first.push(TableOp { family, op: Op::CreateTable });
+        for set in SetName::ALL {
+            let id = SetId { set, generation: 0 };
+            let size = capacity(set, contents::count(program.family(family), set));
+            first.push(TableOp { family, op: Op::CreateSet { id, size } });
+            if set.has_catch_all() {
+                first.push(TableOp { family, op: Op::Add(id, Element::CatchAll) });
+            }
+        }
+    }
+    transactions.push(Transaction { ops: first });
+    let elements = Family::ALL.into_iter().flat_map(|family| {
+        SetName::ALL.into_iter().flat_map(move |set| {
+            let id = SetId { set, generation: 0 };
+            let elements = contents::elements(program.family(family), set);
+            elements.into_iter().map(move |e| TableOp { family, op: Op::Add(id, e) })
+        })
+    });
+    transactions.extend(chunks(elements));
+    let ops = Family::ALL.into_iter().flat_map(|family| {
+        let create = move |chain| TableOp { family, op: Op::CreateChain(chain) };
+        let chains = ChainName::ALL.into_iter().map(create);
+        chains.chain(add_rules(family, &Generations::default()))
+    });
+    transactions.push(Transaction { ops: ops.collect() });
+    transactions
+}
+
+fn chunks(ops: impl Iterator<Item = TableOp>) -> Vec<Transaction> {
+    let mut chunks: Vec<Transaction> = Vec::new();
+    for op in ops {
+        match chunks.last_mut() {
+            Some(chunk) if chunk.ops.len() < MAX_ELEMENTS_PER_TRANSACTION => chunk.ops.push(op),
+            _ => chunks.push(Transaction { ops: vec![op] }),
+        }
+    }
+    chunks
+}
+
+fn add_rules(family: Family, generations: &Generations) -> Vec<TableOp> {
+    let of_chain = |chain| {
+        rules(family, chain).into_iter().map(move |rule| TableOp {
+            family,
+            op: Op::AddRule { chain, rule, generations: *generations },
+        })
+    };
+    ChainName::ALL.into_iter().flat_map(of_chain).collect()
+}
+
+fn flush(family: Family, chain: &str) -> TableOp {
+    TableOp { family, op: Op::FlushChain(chain.to_owned()) }
+}
+
+/// The rules of all chains anew, naming these generations.
+pub(super) fn reload(family: Family, generations: &Generations) -> Vec<TableOp> {
+    let flushes = ChainName::ALL.into_iter().map(|chain| flush(family, chain.as_str()));
+    flushes.chain(add_rules(family, generations)).collect()
+}
+
+/// Chains that are missing, all rules anew, and no other chains.
+pub(super) fn mend_chains(
+    family: Family,
+    table: &ActualTable,
+    generations: &Generations,
+) -> Vec<TableOp> {
+    let is_ours = |name: &str| ChainName::ALL.into_iter().any(|chain| chain.as_str() == name);
+    let missing = ChainName::ALL.into_iter().filter(|c| !table.chains.contains_key(c.as_str()));
+    let mut ops: Vec<TableOp> =
+        missing.map(|chain| TableOp { family, op: Op::CreateChain(chain) }).collect();
+    let (ours, extra): (Vec<&String>, Vec<&String>) =
+        table.chains.keys().partition(|name| is_ours(name));
+    ops.extend(ours.into_iter().chain(extra.iter().copied()).map(|chain| flush(family, chain)));
+    let delete = |chain: &String| TableOp { family, op: Op::DeleteChain(chain.clone()) };
+    ops.extend(extra.into_iter().map(delete));
+    ops.extend(add_rules(family, generations));
+    ops
+}
+
+/// A set of another generation with the same contents, in bounded transactions.
+pub(super) fn fill_beside(
+    family: Family,
+    tables: &Tables,
+    id: SetId,
+    size: Option<u32>,
+) -> Vec<Transaction> {
+    let mut ops = vec![TableOp { family, op: Op::CreateSet { id, size } }];
+    if id.set.has_catch_all() {
+        ops.push(TableOp { family, op: Op::Add(id, Element::CatchAll) });
+    }
+    let elements = contents::elements(tables, id.set);
+    ops.extend(elements.into_iter().map(|e| TableOp { family, op: Op::Add(id, e) }));
+    chunks(ops.into_iter())
+}
+
+/// Claims a table that has the flags of an owner and no live one, so that it can be deleted.
+pub(super) fn claimable(actual: &Actual, family: Family) -> Option<TableOp> {
+    let orphaned = actual.get(&family).is_some_and(|t| t.persistent && t.owner.is_none());
+    orphaned.then_some(TableOp { family, op: Op::CreateTable })
+}
+
+/// How many elements a delta may add to a set, passing states included.
+pub(super) fn additions(delta: &TablesDelta, set: SetName) -> usize {
+    fn come<K, V: Copy>(edits: &Edits<K, V>) -> usize {
+        edits.values().filter(|edit| edit.after.is_some()).count()
+    }
+    match set {
+        SetName::LocalIn => come(&delta.local_in),
+        SetName::LocalOut => come(&delta.local_out),
+        SetName::Hairpin => come(&delta.hairpin),
+        SetName::Bridges => come(&delta.bridges),
+        SetName::Class => come(&delta.class),
+        SetName::Cidr => come(&delta.cidr),
+        SetName::AllowIn => come(&delta.allow_in),
+        SetName::AllowOut => come(&delta.allow_out),
+        SetName::Ports => come(&delta.ports),
+        SetName::PortRanges => come(&delta.port_ranges),
+    }
+}
