@@ -12,3 +12,4 @@ mod attacks;
 mod lab;
 mod packets;
 mod scene;
+mod switching;

@@ -12,17 +12,13 @@ use palisade::lab::{Host, Lab, LabSpec, Layout, Seen, Talk, unfit};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::{Connection, Family, Pod, Protocol, Verdict};
 use palisade_compiler::oracle::{Decision, Reason, decide};
-use palisade_compiler::program::Program;
-use palisade_compiler::program::skeleton::{ChainName, SetName, rules};
+use palisade_compiler::program::{Delta, Program};
 use palisade_compiler::snapshot::Snapshot;
 use palisade_compiler::testkit::{Cluster, Rng, probes, random_change, show};
-use palisade_dataplane::bridges;
-use palisade_dataplane::capacity::capacity;
-use palisade_dataplane::contents::{count, elements};
+use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
-use palisade_dataplane::plan::{Planner, Step};
-use palisade_dataplane::ruleset::Ruleset;
-use palisade_dataplane::transaction::{Element, Generations, Op, TableOp, Transaction};
+
+use crate::scene::with_bridges;
 
 /// Clusters that a run tries; PALISADE_PACKET_CLUSTERS says otherwise.
 const CLUSTERS: u64 = 200;
@@ -113,10 +109,10 @@ fn try_cluster(seed: u64) -> Option<Tally> {
     let mut compiler = Compiler::new(locality.clone());
     compiler.apply(cluster.changes.iter().cloned());
     let mut trial = Trial { seed, cluster, locality, compiler, lab };
-    let (mut kernel, mut planner) = trial.load();
+    let mut dataplane = trial.load();
     trial.try_all(&connections, &mut tally);
     let before = tally.probes.values().flatten().sum::<u64>();
-    trial.change(&mut rng, &mut kernel, &mut planner);
+    trial.change(&mut rng, &mut dataplane);
     // What has no ports has had its connections.
     let again: Vec<_> = connections.into_iter().filter(|c| c.protocol != GRE).collect();
     trial.try_all(&again, &mut tally);
@@ -148,35 +144,29 @@ fn local_hosts(snapshot: &Snapshot, locality: &Locality) -> Vec<Host> {
 }
 
 impl Trial {
-    /// Creates both tables in the node with the program's elements.
-    fn load(&mut self) -> (Kernel, Planner) {
-        let mut program = self.compiler.program().clone();
-        let pods = &self.lab.machines()[..self.lab.machines().len() - 1];
-        let addresses: BTreeSet<_> = pods.iter().flat_map(|pod| pod.addresses.clone()).collect();
-        let bridges = self.lab.node().run(|| bridges::carrying(&addresses)).expect("entered");
-        program.v4.bridges = bridges.expect("routes are read");
-        program.v6.bridges.clone_from(&program.v4.bridges);
-        let kernel = self.lab.node().run(Kernel::open).expect("entered");
-        let mut kernel = kernel.expect("nf_tables");
-        kernel.read().expect("read");
-        kernel.commit(&creation(&program)).unwrap_or_else(|error| panic!("{error}\n{self}"));
-        (kernel, Planner::new(program))
+    /// What the node is to enforce: the compiled program, and the bridges that carry its subjects.
+    fn program(&self) -> Program {
+        with_bridges(&self.lab, self.compiler.program())
     }
 
-    /// Edits the cluster, and carries the change out in the kernel as the agent does.
-    fn change(&mut self, rng: &mut Rng, kernel: &mut Kernel, planner: &mut Planner) {
+    /// Makes the tables in the node.
+    fn load(&self) -> Dataplane<Kernel> {
+        let kernel = self.lab.node().run(Kernel::open).expect("entered").expect("nf_tables");
+        let mut dataplane = Dataplane::start(kernel).expect("started");
+        let installed = dataplane.install(&self.program());
+        installed.unwrap_or_else(|error| panic!("{error}\n{self}"));
+        dataplane
+    }
+
+    /// Edits the cluster, and carries the change out in the kernel.
+    fn change(&mut self, rng: &mut Rng, dataplane: &mut Dataplane<Kernel>) {
         for _ in 0..EDITS {
+            let before = self.program();
             let change = random_change(rng, self.compiler.snapshot());
             self.cluster.changes.push(change.clone());
-            let delta = self.compiler.apply([change]);
-            let steps = planner.plan(&delta).expect("a small change is no rebuild");
-            for step in steps.into_iter().chain(planner.idle()) {
-                let done = match step {
-                    Step::Commit(transaction) => kernel.commit(&transaction),
-                    Step::Grace => kernel.grace(),
-                };
-                done.unwrap_or_else(|error| panic!("{error}\n{self}"));
-            }
+            self.compiler.apply([change]);
+            let delta = Delta::between(&before, &self.program());
+            dataplane.update(&delta).unwrap_or_else(|error| panic!("{error}\n{self}"));
         }
     }
 
@@ -235,32 +225,6 @@ fn without_reverse(tried: Vec<(Connection, Verdict)>) -> Vec<(Connection, Verdic
     let mut pairs = BTreeSet::new();
     let mut first = |c: &Connection| pairs.insert((c.from.min(c.to), c.from.max(c.to)));
     tried.into_iter().filter(|(c, _)| c.protocol != GRE || first(c)).collect()
-}
-
-/// Both tables with the skeleton and the program's elements.
-fn creation(program: &Program) -> Transaction {
-    let mut ops = Vec::new();
-    for family in Family::ALL {
-        let tables = program.family(family);
-        let generations = Generations::default();
-        let mut op = |op| ops.push(TableOp { family, op });
-        op(Op::CreateTable);
-        for set in SetName::ALL {
-            let id = generations.id(set);
-            op(Op::CreateSet { id, size: capacity(set, count(tables, set)) });
-            if set.has_catch_all() {
-                op(Op::Add(id, Element::CatchAll));
-            }
-            elements(tables, set).into_iter().for_each(|element| op(Op::Add(id, element)));
-        }
-        for chain in ChainName::ALL {
-            op(Op::CreateChain(chain));
-            for rule in rules(family, chain) {
-                op(Op::AddRule { chain, rule, generations });
-            }
-        }
-    }
-    Transaction { ops }
 }
 
 /// What is needed to see a failure again.

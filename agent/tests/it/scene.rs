@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use palisade::bridged;
 use palisade::lab::packet::{Arrival, Packet};
 use palisade::lab::{Host, Lab, LabSpec, Layout, Shot};
 use palisade_compiler::compile::{Compiler, Locality};
@@ -10,7 +11,6 @@ use palisade_compiler::model::Family;
 use palisade_compiler::parse::{Object, parse};
 use palisade_compiler::program::{Program, render};
 use palisade_compiler::snapshot::{Change, Snapshot};
-use palisade_dataplane::bridges;
 
 use crate::lab::nft;
 
@@ -46,25 +46,14 @@ pub(crate) fn hosts(snapshot: &Snapshot) -> Vec<Host> {
     hosts.into_iter().map(|(name, addresses)| Host { name, addresses }).collect()
 }
 
-/// Loads a program in a lab's node, with the bridges that carry its subjects.
+/// What a node is to enforce: a compiled program, and the bridges that carry its subjects.
 #[track_caller]
-pub(crate) fn enforce(lab: &Lab, program: &Program) {
+pub(crate) fn with_bridges(lab: &Lab, program: &Program) -> Program {
     let mut program = program.clone();
-    for family in Family::ALL {
-        let tables = program.family_mut(family);
-        let subjects = tables.local_in.union(&tables.local_out).copied().collect();
-        let carrying = lab.node().run(|| bridges::carrying(&subjects)).expect("entered");
-        tables.bridges = carrying.expect("routes are read");
-        let switch = || bridges::switch_on(family);
-        if lab.layout() == Layout::Bridged {
-            lab.node().run(switch).expect("entered").expect("br_netfilter is there");
-        }
-    }
-    // A bridge carries a subject in both families or in none: what is guarded is the link.
-    let both: std::collections::BTreeSet<u32> =
-        program.v4.bridges.union(&program.v6.bridges).copied().collect();
-    (program.v4.bridges, program.v6.bridges) = (both.clone(), both);
-    nft(lab.node(), &render::render(&program).to_string());
+    let bridges = lab.node().run(|| bridged::find(&program)).expect("entered");
+    assert_eq!(bridges.notes, Vec::<String>::new());
+    (program.v4.bridges, program.v6.bridges) = (bridges.v4, bridges.v6);
+    program
 }
 
 /// Pods by name, and policies that can be put in force.
@@ -88,10 +77,11 @@ impl Scene {
         Self { lab, compiler }
     }
 
-    /// Puts the manifest's policies in force.
+    /// Puts the manifest's policies in force, as text by nft.
     #[track_caller]
     pub(crate) fn enforce(&self) {
-        enforce(&self.lab, self.compiler.program());
+        let program = with_bridges(&self.lab, self.compiler.program());
+        nft(self.lab.node(), &render::render(&program).to_string());
     }
 
     #[track_caller]

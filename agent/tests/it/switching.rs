@@ -1,0 +1,107 @@
+//! While rules are changed, taken over after a restart and replaced as a whole, no packet gets a verdict that the
+//! policies did not give it before or after.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use palisade::lab::packet::{TCP, UDP};
+use palisade::lab::{Flood, Lab, LabSpec, Layout};
+use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::model::{Connection, Family};
+use palisade_compiler::snapshot::Change;
+use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::netlink::Kernel;
+
+use crate::attacks::CAST;
+use crate::lab::{address, nft};
+use crate::scene::{changes, hosts, with_bridges};
+
+/// What comes and goes meanwhile. It is about the pods of the flood, and changes no verdict of it.
+const COMING_AND_GOING: &str = r#"
+{"kind": "NetworkPolicy", "apiVersion": "networking.k8s.io/v1", "metadata": {"namespace": "n", "name": "more"},
+ "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"],
+   "ingress": [{"from": [{"podSelector": {"matchLabels": {"pod": "a"}}}], "ports": [{"port": 8080}, {"port": 9000, "endPort": 9999}]},
+               {"from": [{"ipBlock": {"cidr": "10.1.0.3/32"}}, {"ipBlock": {"cidr": "fd00:1::3/128"}}],
+                "ports": [{"port": 80}, {"protocol": "UDP", "port": 53}]},
+               {"from": [{"podSelector": {"matchLabels": {"pod": "x"}}}],
+                "ports": [{"port": 80}, {"protocol": "UDP", "port": 53}]}],
+   "egress": [{"to": [{"podSelector": {"matchLabels": {"pod": "b"}}}, {"podSelector": {"matchLabels": {"pod": "a"}}}],
+               "ports": [{"port": 80}, {"protocol": "UDP", "port": 53}]}]}}"#;
+
+/// How long each layout is flooded.
+const FLOODED: Duration = Duration::from_secs(3);
+
+/// Allowed with and without what comes and goes, then denied with and without it.
+fn flooded(family: Family) -> ([Connection; 3], [Connection; 3]) {
+    let of = |n: u8| match family {
+        Family::V4 => address(&format!("10.1.0.{n}")),
+        Family::V6 => address(&format!("fd00:1::{n}")),
+    };
+    let (a, b, c, x) = (of(1), of(2), of(3), of(4));
+    let udp = |from, to, port| Connection { from, to, protocol: UDP, port };
+    let tcp = |from, to, port| Connection { from, to, protocol: TCP, port };
+    let allowed = [udp(c, b, 53), udp(x, a, 53), tcp(c, b, 80)];
+    (allowed, [udp(a, b, 53), udp(x, c, 53), tcp(a, b, 80)])
+}
+
+#[test]
+fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
+    for layout in Layout::ALL {
+        let mut compiler = Compiler::new(Locality::Everywhere);
+        compiler.apply(changes(CAST));
+        let lab = LabSpec::new(layout, hosts(compiler.snapshot()));
+        let lab = Arc::new(Lab::new(&lab).expect("a lab"));
+        let open = || Kernel::open_without_owner();
+        let start = || {
+            let kernel = lab.node().run(open).expect("entered").expect("nf_tables");
+            Dataplane::start(kernel).expect("started")
+        };
+        let mut dataplane = start();
+        let program = with_bridges(&lab, compiler.program());
+        dataplane.install(&program).expect("installed");
+
+        let (four, six) = (flooded(Family::V4), flooded(Family::V6));
+        let allowed: Vec<_> = four.0.into_iter().chain(six.0).collect();
+        let denied: Vec<_> = four.1.into_iter().chain(six.1).collect();
+        let all: Vec<_> = allowed.iter().chain(&denied).copied().collect();
+        let flood = Flood::start(&lab, &all).expect("flood");
+        let begun = Instant::now();
+        let (mut rounds, mut replaced) = (0, 0);
+        while begun.elapsed() < FLOODED {
+            rounds += 1;
+            let more = changes(COMING_AND_GOING);
+            let key = more.iter().find_map(|change| match change {
+                Change::ApplyPolicy(policy) => Some(policy.key.clone()),
+                _ => None,
+            });
+            let gone = vec![Change::DeletePolicy(key.expect("a policy"))];
+            for change in [more, gone] {
+                dataplane.update(&compiler.apply(change)).expect("updated");
+                dataplane.settle().expect("settled");
+            }
+            if rounds % 3 == 0 {
+                // Somebody adds what does not belong there, and the agent starts anew.
+                nft(
+                    lab.node(),
+                    "add rule ip palisade forward accept\nadd chain ip6 palisade strange",
+                );
+                replaced += dataplane.counters().replaced;
+                dataplane = start();
+                compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
+                compiler.apply(changes(CAST));
+                let program = with_bridges(&lab, compiler.program());
+                dataplane.install(&program).expect("installed");
+                assert!(dataplane.verify(&program).expect("read").is_empty());
+            }
+        }
+        replaced += dataplane.counters().replaced;
+        let counts = flood.stop().expect("no error");
+        println!("{layout:?}: {rounds} rounds, {replaced} replaced, {counts:?}");
+        assert!(rounds >= 6 && replaced >= 2, "{rounds} rounds, {replaced} replaced");
+        for (n, (connection, count)) in all.iter().zip(counts).enumerate() {
+            assert!(count.sent > 1000, "{layout:?} {connection:?} {count:?}");
+            let wrong = if n < allowed.len() { count.missing() } else { count.arrived };
+            assert_eq!(wrong, 0, "{layout:?} {connection:?} {count:?}");
+        }
+    }
+}
