@@ -163,9 +163,11 @@ fn without_a_policy_everything_is_allowed() {
 fn row_1_policy_types_absent_is_ingress_and_egress_only_with_an_egress_rule() {
     let world = World::with("{podSelector: {}, ingress: []}").valid();
     world.deny("db/a -> web/a tcp 80").allow("web/a -> db/a tcp 80");
-    let world = World::with("{podSelector: {}, egress: [{}]}").valid();
+    // Row 2: that is easily overlooked, so it is told.
+    let world = World::with("{podSelector: {}, egress: [{}]}");
+    assert!(world.diagnostics[0].contains("warning"), "{:?}", world.diagnostics);
     world.deny("db/a -> web/a tcp 80").allow("web/a -> db/a tcp 80");
-    let world = World::with("{podSelector: {}, egress: []}").valid();
+    let world = World::with("{podSelector: {}, egress: []}");
     world.allow("web/a -> db/a tcp 80").deny("db/a -> web/a tcp 80");
 }
 
@@ -371,16 +373,16 @@ fn one_address_of_two_pods_is_the_running_ones_then_the_later_started_ones() {
             "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: web, labels: {{app: {app}}}}}, spec: {{containers: []}}, status: {{phase: {phase}, podIP: 10.0.0.50, startTime: '{started}'}}}}"
         )
     };
-    world.apply(&pod("x", "old", "Running", "2026-01-01T00:00:00Z"));
+    world.apply(&pod("first", "old", "Running", "2026-01-01T00:00:00Z"));
     world
-        .apply(&pod("y", "new", "Pending", "2026-01-02T00:00:00Z"))
+        .apply(&pod("second", "new", "Pending", "2026-01-02T00:00:00Z"))
         .deny("10.0.0.50 -> web/a tcp 1");
     world
-        .apply(&pod("y", "new", "Running", "2026-01-02T00:00:00Z"))
+        .apply(&pod("second", "new", "Running", "2026-01-02T00:00:00Z"))
         .allow("10.0.0.50 -> web/a tcp 1");
     assert_eq!(world.compiler.warnings().len(), 1);
     world
-        .apply(&pod("y", "new", "Failed", "2026-01-02T00:00:00Z"))
+        .apply(&pod("second", "new", "Failed", "2026-01-02T00:00:00Z"))
         .deny("10.0.0.50 -> web/a tcp 1");
 }
 
