@@ -14,27 +14,27 @@ use palisade_dataplane::transaction::{Op, Transaction};
 use crate::walk::{Packet, Window, verdict};
 
 /// xorshift64*: a seed names a case for good.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize) % end
     }
 
-    pub fn one_in(&mut self, n: usize) -> bool {
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 }
 
 /// 10.0.0.0 to 10.0.0.7: pods and other addresses alike.
-pub fn ip(last: usize) -> IpAddr {
+pub(crate) fn ip(last: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, last as u8))
 }
 
@@ -103,13 +103,13 @@ fn tidy(tables: &mut Tables, meanings: [usize; 5]) {
     }
 }
 
-pub struct Generator {
-    pub random: Random,
+pub(crate) struct Generator {
+    pub(crate) random: Random,
     meanings: [usize; 5],
 }
 
 impl Generator {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { random: Random::new(seed), meanings: [0; 5] }
     }
 
@@ -117,7 +117,7 @@ impl Generator {
         Some(profile(self.random.below(6))).filter(|p| p.0 < profile(5).0)
     }
 
-    pub fn fresh(&mut self) -> Tables {
+    pub(crate) fn fresh(&mut self) -> Tables {
         let mut tables = Tables::default();
         atoms(&mut self.random, &mut tables);
         for n in 0..ADDRESSES {
@@ -163,7 +163,7 @@ impl Generator {
     }
 
     /// A program a few edits away.
-    pub fn next(&mut self, before: &Tables) -> Tables {
+    pub(crate) fn next(&mut self, before: &Tables) -> Tables {
         if self.random.one_in(40) {
             return self.fresh();
         }
@@ -218,7 +218,7 @@ fn toggle(set: &mut BTreeSet<IpAddr>, address: IpAddr) {
     }
 }
 
-pub fn packets() -> Vec<Packet> {
+pub(crate) fn packets() -> Vec<Packet> {
     let mut packets = Vec::new();
     for from in 0..7 {
         for to in 0..7 {

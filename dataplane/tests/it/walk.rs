@@ -7,25 +7,25 @@ use std::net::IpAddr;
 use palisade_compiler::program::{ClassId, PortElement, ProfileId, Tables};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packet {
-    pub from: IpAddr,
-    pub to: IpAddr,
-    pub protocol: u8,
-    pub port: u16,
+pub(crate) struct Packet {
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    pub(crate) protocol: u8,
+    pub(crate) port: u16,
     /// Translated by a Service.
-    pub dnat: bool,
+    pub(crate) dnat: bool,
     /// A TCP segment that opens no connection.
-    pub midstream: bool,
+    pub(crate) midstream: bool,
 }
 
 /// The states of a window, oldest first.
-pub struct Window<'a> {
-    pub states: &'a [Tables],
+pub(crate) struct Window<'a> {
+    pub(crate) states: &'a [Tables],
 }
 
 impl Window<'_> {
     /// The verdicts (`true` allows) that some non-decreasing choice of states yields.
-    pub fn verdicts(&self, packet: &Packet) -> BTreeSet<bool> {
+    pub(crate) fn verdicts(&self, packet: &Packet) -> BTreeSet<bool> {
         let mut verdicts = BTreeSet::new();
         self.opening(packet, &mut verdicts);
         verdicts
@@ -147,7 +147,7 @@ impl Window<'_> {
 }
 
 /// The verdict of one program.
-pub fn verdict(tables: &Tables, packet: &Packet) -> bool {
+pub(crate) fn verdict(tables: &Tables, packet: &Packet) -> bool {
     let window = Window { states: std::slice::from_ref(tables) };
     let verdicts = window.verdicts(packet);
     assert_eq!(verdicts.len(), 1, "one state, one verdict");
