@@ -12,6 +12,7 @@ pub mod capacity;
 pub mod compare;
 pub mod contents;
 pub mod dataplane;
+pub mod fake;
 pub mod netlink;
 pub mod plan;
 pub mod ruleset;

@@ -122,3 +122,21 @@ impl ActualTable {
         generations
     }
 }
+
+impl<R: Ruleset + ?Sized> Ruleset for &mut R {
+    fn features(&self) -> Features {
+        (**self).features()
+    }
+
+    fn read(&mut self) -> Result<Actual, RulesetError> {
+        (**self).read()
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
+        (**self).commit(transaction)
+    }
+
+    fn grace(&mut self) -> Result<(), RulesetError> {
+        (**self).grace()
+    }
+}

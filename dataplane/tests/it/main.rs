@@ -10,6 +10,7 @@
 mod bridges;
 mod crash;
 mod engine;
+mod faults;
 mod netlink;
 mod netns;
 mod plan;

@@ -1,0 +1,430 @@
+//! A `Ruleset` in memory: as atomic and as strict as the kernel, and able to fail on demand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::{self, ChainName, Expr, Rule, SetName};
+use palisade_compiler::program::{AddressRange, ClassId, PortRangeElement, ProfileId};
+
+use crate::netlink::FORWARD_BASE;
+use crate::ruleset::{
+    Actual, ActualChain, ActualRule, ActualSet, ActualTable, Features, Ruleset, RulesetError,
+};
+use crate::transaction::{Element, Generations, Op, SetId, TableOp, Transaction};
+
+/// A failure to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Retry,
+    /// The outcome is not known, and the transaction was committed (or not).
+    UnknownCommitted,
+    UnknownLost,
+    /// The set of the transaction's first element is full.
+    Full,
+    NotPermitted,
+    Owned,
+    Unsupported,
+    Refused,
+    Io,
+}
+
+impl Fault {
+    pub const ALL: [Self; 9] = [
+        Self::Retry,
+        Self::UnknownCommitted,
+        Self::UnknownLost,
+        Self::Full,
+        Self::NotPermitted,
+        Self::Owned,
+        Self::Unsupported,
+        Self::Refused,
+        Self::Io,
+    ];
+}
+
+/// What happened, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A transaction went through, and this is what there is since.
+    Commit(Transaction, Actual),
+    Grace,
+}
+
+/// The in-memory kernel. What happens to it, happens whole or not at all.
+#[derive(Debug, Clone)]
+pub struct Fake {
+    actual: Actual,
+    features: Features,
+    port: u32,
+    calls: usize,
+    faults: BTreeMap<usize, Fault>,
+    history: Vec<Event>,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self::new(Features { persistent_owner: true })
+    }
+}
+
+impl Fake {
+    /// A kernel without any table of ours.
+    pub fn new(features: Features) -> Self {
+        Self {
+            actual: Actual::new(),
+            features,
+            port: 1,
+            calls: 0,
+            faults: BTreeMap::new(),
+            history: Vec::new(),
+        }
+    }
+
+    /// The process that used this ended and another begins: its tables are orphaned, what was to fail is forgotten.
+    pub fn restart(&mut self) {
+        self.port += 1;
+        self.faults.clear();
+        self.calls = 0;
+        self.actual.values_mut().for_each(|table| table.owner = None);
+    }
+
+    /// Makes the `call`-th call from the beginning or restart (from 0) fail.
+    pub fn fail(&mut self, call: usize, fault: Fault) {
+        self.faults.insert(call, fault);
+    }
+
+    /// How many calls of `Ruleset` there were since the beginning or restart.
+    pub fn calls(&self) -> usize {
+        self.calls
+    }
+
+    pub fn actual(&self) -> &Actual {
+        &self.actual
+    }
+
+    /// Somebody else changes the tables.
+    pub fn tamper(&mut self, change: impl FnOnce(&mut Actual)) {
+        change(&mut self.actual);
+    }
+
+    pub fn history(&self) -> &[Event] {
+        &self.history
+    }
+
+    fn fault(&mut self) -> Option<Fault> {
+        let fault = self.faults.remove(&self.calls);
+        self.calls += 1;
+        fault
+    }
+
+    fn apply(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
+        let mut next = self.actual.clone();
+        for op in &transaction.ops {
+            let mut kernel =
+                Kernel { actual: &mut next, features: self.features, port: self.port, at: op };
+            kernel.apply()?;
+        }
+        self.history.push(Event::Commit(transaction.clone(), next.clone()));
+        self.actual = next;
+        Ok(())
+    }
+}
+
+impl Ruleset for Fake {
+    fn features(&self) -> Features {
+        self.features
+    }
+
+    fn read(&mut self) -> Result<Actual, RulesetError> {
+        match self.fault() {
+            None => Ok(self.actual.clone()),
+            Some(fault) => Err(error(fault, None)),
+        }
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
+        match self.fault() {
+            None => self.apply(transaction),
+            Some(fault) => {
+                if fault == Fault::UnknownCommitted {
+                    self.apply(transaction)?;
+                }
+                Err(error(fault, transaction.ops.iter().find_map(element_of)))
+            }
+        }
+    }
+
+    fn grace(&mut self) -> Result<(), RulesetError> {
+        match self.fault() {
+            None => {
+                self.history.push(Event::Grace);
+                Ok(())
+            }
+            Some(fault) => Err(error(fault, None)),
+        }
+    }
+}
+
+fn element_of(op: &TableOp) -> Option<(Family, SetId)> {
+    match op.op {
+        Op::Add(id, _) => Some((op.family, id)),
+        Op::CreateTable
+        | Op::DeleteTable
+        | Op::CreateSet { .. }
+        | Op::DeleteSet(_)
+        | Op::CreateChain(_)
+        | Op::DeleteChain(_)
+        | Op::FlushChain(_)
+        | Op::AddRule { .. }
+        | Op::Remove(..) => None,
+    }
+}
+
+fn error(fault: Fault, set: Option<(Family, SetId)>) -> RulesetError {
+    let what = || "as told to".to_owned();
+    match fault {
+        Fault::Retry => RulesetError::Retry { what: what() },
+        Fault::UnknownCommitted | Fault::UnknownLost => RulesetError::Unknown { what: what() },
+        Fault::Full => match set {
+            Some((family, set)) => RulesetError::Full { family, set },
+            None => RulesetError::Retry { what: what() },
+        },
+        Fault::NotPermitted => RulesetError::NotPermitted { what: what() },
+        Fault::Owned => RulesetError::Owned { owner: "port 99".into() },
+        Fault::Unsupported => RulesetError::Unsupported { what: what() },
+        Fault::Refused => RulesetError::Refused { op: what(), errno: "EINVAL".into(), at: None },
+        Fault::Io => RulesetError::Io(std::io::Error::other("as told to")),
+    }
+}
+
+/// One operation on what a transaction has made so far.
+struct Kernel<'a> {
+    actual: &'a mut Actual,
+    features: Features,
+    port: u32,
+    at: &'a TableOp,
+}
+
+impl Kernel<'_> {
+    fn refuse<T>(&self, errno: &str) -> Result<T, RulesetError> {
+        Err(RulesetError::Refused {
+            op: format!("{:?}", self.at.op),
+            errno: errno.into(),
+            at: Some(Box::new(self.at.clone())),
+        })
+    }
+
+    fn table(&mut self) -> Result<&mut ActualTable, RulesetError> {
+        let family = self.at.family;
+        if !self.actual.contains_key(&family) {
+            return self.refuse("ENOENT");
+        }
+        let owner = self.actual.get(&family).and_then(|table| table.owner);
+        match owner.filter(|&owner| owner != self.port) {
+            Some(owner) => Err(RulesetError::Owned { owner: format!("port {owner}") }),
+            None => Ok(self.actual.entry(family).or_default()),
+        }
+    }
+
+    fn apply(&mut self) -> Result<(), RulesetError> {
+        let at = self.at;
+        match &at.op {
+            Op::CreateTable => self.create_table(),
+            Op::DeleteTable => {
+                self.table()?;
+                self.actual.remove(&at.family);
+                Ok(())
+            }
+            Op::CreateSet { id, size } => {
+                let set = ActualSet { size: *size, as_declared: true, elements: BTreeSet::new() };
+                match self.table()?.sets.insert(*id, set) {
+                    Some(_) => self.refuse("EEXIST"),
+                    None => Ok(()),
+                }
+            }
+            Op::DeleteSet(id) => self.delete_set(*id),
+            Op::CreateChain(chain) => {
+                let base = if chain.is_base() { FORWARD_BASE.to_owned() } else { String::new() };
+                let chains = &mut self.table()?.chains;
+                chains
+                    .entry(chain.as_str().to_owned())
+                    .or_insert(ActualChain { base, rules: Vec::new() });
+                Ok(())
+            }
+            Op::DeleteChain(chain) => self.delete_chain(chain),
+            Op::FlushChain(chain) => match self.table()?.chains.get_mut(chain) {
+                Some(chain) => {
+                    chain.rules.clear();
+                    Ok(())
+                }
+                None => self.refuse("ENOENT"),
+            },
+            Op::AddRule { chain, rule, generations } => self.add_rule(*chain, rule, generations),
+            Op::Add(id, element) => self.add(*id, *element),
+            Op::Remove(id, element) => match self.table()?.sets.get_mut(id) {
+                Some(set) if set.elements.contains(element) => {
+                    set.elements.remove(element);
+                    Ok(())
+                }
+                Some(_) | None => self.refuse("ENOENT"),
+            },
+        }
+    }
+
+    fn create_table(&mut self) -> Result<(), RulesetError> {
+        let family = self.at.family;
+        let owned = self.features.persistent_owner;
+        match self.actual.get(&family) {
+            None => {
+                let table = ActualTable {
+                    version: Some(skeleton::VERSION),
+                    owner: owned.then_some(self.port),
+                    persistent: owned,
+                    ..ActualTable::default()
+                };
+                self.actual.insert(family, table);
+                Ok(())
+            }
+            Some(table) if table.persistent != owned => self.refuse("EOPNOTSUPP"),
+            Some(_) => {
+                let port = self.port;
+                self.table()?.owner = owned.then_some(port);
+                Ok(())
+            }
+        }
+    }
+
+    fn delete_set(&mut self, id: SetId) -> Result<(), RulesetError> {
+        let table = self.table()?;
+        let named = table
+            .chains
+            .values()
+            .flat_map(|chain| &chain.rules)
+            .any(|rule| matches!(rule, ActualRule::Known { sets, .. } if sets.contains(&id)));
+        if named {
+            return self.refuse("EBUSY");
+        }
+        match self.table()?.sets.remove(&id) {
+            Some(_) => Ok(()),
+            None => self.refuse("ENOENT"),
+        }
+    }
+
+    fn delete_chain(&mut self, name: &str) -> Result<(), RulesetError> {
+        let table = self.table()?;
+        let target =
+            |expr: &Expr| matches!(expr, Expr::Goto(c) | Expr::Jump(c) if c.as_str() == name);
+        let named =
+            table.chains.values().flat_map(|chain| &chain.rules).any(
+                |rule| matches!(rule, ActualRule::Known { rule, .. } if rule.iter().any(target)),
+            );
+        let filled = table.chains.get(name).is_some_and(|chain| !chain.rules.is_empty());
+        if named || filled {
+            return self.refuse("EBUSY");
+        }
+        match self.table()?.chains.remove(name) {
+            Some(_) => Ok(()),
+            None => self.refuse("ENOENT"),
+        }
+    }
+
+    fn add_rule(
+        &mut self,
+        chain: ChainName,
+        rule: &Rule,
+        generations: &Generations,
+    ) -> Result<(), RulesetError> {
+        let table = self.table()?;
+        let sets: Vec<SetId> = sets_of(rule).map(|set| generations.id(set)).collect();
+        let targets = rule.iter().all(|expr| match expr {
+            Expr::Goto(chain) | Expr::Jump(chain) => table.chains.contains_key(chain.as_str()),
+            _ => true,
+        });
+        let known = targets && sets.iter().all(|id| table.sets.contains_key(id));
+        match table.chains.get_mut(chain.as_str()).filter(|_| known) {
+            Some(chain) => {
+                chain.rules.push(ActualRule::Known { rule: rule.clone(), sets });
+                Ok(())
+            }
+            None => self.refuse("ENOENT"),
+        }
+    }
+
+    fn add(&mut self, id: SetId, element: Element) -> Result<(), RulesetError> {
+        let family = self.at.family;
+        let Some(set) = self.table()?.sets.get_mut(&id) else { return self.refuse("ENOENT") };
+        if set.elements.contains(&element) {
+            return Ok(());
+        }
+        if !suits(id.set, family, element) {
+            return self.refuse("EINVAL");
+        }
+        if overlaps(&set.elements, element) {
+            return self.refuse("EEXIST");
+        }
+        let room = set.size.and_then(|size| usize::try_from(size).ok());
+        if room.is_some_and(|room| set.elements.len() >= room) {
+            return Err(RulesetError::Full { family, set: id });
+        }
+        set.elements.insert(element);
+        Ok(())
+    }
+}
+
+/// The sets that a rule names, in order.
+pub(crate) fn sets_of(rule: &Rule) -> impl Iterator<Item = SetName> {
+    rule.iter().filter_map(|expr| match *expr {
+        Expr::AddressIn(_, set)
+        | Expr::PairIn(set)
+        | Expr::InterfacesIn(set)
+        | Expr::ClassFrom(_, set)
+        | Expr::ProfileFrom(_, set)
+        | Expr::PortIn(set) => Some(set),
+        _ => None,
+    })
+}
+
+fn suits(set: SetName, family: Family, element: Element) -> bool {
+    let of = |address: IpAddr| Family::of(address) == family;
+    match element {
+        Element::Address(a) => matches!(set, SetName::LocalIn | SetName::LocalOut) && of(a),
+        Element::Hairpin(a) => set == SetName::Hairpin && of(a),
+        Element::Bridge(_) => set == SetName::Bridges,
+        Element::Class(a, _) => set == SetName::Class && of(a),
+        Element::Cidr(range, _) => {
+            set == SetName::Cidr && of(range.first) && range.first <= range.last
+        }
+        Element::Row(a, _, _) => matches!(set, SetName::AllowIn | SetName::AllowOut) && of(a),
+        Element::Port(_) => set == SetName::Ports,
+        Element::PortRange(range) => set == SetName::PortRanges && range.first <= range.last,
+        Element::CatchAll => set.has_catch_all(),
+    }
+}
+
+/// Whether an element of that key, or an interval that overlaps it, is there.
+fn overlaps(elements: &BTreeSet<Element>, element: Element) -> bool {
+    let between = |low, high| elements.range(low..=high).next().is_some();
+    match element {
+        Element::Class(a, _) => {
+            between(Element::Class(a, ClassId(0)), Element::Class(a, ClassId(u32::MAX)))
+        }
+        Element::Row(a, c, _) => {
+            between(Element::Row(a, c, ProfileId(0)), Element::Row(a, c, ProfileId(u32::MAX)))
+        }
+        Element::Cidr(AddressRange { first, last }, _) => elements.iter().any(
+            |other| matches!(other, Element::Cidr(o, _) if o.first <= last && first <= o.last),
+        ),
+        Element::PortRange(PortRangeElement { profile, protocol, first, last }) => {
+            elements.iter().any(|other| {
+                matches!(other, Element::PortRange(o) if o.profile == profile
+                    && o.protocol == protocol && o.first <= last && first <= o.last)
+            })
+        }
+        Element::Address(_)
+        | Element::Hairpin(_)
+        | Element::Bridge(_)
+        | Element::Port(_)
+        | Element::CatchAll => elements.contains(&element),
+    }
+}

@@ -1,0 +1,149 @@
+//! The engine over the fake: every error at every call, kills and restarts, damage by others. Nothing is lost, and what the
+//! engine believes is what the kernel has.
+
+use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::program::Program;
+use palisade_compiler::snapshot::{Change, Snapshot};
+use palisade_compiler::testkit::{Cluster, Rng, random_change};
+use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::fake::{Event, Fake, Fault};
+use palisade_dataplane::ruleset::Features;
+
+/// Histories that every error is injected into, at every call.
+const HISTORIES: u64 = 8;
+const BATCHES: usize = 3;
+
+fn history(seed: u64) -> Vec<Vec<Change>> {
+    let mut rng = Rng::new(seed);
+    let mut snapshot = Snapshot::new();
+    let mut batches = vec![Cluster::random(seed).changes];
+    batches[0].iter().cloned().for_each(|change| snapshot.apply(change));
+    for _ in 0..BATCHES {
+        let batch: Vec<Change> = (0..3).map(|_| random_change(&mut rng, &snapshot)).collect();
+        batch.iter().cloned().for_each(|change| snapshot.apply(change));
+        batches.push(batch);
+    }
+    batches
+}
+
+fn compiled(seed: u64) -> Program {
+    let mut compiler = Compiler::new(Locality::Everywhere);
+    compiler.apply(history(seed).concat());
+    compiler.program().clone()
+}
+
+/// Carries a history out; what fails is tried once more, as the agent does. Returns how many attempts failed.
+fn carry_out(fake: &mut Fake, seed: u64) -> usize {
+    let mut failed = 0;
+    let mut dataplane = loop {
+        match Dataplane::start(&mut *fake) {
+            Ok(dataplane) => break dataplane,
+            Err(_) => failed += 1,
+        }
+    };
+    let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
+    for (i, batch) in history(seed).into_iter().enumerate() {
+        let delta = compiler.apply(batch);
+        let result =
+            if i == 0 { dataplane.install(compiler.program()) } else { dataplane.update(&delta) };
+        if result.and_then(|()| dataplane.settle()).is_err() {
+            failed += 1;
+            dataplane.install(compiler.program()).expect("the fault is over");
+        }
+    }
+    let differences = loop {
+        match dataplane.verify(compiler.program()) {
+            Ok(differences) => break differences,
+            Err(_) => failed += 1,
+        }
+    };
+    let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    assert!(told.is_empty(), "seed {seed}: {told:#?}");
+    failed
+}
+
+#[test]
+fn every_error_at_every_call_leads_to_the_right_end() {
+    let (mut runs, mut failed) = (0, 0);
+    for seed in 0..HISTORIES {
+        let mut reference = Fake::default();
+        assert_eq!(carry_out(&mut reference, seed), 0);
+        for call in 0..reference.calls() {
+            for fault in Fault::ALL {
+                let mut fake = Fake::default();
+                fake.fail(call, fault);
+                failed += carry_out(&mut fake, seed);
+                runs += 1;
+            }
+        }
+    }
+    assert!(runs > 500 && failed > 100, "{runs} runs, {failed} failures: too few to mean anything");
+    println!("{runs} runs with an error each, {failed} of them told the caller");
+}
+
+#[test]
+fn a_restart_at_any_point_commits_what_is_left_and_then_nothing() {
+    for seed in 0..HISTORIES {
+        let program = compiled(seed);
+        let mut whole = Fake::default();
+        carry_out(&mut whole, seed);
+        for commits in 0..whole.history().len() {
+            let mut fake = Fake::default();
+            if let Some(Event::Commit(_, actual)) =
+                whole.history().iter().take(commits).rfind(|e| matches!(e, Event::Commit(..)))
+            {
+                let actual = actual.clone();
+                fake.tamper(|tables| *tables = actual);
+            }
+            fake.restart();
+            for first in [true, false] {
+                let mut dataplane = Dataplane::start(&mut fake).unwrap();
+                let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
+                compiler.apply(history(seed).concat());
+                assert_eq!(compiler.program().canonical(), program.canonical());
+                dataplane.install(compiler.program()).unwrap();
+                assert!(dataplane.verify(compiler.program()).unwrap().is_empty());
+                assert!(first || dataplane.counters().transactions == 0, "seed {seed}, {commits}");
+                drop(dataplane);
+                fake.restart();
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_others_took_or_added_is_put_right() {
+    for seed in 0..HISTORIES {
+        let mut fake = Fake::new(Features { persistent_owner: false });
+        carry_out(&mut fake, seed);
+        let mut compiler = Compiler::new(Locality::Everywhere);
+        compiler.apply(history(seed).concat());
+        let sets: Vec<_> = fake
+            .actual()
+            .iter()
+            .flat_map(|(&family, table)| table.sets.keys().map(move |&id| (family, id)))
+            .collect();
+        for (family, id) in sets {
+            fake.tamper(|tables| {
+                tables.get_mut(&family).unwrap().sets.get_mut(&id).unwrap().elements.clear()
+            });
+            let mut dataplane = Dataplane::start(&mut fake).unwrap();
+            let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
+            compiler.apply(history(seed).concat());
+            dataplane.install(compiler.program()).unwrap();
+            dataplane.settle().unwrap();
+            assert!(dataplane.verify(compiler.program()).unwrap().is_empty(), "seed {seed}, {id}");
+        }
+        for chain in ["forward", "egress", "deny_in"] {
+            fake.tamper(|tables| {
+                tables.values_mut().for_each(|t| _ = t.chains.get_mut(chain).unwrap().rules.pop())
+            });
+            let mut dataplane = Dataplane::start(&mut fake).unwrap();
+            let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
+            compiler.apply(history(seed).concat());
+            assert!(!dataplane.verify(compiler.program()).unwrap().is_empty());
+            dataplane.install(compiler.program()).unwrap();
+            assert!(dataplane.verify(compiler.program()).unwrap().is_empty());
+        }
+    }
+}
