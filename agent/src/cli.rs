@@ -2,12 +2,13 @@
 
 mod apply;
 mod completions;
+mod demo;
 mod eval;
 mod explain;
 mod failure;
 mod flush;
-mod input;
-mod output;
+pub(crate) mod input;
+pub(crate) mod output;
 mod render;
 mod run;
 mod status;
@@ -59,6 +60,8 @@ enum Command {
     Eval(eval::Args),
     /// Show one verdict with its whole reasoning, both directions
     Explain(explain::Args),
+    /// Show it at work: pods, the agent and real connections on this host
+    Demo(demo::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -82,6 +85,7 @@ pub fn main() -> Exit {
         Command::Render(args) => render::execute(&args),
         Command::Eval(args) => eval::execute(&args),
         Command::Explain(args) => explain::execute(&args),
+        Command::Demo(args) => demo::execute(&args),
         Command::Completions(args) => completions::execute(&args),
     };
     result.unwrap_or_else(|failure| {

@@ -5,8 +5,10 @@
 pub mod bridged;
 pub mod cli;
 pub mod connection;
+pub mod demo;
 pub mod edits;
 pub mod explanation;
+pub mod lab;
 pub mod protocol;
 pub mod reconcile;
 pub mod run;

@@ -58,10 +58,11 @@ pub enum What {
 }
 
 impl What {
-    /// Whether reloading the chains mends it; elements aside, all else takes a new table.
-    fn is_of_chains(&self) -> bool {
+    /// Whether it can be mended in the table as it is.
+    fn is_mendable(&self) -> bool {
         match self {
-            Self::ChainMissing(_)
+            Self::ElementMissing { element: Element::CatchAll, .. }
+            | Self::ChainMissing(_)
             | Self::ChainExtra(_)
             | Self::RuleMissing { .. }
             | Self::RuleExtra { .. } => true,
@@ -125,8 +126,8 @@ fn kind(set: SetName) -> &'static str {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Soundness {
     Sound,
-    /// Chains or rules: reloading them mends it.
-    Chains,
+    /// Chains, rules or catch-alls: they can be mended in the table as it is.
+    Mendable,
     /// Only a new table mends it.
     Table,
 }
@@ -137,8 +138,8 @@ pub fn soundness(actual: &Actual, owned: bool) -> Soundness {
         Family::ALL.into_iter().flat_map(|family| structure(actual, family, owned)).collect();
     if differences.is_empty() {
         Soundness::Sound
-    } else if differences.iter().all(What::is_of_chains) {
-        Soundness::Chains
+    } else if differences.iter().all(What::is_mendable) {
+        Soundness::Mendable
     } else {
         Soundness::Table
     }
@@ -186,8 +187,13 @@ fn structure(actual: &Actual, family: Family, owned: bool) -> Vec<What> {
         let id = generations.id(set);
         match table.sets.get(&id) {
             None => found.push(What::SetMissing(set)),
-            Some(set) if !set.as_declared => found.push(What::SetAltered(id)),
-            Some(_) => {}
+            Some(actual) if !actual.as_declared => found.push(What::SetAltered(id)),
+            Some(actual) => {
+                let element = Element::CatchAll;
+                if set.has_catch_all() && !actual.elements.contains(&element) {
+                    found.push(What::ElementMissing { set: id, element });
+                }
+            }
         }
     }
     found
@@ -287,14 +293,13 @@ fn element_differences(table: &ActualTable, program: &Tables) -> Vec<What> {
     for name in SetName::ALL {
         let set = generations.id(name);
         let Some(actual) = table.sets.get(&set) else { continue };
-        let mut expected: BTreeSet<Element> =
-            contents::elements(program, name).into_iter().collect();
-        if name.has_catch_all() {
-            expected.insert(Element::CatchAll);
-        }
+        let expected: BTreeSet<Element> = contents::elements(program, name).into_iter().collect();
         let missing = expected.difference(&actual.elements);
         found.extend(missing.map(|&element| What::ElementMissing { set, element }));
-        let extra = actual.elements.difference(&expected);
+        // A catch-all that is missing is a matter of structure.
+        let is_expected =
+            |element: &&Element| name.has_catch_all() && **element == Element::CatchAll;
+        let extra = actual.elements.difference(&expected).filter(|element| !is_expected(element));
         found.extend(extra.map(|&element| What::ElementExtra { set, element }));
     }
     found

@@ -21,7 +21,7 @@ use crate::compare::{self, Difference, Soundness};
 use crate::contents;
 use crate::netlink::describe_owner;
 use crate::plan::{Planner, Step};
-use crate::ruleset::{Actual, Ruleset, RulesetError};
+use crate::ruleset::{Actual, ActualTable, Ruleset, RulesetError};
 use crate::transaction::{Op, SetId, TableOp, Transaction};
 
 /// How often a change is tried again after nftables changed under it, or its outcome was not known.
@@ -52,6 +52,8 @@ pub struct Dataplane<R> {
     soundness: Soundness,
     /// Which families have a table at all.
     present: Vec<Family>,
+    /// Which tables have the flags of an owner and no live one.
+    orphaned: Vec<Family>,
     counters: Counters,
 }
 
@@ -72,6 +74,7 @@ impl<R: Ruleset> Dataplane<R> {
             sizes: BTreeMap::new(),
             soundness: Soundness::Table,
             present: Vec::new(),
+            orphaned: Vec::new(),
             counters: Counters::default(),
         };
         dataplane.adopt(&actual);
@@ -143,7 +146,7 @@ impl<R: Ruleset> Dataplane<R> {
                     self.install(&program)
                 }
             },
-            Soundness::Chains | Soundness::Table => self.install(&program),
+            Soundness::Mendable | Soundness::Table => self.install(&program),
         }
     }
 
@@ -175,7 +178,8 @@ impl<R: Ruleset> Dataplane<R> {
     ///
     /// As `install`; the tables are as they were.
     pub fn remove(&mut self) -> Result<(), RulesetError> {
-        let ops = self.deletions()?;
+        self.claim()?;
+        let ops = self.deletions();
         self.commit(Transaction { ops })?;
         self.read_again()
     }
@@ -195,6 +199,9 @@ impl<R: Ruleset> Dataplane<R> {
         let owned = self.ruleset.features().persistent_owner;
         self.soundness = compare::soundness(actual, owned);
         self.present = actual.keys().copied().collect();
+        let is_orphaned = |table: &ActualTable| table.persistent && table.owner.is_none();
+        let orphaned = actual.iter().filter(|(_, table)| is_orphaned(table));
+        self.orphaned = orphaned.map(|(&family, _)| family).collect();
         self.sizes.clear();
         let mut found = Program::default();
         if self.soundness != Soundness::Table {
@@ -216,10 +223,11 @@ impl<R: Ruleset> Dataplane<R> {
     }
 
     fn try_install(&mut self, program: &Program) -> Result<(), RulesetError> {
+        self.claim()?;
         match self.soundness {
             Soundness::Table => return self.replace(program),
-            Soundness::Chains => self.reload_chains()?,
-            Soundness::Sound => self.claim()?,
+            Soundness::Mendable => self.mend()?,
+            Soundness::Sound => {}
         }
         self.delete_leftovers()?;
         let delta = Delta::between(&self.planner.program(), program);
@@ -296,13 +304,19 @@ impl<R: Ruleset> Dataplane<R> {
         Ok(())
     }
 
-    /// Takes over the tables of an agent that is gone.
+    /// Takes over the tables of an agent that is gone, which nobody else can then write to. A transaction of its own: the
+    /// kernel hooks no chain into a table whose flags change in the same one.
     fn claim(&mut self) -> Result<(), RulesetError> {
-        if !self.ruleset.features().persistent_owner || self.counters.transactions > 0 {
+        if !self.ruleset.features().persistent_owner {
             return Ok(());
         }
-        let create = |family| TableOp { family, op: Op::CreateTable };
-        self.ruleset.commit(&Transaction { ops: Family::ALL.map(create).to_vec() })
+        let orphaned = std::mem::take(&mut self.orphaned).into_iter();
+        let ops: Vec<TableOp> =
+            orphaned.map(|family| TableOp { family, op: Op::CreateTable }).collect();
+        if ops.is_empty() {
+            return Ok(());
+        }
+        self.ruleset.commit(&Transaction { ops })
     }
 
     /// Sets that a predecessor built and did not switch to, or switched from and did not delete.
@@ -323,14 +337,11 @@ impl<R: Ruleset> Dataplane<R> {
         Ok(())
     }
 
-    fn reload_chains(&mut self) -> Result<(), RulesetError> {
+    fn mend(&mut self) -> Result<(), RulesetError> {
         let actual = self.ruleset.read()?;
         let mut ops = Vec::new();
         for (&family, table) in &actual {
-            if self.ruleset.features().persistent_owner {
-                ops.push(TableOp { family, op: Op::CreateTable });
-            }
-            ops.extend(build::mend_chains(family, table, &self.planner.generations(family)));
+            ops.extend(build::mend(family, table, &self.planner.generations(family)));
         }
         self.commit(Transaction { ops })?;
         self.counters.replaced += 1;
@@ -346,7 +357,7 @@ impl<R: Ruleset> Dataplane<R> {
                 self.commit(transaction)?;
             }
         } else {
-            let mut ops = self.deletions()?;
+            let mut ops = self.deletions();
             ops.extend(build::in_chunks(program).into_iter().flat_map(|t| t.ops));
             self.commit(Transaction { ops })?;
             self.counters.replaced += 1;
@@ -355,18 +366,9 @@ impl<R: Ruleset> Dataplane<R> {
         Ok(())
     }
 
-    /// Deletes the tables that are there. One that belonged to an agent that is gone is claimed first: the kernel lets
-    /// only its owner write to it.
-    fn deletions(&mut self) -> Result<Vec<TableOp>, RulesetError> {
-        let actual = self.ruleset.read()?;
-        let mut ops = Vec::new();
-        for &family in actual.keys() {
-            if self.ruleset.features().persistent_owner {
-                ops.extend(build::claimable(&actual, family));
-            }
-            ops.push(TableOp { family, op: Op::DeleteTable });
-        }
-        Ok(ops)
+    fn deletions(&self) -> Vec<TableOp> {
+        let delete = |&family: &Family| TableOp { family, op: Op::DeleteTable };
+        self.present.iter().map(delete).collect()
     }
 
     fn read_sizes(&mut self, program: &Program) {

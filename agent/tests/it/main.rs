@@ -1,4 +1,4 @@
-//! Tests of the whole, by the command line and with a real kernel in network namespaces. They need root.
+//! Tests of the whole: the built binary, and real packets, in network namespaces. They need root.
 
 #![allow(
     clippy::expect_used,
@@ -9,6 +9,10 @@
 )]
 
 mod agent;
+mod attacks;
 mod bad_input;
 mod command;
+mod lab;
 mod oneshot;
+mod packets;
+mod scene;

@@ -7,7 +7,7 @@ use palisade_compiler::program::{Program, Tables, TablesDelta};
 
 use crate::capacity::capacity;
 use crate::contents;
-use crate::ruleset::{Actual, ActualTable};
+use crate::ruleset::{ActualSet, ActualTable};
 use crate::transaction::{
     Element, Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, SetId, TableOp, Transaction,
 };
@@ -76,12 +76,8 @@ pub(super) fn reload(family: Family, generations: &Generations) -> Vec<TableOp> 
     flushes.chain(add_rules(family, generations)).collect()
 }
 
-/// Chains that are missing, all rules anew, and no other chains.
-pub(super) fn mend_chains(
-    family: Family,
-    table: &ActualTable,
-    generations: &Generations,
-) -> Vec<TableOp> {
+/// Catch-alls and chains that are missing, all rules anew, and no other chains.
+pub(super) fn mend(family: Family, table: &ActualTable, generations: &Generations) -> Vec<TableOp> {
     let is_ours = |name: &str| ChainName::ALL.into_iter().any(|chain| chain.as_str() == name);
     let missing = ChainName::ALL.into_iter().filter(|c| !table.chains.contains_key(c.as_str()));
     let mut ops: Vec<TableOp> =
@@ -92,6 +88,13 @@ pub(super) fn mend_chains(
     let delete = |chain: &String| TableOp { family, op: Op::DeleteChain(chain.clone()) };
     ops.extend(extra.into_iter().map(delete));
     ops.extend(add_rules(family, generations));
+    for set in SetName::ALL.into_iter().filter(|set| set.has_catch_all()) {
+        let id = generations.id(set);
+        let is_missing = |set: &ActualSet| !set.elements.contains(&Element::CatchAll);
+        if table.sets.get(&id).is_some_and(is_missing) {
+            ops.push(TableOp { family, op: Op::Add(id, Element::CatchAll) });
+        }
+    }
     ops
 }
 
@@ -109,12 +112,6 @@ pub(super) fn fill_beside(
     let elements = contents::elements(tables, id.set);
     ops.extend(elements.into_iter().map(|e| TableOp { family, op: Op::Add(id, e) }));
     chunks(ops.into_iter())
-}
-
-/// Claims a table that has the flags of an owner and no live one, so that it can be deleted.
-pub(super) fn claimable(actual: &Actual, family: Family) -> Option<TableOp> {
-    let orphaned = actual.get(&family).is_some_and(|t| t.persistent && t.owner.is_none());
-    orphaned.then_some(TableOp { family, op: Op::CreateTable })
 }
 
 /// How many elements a delta may add to a set, passing states included.

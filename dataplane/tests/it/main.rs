@@ -8,6 +8,8 @@
 )]
 
 mod bridges;
+mod crash;
+mod engine;
 mod netlink;
 mod netns;
 mod plan;

@@ -1,0 +1,32 @@
+use clap::ValueEnum;
+
+use super::{Exit, Failure};
+use crate::demo;
+use crate::lab;
+
+/// Shows it at work on this host: pods as network namespaces, the real agent, real connections, edited policies. Needs
+/// root; touches nothing of the host's own network.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: palisade demo --layout bridged")]
+pub(super) struct Args {
+    /// How the pods are connected
+    #[arg(long, value_enum, default_value_t)]
+    layout: Layout,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Layout {
+    /// Each pod on a link of its own, as with Calico
+    #[default]
+    Routed,
+    /// All pods on one bridge, as with Flannel
+    Bridged,
+}
+
+pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
+    let layout = match args.layout {
+        Layout::Routed => lab::Layout::Routed,
+        Layout::Bridged => lab::Layout::Bridged,
+    };
+    Ok(if demo::run(layout)? { Exit::Done } else { Exit::No })
+}

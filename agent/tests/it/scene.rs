@@ -1,0 +1,132 @@
+//! A lab whose node enforces policies that a test writes down.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use palisade::lab::packet::{Arrival, Packet};
+use palisade::lab::{Host, Lab, LabSpec, Layout, Shot};
+use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::model::Family;
+use palisade_compiler::parse::{Object, parse};
+use palisade_compiler::program::{Program, render};
+use palisade_compiler::snapshot::{Change, Snapshot};
+use palisade_dataplane::bridges;
+
+use crate::lab::nft;
+
+/// The objects of a manifest; nothing may be wrong with it.
+#[track_caller]
+pub(crate) fn changes(manifest: &str) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let parsed = parse("test", manifest.as_bytes(), &mut |object| {
+        changes.push(match object {
+            Object::Namespace(namespace) => Change::ApplyNamespace(namespace),
+            Object::Node(node) => Change::ApplyNode(node),
+            Object::Pod(pod) => Change::ApplyPod(pod),
+            Object::Policy(policy) => Change::ApplyPolicy(policy),
+        });
+    });
+    assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
+    changes
+}
+
+/// The pods of a snapshot that own an address, with the addresses that they own, named `namespace/name`.
+pub(crate) fn hosts(snapshot: &Snapshot) -> Vec<Host> {
+    let mut hosts: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    for pod in snapshot.pods().filter(|pod| pod.has_identity()) {
+        for address in pod.addresses.iter() {
+            let owner = snapshot.owner(address).expect("it is claimed");
+            let name = format!("{}/{}", owner.namespace, owner.name);
+            let addresses = hosts.entry(name).or_default();
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+    hosts.into_iter().map(|(name, addresses)| Host { name, addresses }).collect()
+}
+
+/// Loads a program in a lab's node, with the bridges that carry its subjects.
+#[track_caller]
+pub(crate) fn enforce(lab: &Lab, program: &Program) {
+    let mut program = program.clone();
+    for family in Family::ALL {
+        let tables = program.family_mut(family);
+        let subjects = tables.local_in.union(&tables.local_out).copied().collect();
+        let carrying = lab.node().run(|| bridges::carrying(&subjects)).expect("entered");
+        tables.bridges = carrying.expect("routes are read");
+        let switch = || bridges::switch_on(family);
+        if lab.layout() == Layout::Bridged {
+            lab.node().run(switch).expect("entered").expect("br_netfilter is there");
+        }
+    }
+    // A bridge carries a subject in both families or in none: what is guarded is the link.
+    let both: std::collections::BTreeSet<u32> =
+        program.v4.bridges.union(&program.v6.bridges).copied().collect();
+    (program.v4.bridges, program.v6.bridges) = (both.clone(), both);
+    nft(lab.node(), &render::render(&program).to_string());
+}
+
+/// Pods by name, and policies that can be put in force.
+pub(crate) struct Scene {
+    pub(crate) lab: Lab,
+    compiler: Compiler,
+}
+
+impl Scene {
+    /// The lab, without rules.
+    #[track_caller]
+    pub(crate) fn new(layout: Layout, manifest: &str) -> Self {
+        Self::with(manifest, |pods| LabSpec::new(layout, pods))
+    }
+
+    #[track_caller]
+    pub(crate) fn with(manifest: &str, spec: impl FnOnce(Vec<Host>) -> LabSpec) -> Self {
+        let mut compiler = Compiler::new(Locality::Everywhere);
+        compiler.apply(changes(manifest));
+        let lab = Lab::new(&spec(hosts(compiler.snapshot()))).expect("a lab");
+        Self { lab, compiler }
+    }
+
+    /// Puts the manifest's policies in force.
+    #[track_caller]
+    pub(crate) fn enforce(&self) {
+        enforce(&self.lab, self.compiler.program());
+    }
+
+    #[track_caller]
+    pub(crate) fn number(&self, name: &str) -> usize {
+        self.lab.machines().iter().position(|m| m.name == name).expect("a machine of that name")
+    }
+
+    #[track_caller]
+    pub(crate) fn address(&self, name: &str, family: Family) -> IpAddr {
+        let machine = &self.lab.machines()[self.number(name)];
+        let address = machine.addresses.iter().find(|a| Family::of(**a) == family);
+        *address.expect("an address of that family")
+    }
+
+    /// Sends packets from one pod and returns what arrived at another but markers.
+    #[track_caller]
+    pub(crate) fn arrivals(&self, from: &str, to: &str, packets: &[Vec<u8>]) -> Vec<Arrival> {
+        let (from, to) = (self.number(from), self.number(to));
+        let shot = |packet: &Vec<u8>| Shot { from, to, packet: packet.clone() };
+        let shots: Vec<_> = packets.iter().map(shot).collect();
+        let mut arrivals = self.lab.exchange(&shots).expect("exchanged");
+        let marker =
+            |a: &Arrival| matches!(a.from, IpAddr::V4(v4) if v4.octets()[..2] == [198, 18]);
+        let mut there = std::mem::take(&mut arrivals[to]);
+        there.retain(|arrival| !marker(arrival));
+        there
+    }
+
+    /// Whether a packet, recognised by protocol and destination port, arrives.
+    #[track_caller]
+    pub(crate) fn passes(&self, from: &str, to: &str, packet: &Packet) -> bool {
+        let expected = Arrival::read(&packet.bytes()).expect("readable");
+        self.arrivals(from, to, &[packet.bytes()]).iter().any(|a| {
+            (a.from, a.to, a.protocol, a.port, a.id)
+                == (expected.from, expected.to, expected.protocol, expected.port, expected.id)
+        })
+    }
+}

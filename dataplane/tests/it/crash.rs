@@ -1,0 +1,126 @@
+//! A process killed (SIGKILL) before and after every transaction of a change: its successor leads to the right end.
+
+use std::env;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, raise};
+use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::snapshot::Change;
+use palisade_compiler::testkit::{Cluster, Rng, random_change};
+use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::netlink::Kernel;
+use palisade_dataplane::ruleset::{Actual, Features, Ruleset, RulesetError};
+use palisade_dataplane::transaction::Transaction;
+
+use crate::netns::in_netns;
+
+/// Histories, each killed at every place.
+const HISTORIES: u64 = 6;
+const BATCHES: usize = 3;
+
+/// Tells the child which history, and after how many commits it dies: before (even) or after (odd) the next one.
+const ROLE: &str = "PALISADE_TEST_DIE";
+
+/// A kernel that kills the process at a given commit.
+struct Dying {
+    kernel: Kernel,
+    places_left: usize,
+}
+
+impl Dying {
+    fn place(&mut self) {
+        match self.places_left.checked_sub(1) {
+            Some(left) => self.places_left = left,
+            None => raise(Signal::SIGKILL).unwrap(),
+        }
+    }
+}
+
+impl Ruleset for Dying {
+    fn features(&self) -> Features {
+        self.kernel.features()
+    }
+
+    fn read(&mut self) -> Result<Actual, RulesetError> {
+        self.kernel.read()
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
+        self.place();
+        self.kernel.commit(transaction)?;
+        self.place();
+        Ok(())
+    }
+
+    fn grace(&mut self) -> Result<(), RulesetError> {
+        self.kernel.grace()
+    }
+}
+
+fn history(seed: u64) -> Vec<Vec<Change>> {
+    let mut rng = Rng::new(seed);
+    let mut batches = vec![Cluster::random(seed).changes];
+    let mut snapshot = palisade_compiler::snapshot::Snapshot::new();
+    batches[0].iter().cloned().for_each(|change| snapshot.apply(change));
+    for _ in 0..BATCHES {
+        let batch = (0..4).map(|_| random_change(&mut rng, &snapshot)).collect::<Vec<_>>();
+        batch.iter().cloned().for_each(|change| snapshot.apply(change));
+        batches.push(batch);
+    }
+    batches
+}
+
+/// Not a test of its own: what the parent runs in another process, which ends by the signal or by success.
+#[test]
+fn dying_child() {
+    let Ok(role) = env::var(ROLE) else { return };
+    let (seed, places) = role.split_once(' ').unwrap();
+    let dying = Dying { kernel: Kernel::open().unwrap(), places_left: places.parse().unwrap() };
+    let mut dataplane = Dataplane::start(dying).unwrap();
+    let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
+    let mut batches = history(seed.parse().unwrap()).into_iter();
+    compiler.apply(batches.next().unwrap());
+    dataplane.install(compiler.program()).unwrap();
+    for batch in batches {
+        dataplane.update(&compiler.apply(batch)).unwrap();
+        dataplane.settle().unwrap();
+    }
+}
+
+/// Whether the child lived to the end.
+fn run_child(seed: u64, places: usize) -> bool {
+    let status = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "crash::dying_child", "--quiet"])
+        .env(ROLE, format!("{seed} {places}"))
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.code().is_none_or(|code| code == 0), "the child failed: {status}");
+    status.success()
+}
+
+#[test]
+fn killed_before_or_after_any_transaction_the_next_start_ends_right() {
+    let mut killed = 0;
+    for seed in 0..HISTORIES {
+        for places in 0.. {
+            let finished = in_netns(|| {
+                let finished = run_child(seed, places);
+                let mut dataplane = Dataplane::start(Kernel::open().unwrap()).unwrap();
+                let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
+                compiler.apply(history(seed).concat());
+                dataplane.install(compiler.program()).unwrap();
+                let differences = dataplane.verify(compiler.program()).unwrap();
+                let told: Vec<_> = differences.iter().map(ToString::to_string).collect();
+                assert!(told.is_empty(), "seed {seed}, place {places}: {told:#?}");
+                finished
+            });
+            if finished {
+                break;
+            }
+            killed += 1;
+        }
+    }
+    assert!(killed > 30, "only {killed} places to die at");
+    println!("killed at {killed} places");
+}
