@@ -1,4 +1,4 @@
-//! Tests of the whole: real packets in network namespaces. They need root.
+//! Tests of the whole: the built binary, and real packets, in network namespaces. They need root.
 
 #![allow(
     clippy::expect_used,
@@ -8,8 +8,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod agent;
 mod attacks;
+mod bad_input;
+mod command;
 mod lab;
+mod oneshot;
 mod packets;
 mod scene;
 mod switching;

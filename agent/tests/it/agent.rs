@@ -1,0 +1,206 @@
+//! The agent's life: start, change, a second one, crash, restart, stop.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use palisade::protocol::{Request, Response, State};
+
+use super::command::{NAMESPACE, Netns, Scratch, finish, guard, pod};
+
+#[test]
+fn a_saved_change_is_enforced_and_timed() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+    assert_eq!(agent.verdict("203.0.113.9", "x/b"), "allow");
+    agent.verify();
+
+    scratch.write("guard.yaml", &guard("[{from: [{podSelector: {matchLabels: {app: a}}}]}]"));
+    let status = agent.until("the change", |status| status.time_to_enforce.count == 1);
+    assert!(status.time_to_enforce.last_us.is_some());
+    assert_eq!(agent.verdict("x/a", "x/b"), "allow");
+    assert_eq!(agent.verdict("203.0.113.9", "x/b"), "deny");
+    agent.verify();
+
+    fs::remove_file(scratch.0.join("guard.yaml")).unwrap();
+    let status = agent.until("the removal", |status| status.sizes.policies == 0);
+    assert_eq!((status.sizes.subjects_in, status.state), (0, State::Enforcing));
+    agent.verify();
+}
+
+#[test]
+fn the_rules_outlive_the_agent_and_a_restart_commits_nothing() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let mut agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    agent.verify();
+    let before = netns.ruleset();
+    assert!(before.contains("10.0.0.2"), "{before}");
+    assert_eq!(agent.end("-KILL"), None);
+    assert_eq!(contents(&netns.ruleset()), contents(&before));
+
+    let mut agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    agent.verify();
+    assert_eq!(contents(&netns.ruleset()), contents(&before), "every handle is as it was");
+    let socket = agent.socket.clone();
+    assert!(socket.exists());
+    assert_eq!(agent.end("-TERM"), Some(0));
+    assert!(!socket.exists(), "the socket goes with the agent");
+    assert_eq!(contents(&netns.ruleset()), contents(&before));
+}
+
+/// Without what names the owner, who changes: the table's comment on its first line, and its flags.
+fn contents(ruleset: &str) -> String {
+    let of_owner = |line: &str| line == "flags" || line.starts_with("flags owner");
+    let line = |line: &str| match line.split_once(" palisade {") {
+        Some((table, _)) => format!("{table} palisade"),
+        None => line.trim().to_owned(),
+    };
+    let lines = ruleset.lines().map(line).filter(|line| !of_owner(line));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn an_agent_that_starts_with_a_broken_file_leaves_the_table_as_it_is() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
+    let before = netns.ruleset();
+    let good = fs::read_to_string(scratch.0.join("guard.yaml")).unwrap();
+    scratch.write("guard.yaml", "kind: [\n");
+    let agent = netns.agent(&scratch.0);
+    let status = agent.until("the complaint", |s| s.state == State::WaitingForManifests);
+    assert!(status.detail.unwrap().contains("guard.yaml"));
+    assert!(matches!(agent.ask(&Request::Verify), Response::NotReady { .. }));
+    assert_eq!(contents(&netns.ruleset()), contents(&before));
+    scratch.write("guard.yaml", &good);
+    agent.until_enforcing();
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+    agent.verify();
+}
+
+#[test]
+fn a_second_agent_waits_for_the_table_and_takes_it_over() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let mut first = netns.agent(&scratch.0);
+    first.until_enforcing();
+    let second = netns.agent(&scratch.0);
+    let status = second.until("the wait", |status| status.state == State::WaitingForTable);
+    assert!(status.detail.unwrap().contains(&first.pid().to_string()));
+    assert_eq!(first.end("-TERM"), Some(0));
+    second.until_enforcing();
+    second.verify();
+}
+
+#[test]
+fn apply_and_flush_are_refused_while_an_agent_owns_the_table() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let mut agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let pid = agent.pid().to_string();
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(3).complains(&pid);
+    netns.palisade(&["flush"]).exits(3).complains(&pid);
+    agent.verify();
+    agent.end("-TERM");
+    netns.palisade(&["flush"]).exits(0);
+    assert_eq!(netns.ruleset(), "");
+}
+
+#[test]
+fn a_second_agent_on_the_same_socket_is_refused_and_a_stale_socket_is_not() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let mut agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let socket = agent.socket.clone();
+    let mode = fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let path = socket.to_str().unwrap();
+    netns
+        .palisade(&["run", "-f", scratch.path(), "--socket", path])
+        .exits(3)
+        .complains("answers at");
+    agent.end("-KILL");
+    assert!(socket.exists(), "nobody removed it");
+    netns.palisade(&["status", "--socket", path]).exits(5).complains("no agent answers");
+    let again = netns.agent_with(&scratch.0, &["--log-format", "json"]);
+    fs::copy(scratch.0.join("guard.yaml"), scratch.0.join("copy.txt")).unwrap();
+    again.until_enforcing();
+    for line in again.log().lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
+
+#[test]
+fn only_pods_of_the_node_are_subjects_and_the_rest_is_not_judged_here() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let bound = |name: &str, address: &str, node: &str| {
+        pod(name, address, "").replace("status:", &format!("spec: {{nodeName: {node}}}\nstatus:"))
+    };
+    scratch.write("pods.yaml", &(bound("a", "10.0.0.1", "n1") + &bound("b", "10.0.0.2", "n2")));
+    let agent = netns.agent_with(&scratch.0, &["--node-name", "n1"]);
+    let status = agent.until_enforcing();
+    assert_eq!((status.sizes.local_pods, status.sizes.subjects_in), (1, 0));
+    assert_eq!(status.node.as_deref(), Some("n1"));
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+    let Response::Explanation(explanation) = agent.ask(&Request::Explain {
+        from: "x/a".into(),
+        to: "x/b".into(),
+        protocol: "tcp".into(),
+        port: Some(80),
+    }) else {
+        panic!("no explanation");
+    };
+    assert_eq!((explanation.egress.judged_here, explanation.ingress.judged_here), (true, false));
+}
+
+#[test]
+fn commands_ask_the_agent() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let socket = agent.socket.to_str().unwrap();
+    let status = netns.palisade(&["status", "--socket", socket]).exits(0);
+    assert!(status.out.contains("enforcing") && status.out.contains("2 pods"), "{status:?}");
+    let json = netns.palisade(&["status", "-o", "json", "--socket", socket]).exits(0);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((&json["state"], &json["sizes"]["pods"]), (&"enforcing".into(), &2.into()));
+    let verify = netns.palisade(&["verify", "--socket", socket]).exits(0);
+    assert!(verify.out.contains("exactly"), "{verify:?}");
+    let explain = ["explain", "x/a", "x/b", "--port", "80", "--socket", socket];
+    let explained = netns.palisade(&explain).exits(0);
+    assert!(explained.out.contains("x/guard"), "{explained:?}");
+    netns
+        .palisade(&["explain", "x/a", "x/none", "--port", "80", "--socket", socket])
+        .exits(2)
+        .complains("x/none");
+    netns.palisade(&["verify", "--socket", "/nonexistent"]).exits(5);
+}
+
+#[test]
+fn without_the_capability_it_says_what_is_missing() {
+    let netns = Netns::new();
+    let scratch = Scratch::new();
+    scratch.write("namespace.yaml", NAMESPACE);
+    let binary = env!("CARGO_BIN_EXE_palisade");
+    let socket = scratch.0.join("s");
+    let commands: [&[&str]; 4] = [
+        &["apply", "-f", scratch.path()],
+        &["flush"],
+        &["verify", "-f", scratch.path()],
+        &["run", "-f", scratch.path(), "--socket", socket.to_str().unwrap()],
+    ];
+    for args in commands {
+        let without = [&["--bounding-set", "-net_admin", binary], args].concat();
+        let ran = finish(netns.command("setpriv", &without), "").exits(3);
+        assert!(ran.err.contains("CAP_NET_ADMIN"), "{ran:?}");
+    }
+}

@@ -1,0 +1,200 @@
+//! Wrong input of every kind, given to a running agent and to `apply`: each is named, nothing that was enforced is lost, and nothing
+//! opens.
+
+use std::fs;
+
+use palisade::protocol::Status;
+
+use super::command::{NAMESPACE, Netns, Scratch, guard, pod, policy};
+
+/// What is done to a file of `Scratch::guarded`, and what is said of it.
+struct Case {
+    file: &'static str,
+    text: String,
+    says: &'static [&'static str],
+}
+
+fn case(file: &'static str, text: impl Into<String>, says: &'static [&'static str]) -> Case {
+    Case { file, text: text.into(), says }
+}
+
+/// Each leaves a -> b denied, as it was.
+fn cases() -> Vec<Case> {
+    let everyone = "[{}]";
+    vec![
+        case("guard.yaml", "apiVersion: v1\nkind: [\n", &["guard.yaml", "syntax"]),
+        case("guard.yaml", "{\"apiVersion\": \"v1\",", &["guard.yaml", "JSON"]),
+        case("guard.yaml", "just a word\n", &["guard.yaml"]),
+        case("guard.yaml", guard("7"), &["NetworkPolicy x/guard", "ingress"]),
+        case("guard.yaml", policy("guard", "{podSelector: b, ingress: [{}]}"), &["podSelector"]),
+        case(
+            "guard.yaml",
+            policy("guard", "{podSelector: {}, policyTypes: Ingress, ingress: [{}, 3]}"),
+            &["policyTypes"],
+        ),
+        case(
+            "guard.yaml",
+            policy(
+                "guard",
+                "{podSelector: {matchExpressions: [{key: app, operator: Is, values: [b]}]}}",
+            ),
+            &["operator", "Is"],
+        ),
+        case(
+            "guard.yaml",
+            guard("[{from: [{ipBlock: {cidr: 10.0.0.0/33}}]}, {}]"),
+            &["cidr", "10.0.0.0/33"],
+        ),
+        case(
+            "guard.yaml",
+            guard("[{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/8]}}]}]"),
+            &["except", "11.0.0.0/8"],
+        ),
+        case("guard.yaml", guard("[{ports: [{port: 70000}]}, {}]"), &["port", "70000"]),
+        case("guard.yaml", guard("[{ports: [{port: 90, endPort: 80}]}, {}]"), &["endPort"]),
+        case(
+            "guard.yaml",
+            guard("[{ports: [{port: 80, protocol: TPC}]}, {}]"),
+            &["protocol", "TPC"],
+        ),
+        case(
+            "second.yaml",
+            guard(everyone),
+            &["NetworkPolicy x/guard", "second.yaml", "guard.yaml"],
+        ),
+        case("guard.yaml", guard("[]") + "---\n" + &guard(everyone), &["NetworkPolicy x/guard"]),
+        case(
+            "other.yaml",
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolice\nmetadata: {name: y}\n",
+            &["NetworkPolice"],
+        ),
+        case(
+            "other.yaml",
+            pod("late", "10.0.0.2", ", phase: Pending").replacen("phase: Running, ", "", 1),
+            &["10.0.0.2", "x/b"],
+        ),
+        case("other.yaml", pod("c", "10.0.0.300", ""), &["Pod x/c", "10.0.0.300"]),
+        case(
+            "pods.yaml",
+            pod("a", "10.0.0.1", "")
+                + &pod("b", "10.0.0.2", "").replace("labels: {app: b}", "labels: [app]"),
+            &["Pod x/b", "labels"],
+        ),
+        case("other.yaml", "\u{0}\u{1}", &["other.yaml"]),
+    ]
+}
+
+fn told(status: &Status) -> String {
+    [status.problems.join("\n"), status.warnings.join("\n")].join("\n")
+}
+
+#[test]
+fn a_running_agent_reports_wrong_input_and_opens_nothing() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    for Case { file, text, says } in cases() {
+        assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+        let before = fs::read_to_string(scratch.0.join(file)).ok();
+        scratch.write(file, &text);
+        let status = agent.until(&format!("{says:?} after {text}"), |status| {
+            says.iter().all(|say| told(status).contains(say))
+        });
+        assert!(status.sizes.subjects_in >= 1, "{text}");
+        assert_eq!(agent.verdict("x/a", "x/b"), "deny", "opened by {text}");
+        agent.verify();
+        match before {
+            Some(before) => _ = scratch.write(file, &before),
+            None => fs::remove_file(scratch.0.join(file)).unwrap(),
+        }
+        agent.until("mending", |status| {
+            status.problem_count == 0 && status.warnings.is_empty() && status.stale_files.is_empty()
+        });
+    }
+}
+
+#[test]
+fn a_file_of_100_megabytes_is_not_read_and_keeps_what_it_gave() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let file = fs::File::options().write(true).open(scratch.0.join("guard.yaml")).unwrap();
+    file.set_len(100 << 20).unwrap();
+    drop(file);
+    let status = agent.until("the complaint", |status| told(status).contains("--max-file-size"));
+    assert_eq!(status.stale_files.len(), 1);
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+    agent.verify();
+}
+
+#[test]
+fn a_directory_that_disappears_keeps_everything() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let away = scratch.0.with_extension("away");
+    fs::rename(&scratch.0, &away).unwrap();
+    agent.until("the complaint", |status| told(status).contains("no such directory"));
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+    agent.verify();
+    fs::rename(&away, &scratch.0).unwrap();
+    agent.until_enforcing();
+    scratch.write("guard.yaml", &guard("[{}]"));
+    agent.until("the change", |status| status.enforced_revision == 2);
+    assert_eq!(agent.verdict("x/a", "x/b"), "allow");
+}
+
+#[test]
+fn a_named_file_that_vanishes_keeps_what_it_gave() {
+    let netns = Netns::new();
+    let scratch = Scratch::new();
+    let all = NAMESPACE.to_owned()
+        + "---\n"
+        + &pod("a", "10.0.0.1", "")
+        + &pod("b", "10.0.0.2", "")
+        + &guard("[]");
+    let file = scratch.write("all", &all);
+    let agent = netns.agent(&file);
+    agent.until_enforcing();
+    fs::remove_file(&file).unwrap();
+    agent.until("the complaint", |status| told(status).contains("no such file"));
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+    scratch.write("all", &all.replace("ingress: []", "ingress: [{}]"));
+    agent.until_enforcing();
+    agent.until("the change", |status| status.enforced_revision == 2);
+    assert_eq!(agent.verdict("x/a", "x/b"), "allow");
+}
+
+#[test]
+fn apply_changes_nothing_by_a_document_that_is_no_object() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
+    let before = netns.ruleset();
+    assert!(before.contains("10.0.0.2"), "{before}");
+    scratch.write("guard.yaml", "kind: [\n");
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(1).complains("guard.yaml");
+    assert_eq!(netns.ruleset(), before);
+    netns.palisade(&["apply", "-f", "/nonexistent.yaml"]).exits(2).complains("no such file");
+    netns
+        .palisade(&["apply", "-f", scratch.path(), "--max-file-size", "3"])
+        .exits(2)
+        .complains("--max-file-size");
+    assert_eq!(netns.ruleset(), before);
+}
+
+#[test]
+fn apply_enforces_a_policy_with_wrong_fields_closed_and_says_so() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    scratch.write("guard.yaml", &guard("[{from: [{ipBlock: {cidr: nonsense}}]}, {}]"));
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(1).complains("nonsense");
+    let listed = netns.ruleset();
+    let isolated = listed.split("set local_in").nth(1).unwrap().split('}').next().unwrap();
+    assert!(isolated.contains("10.0.0.2"), "{listed}");
+    let rows = listed.split("map allow_in").nth(1).unwrap().split("\n\t}").next().unwrap();
+    assert!(!rows.contains("10.0.0.2"), "nothing may be allowed: {rows}");
+}
