@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use palisade::bridged;
 use palisade::lab::packet::{Arrival, Packet};
-use palisade::lab::{Host, Lab, LabSpec, Layout, Shot};
+use palisade::lab::{Host, Lab, LabError, LabSpec, Layout, Shot};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
 use palisade_compiler::parse::{Object, parse};
@@ -99,15 +99,25 @@ impl Scene {
     /// Sends packets from one pod and returns what arrived at another but markers.
     #[track_caller]
     pub(crate) fn arrivals(&self, from: &str, to: &str, packets: &[Vec<u8>]) -> Vec<Arrival> {
+        self.try_arrivals(from, to, packets).expect("exchanged")
+    }
+
+    /// The same, where the sender may not have the packets' source address yet: a link-local one comes with the carrier.
+    pub(crate) fn try_arrivals(
+        &self,
+        from: &str,
+        to: &str,
+        packets: &[Vec<u8>],
+    ) -> Result<Vec<Arrival>, LabError> {
         let (from, to) = (self.number(from), self.number(to));
         let shot = |packet: &Vec<u8>| Shot { from, to, packet: packet.clone() };
         let shots: Vec<_> = packets.iter().map(shot).collect();
-        let mut arrivals = self.lab.exchange(&shots).expect("exchanged");
+        let mut arrivals = self.lab.exchange(&shots)?;
         let marker =
             |a: &Arrival| matches!(a.from, IpAddr::V4(v4) if v4.octets()[..2] == [198, 18]);
         let mut there = std::mem::take(&mut arrivals[to]);
         there.retain(|arrival| !marker(arrival));
-        there
+        Ok(there)
     }
 
     /// Whether a packet, recognised by protocol and destination port, arrives.
