@@ -15,5 +15,6 @@ mod command;
 mod lab;
 mod oneshot;
 mod packets;
+mod readme;
 mod scene;
 mod switching;

@@ -1,10 +1,12 @@
 //! A process killed (SIGKILL) before and after every transaction of a change: its successor leads to the right end.
 
 use std::env;
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use nix::sys::signal::{Signal, raise};
 use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::program::{ClassId, Program};
 use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::{Cluster, Rng, random_change};
 use palisade_dataplane::dataplane::Dataplane;
@@ -20,6 +22,23 @@ const BATCHES: usize = 3;
 
 /// Tells the child which history, and after how many commits it dies: before (even) or after (odd) the next one.
 const ROLE: &str = "PALISADE_TEST_DIE";
+
+/// The role that loads 100,000 pods instead.
+const LOAD: &str = "load";
+const PODS: u32 = 100_000;
+
+fn large() -> Program {
+    let mut program = Program::default();
+    for n in 0..PODS {
+        let address = Ipv4Addr::from_bits(0x0a00_0001 + n).into();
+        program.v4.class.insert(address, ClassId(ClassId::FIRST + n % 500));
+        if n < 100 {
+            program.v4.local_in.insert(address);
+            program.v4.hairpin.insert(address);
+        }
+    }
+    program
+}
 
 /// A kernel that kills the process at a given commit.
 struct Dying {
@@ -77,6 +96,10 @@ fn dying_child() {
     let (seed, places) = role.split_once(' ').unwrap();
     let dying = Dying { kernel: Kernel::open().unwrap(), places_left: places.parse().unwrap() };
     let mut dataplane = Dataplane::start(dying).unwrap();
+    if seed == LOAD {
+        dataplane.install(&large()).unwrap();
+        return;
+    }
     let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
     let mut batches = history(seed.parse().unwrap()).into_iter();
     compiler.apply(batches.next().unwrap());
@@ -88,7 +111,7 @@ fn dying_child() {
 }
 
 /// Whether the child lived to the end.
-fn run_child(seed: u64, places: usize) -> bool {
+fn run_child(seed: &str, places: usize) -> bool {
     let status = Command::new(env::current_exe().unwrap())
         .args(["--exact", "crash::dying_child", "--quiet"])
         .env(ROLE, format!("{seed} {places}"))
@@ -105,7 +128,7 @@ fn killed_before_or_after_any_transaction_the_next_start_ends_right() {
     for seed in 0..HISTORIES {
         for places in 0.. {
             let finished = in_netns(|| {
-                let finished = run_child(seed, places);
+                let finished = run_child(&seed.to_string(), places);
                 let mut dataplane = Dataplane::start(Kernel::open().unwrap()).unwrap();
                 let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
                 compiler.apply(history(seed).concat());
@@ -123,4 +146,20 @@ fn killed_before_or_after_any_transaction_the_next_start_ends_right() {
     }
     assert!(killed > 30, "only {killed} places to die at");
     println!("killed at {killed} places");
+}
+
+#[test]
+fn killed_inside_a_load_of_100_000_pods_the_next_start_ends_right() {
+    let program = large();
+    let mut places = 0;
+    while !in_netns(|| {
+        let finished = run_child(LOAD, places);
+        let mut dataplane = Dataplane::start(Kernel::open().unwrap()).unwrap();
+        dataplane.install(&program).unwrap();
+        assert_eq!(dataplane.verify(&program).unwrap(), [], "place {places}");
+        finished
+    }) {
+        places += 1;
+    }
+    assert!(places > 20, "only {places} places to die at");
 }
