@@ -2,6 +2,7 @@
 //! specification says.
 
 use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::oracle;
 use palisade_compiler::program::Program;
 use palisade_compiler::snapshot::{Change, Snapshot};
 use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
@@ -84,7 +85,20 @@ fn check(compiler: &Compiler, mirror: &Program, rng: &mut Rng) -> Result<(), Str
     if here != there {
         return Err(format!("this history gives {here:#?}\nfrom scratch it is {there:#?}"));
     }
-    agree(compiler.snapshot(), compiler.program(), &probes(compiler.snapshot(), rng))
+    let mut adopting = Compiler::adopting(Locality::Everywhere, scratch.program());
+    adopting.apply(contents(compiler.snapshot()));
+    if adopting.program() != scratch.program() {
+        return Err("a restart would change the program".to_owned());
+    }
+    let probes = probes(compiler.snapshot(), rng);
+    for connection in &probes {
+        let (judged, decided) =
+            (compiler.judge(connection), oracle::decide(compiler.snapshot(), connection));
+        if judged != decided {
+            return Err(format!("{connection:?}: the matrix: {judged:?}\nthe oracle: {decided:?}"));
+        }
+    }
+    agree(compiler.snapshot(), compiler.program(), &probes)
 }
 
 /// What is there, as the changes that make it from nothing.

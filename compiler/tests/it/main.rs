@@ -12,5 +12,6 @@ mod churn;
 mod golden;
 mod meaning;
 mod parallel;
+mod parsing;
 mod properties;
 mod tidy;
