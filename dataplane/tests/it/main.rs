@@ -15,3 +15,4 @@ mod netlink;
 mod netns;
 mod plan;
 mod walk;
+mod windows;
