@@ -1,6 +1,7 @@
 //! While rules are changed, taken over after a restart and replaced as a whole, no packet gets a verdict that the
 //! policies did not give it before or after.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use palisade::lab::packet::{TCP, UDP};
 use palisade::lab::{Flood, Lab, LabSpec, Layout};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::{Connection, Family};
+use palisade_compiler::program::{Delta, Program};
 use palisade_compiler::snapshot::Change;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
@@ -42,6 +44,18 @@ fn flooded(family: Family) -> ([Connection; 3], [Connection; 3]) {
     let tcp = |from, to, port| Connection { from, to, protocol: TCP, port };
     let allowed = [udp(c, b, 53), udp(x, a, 53), tcp(c, b, 80)];
     (allowed, [udp(a, b, 53), udp(x, c, 53), tcp(a, b, 80)])
+}
+
+/// More subjects than the set was made for, so that it is built anew, and back again.
+fn overfill(dataplane: &mut Dataplane<Kernel>, program: &Program) {
+    let mut more = program.clone();
+    more.v4.local_in.extend((0..9000).map(|n| IpAddr::from(Ipv4Addr::from_bits(0x0ac8_0000 + n))));
+    let grown = dataplane.counters().grown;
+    dataplane.update(&Delta::between(program, &more)).expect("more subjects");
+    dataplane.settle().expect("settled");
+    assert!(dataplane.counters().grown > grown, "the set took them all");
+    dataplane.update(&Delta::between(&more, program)).expect("fewer subjects");
+    dataplane.settle().expect("settled");
 }
 
 #[test]
@@ -79,7 +93,14 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
                 dataplane.update(&compiler.apply(change)).expect("updated");
                 dataplane.settle().expect("settled");
             }
+            if rounds == 1 {
+                overfill(&mut dataplane, &with_bridges(&lab, compiler.program()));
+            }
             if rounds % 3 == 0 {
+                if rounds % 2 == 0 {
+                    // A set of no version of ours: the whole table is replaced.
+                    nft(lab.node(), "add set ip palisade odd { type ipv4_addr; }");
+                }
                 // Somebody adds what does not belong there, and the agent starts anew.
                 nft(
                     lab.node(),
