@@ -236,7 +236,11 @@ impl Reconciler {
 
     /// Commits what the kernel does not have yet, unless the program must not be loaded.
     fn enforce(&mut self, since: Option<Instant>) -> Result<(), RulesetError> {
-        self.bridges_at = Instant::now() + BRIDGES_EVERY;
+        let now = Instant::now();
+        let look_at_bridges = now >= self.bridges_at;
+        if look_at_bridges {
+            self.bridges_at = now + BRIDGES_EVERY;
+        }
         self.retry_at = None;
         if let Some(bound) = self.compiler.warnings().into_iter().find(|w| w.is_fatal()) {
             self.enforcer.lose_step();
@@ -247,7 +251,7 @@ impl Reconciler {
         let was_in_step = self.enforcer.is_in_step();
         let delta = std::mem::take(&mut self.behind);
         let elements = delta.len();
-        let result = self.enforcer.enforce(&self.compiler, delta);
+        let result = self.enforcer.enforce(&self.compiler, delta, look_at_bridges);
         if result.is_ok() {
             self.report.enforced(since, elements, !was_in_step);
             self.report.facts(&self.enforcer);

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::output::{Format, colours, say, say_json};
 use super::{Exit, Failure};
-use crate::protocol::{Request, Response, State, Status};
+use crate::protocol::{MAX_TOLD, Request, Response, State, Status};
 use crate::socket::{Client, ClientError, DEFAULT};
 
 /// Tells what the running agent enforces, how quickly, and what is wrong. Exit status 1 unless the kernel holds the
@@ -52,6 +52,9 @@ impl From<ClientError> for Failure {
         }
     }
 }
+
+/// Lines of a list that a person is shown.
+const MOST_LINES: usize = 20;
 
 fn print(status: &Status) -> Result<(), Failure> {
     let state = match status.state {
@@ -134,9 +137,11 @@ fn print_list(title: &str, lines: &[String], count: usize) -> Result<(), Failure
         return Ok(());
     }
     say(format_args!("{title} ({count}):"))?;
-    lines.iter().try_for_each(|line| say(format_args!("  {line}")))?;
-    match count.checked_sub(lines.len()) {
-        Some(more) if more > 0 => say(format_args!("  and {more} more")),
+    lines.iter().take(MOST_LINES).try_for_each(|line| say(format_args!("  {line}")))?;
+    match count.checked_sub(MOST_LINES) {
+        Some(more) if more > 0 => {
+            say(format_args!("  and {more} more; -o json has up to {MAX_TOLD}"))
+        }
         Some(_) | None => Ok(()),
     }
 }

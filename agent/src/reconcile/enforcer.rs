@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::delta::record;
-use palisade_compiler::program::{Delta, Program};
+use palisade_compiler::program::{Delta, Program, TablesDelta};
 use palisade_dataplane::bridges::{self, BridgeFilter};
 use palisade_dataplane::compare::Difference;
 use palisade_dataplane::dataplane::Dataplane;
@@ -44,14 +44,20 @@ impl Enforcer {
         self.in_step = false;
     }
 
-    /// Puts the compiler's program into force, of which `delta` is what changed since the last time.
+    /// Puts the compiler's program into force, of which `delta` is what changed since the last time. Bridges are looked for
+    /// where subjects came or went, and if `look` says so: it takes the kernel an answer for each subject.
     pub(super) fn enforce(
         &mut self,
         compiler: &Compiler,
         mut delta: Delta,
+        look: bool,
     ) -> Result<(), RulesetError> {
-        let subjects = subjects(compiler.program());
-        let bridges = self.look_at_bridges(&subjects);
+        let moved = |d: &TablesDelta| !d.local_in.is_empty() || !d.local_out.is_empty();
+        let bridges = if look || !self.in_step || moved(&delta.v4) || moved(&delta.v6) {
+            self.look_at_bridges(&subjects(compiler.program()))
+        } else {
+            self.bridges.clone()
+        };
         if self.in_step {
             for family in Family::ALL {
                 let edits = &mut delta.family_mut(family).bridges;

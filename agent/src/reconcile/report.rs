@@ -13,6 +13,9 @@ use super::inputs::Inputs;
 use crate::protocol::{MAX_TOLD, State, Status};
 use crate::socket::server::Published;
 
+/// Lines of one kind that are logged at a time; the rest is counted there, and told by the status.
+const MAX_LOGGED: usize = 20;
+
 /// Collects the status, and logs what is new in it.
 pub(super) struct Report {
     published: Published,
@@ -88,16 +91,16 @@ impl Report {
     pub(super) fn inputs(&mut self, inputs: &Inputs) {
         self.status.files = inputs.file_count();
         self.status.stale_files = inputs.stale_files();
-        let mut now = BTreeSet::new();
+        let (mut now, mut news) = (BTreeSet::new(), Vec::new());
         for (severity, problem) in inputs.problems() {
-            if !self.told.contains(&problem) && !now.contains(&problem) {
-                match severity {
-                    Severity::Error => tracing::error!("{problem}"),
-                    Severity::Warning => tracing::warn!("{problem}"),
-                }
+            if now.insert(problem.clone()) && !self.told.contains(&problem) {
+                news.push((severity, problem));
             }
-            now.insert(problem);
         }
+        log_first(news, |(severity, problem)| match severity {
+            Severity::Error => tracing::error!("{problem}"),
+            Severity::Warning => tracing::warn!("{problem}"),
+        });
         tell_mended(&self.told, &now);
         self.status.problem_count = now.len();
         self.status.problems = now.iter().take(MAX_TOLD).cloned().collect();
@@ -109,7 +112,7 @@ impl Report {
         self.status.sizes = stats.into();
         let now: BTreeSet<String> =
             compiler.warnings().iter().map(ToString::to_string).take(MAX_TOLD).collect();
-        now.difference(&self.warned).for_each(|warning| tracing::warn!("{warning}"));
+        log_first(now.difference(&self.warned), |warning| tracing::warn!("{warning}"));
         tell_mended(&self.warned, &now);
         self.status.warnings = now.iter().cloned().collect();
         self.warned = now;
@@ -165,7 +168,16 @@ impl Report {
 }
 
 fn tell_mended(before: &BTreeSet<String>, now: &BTreeSet<String>) {
-    before.difference(now).for_each(|problem| tracing::info!("no longer so: {problem}"));
+    log_first(before.difference(now), |problem| tracing::info!("no longer so: {problem}"));
+}
+
+fn log_first<T>(lines: impl IntoIterator<Item = T>, log: impl Fn(T)) {
+    let mut lines = lines.into_iter();
+    lines.by_ref().take(MAX_LOGGED).for_each(log);
+    let more = lines.count();
+    if more > 0 {
+        tracing::warn!("and {more} more of these: see palisade status -o json");
+    }
 }
 
 fn micros(duration: Duration) -> u64 {
