@@ -98,10 +98,6 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
                 overfill(&mut dataplane, &with_bridges(&lab, compiler.program()));
             }
             if rounds % 3 == 0 {
-                if rounds % 2 == 0 {
-                    // A set of no version of ours: the whole table is replaced.
-                    nft(lab.node(), "add set ip palisade odd { type ipv4_addr; }");
-                }
                 // Somebody adds what does not belong there, and the agent starts anew.
                 nft(
                     lab.node(),
