@@ -33,8 +33,8 @@ mod tests;
 
 use crate::model::{Namespace, Node, Pod, Policy};
 
+pub use lenient::MAX_DEPTH;
 pub use report::{Diagnostic, MAX_DIAGNOSTICS, ObjectRef, Place, Severity};
-pub use stream::MAX_DEPTH;
 
 /// An object of a kind that is read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,13 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{
-    self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::Object;
-use super::lenient::{Key, Lenient, Tree, given_twice};
+use super::lenient::{Key, Lenient, Skip, Tree, given_twice};
 use super::object::{self, Written};
 use super::report::Report;
 use super::wire::{Metadata, NodeStatus, PodSpec, PodStatus};
@@ -203,6 +201,9 @@ struct Draft {
 
 const MAX_UNKNOWN: usize = 8;
 
+/// How deep lists may stand in lists: more than anyone writes, and bounded where aliases make it deeper.
+const MAX_LIST_LEVELS: usize = 8;
+
 impl Draft {
     fn has_kind(&self) -> bool {
         !self.kind.is_absent() || self.inherited.is_some()
@@ -240,7 +241,7 @@ impl Draft {
                     if self.unknown.len() < MAX_UNKNOWN {
                         self.unknown.push(other.to_owned());
                     }
-                    map.next_value::<IgnoredAny>()?;
+                    map.next_value::<Skip>()?;
                 }
             }
         }
@@ -251,7 +252,7 @@ impl Draft {
         match self.kind_so_far() {
             Some("Pod") => self.pod_spec = map.next_value()?,
             Some("NetworkPolicy") | None => self.spec = Some(map.next_value::<Tree>()?.0),
-            Some(_) => _ = map.next_value::<IgnoredAny>()?,
+            Some(_) => _ = map.next_value::<Skip>()?,
         }
         Ok(())
     }
@@ -261,7 +262,7 @@ impl Draft {
             Some("Pod") => self.pod_status = map.next_value()?,
             Some("Node") => self.node_status = map.next_value()?,
             None => self.status = Some(map.next_value::<Tree>()?.0),
-            Some(_) => _ = map.next_value::<IgnoredAny>()?,
+            Some(_) => _ = map.next_value::<Skip>()?,
         }
         Ok(())
     }
@@ -274,10 +275,14 @@ impl Draft {
     ) -> Result<(), A::Error> {
         let is_list = self.kind_so_far().is_none_or(|kind| kind.ends_with("List"));
         if !is_list || (reader.rereading && level > 0) {
-            return map.next_value::<IgnoredAny>().map(|_| ());
+            return map.next_value::<Skip>().map(|_| ());
         }
         if self.bare.is_some() {
             return Err(given_twice("items"));
+        }
+        if level >= MAX_LIST_LEVELS {
+            let message = format_args!("lists stand in lists more than {MAX_LIST_LEVELS} deep");
+            return Err(de::Error::custom(message));
         }
         self.early_items = self.kind_so_far().is_none();
         let told = if reader.rereading { reader.typed.clone() } else { None };

@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 /// A field of a manifest.
@@ -73,12 +73,12 @@ pub(super) trait Shape<'de>: Sized {
 }
 
 pub(super) fn skip_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<(), A::Error> {
-    while list.next_element::<IgnoredAny>()?.is_some() {}
+    while list.next_element::<Skip>()?.is_some() {}
     Ok(())
 }
 
 pub(super) fn skip_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
-    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+    while map.next_entry::<Skip, Skip>()?.is_some() {}
     Ok(())
 }
 
@@ -229,18 +229,120 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
+/// How deep lists and maps may stand in each other in what is read. (What is skipped in JSON may be deeper.)
+///
+/// A level of YAML costs up to 16 KiB of stack in a debug build, and threads have 2 MiB. The YAML parser keeps the
+/// same bound for what is written; here it is kept for aliases of aliases, which nest deeper than any text.
+pub const MAX_DEPTH: usize = 64;
+
+fn deeper<E: de::Error>(depth: usize) -> Result<usize, E> {
+    if depth >= MAX_DEPTH {
+        return Err(E::custom(format_args!("nested more than {MAX_DEPTH} deep")));
+    }
+    Ok(depth + 1)
+}
+
+/// A value without a meaning here.
+pub(super) struct Skip;
+
+impl<'de> Deserialize<'de> for Skip {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        SkipSeed(0).deserialize(deserializer).map(|()| Self)
+    }
+}
+
+struct SkipSeed(usize);
+
+impl<'de> DeserializeSeed<'de> for SkipSeed {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_ignored_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for SkipSeed {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_none<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<(), D::Error> {
+        self.deserialize(inner)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<(), D::Error> {
+        self.deserialize(inner)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bytes<E>(self, _: &[u8]) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let depth = deeper(self.0)?;
+        while list.next_element_seed(Self(depth))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let depth = deeper(self.0)?;
+        while map.next_key_seed(Self(depth))?.is_some() {
+            map.next_value_seed(Self(depth))?;
+        }
+        Ok(())
+    }
+}
+
 /// A whole subtree, for the few that are read after their kind is known. A key given twice is an error.
 pub(super) struct Tree(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Tree {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TreeVisitor).map(Self)
+        TreeSeed(0).deserialize(deserializer).map(Self)
     }
 }
 
-struct TreeVisitor;
+struct TreeSeed(usize);
 
-impl<'de> Visitor<'de> for TreeVisitor {
+impl<'de> DeserializeSeed<'de> for TreeSeed {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TreeSeed {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -288,17 +390,19 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let depth = deeper(self.0)?;
         let mut read = Vec::new();
-        while let Some(Tree(item)) = list.next_element()? {
+        while let Some(item) = list.next_element_seed(Self(depth))? {
             read.push(item);
         }
         Ok(Value::Array(read))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let depth = deeper(self.0)?;
         let mut read = serde_json::Map::new();
         while let Some(Key(key)) = map.next_key()? {
-            let Tree(value) = map.next_value()?;
+            let value = map.next_value_seed(Self(depth))?;
             if read.contains_key(&*key) {
                 return Err(given_twice(&key));
             }

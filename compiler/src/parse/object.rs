@@ -161,9 +161,6 @@ pub(super) fn labels(
         if !names::is_label_key(&key) {
             subject.error(&field, "is no label key", LABEL_KEY_RULE);
         }
-        if read.iter().any(|(other, _)| *other == key) {
-            subject.error(&field, "is given twice", "keep one of the two");
-        }
         // An empty value is what the API server makes of null.
         let Ok(value) = subject.read(value, "a string", || field.clone()) else { continue };
         let value = value.unwrap_or_default();
@@ -171,6 +168,15 @@ pub(super) fn labels(
             subject.error(&field, format!("{value:?} is no label value"), LABEL_VALUE_RULE);
         }
         read.push((key, value));
+    }
+    read.sort_unstable();
+    for twice in read.windows(2) {
+        if let [(key, _), (next, _)] = twice
+            && key == next
+        {
+            let field = format!("metadata.labels[{key:?}]");
+            subject.error(field, "is given twice", "keep one of the two");
+        }
     }
     if subject.errors > before { Err(Told) } else { Ok(read.into_iter().collect()) }
 }

@@ -1,5 +1,6 @@
 //! Pods.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -101,16 +102,16 @@ impl Statuses {
         let has_ended = |(_, status): &(String, ContainerStatus)| {
             status.state.as_known().is_some_and(|state| state.terminated.as_known().is_some())
         };
-        let name_of = |name: &Lenient<Arc<str>>| name.as_known().cloned();
+        let ended: BTreeSet<_> =
+            self.init.iter().filter(|s| has_ended(s)).filter_map(|s| s.1.name.as_known()).collect();
+        let side_has_ended = |(_, container): &(String, Container)| {
+            container.name.as_known().is_some_and(|name| ended.contains(name))
+        };
         !self.containers.is_empty()
             && self.containers.len() >= containers
             && self.containers.iter().all(has_ended)
             && self.ephemeral.iter().all(has_ended)
-            && restartable.iter().all(|(_, container)| {
-                let name = name_of(&container.name);
-                name.is_some()
-                    && self.init.iter().any(|s| name_of(&s.1.name) == name && has_ended(s))
-            })
+            && restartable.iter().all(side_has_ended)
     }
 }
 

@@ -17,6 +17,8 @@ pub const MAX_DIAGNOSTICS: usize = 10_000;
 /// How many different kinds that are not read are told apart; the rest is counted together.
 const MAX_UNREAD_KINDS: usize = 100;
 
+const LINE_BLOCK_BYTES: usize = 4096;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -135,8 +137,9 @@ pub(super) struct Report<'a> {
     diagnostics: Vec<Diagnostic>,
     suppressed: usize,
     suppressed_errors: usize,
-    /// An offset and its line. Places come mostly in order, so that counting on from the last one is cheap.
-    line: (usize, usize),
+    /// The line that each block of the text begins in; made when first asked for, so that a place costs no more
+    /// than a block, wherever it is.
+    lines: Vec<usize>,
     unread: BTreeMap<(Arc<str>, Arc<str>), (Spot, usize)>,
     unread_beyond: usize,
     /// Objects met, by the hash of kind, namespace and name: 100,000 names cost 3 MiB. Seeded anew by each process,
@@ -157,7 +160,7 @@ impl<'a> Report<'a> {
             diagnostics: Vec::new(),
             suppressed: 0,
             suppressed_errors: 0,
-            line: (0, 1),
+            lines: Vec::new(),
             unread: BTreeMap::new(),
             unread_beyond: 0,
             seen: HashMap::new(),
@@ -174,11 +177,21 @@ impl<'a> Report<'a> {
         (offset < self.text.len()).then_some(offset)
     }
 
-    pub(super) fn line_at(&mut self, offset: usize) -> usize {
-        let (from, line) = if offset >= self.line.0 { self.line } else { (0, 1) };
-        let between = self.text.as_bytes().get(from..offset).unwrap_or_default();
-        self.line = (offset, line + between.iter().filter(|&&byte| byte == b'\n').count());
-        self.line.1
+    fn line_at(&mut self, offset: usize) -> usize {
+        let newlines = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'\n').count();
+        let text = self.text.as_bytes();
+        if self.lines.is_empty() {
+            let mut line = 1;
+            for block in text.chunks(LINE_BLOCK_BYTES) {
+                self.lines.push(line);
+                line += newlines(block);
+            }
+            // An offset may be the very end.
+            self.lines.push(line);
+        }
+        let block = offset / LINE_BLOCK_BYTES;
+        let before = text.get(block * LINE_BLOCK_BYTES..offset).map_or(0, newlines);
+        self.lines.get(block).map_or(1, |line| line + before)
     }
 
     pub(super) fn add(

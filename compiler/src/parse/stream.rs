@@ -4,11 +4,9 @@ use serde::de::DeserializeSeed;
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 
 use super::document::{DocumentSeed, Reader, Typed};
+use super::lenient::MAX_DEPTH;
 use super::report::Report;
 use super::{Object, Parsed};
-
-/// How deep lists and maps may stand in each other. (The JSON parser's own bound, for both syntaxes.)
-pub const MAX_DEPTH: usize = 127;
 
 /// Events that the aliases of one YAML document may stand for.
 const MAX_ALIASED_EVENTS: usize = 1_000_000;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use serde::de::{IgnoredAny, MapAccess};
+use serde::de::MapAccess;
 
-use super::lenient::{Key, Lenient, Pairs, Present, Shape};
+use super::lenient::{Key, Lenient, Pairs, Present, Shape, Skip};
 
 type Text = Arc<str>;
 type List<T> = Vec<Lenient<T>>;
@@ -23,7 +23,7 @@ macro_rules! wire {
                 while let Some(Key(key)) = map.next_key()? {
                     match &*key {
                         $($key => read.$field.put($key, map.next_value()?)?,)*
-                        _ => _ = map.next_value::<IgnoredAny>()?,
+                        _ => _ = map.next_value::<Skip>()?,
                     }
                 }
                 Ok(Lenient::Is(read))

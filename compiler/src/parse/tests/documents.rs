@@ -1,5 +1,5 @@
-use super::{findings, good, read};
-use crate::parse::Object;
+use super::{assert_helpful, fields, findings, good, only_namespace, only_node, read};
+use crate::parse::{MAX_DIAGNOSTICS, Object, parse};
 
 fn names(objects: &[Object]) -> Vec<String> {
     objects
@@ -93,4 +93,189 @@ fn a_typed_list_tells_the_kind_of_its_items() {
     let (objects, parsed) = read("items:\n- metadata: {name: a}\nkind: List\napiVersion: v1\n");
     assert!(objects.is_empty() && !parsed.readable);
     assert!(findings(&parsed).starts_with("in.yaml:2: error: 1 items"), "{}", findings(&parsed));
+}
+
+#[test]
+fn a_document_that_is_no_object_leaves_the_set_unknown() {
+    let good_one = "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n";
+    for (wrong, said) in [
+        ("a: [1, 2\nb: }\n", "no YAML object"),
+        ("just text\n", "no YAML object"),
+        ("{\"apiVersion\": \"v1\", \"kind\": \n", "no JSON object"),
+        ("metadata: {name: y}\n", "a document without a kind"),
+        ("kind: [Pod]\n", "kind is a list"),
+        ("apiVersion: v1\nkind: Pod\n", "metadata is missing"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: x\n", "metadata is a string"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {generateName: y-}\n", "metadata.name is missing"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: 7}\n", "metadata.name is a number"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: n}\n", "metadata.name is a truth value"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: 7}\n", "is a number"),
+        ("apiVersion: v1\nkind: Pod\nkind: Node\nmetadata: {name: a}\n", "given twice"),
+        ("{\"kind\": \"Pod\", \"metadata\": {\"name\": \"a\", \"name\": \"b\"}}\n", "given twice"),
+        ("apiVersion: v1\nkind: List\nitems: {}\n", "no YAML object"),
+        ("apiVersion: v1\nkind: List\nitems: [text]\n", "no YAML object"),
+        ("apiVersion: v1\nkind: List\nitems: [{metadata: {name: a}}]\n", "1 items"),
+        ("apiVersion: v1\nitems: []\nkind: Pod\nmetadata: {name: a}\n", "a Pod with items"),
+        ("[1]\n", "no JSON object"),
+        ("&a [*a]\n", "no YAML object"),
+        ("*a\n", "no YAML object"),
+    ] {
+        let (objects, parsed) =
+            read(&format!("{good_one}---\n{wrong}---\n{}", good_one.replace('x', "z")));
+        assert_eq!(names(&objects), ["namespace x", "namespace z"], "{wrong}");
+        assert!(!parsed.readable, "{wrong}");
+        let [finding] = &parsed.diagnostics[..] else { panic!("{wrong}: {}", findings(&parsed)) };
+        assert!(finding.message.contains(said), "{wrong}: {finding}");
+        assert_eq!(finding.place.document, 2, "{finding}");
+        assert!(finding.place.line.is_some_and(|line| (4..=7).contains(&line)), "{finding}");
+        assert_helpful(&parsed);
+    }
+}
+
+#[test]
+fn text_that_is_not_utf8_is_not_read_at_all() {
+    let mut objects = 0;
+    let bytes = b"apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n---\n\xff\n";
+    let parsed = parse("in.yaml", bytes, &mut |_| objects += 1);
+    assert!(!parsed.readable && objects == 0);
+    assert_eq!(
+        findings(&parsed),
+        "in.yaml:5: error: byte 56 is not UTF-8 text; nothing of this source is read; save it as UTF-8\n"
+    );
+}
+
+#[test]
+fn nothing_is_fine() {
+    for text in [
+        "",
+        "\n\n",
+        "---\n",
+        "# nothing\n",
+        "---\n---\n...\n",
+        "null\n",
+        "\u{feff}",
+        "%YAML 1.2\n---\n",
+    ] {
+        assert!(good(text).is_empty(), "{text:?}");
+    }
+}
+
+#[test]
+fn other_kinds_are_counted_once_each() {
+    let (objects, parsed) = read(
+        "\
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: {app: a}}}
+- {apiVersion: v1, kind: Service, metadata: {name: b}}
+- {apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}
+- {apiVersion: extensions/v1beta1, kind: NetworkPolicy, metadata: {name: a}, spec: {}}
+- {apiVersion: networking.k8s.io/v1, kind: NetworkPolcy, metadata: {name: a}, spec: {}}
+",
+    );
+    assert!(objects.is_empty() && parsed.readable && !parsed.has_errors());
+    assert_eq!(
+        findings(&parsed),
+        "\
+in.yaml:6: warning: one Deployment of apps/v1 is not read; nothing need be done: this kind says nothing about policy
+in.yaml:8: warning: one NetworkPolcy of networking.k8s.io/v1 is not read; if NetworkPolicy was meant, write kind: NetworkPolicy
+in.yaml:7: warning: one NetworkPolicy of extensions/v1beta1 is not read; if it was meant to count, write apiVersion: networking.k8s.io/v1 instead of extensions/v1beta1
+in.yaml:4: warning: 2 objects of kind Service of v1 are not read; nothing need be done: this kind says nothing about policy
+"
+    );
+}
+
+#[test]
+fn of_two_objects_of_one_name_the_first_stands() {
+    let (objects, parsed) = read(
+        "\
+apiVersion: v1
+kind: Pod
+metadata: {name: a, uid: first}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: default, uid: second}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: other}
+",
+    );
+    assert_eq!(names(&objects), ["pod default/a", "pod other/a"]);
+    assert!(matches!(&objects[0], Object::Pod(pod) if pod.uid.as_deref() == Some("first")));
+    assert_eq!(
+        findings(&parsed),
+        "in.yaml:5: error: Pod default/a: metadata.name: the same object stands at in.yaml:1 already; \
+         that one counts, this one does not; remove one of the two, or rename one\n"
+    );
+}
+
+#[test]
+fn an_object_with_a_wrong_version_or_name_is_withheld() {
+    for (text, field) in [
+        ("kind: Namespace\nmetadata: {name: x}\n", "apiVersion"),
+        ("apiVersion: 1\nkind: Namespace\nmetadata: {name: x}\n", "apiVersion"),
+        ("apiVersion: v1\nkind: Namespace\nmetadata: {name: x.y}\n", "metadata.name"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: A}\n", "metadata.name"),
+        ("apiVersion: v1\nkind: Node\nmetadata: {name: \"a\\nb\"}\n", "metadata.name"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: X}\n", "metadata.namespace"),
+        ("apiVersion: v1\nkind: Namespace\nmetadata: {name: x, labels: [a]}\n", "metadata.labels"),
+    ] {
+        let (objects, parsed) = read(text);
+        assert!(objects.is_empty() && parsed.readable, "{text}");
+        assert_eq!(fields(&parsed), [format!("error {field}")], "{text}");
+        assert_eq!(parsed.withheld.len(), 1);
+        assert_eq!(Some(&parsed.withheld[0]), parsed.diagnostics[0].object.as_ref());
+        assert_helpful(&parsed);
+    }
+}
+
+#[test]
+fn a_namespace_bears_its_name_as_a_label() {
+    let text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: x, labels: {team: a}}\n";
+    let namespace = only_namespace(good(text));
+    let labels: Vec<_> = namespace.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(labels, ["kubernetes.io/metadata.name=x", "team=a"]);
+
+    let (objects, parsed) = read(&text.replace("team", "kubernetes.io/metadata.name"));
+    let labels = only_namespace(objects).labels;
+    assert_eq!(labels.get("kubernetes.io/metadata.name").map(|v| &**v), Some("x"));
+    assert_eq!(fields(&parsed), ["warning metadata.labels[\"kubernetes.io/metadata.name\"]"]);
+}
+
+#[test]
+fn a_node_has_the_addresses_that_can_be_read() {
+    let text = "\
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDR: 10.0.0.0/24}
+status:
+  addresses:
+  - {type: InternalIP, address: 192.0.2.1}
+  - {type: InternalIP, address: \"fd00::1\"}
+  - {type: Hostname, address: n1}
+";
+    let node = only_node(good(text));
+    assert_eq!(
+        node.addresses,
+        ["192.0.2.1", "fd00::1"].map(|a| a.parse::<std::net::IpAddr>().unwrap())
+    );
+    let (objects, parsed) = read(&text.replace("192.0.2.1", "192.0.2"));
+    assert_eq!(only_node(objects).addresses.len(), 1);
+    assert_eq!(fields(&parsed), ["error status.addresses[0].address"]);
+}
+
+#[test]
+fn findings_are_bounded_and_the_rest_is_counted() {
+    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: 1}\n---\n"
+        .repeat(MAX_DIAGNOSTICS + 5);
+    let (objects, parsed) = read(&text);
+    assert!(objects.is_empty());
+    assert_eq!(parsed.diagnostics.len(), MAX_DIAGNOSTICS + 1);
+    let last = parsed.diagnostics.last().unwrap();
+    assert_eq!(last.severity, crate::parse::Severity::Error);
+    assert!(last.message.starts_with("5 more findings"), "{last}");
 }
