@@ -5,9 +5,13 @@
 
 use std::time::Duration;
 
+use palisade_compiler::model::Verdict;
 use thiserror::Error;
 
 use crate::scenario::{Edit, Flow, Scenario};
+
+/// Connections with each verdict that a contender is held against the oracle on.
+pub const SAMPLE: usize = 64;
 
 /// One way to enforce policy. It remembers what it programmed, so that it belongs to one network namespace.
 pub trait Contender: Send {

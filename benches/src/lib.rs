@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod contender;
 pub mod scenario;
 pub mod universe;
 

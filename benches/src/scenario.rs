@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use palisade_compiler::compile::Locality;
-use palisade_compiler::model::{Connection, Pod, Policy, Verdict};
+use palisade_compiler::model::{Connection, NAMESPACE_NAME_LABEL, Namespace, Pod, Policy, Verdict};
 use palisade_compiler::snapshot::{Change, Snapshot};
 use palisade_compiler::testkit::{Rng, namespace};
 
@@ -103,7 +103,7 @@ impl Scenario {
     /// Everything, in the order namespaces, pods, policies.
     pub fn changes(&self) -> Vec<Change> {
         let spaces = (0..self.namespaces()).map(|n| self.namespace(n));
-        let unpoliced = Change::ApplyNamespace(namespace(UNPOLICED, "team=none"));
+        let unpoliced = Change::ApplyNamespace(named(UNPOLICED, "none"));
         let pods = (0..self.pods).map(|i| Change::ApplyPod(self.pod(i)));
         let policies = (0..self.policies).map(|k| Change::ApplyPolicy(self.policy(k)));
         spaces.chain([unpoliced]).chain(pods).chain(policies).collect()
@@ -117,7 +117,7 @@ impl Scenario {
 
     /// The namespace number `n`.
     fn namespace(&self, n: usize) -> Change {
-        Change::ApplyNamespace(namespace(&format!("ns-{n}"), &format!("team={}", team(n))))
+        Change::ApplyNamespace(named(&format!("ns-{n}"), &team(n)))
     }
 
     /// The pod number `i`: the first are local. Namespace and app are drawn, so that nothing lines up with the numbers.
@@ -194,6 +194,11 @@ impl Scenario {
     pub fn edits(&self) -> impl Iterator<Item = Edit> + use<> {
         edits::all(self).into_iter().cycle()
     }
+}
+
+/// A namespace with the label that bears its name, as the API server hands it out, and its team's.
+fn named(name: &str, team: &str) -> Namespace {
+    namespace(name, &format!("{NAMESPACE_NAME_LABEL}={name},team={team}"))
 }
 
 fn team(namespace: usize) -> String {

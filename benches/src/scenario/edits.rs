@@ -8,12 +8,12 @@ use palisade_compiler::model::{
     Verdict,
 };
 use palisade_compiler::snapshot::Change;
-use palisade_compiler::testkit::{namespace, policy, rule};
+use palisade_compiler::testkit::{policy, rule};
 
 use super::flows::{Sampler, Selected};
 use super::referee::Referee;
 use super::shape::WithAddresses;
-use super::{Flow, LOCAL_PODS, Scenario, UNPOLICED, addresses};
+use super::{Flow, LOCAL_PODS, Scenario, UNPOLICED, addresses, named};
 
 /// Places of the cluster at which each sort of edit is made, in turn.
 const SITES: usize = 32;
@@ -199,7 +199,7 @@ fn remote_namespace(scenario: &Scenario, referee: &Referee<'_>, flow: &Flow) -> 
     let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
     let remote = ends.into_iter().find(|pod| !is_local(pod))?;
     let number = remote.namespace.strip_prefix("ns-")?.parse().ok()?;
-    let left = Change::ApplyNamespace(namespace(&remote.namespace, "team=none"));
+    let left = Change::ApplyNamespace(named(&remote.namespace, "none"));
     let kind = EditKind::NamespaceRelabelled;
     Some(Loop { probe: *flow, steps: vec![(kind, left), (kind, scenario.namespace(number))] })
 }

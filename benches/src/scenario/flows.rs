@@ -10,10 +10,10 @@ use palisade_compiler::model::{
     PortMatch, PortSpec, Ports, Protocol, Verdict,
 };
 use palisade_compiler::snapshot::Change;
-use palisade_compiler::testkit::{Rng, namespace};
+use palisade_compiler::testkit::Rng;
 
 use super::referee::Referee;
-use super::{Flow, Scenario, UNPOLICED};
+use super::{Flow, Scenario, UNPOLICED, named};
 
 /// At how many of its ends a connection meets a policy of the node: whether local pods at its ends are isolated in its
 /// direction.
@@ -72,11 +72,11 @@ impl<'a> Sampler<'a> {
         for i in 0..scenario.pods {
             members.entry(scenario.pod(i).namespace).or_default().push(i);
         }
-        let named = (0..scenario.namespaces()).filter_map(|n| match scenario.namespace(n) {
+        let spaces = (0..scenario.namespaces()).filter_map(|n| match scenario.namespace(n) {
             Change::ApplyNamespace(namespace) => Some(namespace),
             _ => None,
         });
-        let namespaces = named.chain([namespace(UNPOLICED, "team=none")]).collect();
+        let namespaces = spaces.chain([named(UNPOLICED, "none")]).collect();
         let relevant = (0..scenario.policies).filter_map(|k| {
             let policy = scenario.policy(k);
             let selected = |pod: &&Pod| {

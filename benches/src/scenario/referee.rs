@@ -11,9 +11,8 @@ use std::sync::Arc;
 use palisade_compiler::model::{Pod, Verdict};
 use palisade_compiler::oracle::{Reason, decide};
 use palisade_compiler::snapshot::{Change, Snapshot};
-use palisade_compiler::testkit::namespace;
 
-use super::{Flow, Scenario, Selected, UNPOLICED};
+use super::{Flow, Scenario, Selected, UNPOLICED, named};
 
 /// The cluster as edits have left it.
 #[derive(Debug)]
@@ -75,7 +74,7 @@ impl<'a> Referee<'a> {
         }
         match pod.namespace.strip_prefix("ns-").and_then(|n| n.parse().ok()) {
             Some(n) => self.scenario.namespace(n),
-            None => Change::ApplyNamespace(namespace(UNPOLICED, "team=none")),
+            None => Change::ApplyNamespace(named(UNPOLICED, "none")),
         }
     }
 
