@@ -156,16 +156,23 @@ impl Edits<'_> {
         let none = BTreeSet::new();
         for (set, old) in &self.old.sets {
             let new = self.new.sets.get(set).map_or(&none, |new| &new.elements);
-            self.chunks("delete", set, old.elements.difference(new));
+            self.chunks("delete", set, &old.elements, new);
         }
         for (set, new) in &self.new.sets {
             let old = self.old.sets.get(set).map_or(&none, |old| &old.elements);
-            self.chunks("add", set, new.elements.difference(old));
+            self.chunks("add", set, &new.elements, old);
         }
     }
 
-    fn chunks<'e>(&mut self, verb: &str, set: &str, elements: impl Iterator<Item = &'e String>) {
-        let elements: Vec<&str> = elements.map(String::as_str).collect();
+    /// A command for each so many of the elements that are not among the others.
+    fn chunks(
+        &mut self,
+        verb: &str,
+        set: &str,
+        elements: &BTreeSet<String>,
+        others: &BTreeSet<String>,
+    ) {
+        let elements: Vec<&str> = elements.difference(others).map(String::as_str).collect();
         for chunk in elements.chunks(CHUNK) {
             let list = chunk.join(", ");
             line(self.script, format_args!("{verb} element {} {set} {{ {list} }}", self.name));

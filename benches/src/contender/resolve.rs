@@ -69,10 +69,6 @@ pub(super) struct ResolvedPolicy<'a> {
 }
 
 impl ResolvedPolicy<'_> {
-    pub(super) fn selects(&self, pod: &Pod) -> bool {
-        self.subjects.pods.iter().any(|subject| std::ptr::eq(*subject, pod))
-    }
-
     pub(super) fn rules(&self, direction: Direction) -> impl Iterator<Item = &ResolvedRule<'_>> {
         self.rules.iter().filter(move |rule| rule.direction == direction)
     }
