@@ -1,5 +1,10 @@
 //! What the benches and the rule-scale harness measure with.
 
+#![deny(unsafe_code)]
+
+pub mod inject;
+#[allow(unsafe_code, reason = "bpf(2) and a counting allocator have no safe interface")]
+mod sys;
 pub mod universe;
 
 pub use universe::{PODS_PER_NODE, Shape, Universe};

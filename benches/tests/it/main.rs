@@ -1,0 +1,3 @@
+//! What the harness measures with, held against what it claims.
+
+mod inject;
