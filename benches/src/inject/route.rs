@@ -59,7 +59,9 @@ pub(super) fn set_up() -> Result<(), InjectError> {
         }
     }
     last?;
-    ip(&script())
+    ip(&script())?;
+    // What is queued would be dropped later, and by whoever comes next.
+    run("tc", &["qdisc", "replace", "dev", "sink", "root", "noqueue"], "")
 }
 
 fn script() -> String {
