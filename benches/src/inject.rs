@@ -26,6 +26,7 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 use palisade::lab::{LabError, Namespace};
+use palisade_compiler::model::Connection;
 use thiserror::Error;
 
 use frame::{Frame, Step};
@@ -43,6 +44,14 @@ pub struct Flow {
     pub protocol: u8,
     pub source_port: u16,
     pub port: u16,
+}
+
+impl Flow {
+    /// What policies judge it by.
+    pub fn connection(&self) -> Connection {
+        let Self { from, to, protocol, port, .. } = *self;
+        Connection { from, to, protocol, port }
+    }
 }
 
 /// Where in a connection's life its packets are.

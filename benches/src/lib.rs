@@ -2,7 +2,9 @@
 
 #![deny(unsafe_code)]
 
+pub mod contender;
 pub mod inject;
+pub mod scenario;
 #[allow(unsafe_code, reason = "bpf(2) and a counting allocator have no safe interface")]
 mod sys;
 pub mod universe;

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use palisade::lab::packet::{ICMP, ICMPV6, Packet, SCTP, TCP, UDP, tcp_flags};
-use palisade_compiler::model::Connection;
 
 use super::route::MAC;
 use super::{Flow, InjectError};
@@ -98,9 +97,8 @@ fn packet(flow: &Flow, step: Step) -> Result<Packet, &'static str> {
         return Err("it is none of TCP, UDP, SCTP and its family's ICMP");
     }
     if step == Step::First {
-        let connection = Connection { from, to, protocol, port };
         return Ok(Packet::first(
-            &connection,
+            &flow.connection(),
             source_port,
             if protocol == TCP { SEQUENCE } else { ID },
         ));

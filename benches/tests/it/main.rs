@@ -1,4 +1,4 @@
-//! What the harness measures with, held against what it claims.
+//! What the harness measures with, held against what it claims. In network namespaces of their own, which needs root.
 
 #![allow(
     clippy::expect_used,
@@ -9,3 +9,4 @@
 )]
 
 mod inject;
+mod scenario;

@@ -1,0 +1,96 @@
+//! Ways to enforce one cluster on one node, side by side.
+//!
+//! Each is fed the same [`Scenario`] and programs the network namespace of the calling thread for the node's pods. All but the
+//! two that enforce nothing are held against the oracle by real packets before anyone times them ([`check`]).
+
+use std::time::Duration;
+
+use palisade_compiler::model::Verdict;
+use thiserror::Error;
+
+use crate::scenario::{Edit, Flow, Scenario};
+
+/// Connections with each verdict that a contender is held against the oracle on.
+pub const SAMPLE: usize = 64;
+
+/// One way to enforce policy. It remembers what it programmed, so that it belongs to one network namespace.
+pub trait Contender: Send {
+    fn name(&self) -> &'static str;
+
+    /// Whether it enforces policy at all: `none` and `conntrack` let everything through.
+    fn enforces(&self) -> bool {
+        true
+    }
+
+    /// What is behind the name on this machine: the tool and its variant, or the engine whose shape it is.
+    fn describe(&self) -> String;
+
+    /// Programs the network namespace of the calling thread, which is as it was made.
+    ///
+    /// # Errors
+    /// `TooLarge` where its shape does not carry a cluster of that size; else those of the tool or the kernel.
+    fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError>;
+
+    /// Follows an edit as its real counterpart would: by a resync of everything where that is what it does. The kernel has
+    /// acknowledged when this returns. To be called in the network namespace that was loaded.
+    ///
+    /// # Errors
+    /// As `load`; and `NotLoaded`.
+    fn edit(&mut self, edit: &Edit) -> Result<Edited, ContenderError>;
+}
+
+/// What a load took and made. Of both families.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// From the objects in memory to the kernel's acknowledgement.
+    pub elapsed: Duration,
+    /// The part of it from the first call of a tool or of the kernel.
+    pub committed: Duration,
+    pub chains: usize,
+    pub rules: usize,
+    pub sets: usize,
+    pub elements: usize,
+}
+
+/// What an edit took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Edited {
+    /// From the edit in memory to the kernel's acknowledgement.
+    pub elapsed: Duration,
+    /// The part of it from the first call of a tool or of the kernel: zero where nothing had to be committed.
+    pub committed: Duration,
+}
+
+#[derive(Debug, Error)]
+pub enum ContenderError {
+    #[error("{tool}: {source}")]
+    Tool { tool: &'static str, source: std::io::Error },
+    #[error("{tool} exited with {status}: {message}")]
+    Refused { tool: &'static str, status: std::process::ExitStatus, message: String },
+    #[error("{count} {what}, more than the {limit} that are tried")]
+    TooLarge { what: &'static str, count: usize, limit: usize },
+    #[error(transparent)]
+    Kernel(#[from] palisade_dataplane::ruleset::RulesetError),
+    #[error("nothing is loaded")]
+    NotLoaded,
+}
+
+/// A contender or an engine that cannot be compared on this machine, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{name} is left out: {reason}")]
+pub struct LeftOut {
+    pub name: &'static str,
+    pub reason: String,
+}
+
+/// Why a contender is not to be timed.
+#[derive(Debug, Error)]
+pub enum Mismatch {
+    #[error("{contender} gives {flow:?} the verdict {seen}, the oracle {expected}")]
+    Verdict { contender: &'static str, flow: Flow, seen: Verdict, expected: Verdict },
+    /// The scenario has too few connections with that verdict to show anything.
+    #[error("only {count} connections with the verdict {verdict} were found, {SAMPLE} are needed")]
+    TooFew { verdict: Verdict, count: usize },
+    #[error("nothing was learnt: {0}")]
+    Unseen(String),
+}

@@ -1,0 +1,249 @@
+//! Edits of a scenario's cluster, each with a connection whose verdict it turns.
+
+use std::fmt;
+use std::sync::Arc;
+
+use palisade_compiler::model::{
+    Family, NAMESPACE_NAME_LABEL, Pod, Policy, PolicyRule, PortMatch, PortSpec, Ports, Protocol,
+    Verdict,
+};
+use palisade_compiler::snapshot::Change;
+use palisade_compiler::testkit::{policy, rule};
+
+use super::flows::{Sampler, Selected};
+use super::referee::Referee;
+use super::shape::WithAddresses;
+use super::{Flow, LOCAL_PODS, Scenario, UNPOLICED, addresses, named};
+
+/// Places of the cluster at which each sort of edit is made, in turn.
+const SITES: usize = 32;
+
+/// The sort of an edit, as results are filed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EditKind {
+    /// A pod of another node.
+    PodBorn,
+    PodGone,
+    PodRelabelled,
+    /// A pod of this node, which policies select.
+    LocalPodBorn,
+    LocalPodGone,
+    LocalPodRelabelled,
+    NamespaceRelabelled,
+    /// A policy that opens what was denied, or isolates what was open.
+    PolicyAdded,
+    PolicyRemoved,
+}
+
+impl EditKind {
+    pub const ALL: [Self; 9] = [
+        Self::PodBorn,
+        Self::PodGone,
+        Self::PodRelabelled,
+        Self::LocalPodBorn,
+        Self::LocalPodGone,
+        Self::LocalPodRelabelled,
+        Self::NamespaceRelabelled,
+        Self::PolicyAdded,
+        Self::PolicyRemoved,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PodBorn => "pod-born",
+            Self::PodGone => "pod-gone",
+            Self::PodRelabelled => "pod-relabelled",
+            Self::LocalPodBorn => "local-pod-born",
+            Self::LocalPodGone => "local-pod-gone",
+            Self::LocalPodRelabelled => "local-pod-relabelled",
+            Self::NamespaceRelabelled => "namespace-relabelled",
+            Self::PolicyAdded => "policy-added",
+            Self::PolicyRemoved => "policy-removed",
+        }
+    }
+}
+
+impl fmt::Display for EditKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One edit of the cluster, and what shows that it is enforced: `probe` had the verdict `from`, and has `to` afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    pub kind: EditKind,
+    pub change: Change,
+    pub probe: Flow,
+    pub from: Verdict,
+    pub to: Verdict,
+}
+
+/// Edits that lead back to where they began.
+struct Loop {
+    probe: Flow,
+    steps: Vec<(EditKind, Change)>,
+}
+
+/// All edits of a scenario in turn: after the last the cluster is as it was. Those are left out that turn no verdict.
+pub(super) fn all(scenario: &Scenario) -> Vec<Edit> {
+    let mut sampler = Sampler::new(scenario);
+    let mut sites = |selected, verdict| sampler.sample(Some(selected), verdict, SITES);
+    let allowed = sites(Selected::One, Verdict::Allow);
+    let denied = sites(Selected::One, Verdict::Deny);
+    let open = sites(Selected::None, Verdict::Allow);
+    let mut referee = Referee::new(scenario);
+    let mut edits = Vec::new();
+    for site in 0..SITES {
+        let loops = [
+            allowed.get(site).and_then(|flow| remote_pod(scenario, &referee, flow, site)),
+            denied.get(site).and_then(|flow| local_pod(scenario, &referee, flow, site)),
+            allowed.get(site).and_then(|flow| remote_namespace(scenario, &referee, flow)),
+            denied.get(site).and_then(|flow| opening(&referee, flow, site)),
+            open.get(site).and_then(|flow| isolating(&referee, flow, site)),
+        ];
+        for each in loops.into_iter().flatten() {
+            edits.extend(judged(&mut referee, each));
+        }
+    }
+    edits
+}
+
+/// The edits of a loop, if each of them turns the verdict of its probe. A relabelling and its way back may turn nothing (where
+/// peers are whole namespaces); they are left out then, and the rest is judged again.
+fn judged(referee: &mut Referee<'_>, each: Loop) -> Vec<Edit> {
+    let mut edits: Vec<Edit> = Vec::new();
+    let mut turns = true;
+    for (kind, change) in &each.steps {
+        let from = referee.judge(&each.probe).verdict;
+        referee.apply(change);
+        let to = referee.judge(&each.probe).verdict;
+        turns &= from != to;
+        edits.push(Edit { kind: *kind, change: change.clone(), probe: each.probe, from, to });
+    }
+    if turns {
+        return edits;
+    }
+    match each.steps.as_slice() {
+        [first, _, _, last] => {
+            judged(referee, Loop { steps: vec![first.clone(), last.clone()], ..each })
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn is_local(pod: &Pod) -> bool {
+    pod.node == Some(Scenario::node())
+}
+
+fn deleted(pod: &Pod) -> Change {
+    let (namespace, name) = (Arc::clone(&pod.namespace), Arc::clone(&pod.name));
+    Change::DeletePod { namespace, name, uid: None }
+}
+
+/// Labels of no app, so that no selector of the scenario finds the pod.
+fn of_no_app(pod: &Pod) -> Pod {
+    pod.clone().labelled("app=none")
+}
+
+fn life(kinds: [EditKind; 3], pod: &Pod, probe: Flow) -> Loop {
+    let [born, relabelled, gone] = kinds;
+    let steps = vec![
+        (born, Change::ApplyPod(pod.clone())),
+        (relabelled, Change::ApplyPod(of_no_app(pod))),
+        (relabelled, Change::ApplyPod(pod.clone())),
+        (gone, deleted(pod)),
+    ];
+    Loop { probe, steps }
+}
+
+/// A twin of the pod in another place of the cluster; `flow` with the twin in the pod's place.
+fn twin(scenario: &Scenario, pod: &Pod, place: (usize, usize), flow: &Flow) -> Option<(Pod, Flow)> {
+    let (node, slot) = place;
+    let name = Arc::from(format!("newcomer-{node}-{slot}"));
+    let twin = Pod { name, node: Some(format!("node-{node}").into()), ..pod.clone() }
+        .with_addresses(addresses(node, slot, scenario.dual_stack));
+    let moved = |address| match pod.addresses.iter().any(|a| a == address) {
+        true => twin.addresses.get(Family::of(address)),
+        false => Some(address),
+    };
+    let flow = Flow { from: moved(flow.from)?, to: moved(flow.to)?, ..*flow };
+    Some((twin, flow))
+}
+
+/// A remote pod that an allowed connection ends at is born again, on a node that there was not.
+fn remote_pod(
+    scenario: &Scenario,
+    referee: &Referee<'_>,
+    flow: &Flow,
+    site: usize,
+) -> Option<Loop> {
+    let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
+    let remote = ends.into_iter().find(|pod| !is_local(pod))?;
+    let node = 2 + scenario.pods / LOCAL_PODS;
+    let (twin, probe) = twin(scenario, &remote, (node, site), flow)?;
+    Some(life([EditKind::PodBorn, EditKind::PodRelabelled, EditKind::PodGone], &twin, probe))
+}
+
+/// A local pod that denies a connection is born again.
+fn local_pod(scenario: &Scenario, referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
+    let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
+    let local = ends.into_iter().find(is_local)?;
+    let (twin, probe) = twin(scenario, &local, (0, LOCAL_PODS + site), flow)?;
+    let kinds = [EditKind::LocalPodBorn, EditKind::LocalPodRelabelled, EditKind::LocalPodGone];
+    Some(life(kinds, &twin, probe))
+}
+
+/// The namespace of an allowed connection's remote pod leaves its team.
+fn remote_namespace(scenario: &Scenario, referee: &Referee<'_>, flow: &Flow) -> Option<Loop> {
+    let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
+    let remote = ends.into_iter().find(|pod| !is_local(pod))?;
+    let number = remote.namespace.strip_prefix("ns-")?.parse().ok()?;
+    let left = Change::ApplyNamespace(named(&remote.namespace, "none"));
+    let kind = EditKind::NamespaceRelabelled;
+    Some(Loop { probe: *flow, steps: vec![(kind, left), (kind, scenario.namespace(number))] })
+}
+
+/// A policy that allows a denied connection of one isolated pod, and of its app.
+fn opening(referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
+    let (source, target) = (referee.pod_at(flow.from)?, referee.pod_at(flow.to)?);
+    let ports = Ports::AnyOf(vec![PortMatch {
+        protocol: Protocol::from_number(flow.protocol)?,
+        port: PortSpec::Range { first: flow.port, last: flow.port },
+    }]);
+    let from = |peer: &Pod| -> PolicyRule {
+        let space = format!("{NAMESPACE_NAME_LABEL}={}", peer.namespace);
+        PolicyRule { ports: ports.clone(), ..rule().pods_in(&space, &app_of(peer)) }
+    };
+    let policy = if is_local(&target) {
+        addition(&target, "opens", site).allow_in(from(&source))
+    } else {
+        addition(&source, "opens", site).allow_out(from(&target))
+    };
+    Some(come_and_go(policy, *flow))
+}
+
+/// A policy that isolates a pod that no other selects.
+fn isolating(referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
+    let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
+    let open = ends.into_iter().find(|pod| is_local(pod) && &*pod.namespace == UNPOLICED)?;
+    let policy = addition(&open, "isolates", site).isolate_ingress().isolate_egress();
+    Some(come_and_go(policy, *flow))
+}
+
+fn addition(subject: &Pod, does: &str, site: usize) -> Policy {
+    policy(&format!("{}/{does}-{site}", subject.namespace)).select(&app_of(subject))
+}
+
+fn app_of(pod: &Pod) -> String {
+    pod.labels.get("app").map_or_else(String::new, |app| format!("app={app}"))
+}
+
+fn come_and_go(policy: Policy, probe: Flow) -> Loop {
+    let key = policy.key.clone();
+    let steps = vec![
+        (EditKind::PolicyAdded, Change::ApplyPolicy(policy)),
+        (EditKind::PolicyRemoved, Change::DeletePolicy(key)),
+    ];
+    Loop { probe, steps }
+}
