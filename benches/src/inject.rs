@@ -19,6 +19,7 @@ mod live;
 mod packet_socket;
 mod route;
 mod sink;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -34,6 +35,7 @@ use live::LiveFrames;
 use packet_socket::PacketSocket;
 use route::Ingress;
 use sink::Sink;
+pub use watch::{Sighting, Watch};
 
 /// A connection to send packets of. ICMP has `source_port` for its identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

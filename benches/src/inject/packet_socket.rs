@@ -59,8 +59,7 @@ impl PacketSocket {
         ingress: Ingress,
         packets: u32,
     ) -> Result<Sent, InjectError> {
-        stay_on_this_cpu()
-            .map_err(|errno| InjectError::errno("keep a thread on its CPU", errno))?;
+        stay_on_this_cpu()?;
         let start = Instant::now();
         for frame in frames.iter().cycle().take(packets as usize) {
             self.send_one(frame, ingress)?;
@@ -68,6 +67,12 @@ impl PacketSocket {
         self.settle()?;
         let nanoseconds = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Ok(Sent { packets: u64::from(packets), nanoseconds })
+    }
+
+    /// Sends one frame and returns when it has gone its way. To be called on a thread that stays on its CPU.
+    pub(super) fn send_and_settle(&self, frame: &[u8]) -> Result<(), InjectError> {
+        self.send_one(frame, Ingress::Fresh)?;
+        self.settle()
     }
 
     fn send_one(&self, frame: &[u8], ingress: Ingress) -> Result<(), InjectError> {
@@ -113,8 +118,10 @@ fn open(interface: u32, ethertype: u16) -> Result<OwnedFd, InjectError> {
     Ok(opened)
 }
 
-fn stay_on_this_cpu() -> nix::Result<()> {
+/// Keeps the calling thread on the CPU where it is: what it sends from now on stays in order.
+pub(super) fn stay_on_this_cpu() -> Result<(), InjectError> {
+    let failed = |errno| InjectError::errno("keep a thread on its CPU", errno);
     let mut here = CpuSet::new();
-    here.set(sched_getcpu()?)?;
-    sched_setaffinity(Pid::from_raw(0), &here)
+    here.set(sched_getcpu().map_err(failed)?).map_err(failed)?;
+    sched_setaffinity(Pid::from_raw(0), &here).map_err(failed)
 }

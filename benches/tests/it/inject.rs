@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use palisade::lab::packet::{ICMP, ICMPV6, SCTP, TCP, UDP};
 use palisade_benches::inject::{
@@ -249,4 +250,50 @@ fn each_round_begins_one_further() {
     let rounds: Vec<Vec<usize>> = (0..3).map(|round| rotation(3, round).collect()).collect();
     assert_eq!(rounds, [[0, 1, 2], [1, 2, 0], [2, 0, 1]]);
     assert_eq!(rotation(0, 5).count(), 0);
+}
+
+#[test]
+fn a_probe_tells_each_flow_apart() {
+    let [mut router, _] = routers();
+    load(&router, RULES);
+    let mut some = flows(4, TCP, ALLOWED, 20);
+    some.extend(flows(6, UDP, ALLOWED, 20));
+    for flow in some.iter_mut().step_by(3) {
+        flow.port = DENIED;
+    }
+    let expected: Vec<bool> = some.iter().map(|flow| flow.port == ALLOWED).collect();
+    assert_eq!(router.probe(&some).expect("a probe"), expected);
+    assert_eq!(entries(&router), 0);
+}
+
+#[test]
+fn a_watch_sees_a_verdict_turn_while_it_works() {
+    let [mut router, _] = routers();
+    load(
+        &router,
+        "table ip turn {
+            set allowed { type ipv4_addr; }
+            chain forward {
+                type filter hook forward priority 0; policy drop;
+                ip saddr @allowed accept
+            }
+        }",
+    );
+    let flow = flows(4, TCP, ALLOWED, 1)[0];
+    for (verb, arrives) in [("add", true), ("delete", false)] {
+        let element = format!("{{ {} }}", flow.from);
+        let edit = || {
+            let arguments = [verb, "element", "ip", "turn", "allowed", &element];
+            let status = Command::new("nft").args(arguments).status().expect("nft");
+            assert!(status.success());
+        };
+        let watch = router.watch(&flow, Duration::from_millis(20), edit).expect("a watch");
+        let (began, ended) = (watch.began, watch.ended);
+        let mut before = watch.sightings.iter().filter(|s| s.sent + s.took < began).peekable();
+        assert!(before.peek().is_some() && before.all(|s| s.arrived != arrives), "{verb}");
+        let mut after = watch.sightings.iter().filter(|s| s.sent > ended).peekable();
+        assert!(after.peek().is_some() && after.all(|s| s.arrived == arrives));
+        assert!(watch.enforced(arrives).is_some_and(|time| time > Duration::ZERO), "{verb}");
+        assert_eq!(watch.enforced(!arrives), None);
+    }
 }
