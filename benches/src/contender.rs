@@ -45,7 +45,7 @@ pub trait Contender: Send {
     /// Programs the network namespace of the calling thread, which is as it was made.
     ///
     /// # Errors
-    /// `TooLarge` where its shape does not carry a cluster of that size; else those of the tool or the kernel.
+    /// `TooLarge` or `TooSlow` where its shape does not carry a cluster of that size; else those of the tool or the kernel.
     fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError>;
 
     /// Follows an edit as its real counterpart would: by a resync of everything where that is what it does. The kernel has
@@ -161,6 +161,8 @@ pub enum ContenderError {
     Tool { tool: &'static str, source: std::io::Error },
     #[error("{tool} exited with {status}: {message}")]
     Refused { tool: &'static str, status: std::process::ExitStatus, message: String },
+    #[error("{tool} had not ended after {patience:?}")]
+    TooSlow { tool: &'static str, patience: Duration },
     #[error("{count} {what}, more than the {limit} that are tried")]
     TooLarge { what: &'static str, count: usize, limit: usize },
     #[error(transparent)]
