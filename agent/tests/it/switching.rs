@@ -98,10 +98,15 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
                 overfill(&mut dataplane, &with_bridges(&lab, compiler.program()));
             }
             if rounds % 3 == 0 {
-                // Somebody adds what does not belong there, and the agent starts anew.
+                // Somebody adds what does not belong there, and the agent starts anew: what can be mended in place, and
+                // what only new tables mend.
                 nft(
                     lab.node(),
-                    "add rule ip palisade forward accept\nadd chain ip6 palisade strange",
+                    if rounds % 2 == 0 {
+                        "add set ip palisade odd { type ipv4_addr; }"
+                    } else {
+                        "add rule ip palisade forward accept\nadd chain ip6 palisade strange"
+                    },
                 );
                 replaced += dataplane.counters().replaced;
                 dataplane = start();
