@@ -4,6 +4,7 @@ use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::libc;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
