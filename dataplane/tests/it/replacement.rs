@@ -149,15 +149,8 @@ fn case(seed: u64) -> Case {
     let mut packets = Vec::new();
     let programs = [0, 1, 2].map(|_| {
         let found = probes(&snapshot, &mut rng);
-        let few = (0..25).filter_map(|_| found.get(rng.below(found.len().max(1))));
-        packets.extend(few.map(|c| Packet {
-            from: c.from,
-            to: c.to,
-            protocol: c.protocol,
-            port: c.port,
-            dnat: c.from == c.to,
-            midstream: false,
-        }));
+        let few = (0..25).filter_map(|_| found.get(rng.below(found.len().max(1))).copied());
+        packets.extend(few.map(Packet::from));
         let mut compiler = Compiler::new(Locality::Everywhere);
         compiler.apply(changes.clone());
         for _ in 0..4 {
