@@ -20,7 +20,7 @@ use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::snapshot::Change;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
-use palisade_dataplane::ruleset::Ruleset;
+use palisade_dataplane::ruleset::{Ruleset, TableName};
 use palisade_dataplane::transaction::{
     Element, MAX_ELEMENTS_PER_TRANSACTION, Op, SetId, TableOp, Transaction,
 };
@@ -67,17 +67,18 @@ fn transaction(set: SetId, count: usize, op: fn(SetId, Element) -> Op) -> Transa
 
 fn elements(c: &mut Criterion) {
     let mut kernel = Programmed::new(100_000, 10_000).dataplane.into_ruleset();
-    let actual = kernel.read().expect("readable");
+    let actual = kernel.read(TableName::Main).expect("readable");
     let set = actual.get(&Family::V4).expect("a table").generations().id(SetName::Class);
 
     let mut group = c.benchmark_group("encode/elements");
     for count in SIZES.into_iter().chain([100_000]) {
         let add = transaction(set, count, Op::Add);
-        let (encoded, allocations) = counted(|| kernel.encode(&add).expect("bytes"));
+        let (encoded, allocations) =
+            counted(|| kernel.encode(TableName::Main, &add).expect("bytes"));
         println!("encode/elements/{count}: {} bytes; {allocations}", encoded.size());
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(BenchmarkId::from_parameter(count), |b| {
-            b.iter(|| black_box(kernel.encode(black_box(&add))));
+            b.iter(|| black_box(kernel.encode(TableName::Main, black_box(&add))));
         });
     }
     group.finish();
@@ -106,9 +107,9 @@ fn elements(c: &mut Criterion) {
 
 /// From the bytes to the acknowledgement.
 fn commit(kernel: &mut Kernel, transaction: &Transaction) -> Duration {
-    let encoded = kernel.encode(transaction).expect("bytes");
+    let encoded = kernel.encode(TableName::Main, transaction).expect("bytes");
     let start = Instant::now();
-    kernel.commit_encoded(transaction, &encoded).expect("committed");
+    kernel.commit_encoded(TableName::Main, transaction, &encoded).expect("committed");
     start.elapsed()
 }
 
