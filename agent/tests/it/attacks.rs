@@ -185,7 +185,8 @@ fn neighbour_discovery_carries_nothing_across_a_router() {
         let arrivals = scene.arrivals(from, to, &[packet.bytes()]);
         arrivals.iter().any(|a| a.protocol == ICMPV6 && a.body.first() == Some(&kind))
     };
-    let each = [SOLICITATION, ADVERTISEMENT].map(|kind| [("n/x", "n/c", kind), ("n/a", "n/b", kind)]);
+    let each =
+        [SOLICITATION, ADVERTISEMENT].map(|kind| [("n/x", "n/c", kind), ("n/a", "n/b", kind)]);
     let each = each.as_flattened();
     for &(from, to, kind) in each {
         assert!(carries(from, to, kind), "without rules, {from} -> {to} {kind}");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::TOS_PRIORITIES;
 
-use super::batch::{LIST_ELEMENTS, PERSIST, version};
+use super::batch::{DORMANT, LIST_ELEMENTS, PERSIST, version};
 use super::declare::{self, Declaration, declaration};
 use super::elements::{self, Collector};
 use super::instruction;
@@ -95,6 +95,7 @@ fn table_of(table: Attributes<'_>) -> ActualTable {
         version: table.get(6).and_then(|userdata| version(userdata.value)),
         owner: table.get(7).and_then(Attribute::be_u32),
         persistent: flags & PERSIST != 0,
+        dormant: flags & DORMANT != 0,
         ..ActualTable::default()
     }
 }

@@ -229,6 +229,22 @@ fn a_table_of_another_version_is_switched() {
 }
 
 #[test]
+fn a_table_that_was_put_to_sleep_is_named_and_woken() {
+    in_netns(|| {
+        let compiler = compiled(5);
+        let mut dataplane = Dataplane::start(Kernel::open_without_owner().unwrap()).unwrap();
+        dataplane.install(compiler.program()).unwrap();
+        nft(&["add table ip palisade { flags dormant; }"]);
+        let mut dataplane = Dataplane::start(Kernel::open_without_owner().unwrap()).unwrap();
+        let differences = dataplane.verify(compiler.program()).unwrap();
+        let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["table ip palisade is dormant: it judges nothing"]);
+        dataplane.install(compiler.program()).unwrap();
+        assert_equal(&mut dataplane, compiler.program());
+    });
+}
+
+#[test]
 fn a_stand_in_that_was_left_is_named_and_taken_away() {
     in_netns(|| {
         let compiler = compiled(5);
