@@ -51,11 +51,8 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let mut compiler = Compiler::adopting(args.node.locality(), &found);
     compile(&mut compiler, input.changes)?;
     let mut program = compiler.program().clone();
-    let bridges = bridged::find(&program);
-    bridges.notes.iter().for_each(note);
-    for (tables, bridges) in [(&mut program.v4, &bridges.v4), (&mut program.v6, &bridges.v6)] {
-        tables.bridges.clone_from(bridges);
-    }
+    let placement = bridged::find(&program).map_err(Failure::bridges)?;
+    bridged::guard(&mut program, &placement);
     let outcome = if args.dry_run {
         Outcome {
             changed: Delta::between(&found, &program).len(),
@@ -64,6 +61,13 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
             dry_run: true,
         }
     } else {
+        let switched = bridged::switch_on(&placement);
+        for family in switched.were_off {
+            note(format_args!("bridged {family:?} packets now pass nftables (br_netfilter)"));
+        }
+        for gap in switched.gaps {
+            note(format_args!("warning: NOT ENFORCED: {gap}"));
+        }
         install(&mut dataplane, &found, &program)?
     };
     tell(args.output, &outcome, &Delta::between(&found, &program))?;
@@ -75,7 +79,6 @@ fn install<R: Ruleset>(
     found: &Program,
     program: &Program,
 ) -> Result<Outcome, Failure> {
-    bridged::switch_on(program).iter().for_each(note);
     dataplane.install(program)?;
     dataplane.settle()?;
     Ok(Outcome {
