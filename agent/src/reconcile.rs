@@ -188,8 +188,9 @@ impl Reconciler {
         if self.has_idle_work() {
             return Duration::ZERO;
         }
-        let deadlines =
-            [Some(self.check_at), Some(self.bridges_at), self.retry_at, self.inputs.next_look()];
+        // Nothing is enforced, nor bridges looked for, before the manifests were known once.
+        let bridges_at = Some(self.bridges_at).filter(|_| self.begun);
+        let deadlines = [Some(self.check_at), bridges_at, self.retry_at, self.inputs.next_look()];
         let next = deadlines.into_iter().flatten().min().unwrap_or(self.check_at);
         next.saturating_duration_since(Instant::now())
     }
