@@ -231,6 +231,8 @@ impl Reconciler {
         if check {
             self.check_at = Instant::now() + CHECK_EVERY;
             self.check()?;
+            // At the start too, whose load is the largest there is.
+            palisade_heap::give_back();
         }
         Ok(())
     }
