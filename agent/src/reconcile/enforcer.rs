@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Instant;
 
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
@@ -14,10 +15,11 @@ use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::RulesetError;
 
 use crate::bridged;
+use crate::progress::{Heard, LOG_EVERY, Pace};
 
 /// Holds the kernel's tables; no engine after a failure to open or to read them.
 pub(super) struct Enforcer {
-    dataplane: Option<Dataplane<Kernel>>,
+    dataplane: Option<Dataplane<Heard<Kernel>>>,
     /// Whether the kernel is known to hold the program of the last `enforce`.
     in_step: bool,
     placement: Placement,
@@ -28,7 +30,7 @@ pub(super) struct Enforcer {
 impl Enforcer {
     /// Reads what the kernel has; changes nothing. Returns the program found, to take ids from.
     pub(super) fn open() -> Result<(Self, Program), RulesetError> {
-        let dataplane = Dataplane::start(Kernel::open()?)?;
+        let dataplane = Dataplane::start(heard(Kernel::open()?))?;
         let found = dataplane.found();
         let placement = Placement::default();
         let dataplane = Some(dataplane);
@@ -76,10 +78,14 @@ impl Enforcer {
                 return Ok(());
             }
             self.in_step = false;
-            self.engine()?.update(&delta)?;
+            let dataplane = self.engine()?;
+            dataplane.ruleset().begin();
+            dataplane.update(&delta)?;
         } else {
             let program = self.program(compiler);
-            self.restart()?.install(&program)?;
+            let dataplane = self.restart()?;
+            dataplane.ruleset().begin();
+            dataplane.install(&program)?;
         }
         self.in_step = true;
         Ok(())
@@ -130,16 +136,16 @@ impl Enforcer {
         program
     }
 
-    fn engine(&mut self) -> Result<&mut Dataplane<Kernel>, RulesetError> {
+    fn engine(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {
         if self.dataplane.is_none() {
-            self.dataplane = Some(Dataplane::start(Kernel::open()?)?);
+            self.dataplane = Some(Dataplane::start(heard(Kernel::open()?))?);
         }
         let missing = || RulesetError::Unknown { what: "no engine".to_owned() };
         self.dataplane.as_mut().ok_or_else(missing)
     }
 
     /// The engine, with what the kernel has now read afresh.
-    fn restart(&mut self) -> Result<&mut Dataplane<Kernel>, RulesetError> {
+    fn restart(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {
         if let Some(dataplane) = self.dataplane.take() {
             self.dataplane = Some(Dataplane::start(dataplane.into_ruleset())?);
         }
@@ -162,6 +168,16 @@ impl Enforcer {
         }
         self.gaps = switched.gaps;
     }
+}
+
+/// The log hears of long work.
+fn heard(kernel: Kernel) -> Heard<Kernel> {
+    let mut pace = Pace::new(LOG_EVERY);
+    Heard::new(kernel, move |since, elements| {
+        if pace.is_due(since, Instant::now()) {
+            tracing::info!(elements, "still programming the kernel");
+        }
+    })
 }
 
 /// Whether `/proc/net/ip_vs` lists a service.

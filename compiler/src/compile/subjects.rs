@@ -14,17 +14,15 @@ use crate::snapshot::{PodId, Snapshot, Touched};
 /// A pod's group for ingress and for egress; none where no policy isolates it.
 pub(super) type PodGroups = [Option<GroupId>; 2];
 
-type Policies = BTreeMap<PolicyKey, Arc<Policy>>;
-
 /// The policies of one namespace, by what they demand of a pod.
 #[derive(Debug, Default)]
 struct NamespacePolicies {
-    by_label: HashMap<(Arc<str>, Arc<str>), Policies>,
-    others: Policies,
+    by_label: HashMap<(Arc<str>, Arc<str>), Vec<Arc<Policy>>>,
+    others: Vec<Arc<Policy>>,
 }
 
 impl NamespacePolicies {
-    fn bucket(&mut self, policy: &Policy) -> &mut Policies {
+    fn bucket(&mut self, policy: &Policy) -> &mut Vec<Arc<Policy>> {
         match demanded_label(&policy.subjects) {
             Some(label) => self.by_label.entry(label).or_default(),
             None => &mut self.others,
@@ -38,7 +36,7 @@ impl NamespacePolicies {
             }
             self.by_label.get(&(Arc::clone(key), Arc::clone(value)))
         });
-        let candidates = labelled.flat_map(BTreeMap::values).chain(self.others.values());
+        let candidates = labelled.flatten().chain(&self.others);
         candidates.filter(|policy| policy.subjects.matches(&pod.labels))
     }
 }
@@ -103,7 +101,7 @@ impl Subjects {
         let namespace = self.policies.entry(Arc::clone(&key.namespace)).or_default();
         if let Some(old) = self.indexed.remove(key) {
             let bucket = namespace.bucket(&old);
-            bucket.remove(key);
+            bucket.retain(|policy| policy.key != *key);
             if bucket.is_empty()
                 && let Some(label) = demanded_label(&old.subjects)
             {
@@ -111,7 +109,7 @@ impl Subjects {
             }
         }
         if let Some(policy) = policy {
-            namespace.bucket(policy).insert(key.clone(), Arc::clone(policy));
+            namespace.bucket(policy).push(Arc::clone(policy));
             self.indexed.insert(key.clone(), Arc::clone(policy));
         }
         if namespace.by_label.is_empty() && namespace.others.is_empty() {
