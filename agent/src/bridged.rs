@@ -1,55 +1,67 @@
 //! Bridges that carry subjects: which they are, and whether what they bridge is judged.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 
 use palisade_compiler::model::Family;
-use palisade_compiler::program::{Program, Tables};
-use palisade_dataplane::bridges::{self, BridgeFilter};
+use palisade_compiler::program::Program;
+use palisade_dataplane::bridges::{self, BridgeFilter, Placement};
 
-/// The interface indexes for the set `bridges` of each table, and what should be told.
-#[derive(Debug, Default)]
-pub struct Bridges {
-    pub v4: BTreeSet<u32>,
-    pub v6: BTreeSet<u32>,
-    pub notes: Vec<String>,
-}
-
-/// The bridges of this network namespace that reach a subject. A bridge with an IPv4 subject is guarded in the IPv6 table too:
-/// its pods are neighbours there whether or not they have addresses.
-pub fn find(program: &Program) -> Bridges {
+/// Where the isolated addresses of a program are.
+///
+/// # Errors
+///
+/// Those of a netlink socket.
+pub fn find(program: &Program) -> io::Result<Placement> {
+    let tables = Family::ALL.map(|family| program.family(family));
     let subjects: BTreeSet<IpAddr> =
-        [&program.v4, &program.v6].into_iter().flat_map(subjects_of).collect();
-    if subjects.is_empty() {
-        return Bridges::default();
-    }
-    match bridges::carrying(&subjects) {
-        Ok(found) => Bridges { v4: found.clone(), v6: found, notes: Vec::new() },
-        Err(error) => Bridges {
-            notes: vec![format!("warning: the bridges of this host cannot be told ({error})")],
-            ..Bridges::default()
-        },
-    }
+        tables.iter().flat_map(|t| t.local_in.iter().chain(&t.local_out)).copied().collect();
+    if subjects.is_empty() { Ok(Placement::default()) } else { Placement::find(&subjects) }
 }
 
-fn subjects_of(tables: &Tables) -> impl Iterator<Item = IpAddr> {
-    tables.local_in.union(&tables.local_out).copied()
-}
-
-/// Makes bridged packets pass the forward hook where a bridge carries a subject; returns what was changed, and what could not be.
-pub fn switch_on(program: &Program) -> Vec<String> {
-    if program.v4.bridges.is_empty() && program.v6.bridges.is_empty() {
-        return Vec::new();
-    }
-    let mut notes = Vec::new();
+/// Enters the bridges into both tables. A bridge with an IPv4 subject is guarded in the IPv6 table too: its pods are neighbours
+/// there whether or not they have addresses.
+pub fn guard(program: &mut Program, placement: &Placement) {
     for family in Family::ALL {
-        match bridges::switch_on(family) {
-            Ok(BridgeFilter::Off) => notes.push(format!(
-                "set the sysctl that passes bridged {family:?} packets to nftables (br_netfilter), which was 0"
-            )),
-            Ok(BridgeFilter::On | BridgeFilter::Absent) => {}
-            Err(error) => notes.push(format!("warning: NOT ENFORCED within a bridge: {error}")),
+        program.family_mut(family).bridges.clone_from(&placement.bridges);
+    }
+}
+
+/// What came of making bridged packets pass the forward hook.
+#[derive(Debug, Default)]
+pub struct Switched {
+    /// The families for which it was off.
+    pub were_off: Vec<Family>,
+    /// What policy speaks of and the forward hook does not see.
+    pub gaps: Vec<String>,
+}
+
+/// Makes bridged packets pass the forward hook, if packets of subjects may be bridged.
+pub fn switch_on(placement: &Placement) -> Switched {
+    let mut switched = Switched::default();
+    if placement.may_be_bridged() {
+        for family in Family::ALL {
+            match bridges::switch_on(family) {
+                Ok(BridgeFilter::Off) => switched.were_off.push(family),
+                Ok(BridgeFilter::On | BridgeFilter::Absent) => {}
+                Err(error) => switched.gaps.push(format!("{family:?} within a bridge: {error}")),
+            }
         }
     }
-    notes
+    if let Some(subject) = placement.unplaced.first() {
+        switched.gaps.push(format!(
+            "{} isolated addresses ({subject}, ...) have no route of their own here; if they are on one bridge, IPv6 link-local \
+             addresses and router advertisements between them pass: give the bridge an address of the pods' network",
+            placement.unplaced.len()
+        ));
+    }
+    if let Some(subject) = placement.tagged.first() {
+        switched.gaps.push(format!(
+            "{} isolated addresses ({subject}, ...) are reached by a VLAN of a bridge: packets between two pods of that VLAN are not \
+             judged; give each pod an interface of its own, or a bridge without VLANs",
+            placement.tagged.len()
+        ));
+    }
+    switched
 }

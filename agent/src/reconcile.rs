@@ -188,8 +188,9 @@ impl Reconciler {
         if self.has_idle_work() {
             return Duration::ZERO;
         }
-        let deadlines =
-            [Some(self.check_at), Some(self.bridges_at), self.retry_at, self.inputs.next_look()];
+        // Nothing is enforced, nor bridges looked for, before the manifests were known once.
+        let bridges_at = Some(self.bridges_at).filter(|_| self.begun);
+        let deadlines = [Some(self.check_at), bridges_at, self.retry_at, self.inputs.next_look()];
         let next = deadlines.into_iter().flatten().min().unwrap_or(self.check_at);
         next.saturating_duration_since(Instant::now())
     }
@@ -230,6 +231,8 @@ impl Reconciler {
         if check {
             self.check_at = Instant::now() + CHECK_EVERY;
             self.check()?;
+            // At the start too, whose load is the largest there is; and reading the kernel back takes some.
+            palisade_heap::give_back();
         }
         Ok(())
     }
@@ -336,6 +339,7 @@ impl Reconciler {
             Err(error) => return Response::Failed { reason: error.to_string() },
         };
         self.report.checked(&differences);
+        palisade_heap::give_back();
         if !differences.is_empty() {
             // The answer says what was found; healing comes with the next turn.
             self.enforcer.lose_step();

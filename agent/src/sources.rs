@@ -10,13 +10,14 @@
 //! that 100,000 pods are not kept twice. The objects that are declared in several files are the exception.
 
 pub mod disk;
+mod names;
 pub mod watch;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,8 +26,10 @@ use palisade_compiler::model::PolicyKey;
 use palisade_compiler::parse::{Object, ObjectRef};
 use palisade_compiler::snapshot::{Change, Snapshot};
 
+use names::{NameId, Names};
+
 /// What names an object: its kind, and its namespace and name. Displayed as in `Pod shop/api`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     Namespace(Arc<str>),
     Node(Arc<str>),
@@ -106,8 +109,9 @@ pub struct Conflict {
 /// Which file declares what. Of one object in several files, that of the first path stands.
 #[derive(Debug, Default)]
 pub struct Sources {
-    files: BTreeMap<Arc<Path>, BTreeSet<Key>>,
-    standing: BTreeMap<Key, Arc<Path>>,
+    names: Names,
+    /// What each file declares, sorted.
+    files: BTreeMap<Arc<Path>, Box<[NameId]>>,
     /// In full, to take over when what stands before them goes.
     shadowed: BTreeMap<Key, BTreeMap<Arc<Path>, Object>>,
 }
@@ -115,12 +119,12 @@ pub struct Sources {
 impl Sources {
     /// Begins a batch of edits; nothing is returned before `Edit::finish`.
     pub fn edit<'a>(&'a mut self, held: &'a dyn Held) -> Edit<'a> {
-        Edit { sources: self, held, pending: BTreeMap::new() }
+        Edit { sources: self, held, pending: HashMap::new(), unnamed: BTreeSet::new() }
     }
 
     pub fn conflicts(&self) -> impl Iterator<Item = Conflict> {
         self.shadowed.iter().flat_map(|(key, files)| {
-            let stands = self.standing.get(key).into_iter();
+            let stands = self.names.find(key).and_then(|id| self.stands(id)).into_iter();
             stands.flat_map(move |stands| {
                 files.keys().map(move |file| Conflict {
                     file: Arc::clone(file),
@@ -133,11 +137,15 @@ impl Sources {
 
     /// How many objects stand.
     pub fn len(&self) -> usize {
-        self.standing.len()
+        self.names.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.standing.is_empty()
+        self.len() == 0
+    }
+
+    fn stands(&self, id: NameId) -> Option<&Arc<Path>> {
+        self.names.get(id)?.stands.as_ref()
     }
 }
 
@@ -152,7 +160,9 @@ struct Pending {
 pub struct Edit<'a> {
     sources: &'a mut Sources,
     held: &'a dyn Held,
-    pending: BTreeMap<Key, Pending>,
+    pending: HashMap<NameId, Pending>,
+    /// Names that some file ceased to declare, and perhaps the last one.
+    unnamed: BTreeSet<NameId>,
 }
 
 impl Edit<'_> {
@@ -160,101 +170,125 @@ impl Edit<'_> {
     /// objects that the file never gave: nobody knows what they say.
     pub fn set_file(&mut self, file: &Arc<Path>, manifest: Manifest) -> Vec<Key> {
         let before = self.sources.files.remove(file).unwrap_or_default();
-        let mut declared = BTreeSet::new();
+        let mut declared = HashSet::with_capacity(manifest.objects.len());
         for object in manifest.objects {
-            let key = Key::of(&object);
-            if declared.insert(key.clone()) {
-                self.put(key, file, object);
+            let id = self.sources.names.enter(Key::of(&object));
+            if declared.insert(id) {
+                self.put(id, file, object);
             }
         }
         let mut unknown = Vec::new();
         for key in manifest.withheld.iter().filter_map(Key::named) {
-            if before.contains(&key) {
-                declared.insert(key);
-            } else if !declared.contains(&key) {
-                unknown.push(key);
+            match self.sources.names.find(&key) {
+                Some(id) if before.binary_search(&id).is_ok() => _ = declared.insert(id),
+                Some(id) if declared.contains(&id) => {}
+                Some(_) | None => unknown.push(key),
             }
         }
-        before.difference(&declared).for_each(|key| self.take(key, file));
+        before.iter().filter(|id| !declared.contains(*id)).for_each(|&id| self.take(id, file));
+        let mut declared: Box<[NameId]> = declared.into_iter().collect();
+        declared.sort_unstable();
+        self.count(&before, &declared);
         self.sources.files.insert(Arc::clone(file), declared);
         unknown
     }
 
     /// The file is gone, and what it declared with it.
     pub fn remove_file(&mut self, file: &Arc<Path>) {
-        for key in self.sources.files.remove(file).unwrap_or_default() {
-            self.take(&key, file);
-        }
+        let before = self.sources.files.remove(file).unwrap_or_default();
+        before.iter().for_each(|&id| self.take(id, file));
+        self.count(&before, &[]);
     }
 
-    /// The changes that the batch amounts to: each object at most once, and none that is as it was.
+    /// The changes that the batch amounts to, by name: each object at most once, and none that is as it was.
     pub fn finish(self) -> Vec<Change> {
-        let held = self.held;
-        self.pending
-            .into_iter()
-            .filter_map(|(key, pending)| match pending.now {
-                Some(object) if pending.stood && held.object(&key).as_ref() == Some(&object) => {
+        let names = &mut self.sources.names;
+        let key = |id: &NameId| names.get(*id).map(|name| &name.key);
+        let mut pending: Vec<(NameId, Pending)> = self.pending.into_iter().collect();
+        pending.sort_unstable_by(|(a, _), (b, _)| key(a).cmp(&key(b)));
+        let change = |(id, pending): (NameId, Pending)| {
+            let key = key(&id)?;
+            match pending.now {
+                Some(object)
+                    if pending.stood && self.held.object(key).as_ref() == Some(&object) =>
+                {
                     None
                 }
                 Some(object) => Some(apply(object)),
-                None => pending.stood.then(|| delete(key)),
-            })
-            .collect()
+                None => pending.stood.then(|| delete(key.clone())),
+            }
+        };
+        let changes = pending.into_iter().filter_map(change).collect();
+        for id in self.unnamed {
+            if names.get(id).is_some_and(|name| name.files == 0) {
+                names.remove(id);
+            }
+        }
+        changes
     }
 
-    fn put(&mut self, key: Key, file: &Arc<Path>, object: Object) {
-        let stands = self.sources.standing.get(&key).cloned();
-        match stands {
+    /// Counts what a file declares now and not before, and the reverse.
+    fn count(&mut self, before: &[NameId], declared: &[NameId]) {
+        for &id in before {
+            self.unnamed.insert(id);
+            self.sources.names.get_mut(id).into_iter().for_each(|name| name.files -= 1);
+        }
+        for &id in declared {
+            self.sources.names.get_mut(id).into_iter().for_each(|name| name.files += 1);
+        }
+    }
+
+    fn put(&mut self, id: NameId, file: &Arc<Path>, object: Object) {
+        match self.sources.stands(id).cloned() {
             Some(first) if first < *file => {
+                let key = Key::of(&object);
                 self.sources.shadowed.entry(key).or_default().insert(Arc::clone(file), object);
                 return;
             }
             Some(later) if later > *file => {
-                if let Some(displaced) = self.current(&key) {
-                    let shadows = self.sources.shadowed.entry(key.clone()).or_default();
+                if let Some(displaced) = self.current(id) {
+                    let shadows = self.sources.shadowed.entry(Key::of(&object)).or_default();
                     shadows.insert(later, displaced);
                 }
             }
             Some(_) | None => {}
         }
-        self.stand(key, file, object);
+        self.stand(id, file, object);
     }
 
-    fn take(&mut self, key: &Key, file: &Arc<Path>) {
-        let heir = if let Entry::Occupied(mut shadows) = self.sources.shadowed.entry(key.clone()) {
-            let heir = match self.sources.standing.get(key) {
-                Some(stands) if stands == file => shadows.get_mut().pop_first(),
-                Some(_) | None => {
-                    shadows.get_mut().remove(file);
-                    None
+    fn take(&mut self, id: NameId, file: &Arc<Path>) {
+        let Some(name) = self.sources.names.get_mut(id) else { return };
+        let stands = name.stands.as_ref() == Some(file);
+        let heir =
+            if let Entry::Occupied(mut shadows) = self.sources.shadowed.entry(name.key.clone()) {
+                let heir = if stands { shadows.get_mut().pop_first() } else { None };
+                shadows.get_mut().remove(file);
+                if shadows.get().is_empty() {
+                    shadows.remove();
                 }
+                heir
+            } else {
+                None
             };
-            if shadows.get().is_empty() {
-                shadows.remove();
-            }
-            heir
-        } else {
-            None
-        };
         if let Some((heir, object)) = heir {
-            self.stand(key.clone(), &heir, object);
-        } else if self.sources.standing.get(key) == Some(file) {
-            self.sources.standing.remove(key);
-            self.pending.entry(key.clone()).or_insert(Pending { stood: true, now: None }).now =
-                None;
+            self.stand(id, &heir, object);
+        } else if stands {
+            name.stands = None;
+            self.pending.entry(id).or_insert(Pending { stood: true, now: None }).now = None;
         }
     }
 
-    fn stand(&mut self, key: Key, file: &Arc<Path>, object: Object) {
-        let stood = self.sources.standing.insert(key.clone(), Arc::clone(file)).is_some();
-        self.pending.entry(key).or_insert(Pending { stood, now: None }).now = Some(object);
+    fn stand(&mut self, id: NameId, file: &Arc<Path>, object: Object) {
+        let Some(name) = self.sources.names.get_mut(id) else { return };
+        let stood = name.stands.replace(Arc::clone(file)).is_some();
+        self.pending.entry(id).or_insert(Pending { stood, now: None }).now = Some(object);
     }
 
     /// What the standing object says at this point of the batch.
-    fn current(&self, key: &Key) -> Option<Object> {
-        match self.pending.get(key) {
+    fn current(&self, id: NameId) -> Option<Object> {
+        match self.pending.get(&id) {
             Some(pending) => pending.now.clone(),
-            None => self.held.object(key),
+            None => self.held.object(&self.sources.names.get(id)?.key),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use palisade_compiler::compile::Locality;
-use palisade_compiler::model::{NAMESPACE_NAME_LABEL, Pod, Policy, Protocol};
+use palisade_compiler::model::{NAMESPACE_NAME_LABEL, Namespace, Pod, Policy, Protocol};
 use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::{namespace, pod, policy, rule};
 
@@ -203,11 +203,13 @@ impl Universe {
         policy("ns-0/open").isolate_ingress().allow_in(rule().pods_in("", "").tcp(7777))
     }
 
+    pub fn namespace(&self, n: usize) -> Namespace {
+        namespace(&format!("ns-{n}"), &format!("team=team-{}", n % 20))
+    }
+
     /// Everything, in the order namespaces, pods, policies.
     pub fn changes(&self) -> Vec<Change> {
-        let spaces = (0..self.namespaces).map(|n| {
-            Change::ApplyNamespace(namespace(&format!("ns-{n}"), &format!("team=team-{}", n % 20)))
-        });
+        let spaces = (0..self.namespaces).map(|n| Change::ApplyNamespace(self.namespace(n)));
         let pods = (0..self.pods).map(|i| Change::ApplyPod(self.pod(i)));
         let policies = (0..self.policies).map(|k| Change::ApplyPolicy(self.policy(k)));
         spaces.chain(pods).chain(policies).collect()

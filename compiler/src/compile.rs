@@ -160,14 +160,15 @@ impl Compiler {
 
     /// Applies a batch of edits and returns what it does to the program.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Delta {
-        let Some(found) = self.adopted.take() else { return self.apply_batch(changes) };
-        let changes: Vec<Change> = changes.into_iter().collect();
-        let delta = self.apply_batch(changes.clone());
+        let delta = self.apply_batch(changes);
+        let Some(found) = self.adopted.take() else { return delta };
         let delta = match adopt::recognized(&found, &self.program) {
             None => delta,
             Some(better) => {
+                let snapshot = std::mem::take(&mut self.snapshot);
                 *self = Self::adopting(self.locality.clone(), &better);
-                self.apply_batch(changes)
+                self.snapshot = snapshot;
+                self.recompile(&self.snapshot.everything())
             }
         };
         self.adopted = None;

@@ -11,7 +11,9 @@
 
 #![forbid(unsafe_code)]
 
+mod compact;
 pub mod compile;
+mod intern;
 pub mod model;
 pub mod oracle;
 pub mod parse;

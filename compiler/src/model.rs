@@ -3,11 +3,15 @@
 //! `parse` turns what was written into these types; everything after it relies on their invariants.
 //! Strings are shared (`Arc<str>`), so that a snapshot can hold each one once.
 
+mod uid;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+
+pub use uid::Uid;
 
 /// An address family. NetworkPolicy never crosses it: an IPv4 block matches no IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -243,7 +247,7 @@ impl FromIterator<IpAddr> for PodAddresses {
 pub struct Pod {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
-    pub uid: Option<Arc<str>>,
+    pub uid: Option<Uid>,
     pub labels: Arc<Labels>,
     /// `spec.nodeName`: the node the pod is bound to.
     pub node: Option<Arc<str>>,

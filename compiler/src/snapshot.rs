@@ -3,7 +3,7 @@
 //! `Snapshot` holds what is; `Change` is one edit; `apply` says what the edit touched, so that the compile looks at
 //! nothing else. Order does not matter: the same objects give the same snapshot, whatever the history.
 
-mod intern;
+mod labelled;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::model::{Labels, NAMESPACE_NAME_LABEL, Namespace, Node, Pod, Policy, PolicyKey};
-use intern::Interner;
+use crate::compact::{AddressMap, grow_slowly};
+use crate::intern::Interner;
+use crate::model::{Labels, NAMESPACE_NAME_LABEL, Namespace, Node, Pod, Policy, PolicyKey, Uid};
+use labelled::Labelled;
 
 /// One edit of the input. Objects are named as in Kubernetes; applying one that exists replaces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub enum Change {
     DeletePod {
         namespace: Arc<str>,
         name: Arc<str>,
-        uid: Option<Arc<str>>,
+        uid: Option<Uid>,
     },
     ResetPods(Vec<Pod>),
     ApplyPolicy(Policy),
@@ -67,13 +69,14 @@ struct NamespaceEntry {
 pub struct Snapshot {
     interner: Interner,
     namespaces: BTreeMap<Arc<str>, NamespaceEntry>,
+    labelled: Labelled,
     nodes: BTreeMap<Arc<str>, Node>,
     policies: BTreeMap<PolicyKey, Arc<Policy>>,
     pods: Vec<Option<Pod>>,
     free: Vec<u32>,
     hasher: DefaultHashBuilder,
     by_name: HashTable<u32>,
-    owners: BTreeMap<IpAddr, PodId>,
+    owners: AddressMap<PodId>,
     /// Pods on the host's network that have not ended, by address.
     hosts: BTreeMap<IpAddr, BTreeSet<PodId>>,
     /// Addresses that several pods claim, with all of them; the owner stands in `owners` too.
@@ -91,6 +94,14 @@ impl Snapshot {
 
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.namespaces.get(name).map(|entry| &entry.namespace)
+    }
+
+    /// The namespaces that carry the label.
+    pub(crate) fn namespaces_labelled(
+        &self,
+        label: &(Arc<str>, Arc<str>),
+    ) -> impl Iterator<Item = &Namespace> {
+        self.labelled.with(label).iter().filter_map(|name| self.namespace(name))
     }
 
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
@@ -116,7 +127,7 @@ impl Snapshot {
 
     /// The pod that an address belongs to: of those with identity that claim it, the one of highest precedence.
     pub fn owner(&self, address: IpAddr) -> Option<&Pod> {
-        self.owners.get(&address).and_then(|&id| self.pod(id))
+        self.owners.get(address).and_then(|&id| self.pod(id))
     }
 
     /// Addresses that more than one pod claims.
@@ -142,7 +153,7 @@ impl Snapshot {
     }
 
     pub(crate) fn owner_id(&self, address: IpAddr) -> Option<PodId> {
-        self.owners.get(&address).copied()
+        self.owners.get(address).copied()
     }
 
     /// Whether an address is one of the node that the pod is bound to: a Node object's, or that of a pod on its host's
@@ -152,6 +163,17 @@ impl Snapshot {
         let of_node = self.nodes.get(name).is_some_and(|node| node.addresses.contains(&address));
         let hosts = self.hosts.get(&address).into_iter().flatten();
         of_node || hosts.filter_map(|&id| self.pod(id)).any(|host| host.node.as_ref() == Some(name))
+    }
+
+    /// What edits that lead here from nothing touch.
+    pub(crate) fn everything(&self) -> Touched {
+        let ids = (0_u32..).zip(&self.pods).filter(|(_, pod)| pod.is_some());
+        Touched {
+            pods: ids.map(|(id, _)| PodId(id)).collect(),
+            namespaces: self.namespaces.keys().cloned().collect(),
+            policies: self.policies.keys().cloned().collect(),
+            addresses: self.pods().flat_map(|pod| pod.addresses.iter()).collect(),
+        }
     }
 
     /// Applies an edit; the result of a whole batch is one `Touched`. For those who keep no compile beside it.
@@ -181,7 +203,7 @@ impl Snapshot {
             }
             Change::ApplyPod(pod) => self.apply_pod(pod, touched),
             Change::DeletePod { namespace, name, uid } => {
-                self.delete_pod(&namespace, &name, uid.as_deref(), touched);
+                self.delete_pod(&namespace, &name, uid.as_ref(), touched);
             }
             Change::ResetPods(live) => self.reset_pods(live, touched),
             Change::ApplyPolicy(policy) => self.apply_policy(policy, touched),
@@ -223,9 +245,12 @@ impl Snapshot {
                 if entry.namespace == namespace {
                     return;
                 }
+                self.labelled.remove(&entry.namespace);
+                self.labelled.add(&namespace);
                 entry.namespace = namespace;
             }
             None => {
+                self.labelled.add(&namespace);
                 let entry = NamespaceEntry { namespace, declared: true, references: 0 };
                 self.namespaces.insert(Arc::clone(&name), entry);
             }
@@ -236,6 +261,7 @@ impl Snapshot {
     fn delete_namespace(&mut self, name: &str, touched: &mut Touched) {
         let Some(entry) = self.namespaces.get_mut(name) else { return };
         touched.namespaces.insert(Arc::clone(&entry.namespace.name));
+        self.labelled.remove(&entry.namespace);
         if entry.references == 0 {
             self.namespaces.remove(name);
             return;
@@ -243,6 +269,7 @@ impl Snapshot {
         entry.declared = false;
         let labels = with_name_label(&Labels::default(), &entry.namespace.name);
         entry.namespace.labels = self.interner.labels(&Arc::new(labels));
+        self.labelled.add(&entry.namespace);
     }
 
     /// A namespace that is only named exists all the same, with the label that bears its name.
@@ -254,6 +281,7 @@ impl Snapshot {
         let labels = with_name_label(&Labels::default(), name);
         let labels = self.interner.labels(&Arc::new(labels));
         let namespace = Namespace { name: Arc::clone(name), labels };
+        self.labelled.add(&namespace);
         let entry = NamespaceEntry { namespace, declared: false, references: 1 };
         self.namespaces.insert(Arc::clone(name), entry);
         touched.namespaces.insert(Arc::clone(name));
@@ -263,19 +291,18 @@ impl Snapshot {
         let Some(entry) = self.namespaces.get_mut(name) else { return };
         entry.references -= 1;
         if entry.references == 0 && !entry.declared {
+            self.labelled.remove(&entry.namespace);
             self.namespaces.remove(name);
             touched.namespaces.insert(Arc::clone(name));
         }
     }
 
-    fn apply_policy(&mut self, policy: Policy, touched: &mut Touched) {
+    fn apply_policy(&mut self, mut policy: Policy, touched: &mut Touched) {
+        self.interner.policy(&mut policy);
         match self.policies.get(&policy.key) {
             Some(old) if **old == policy => return,
             Some(_) => {}
-            None => {
-                let namespace = self.interner.string(&policy.key.namespace);
-                self.reference_namespace(&namespace, touched);
-            }
+            None => self.reference_namespace(&policy.key.namespace, touched),
         }
         touched.policies.insert(policy.key.clone());
         self.policies.insert(policy.key.clone(), Arc::new(policy));
@@ -289,10 +316,7 @@ impl Snapshot {
     }
 
     fn apply_pod(&mut self, mut pod: Pod, touched: &mut Touched) {
-        pod.namespace = self.interner.string(&pod.namespace);
-        pod.node = pod.node.map(|node| self.interner.string(&node));
-        pod.labels = self.interner.labels(&pod.labels);
-        pod.ports = self.interner.ports(&pod.ports);
+        self.interner.pod(&mut pod);
         let Some(id) = self.pod_id(&pod.namespace, &pod.name) else {
             self.insert_pod(pod, touched);
             return;
@@ -313,6 +337,7 @@ impl Snapshot {
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
+                grow_slowly(&mut self.pods);
                 self.pods.push(None);
                 // 2^32 pods do not fit any memory this runs in.
                 u32::try_from(self.pods.len() - 1).unwrap_or(u32::MAX)
@@ -334,12 +359,12 @@ impl Snapshot {
         &mut self,
         namespace: &str,
         name: &str,
-        uid: Option<&str>,
+        uid: Option<&Uid>,
         touched: &mut Touched,
     ) {
         let Some(id) = self.pod_id(namespace, name) else { return };
         let Some(place) = self.pods.get_mut(id.0 as usize) else { return };
-        if uid.is_some() && place.as_ref().and_then(|p| p.uid.as_deref()) != uid {
+        if uid.is_some() && place.as_ref().and_then(|p| p.uid.as_ref()) != uid {
             return;
         }
         let hash = self.hasher.hash_one((namespace, name));
@@ -366,7 +391,7 @@ impl Snapshot {
         }
         for address in addresses.iter() {
             touched.addresses.insert(address);
-            match self.owners.get(&address).copied() {
+            match self.owners.get(address).copied() {
                 None => _ = self.owners.insert(address, id),
                 Some(owner) => {
                     let claims = self.contested.entry(address).or_default();
@@ -394,7 +419,7 @@ impl Snapshot {
         for address in old.addresses.iter() {
             touched.addresses.insert(address);
             match self.contested.get_mut(&address) {
-                None => _ = self.owners.remove(&address),
+                None => _ = self.owners.remove(address),
                 Some(claims) => {
                     claims.remove(&id);
                     self.settle(address);
@@ -416,7 +441,7 @@ impl Snapshot {
         }
         match best {
             Some(id) => _ = self.owners.insert(address, id),
-            None => _ = self.owners.remove(&address),
+            None => _ = self.owners.remove(address),
         }
     }
 }

@@ -27,6 +27,8 @@ pub enum What {
     StandIn,
     /// The table is of another version of the skeleton, or carries none.
     Version(Option<u32>),
+    /// The table's chains are hooked nowhere: it judges nothing.
+    Dormant,
     /// The table has no owner although the kernel can give it one: anybody may write to it.
     Unowned,
     /// An object that is none of ours.
@@ -72,6 +74,7 @@ impl What {
             | Self::StandIn
             | Self::Version(_)
             | Self::Unowned
+            | Self::Dormant
             | Self::Foreign(_)
             | Self::ChainAltered { .. }
             | Self::SetMissing(_)
@@ -96,6 +99,7 @@ impl fmt::Display for Difference {
                 write!(f, ": it is of version {version} of the skeleton, not {VERSION}")
             }
             What::Version(None) => write!(f, ": it carries no version of the skeleton"),
+            What::Dormant => write!(f, " is dormant: it judges nothing"),
             What::Unowned => write!(f, ": it has no owner, so that anybody may write to it"),
             What::Foreign(name) => write!(f, ": {name} is not ours"),
             What::ChainMissing(chain) => write!(f, ": chain {} is missing", chain.as_str()),
@@ -189,6 +193,9 @@ fn structure(actual: &Actual, family: Family, owned: bool) -> Vec<What> {
     let mut found = Vec::new();
     if table.version != Some(VERSION) {
         found.push(What::Version(table.version));
+    }
+    if table.dormant {
+        found.push(What::Dormant);
     }
     if owned && !table.persistent {
         found.push(What::Unowned);

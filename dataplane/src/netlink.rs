@@ -75,24 +75,37 @@ impl Encoded {
     }
 }
 
+/// What one pass over the tables found.
+struct Reading {
+    actual: Actual,
+    /// Of the ruleset when the pass began.
+    generation: u32,
+    /// Whether the ruleset did not change meanwhile, by whomever. Our tables did not either if only we may write to them, or if
+    /// another pass finds the same.
+    is_current: bool,
+}
+
 impl Ruleset for Kernel {
     fn features(&self) -> Features {
         self.features
     }
 
     fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
+        let mut last = None;
         for _ in 0..READ_ATTEMPTS {
             match self.read_once(table) {
-                Ok(Some(actual)) => {
-                    let port = self.socket.port();
-                    self.owned.retain(|(name, _)| *name != table);
-                    let owned = actual.iter().filter(|(_, table)| table.owner == Some(port));
-                    self.owned.extend(owned.map(|(&family, _)| (table, family)));
-                    return Ok(actual);
+                Ok(Reading { actual, generation, is_current }) => {
+                    let is_ours = !actual.is_empty()
+                        && actual.keys().all(|&family| self.owned.contains(&(table, family)));
+                    if is_current || is_ours || last.as_ref() == Some(&actual) {
+                        self.generation = Some(generation);
+                        self.note_owned(table, &actual);
+                        return Ok(actual);
+                    }
+                    last = Some(actual);
                 }
                 // A set that was listed may be gone by the time it is asked for.
-                Ok(None)
-                | Err(QueryError::Interrupted | QueryError::Refused(nix::Error::ENOENT)) => {}
+                Err(QueryError::Interrupted | QueryError::Refused(nix::Error::ENOENT)) => {}
                 Err(error) => return Err(query_failed(error)),
             }
         }
@@ -104,16 +117,22 @@ impl Ruleset for Kernel {
             return Ok(());
         }
         let ours = transaction.ops.iter().all(|op| self.owned.contains(&(table, op.family)));
-        for _ in 1..SEND_ATTEMPTS {
+        // Taking over a table does no harm whatever became of it, but then it must be read again.
+        let claims = transaction.ops.iter().all(|op| op.op == Op::CreateTable);
+        let mut refused = 0;
+        loop {
             match self.send(table, transaction) {
                 // Whatever changed, it was not our tables: the kernel lets only their owner write to them.
-                Err(RulesetError::Retry { .. }) if ours => {
+                Err(RulesetError::Retry { .. }) if (ours || claims) && refused < SEND_ATTEMPTS => {
                     self.generation = Some(self.query.generation().map_err(query_failed)?);
+                    refused += 1;
+                }
+                Ok(()) if refused > 0 && !ours => {
+                    return Err(RulesetError::Retry { what: "before the tables were ours".into() });
                 }
                 other => return other,
             }
         }
-        self.send(table, transaction)
     }
 
     fn grace(&mut self) -> Result<(), RulesetError> {
@@ -127,16 +146,18 @@ impl Kernel {
         self.socket.port()
     }
 
-    /// `None`: the ruleset changed meanwhile.
-    fn read_once(&mut self, table: TableName) -> Result<Option<Actual>, QueryError> {
-        let before = self.query.generation()?;
+    fn read_once(&mut self, table: TableName) -> Result<Reading, QueryError> {
+        let generation = self.query.generation()?;
         let actual = read::tables(&mut self.query, table)?;
-        let after = self.query.generation()?;
-        if before != after {
-            return Ok(None);
-        }
-        self.generation = Some(after);
-        Ok(Some(actual))
+        let is_current = self.query.generation()? == generation;
+        Ok(Reading { actual, generation, is_current })
+    }
+
+    fn note_owned(&mut self, table: TableName, actual: &Actual) {
+        let port = self.socket.port();
+        self.owned.retain(|(name, _)| *name != table);
+        let owned = actual.iter().filter(|(_, table)| table.owner == Some(port));
+        self.owned.extend(owned.map(|(&family, _)| (table, family)));
     }
 
     fn send(&mut self, table: TableName, transaction: &Transaction) -> Result<(), RulesetError> {

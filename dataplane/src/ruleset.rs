@@ -37,6 +37,8 @@ pub struct ActualTable {
     pub owner: Option<u32>,
     /// Whether the table has the flags `owner` and `persist` (an orphaned one still has `persist`).
     pub persistent: bool,
+    /// Whether the table has the flag `dormant`: its chains are hooked nowhere.
+    pub dormant: bool,
     pub chains: BTreeMap<String, ActualChain>,
     pub sets: BTreeMap<SetId, ActualSet>,
     /// Sets and other objects in the table that this skeleton does not know, by name.

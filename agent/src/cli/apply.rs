@@ -6,9 +6,10 @@ use palisade_dataplane::ruleset::Ruleset;
 use serde::Serialize;
 
 use super::input::{Manifests, Node, compile};
-use super::output::{Format, note, say, say_json};
+use super::output::{Format, Progress, note, say, say_json};
 use super::{Exit, Failure};
 use crate::bridged;
+use crate::progress::Heard;
 
 /// Programs this network namespace from manifests, and exits when the kernel has it; the rules stay. Only what differs from what
 /// is there is committed. A policy with wrong fields is enforced failing closed, and the exit status is then 1; a document
@@ -46,16 +47,17 @@ struct Outcome {
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let input = args.manifests.load()?;
     let kernel = if args.no_owner { Kernel::open_without_owner()? } else { Kernel::open()? };
-    let mut dataplane = Dataplane::start(kernel)?;
+    let mut progress = Progress::new("programming");
+    let heard = Heard::new(kernel, move |since, elements| {
+        progress.at(since, format_args!("{elements} elements"));
+    });
+    let dataplane = Dataplane::start(heard)?;
     let found = dataplane.found();
     let mut compiler = Compiler::adopting(args.node.locality(), &found);
     compile(&mut compiler, input.changes)?;
     let mut program = compiler.program().clone();
-    let bridges = bridged::find(&program);
-    bridges.notes.iter().for_each(note);
-    for (tables, bridges) in [(&mut program.v4, &bridges.v4), (&mut program.v6, &bridges.v6)] {
-        tables.bridges.clone_from(bridges);
-    }
+    let placement = bridged::find(&program).map_err(Failure::bridges)?;
+    bridged::guard(&mut program, &placement);
     let outcome = if args.dry_run {
         Outcome {
             changed: Delta::between(&found, &program).len(),
@@ -64,18 +66,25 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
             dry_run: true,
         }
     } else {
-        install(&mut dataplane, &found, &program)?
+        let switched = bridged::switch_on(&placement);
+        for family in switched.were_off {
+            note(format_args!("bridged {family:?} packets now pass nftables (br_netfilter)"));
+        }
+        for gap in switched.gaps {
+            note(format_args!("warning: NOT ENFORCED: {gap}"));
+        }
+        install(dataplane, &found, &program)?
     };
     tell(args.output, &outcome, &Delta::between(&found, &program))?;
     Ok(if input.has_errors { Exit::No } else { Exit::Done })
 }
 
 fn install<R: Ruleset>(
-    dataplane: &mut Dataplane<R>,
+    mut dataplane: Dataplane<Heard<R>>,
     found: &Program,
     program: &Program,
 ) -> Result<Outcome, Failure> {
-    bridged::switch_on(program).iter().for_each(note);
+    dataplane.ruleset().begin();
     dataplane.install(program)?;
     dataplane.settle()?;
     Ok(Outcome {

@@ -54,6 +54,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Why it is not known which bridges carry pods.
+    pub(super) fn bridges(error: io::Error) -> Self {
+        Self::Io { what: "finding the bridges of this host (rtnetlink)".to_owned(), error }
+    }
+
     pub fn exit(&self) -> Exit {
         match self {
             Self::Unreadable | Self::Usage(_) | Self::Io { .. } => Exit::Usage,

@@ -80,8 +80,8 @@ fn compare_with_files(args: &Args) -> Result<(Outcome, bool), Failure> {
     let mut compiler = Compiler::adopting(args.node.locality(), &found);
     compile(&mut compiler, input.changes)?;
     let mut program = compiler.program().clone();
-    let bridges = bridged::find(&program);
-    (program.v4.bridges, program.v6.bridges) = (bridges.v4, bridges.v6);
+    let placement = bridged::find(&program).map_err(Failure::bridges)?;
+    bridged::guard(&mut program, &placement);
     let differences = dataplane::verify(&mut kernel, &program)?;
     let outcome = Outcome {
         equal: differences.is_empty(),

@@ -2,33 +2,39 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::IpAddr;
+use std::time::Instant;
 
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::delta::record;
 use palisade_compiler::program::{Delta, Program, TablesDelta};
-use palisade_dataplane::bridges::{self, BridgeFilter};
+use palisade_dataplane::bridges::Placement;
 use palisade_dataplane::compare::Difference;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::RulesetError;
 
+use crate::bridged;
+use crate::progress::{Heard, LOG_EVERY, Pace};
+
 /// Holds the kernel's tables; no engine after a failure to open or to read them.
 pub(super) struct Enforcer {
-    dataplane: Option<Dataplane<Kernel>>,
+    dataplane: Option<Dataplane<Heard<Kernel>>>,
     /// Whether the kernel is known to hold the program of the last `enforce`.
     in_step: bool,
-    /// Interface indexes of the bridges that subjects are reached by.
-    bridges: BTreeSet<u32>,
+    placement: Placement,
+    /// What policy speaks of and bridges hide from us.
+    gaps: Vec<String>,
 }
 
 impl Enforcer {
     /// Reads what the kernel has; changes nothing. Returns the program found, to take ids from.
     pub(super) fn open() -> Result<(Self, Program), RulesetError> {
-        let dataplane = Dataplane::start(Kernel::open()?)?;
+        let dataplane = Dataplane::start(heard(Kernel::open()?))?;
         let found = dataplane.found();
-        Ok((Self { dataplane: Some(dataplane), in_step: false, bridges: BTreeSet::new() }, found))
+        let placement = Placement::default();
+        let dataplane = Some(dataplane);
+        Ok((Self { dataplane, in_step: false, placement, gaps: Vec::new() }, found))
     }
 
     pub(super) fn is_in_step(&self) -> bool {
@@ -53,29 +59,33 @@ impl Enforcer {
         look: bool,
     ) -> Result<(), RulesetError> {
         let moved = |d: &TablesDelta| !d.local_in.is_empty() || !d.local_out.is_empty();
-        let bridges = if look || !self.in_step || moved(&delta.v4) || moved(&delta.v6) {
-            self.look_at_bridges(&subjects(compiler.program()))
-        } else {
-            self.bridges.clone()
-        };
+        let before = self.placement.bridges.clone();
+        if look || !self.in_step || moved(&delta.v4) || moved(&delta.v6) {
+            self.look_at_bridges(compiler.program());
+        }
+        // What is bridged must be seen before anything claims that it is judged.
+        self.switch_on();
         if self.in_step {
             for family in Family::ALL {
                 let edits = &mut delta.family_mut(family).bridges;
-                for &index in self.bridges.symmetric_difference(&bridges) {
+                let after = &self.placement.bridges;
+                for &index in before.symmetric_difference(after) {
                     let held = |set: &BTreeSet<u32>| set.contains(&index).then_some(());
-                    record(edits, index, held(&self.bridges), held(&bridges));
+                    record(edits, index, held(&before), held(after));
                 }
             }
-            self.bridges = bridges;
             if delta.is_empty() {
                 return Ok(());
             }
             self.in_step = false;
-            self.engine()?.update(&delta)?;
+            let dataplane = self.engine()?;
+            dataplane.ruleset().begin();
+            dataplane.update(&delta)?;
         } else {
-            self.bridges = bridges;
             let program = self.program(compiler);
-            self.restart()?.install(&program)?;
+            let dataplane = self.restart()?;
+            dataplane.ruleset().begin();
+            dataplane.install(&program)?;
         }
         self.in_step = true;
         Ok(())
@@ -104,23 +114,12 @@ impl Enforcer {
                 .and_then(|name| name.into_string().ok())
                 .unwrap_or_else(|| format!("interface {index}"))
         };
-        self.bridges.iter().map(name).collect()
+        self.placement.bridges.iter().map(name).collect()
     }
 
     /// What policy speaks of and this host's forward path does not show us.
     pub(super) fn not_enforced(&self) -> Vec<String> {
-        let mut gaps = Vec::new();
-        if !self.bridges.is_empty() {
-            for family in Family::ALL {
-                match bridges::switch_on(family) {
-                    Ok(BridgeFilter::Off) => {
-                        tracing::info!(?family, "bridged packets now pass nftables (br_netfilter)");
-                    }
-                    Ok(BridgeFilter::On | BridgeFilter::Absent) => {}
-                    Err(error) => gaps.push(format!("{family:?} within a bridge: {error}")),
-                }
-            }
-        }
+        let mut gaps = self.gaps.clone();
         if ipvs_is_used() {
             gaps.push(
                 "Services by IPVS: their traffic passes the input and output hooks and is not judged; use kube-proxy in its nftables or \
@@ -133,43 +132,52 @@ impl Enforcer {
 
     fn program(&self, compiler: &Compiler) -> Program {
         let mut program = compiler.program().clone();
-        for family in Family::ALL {
-            program.family_mut(family).bridges.clone_from(&self.bridges);
-        }
+        bridged::guard(&mut program, &self.placement);
         program
     }
 
-    fn engine(&mut self) -> Result<&mut Dataplane<Kernel>, RulesetError> {
+    fn engine(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {
         if self.dataplane.is_none() {
-            self.dataplane = Some(Dataplane::start(Kernel::open()?)?);
+            self.dataplane = Some(Dataplane::start(heard(Kernel::open()?))?);
         }
         let missing = || RulesetError::Unknown { what: "no engine".to_owned() };
         self.dataplane.as_mut().ok_or_else(missing)
     }
 
     /// The engine, with what the kernel has now read afresh.
-    fn restart(&mut self) -> Result<&mut Dataplane<Kernel>, RulesetError> {
+    fn restart(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {
         if let Some(dataplane) = self.dataplane.take() {
             self.dataplane = Some(Dataplane::start(dataplane.into_ruleset())?);
         }
         self.engine()
     }
 
-    /// The bridges now; those known if the kernel does not tell.
-    fn look_at_bridges(&self, subjects: &BTreeSet<IpAddr>) -> BTreeSet<u32> {
-        if subjects.is_empty() {
-            return BTreeSet::new();
+    fn look_at_bridges(&mut self, program: &Program) {
+        match bridged::find(program) {
+            Ok(placement) => self.placement = placement,
+            Err(error) => {
+                tracing::warn!(%error, "the bridges of this host's pods cannot be found; those known stay");
+            }
         }
-        bridges::carrying(subjects).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the bridges of this host's pods cannot be found; those known stay");
-            self.bridges.clone()
-        })
+    }
+
+    fn switch_on(&mut self) {
+        let switched = bridged::switch_on(&self.placement);
+        for family in switched.were_off {
+            tracing::info!(?family, "bridged packets now pass nftables (br_netfilter)");
+        }
+        self.gaps = switched.gaps;
     }
 }
 
-fn subjects(program: &Program) -> BTreeSet<IpAddr> {
-    let tables = Family::ALL.map(|family| program.family(family));
-    tables.iter().flat_map(|t| t.local_in.iter().chain(&t.local_out)).copied().collect()
+/// The log hears of long work.
+fn heard(kernel: Kernel) -> Heard<Kernel> {
+    let mut pace = Pace::new(LOG_EVERY);
+    Heard::new(kernel, move |since, elements| {
+        if pace.is_due(since, Instant::now()) {
+            tracing::info!(elements, "still programming the kernel");
+        }
+    })
 }
 
 /// Whether `/proc/net/ip_vs` lists a service.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use palisade::protocol::{Request, Response, State};
 
-use super::command::{Netns, Scratch, guard, pod};
+use super::command::{Netns, Scratch, finish, guard, pod};
 
 #[test]
 fn a_saved_change_is_enforced_and_timed() {
@@ -183,4 +183,23 @@ fn commands_ask_the_agent() {
         .exits(2)
         .complains("x/none");
     netns.palisade(&["verify", "--socket", "/nonexistent"]).exits(5);
+}
+
+/// Pods on a bridge to which the host has no address: no route tells where they are.
+#[test]
+fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_told() {
+    let netns = Netns::new();
+    for command in ["link add br0 type bridge", "link set br0 up"] {
+        let words: Vec<&str> = command.split(' ').collect();
+        finish(netns.command("ip", &words), "").exits(0);
+    }
+    let sysctl = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    let of_netns = |command: &str| finish(netns.command("sh", &["-c", command]), "").exits(0).out;
+    of_netns(&format!("echo 0 > {sysctl}"));
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    let status = agent.until_enforcing();
+    assert_eq!(of_netns(&format!("cat {sysctl}")).trim(), "1");
+    let told = &status.not_enforced;
+    assert!(told.iter().any(|gap| gap.contains("no route of their own")), "{told:?}");
 }

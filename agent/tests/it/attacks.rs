@@ -172,6 +172,31 @@ fn a_rogue_router_advertisement_does_not_arrive() {
     }
 }
 
+/// Neighbour discovery is let through between neighbours. A router passes on what carries its type, with data of the sender's
+/// choice.
+#[test]
+fn neighbour_discovery_carries_nothing_across_a_router() {
+    const SOLICITATION: u8 = 135;
+    const ADVERTISEMENT: u8 = 136;
+    let scene = Scene::new(Layout::Routed, CAST);
+    let at = |name: &str| scene.address(name, Family::V6);
+    let carries = |from: &str, to: &str, kind| {
+        let packet = Packet::icmp(at(from), at(to), kind, 0, &[7; 100]).with_hops(255);
+        let arrivals = scene.arrivals(from, to, &[packet.bytes()]);
+        arrivals.iter().any(|a| a.protocol == ICMPV6 && a.body.first() == Some(&kind))
+    };
+    let each =
+        [SOLICITATION, ADVERTISEMENT].map(|kind| [("n/x", "n/c", kind), ("n/a", "n/b", kind)]);
+    let each = each.as_flattened();
+    for &(from, to, kind) in each {
+        assert!(carries(from, to, kind), "without rules, {from} -> {to} {kind}");
+    }
+    scene.enforce();
+    for &(from, to, kind) in each {
+        assert!(!carries(from, to, kind), "{from} -> {to} {kind}");
+    }
+}
+
 /// Attack 9: another table expects a child of a connection that B opens, as the helpers of FTP and SIP do.
 #[test]
 fn a_child_that_a_helper_expects_is_judged() {

@@ -50,9 +50,8 @@ pub(crate) fn hosts(snapshot: &Snapshot) -> Vec<Host> {
 #[track_caller]
 pub(crate) fn with_bridges(lab: &Lab, program: &Program) -> Program {
     let mut program = program.clone();
-    let bridges = lab.node().run(|| bridged::find(&program)).expect("entered");
-    assert_eq!(bridges.notes, Vec::<String>::new());
-    (program.v4.bridges, program.v6.bridges) = (bridges.v4, bridges.v6);
+    let placement = lab.node().run(|| bridged::find(&program)).expect("entered");
+    bridged::guard(&mut program, &placement.expect("rtnetlink"));
     program
 }
 

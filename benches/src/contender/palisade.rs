@@ -1,14 +1,12 @@
 //! `palisade`: the compiler and the dataplane over netlink, as the agent runs them.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Instant;
 
+use palisade::bridged;
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::{self, ChainName, SetName};
 use palisade_compiler::program::{Delta, TablesDelta};
-use palisade_dataplane::bridges;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::RulesetError;
@@ -67,7 +65,7 @@ impl Contender for Palisade {
         // As the agent does: where subjects moved, the bridges that carry them are looked for. A namespace that a contender is
         // given has none.
         if moved(&delta.v4) || moved(&delta.v6) {
-            bridges::carrying(&subjects(&state.compiler)).map_err(RulesetError::Io)?;
+            bridged::find(state.compiler.program()).map_err(RulesetError::Io)?;
         }
         let called = Instant::now();
         if !delta.is_empty() {
@@ -91,9 +89,4 @@ impl Contender for Palisade {
 
 fn moved(delta: &TablesDelta) -> bool {
     !delta.local_in.is_empty() || !delta.local_out.is_empty()
-}
-
-fn subjects(compiler: &Compiler) -> BTreeSet<IpAddr> {
-    let tables = Family::ALL.map(|family| compiler.program().family(family));
-    tables.iter().flat_map(|t| t.local_in.iter().chain(&t.local_out)).copied().collect()
 }

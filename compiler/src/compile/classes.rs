@@ -13,8 +13,9 @@ use hashbrown::{HashMap, HashSet};
 use super::atoms::{AtomEdits, BlockSets, address};
 use super::kinds::{KindId, Kinds};
 use super::peers::{Item, PeerSetId, PeerSets};
+use crate::compact::{AddressMap, Numbers};
 use crate::model::Family;
-use crate::program::delta::record;
+use crate::program::delta::{Edit, record};
 use crate::program::{AddressRange, ClassId, Tables, TablesDelta};
 
 pub(super) type Signature = Arc<[Item]>;
@@ -31,7 +32,14 @@ struct Cell {
     /// None while new, and for atoms that no set holds.
     class: Option<ClassId>,
     /// First addresses of atoms, or addresses of pods.
-    members: Vec<u128>,
+    members: Numbers,
+}
+
+/// A cell, and the place in its list.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    cell: CellId,
+    at: u32,
 }
 
 #[derive(Debug)]
@@ -61,8 +69,9 @@ enum Home {
 #[derive(Debug)]
 pub(super) struct Classes {
     family: Family,
-    /// The cell of each pod's address and atom, with its place in the cell's list.
-    places: HashMap<(bool, u128), (CellId, usize)>,
+    /// The cell of each pod's address, and of each atom.
+    places: AddressMap<Place>,
+    atom_places: AddressMap<Place>,
     cells: HashMap<CellId, Cell>,
     by_key: HashMap<CellKey, CellId>,
     by_kind: HashMap<KindId, BTreeSet<CellId>>,
@@ -94,7 +103,8 @@ impl Classes {
     pub(super) fn new(family: Family) -> Self {
         Self {
             family,
-            places: HashMap::new(),
+            places: AddressMap::default(),
+            atom_places: AddressMap::default(),
             cells: HashMap::new(),
             by_key: HashMap::new(),
             by_kind: HashMap::new(),
@@ -149,14 +159,14 @@ impl Classes {
         self.touched.insert(at);
         match kind {
             Some((kind, sets)) => self.enter(at, (Some(kind), Arc::clone(sets))),
-            None => self.leave((false, at)),
+            None => self.leave(false, at),
         }
     }
 
     pub(super) fn apply_atoms(&mut self, edits: &AtomEdits) {
         for (&first, &(last, _)) in &edits.gone {
             self.touched_atoms.insert((first, last));
-            self.leave((true, first));
+            self.leave(true, first);
             self.atom_ends.remove(&first);
         }
         for (&first, (last, sets)) in &edits.come {
@@ -171,24 +181,27 @@ impl Classes {
     }
 
     fn enter(&mut self, at: u128, key: CellKey) {
-        let place = (key.0.is_none(), at);
-        if let Some((cell, _)) = self.places.get(&place)
-            && self.cells.get(cell).is_some_and(|cell| cell.key == key)
+        let is_atom = key.0.is_none();
+        if let Some(place) = self.place_of(is_atom, at)
+            && self.cells.get(&place.cell).is_some_and(|cell| cell.key == key)
         {
             return;
         }
-        self.leave(place);
+        self.leave(is_atom, at);
         let id = match self.by_key.get(&key) {
             Some(&id) => id,
             None => self.new_cell(key),
         };
         let Some(cell) = self.cells.get_mut(&id) else { return };
-        self.places.insert(place, (id, cell.members.len()));
+        // 2^32 addresses do not fit any memory this runs in.
+        let place = u32::try_from(cell.members.len()).unwrap_or(u32::MAX);
         cell.members.push(at);
         if let Some(class) = cell.class.and_then(|class| self.classes.get_mut(&class)) {
             class.weight += 1;
         }
-        if place.0 {
+        let places = if is_atom { &mut self.atom_places } else { &mut self.places };
+        places.insert(address(self.family, at), Place { cell: id, at: place });
+        if is_atom {
             self.touched_atoms.insert((at, self.atom_ends.get(&at).copied().unwrap_or(at)));
         }
     }
@@ -200,19 +213,27 @@ impl Classes {
             self.by_kind.entry(kind).or_default().insert(id);
         }
         self.by_key.insert(key.clone(), id);
-        self.cells.insert(id, Cell { key, class: None, members: Vec::new() });
+        self.cells.insert(id, Cell { key, class: None, members: Numbers::default() });
         self.dirty.insert(id);
         id
     }
 
-    fn leave(&mut self, place: (bool, u128)) {
-        let Some((id, at)) = self.places.remove(&place) else { return };
+    fn place_of(&self, is_atom: bool, at: u128) -> Option<Place> {
+        let places = if is_atom { &self.atom_places } else { &self.places };
+        places.get(address(self.family, at)).copied()
+    }
+
+    fn leave(&mut self, is_atom: bool, at: u128) {
+        let places = if is_atom { &mut self.atom_places } else { &mut self.places };
+        let Some(place) = places.remove(address(self.family, at)) else { return };
+        let id = place.cell;
         let Some(cell) = self.cells.get_mut(&id) else { return };
-        cell.members.swap_remove(at);
-        if let Some(&moved) = cell.members.get(at)
-            && let Some(moved) = self.places.get_mut(&(place.0, moved))
+        let index = place.at as usize;
+        cell.members.swap_remove(index);
+        if let Some(moved) = cell.members.get(index)
+            && let Some(moved) = places.get_mut(address(self.family, moved))
         {
-            moved.1 = at;
+            moved.at = place.at;
         }
         if let Some(class) = cell.class.and_then(|class| self.classes.get_mut(&class)) {
             class.weight -= 1;
@@ -419,10 +440,10 @@ impl Classes {
     fn touch_members(&mut self, id: CellId) {
         let Some(cell) = self.cells.get(&id) else { return };
         if cell.key.0.is_some() {
-            self.touched.extend(&cell.members);
+            self.touched.extend(cell.members.iter());
         } else {
             let ends = &self.atom_ends;
-            let atoms = cell.members.iter().map(|at| (*at, ends.get(at).copied().unwrap_or(*at)));
+            let atoms = cell.members.iter().map(|at| (at, ends.get(&at).copied().unwrap_or(at)));
             self.touched_atoms.extend(atoms);
         }
     }
@@ -445,7 +466,7 @@ impl Classes {
         let found = self.adopted.as_ref()?;
         let mut votes: BTreeMap<ClassId, usize> = BTreeMap::new();
         for cell in cells.iter().filter_map(|id| self.cells.get(id)) {
-            for &at in &cell.members {
+            for at in cell.members.iter() {
                 let address = address(self.family, at);
                 let vote = match cell.key.0 {
                     Some(_) => found.class.get(&address).copied(),
@@ -521,23 +542,33 @@ impl Classes {
     }
 
     fn write_elements(&mut self, tables: &mut Tables, delta: &mut TablesDelta) {
-        let class_at = |place: (bool, u128)| {
-            self.places.get(&place).and_then(|(cell, _)| self.cells.get(cell)?.class)
-        };
-        let mut touched: Vec<u128> = self.touched.drain().collect();
+        let mut touched: Vec<u128> = std::mem::take(&mut self.touched).into_iter().collect();
         touched.sort_unstable();
+        let touched_atoms = std::mem::take(&mut self.touched_atoms);
+        let class_at =
+            |is_atom: bool, at: u128| self.cells.get(&self.place_of(is_atom, at)?.cell)?.class;
+        if tables.class.is_empty() {
+            // Made of what is sorted already, a tree has full nodes: half of the memory.
+            let key = |&at: &u128| Some((address(self.family, at), class_at(false, at)?));
+            tables.class = touched.iter().filter_map(key).collect();
+            let come = |(&key, &class): (&IpAddr, &ClassId)| {
+                (key, Edit { before: None, after: Some(class) })
+            };
+            delta.class = tables.class.iter().map(come).collect();
+            touched.clear();
+        }
         for at in touched {
             let key = address(self.family, at);
-            let after = class_at((false, at));
+            let after = class_at(false, at);
             let before = match after {
                 Some(class) => tables.class.insert(key, class),
                 None => tables.class.remove(&key),
             };
             record(&mut delta.class, key, before, after);
         }
-        for (first, last) in std::mem::take(&mut self.touched_atoms) {
+        for (first, last) in touched_atoms {
             let is_there = self.atom_ends.get(&first) == Some(&last);
-            let after = if is_there { class_at((true, first)) } else { None };
+            let after = if is_there { class_at(true, first) } else { None };
             let key = AddressRange {
                 first: address(self.family, first),
                 last: address(self.family, last),

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::peers::{Item, PeerSetId, PeerSets, TermNamespaces};
-use crate::model::{Labels, NamedPort, Pod};
+use super::peers::{Item, PeerSetId, PeerSets, TermNamespaces, demanded_label};
+use crate::compact::grow_slowly;
+use crate::model::{Labels, NamedPort, Namespace, Pod};
 use crate::snapshot::{PodId, Snapshot};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,8 +66,8 @@ pub(super) struct Kinds {
     by_namespace: BTreeMap<Arc<str>, BTreeSet<KindId>>,
     templates: HashMap<TemplateId, Template>,
     by_template: HashMap<TemplateKey, TemplateId>,
-    /// A pod's template, and its place in the template's list.
-    pods: HashMap<PodId, (TemplateId, usize)>,
+    /// Each pod's template and its place in the template's list, by the pod's id.
+    pods: Vec<Option<(TemplateId, u32)>>,
     next_kind: u32,
     next_template: u32,
 }
@@ -81,8 +82,12 @@ impl Kinds {
     }
 
     pub(super) fn of_pod(&self, pod: PodId) -> Option<KindId> {
-        let (template, _) = self.pods.get(&pod)?;
-        Some(self.templates.get(template)?.kind)
+        let (template, _) = self.template_of(pod)?;
+        Some(self.templates.get(&template)?.kind)
+    }
+
+    fn template_of(&self, pod: PodId) -> Option<(TemplateId, u32)> {
+        *self.pods.get(pod.0 as usize)?
     }
 
     /// Enters a pod, or enters it anew after a change.
@@ -92,21 +97,31 @@ impl Kinds {
             Some(&template) => template,
             None => self.new_template(key, pod, sets, snapshot),
         };
-        if self.pods.get(&id).is_some_and(|(old, _)| *old == template) {
+        if self.template_of(id).is_some_and(|(old, _)| old == template) {
             return;
         }
         self.remove(id, sets);
-        if let Some(entry) = self.templates.get_mut(&template) {
-            self.pods.insert(id, (template, entry.pods.len()));
+        while self.pods.len() <= id.0 as usize {
+            grow_slowly(&mut self.pods);
+            self.pods.push(None);
+        }
+        if let Some(entry) = self.templates.get_mut(&template)
+            && let Some(place) = self.pods.get_mut(id.0 as usize)
+        {
+            // As many as there are ids of pods at most.
+            *place = Some((template, u32::try_from(entry.pods.len()).unwrap_or(u32::MAX)));
             entry.pods.push(id);
         }
     }
 
     pub(super) fn remove(&mut self, id: PodId, sets: &mut PeerSets) {
-        let Some((template, place)) = self.pods.remove(&id) else { return };
+        let place = self.pods.get_mut(id.0 as usize).and_then(Option::take);
+        let Some((template, place)) = place else { return };
         let Some(entry) = self.templates.get_mut(&template) else { return };
-        entry.pods.swap_remove(place);
-        if let Some(moved) = entry.pods.get(place).and_then(|moved| self.pods.get_mut(moved)) {
+        entry.pods.swap_remove(place as usize);
+        if let Some(moved) = entry.pods.get(place as usize)
+            && let Some(Some(moved)) = self.pods.get_mut(moved.0 as usize)
+        {
             moved.1 = place;
         }
         if !entry.pods.is_empty() {
@@ -237,9 +252,15 @@ impl Kinds {
                     matched.extend(self.by_namespace.get(name).into_iter().flatten().copied());
                 }
                 TermNamespaces::Selected(selector) => {
-                    for namespace in snapshot.namespaces().filter(|n| selector.matches(&n.labels)) {
-                        let kinds = self.by_namespace.get(&namespace.name);
-                        matched.extend(kinds.into_iter().flatten().copied());
+                    let mut take = |namespace: &Namespace| {
+                        if selector.matches(&namespace.labels) {
+                            let kinds = self.by_namespace.get(&namespace.name);
+                            matched.extend(kinds.into_iter().flatten().copied());
+                        }
+                    };
+                    match demanded_label(selector) {
+                        Some(label) => snapshot.namespaces_labelled(&label).for_each(take),
+                        None => snapshot.namespaces().for_each(&mut take),
                     }
                 }
             }

@@ -14,7 +14,7 @@ use crate::snapshot::{PodId, Snapshot, Touched};
 /// A pod's group for ingress and for egress; none where no policy isolates it.
 pub(super) type PodGroups = [Option<GroupId>; 2];
 
-type Policies = BTreeMap<PolicyKey, Arc<Policy>>;
+type Policies = Vec<Arc<Policy>>;
 
 /// The policies of one namespace, by what they demand of a pod.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl NamespacePolicies {
             }
             self.by_label.get(&(Arc::clone(key), Arc::clone(value)))
         });
-        let candidates = labelled.flat_map(BTreeMap::values).chain(self.others.values());
+        let candidates = labelled.flatten().chain(&self.others);
         candidates.filter(|policy| policy.subjects.matches(&pod.labels))
     }
 }
@@ -103,7 +103,7 @@ impl Subjects {
         let namespace = self.policies.entry(Arc::clone(&key.namespace)).or_default();
         if let Some(old) = self.indexed.remove(key) {
             let bucket = namespace.bucket(&old);
-            bucket.remove(key);
+            bucket.retain(|policy| policy.key != *key);
             if bucket.is_empty()
                 && let Some(label) = demanded_label(&old.subjects)
             {
@@ -111,7 +111,7 @@ impl Subjects {
             }
         }
         if let Some(policy) = policy {
-            namespace.bucket(policy).insert(key.clone(), Arc::clone(policy));
+            namespace.bucket(policy).push(Arc::clone(policy));
             self.indexed.insert(key.clone(), Arc::clone(policy));
         }
         if namespace.by_label.is_empty() && namespace.others.is_empty() {

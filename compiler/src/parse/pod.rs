@@ -9,7 +9,7 @@ use super::names::{self, PORT_NAME_RULE};
 use super::object::labels;
 use super::report::{Subject, Told};
 use super::wire::{Container, ContainerPort, ContainerStatus, Metadata, PodSpec, PodStatus};
-use crate::model::{Family, NamedPort, Phase, Pod, PodAddresses, Protocol};
+use crate::model::{Family, NamedPort, Phase, Pod, PodAddresses, Protocol, Uid};
 
 /// A pod, if what decides on its identity can be read: labels, node and network. Other wrong fields are left out of
 /// it: a wrong address, which then is nobody's; a wrong port, whose name then matches nothing.
@@ -47,7 +47,7 @@ pub(super) fn read(
     Ok(Pod {
         namespace,
         name,
-        uid,
+        uid: uid.map(|uid| Uid::from(&*uid)),
         labels: Arc::new(labels),
         node: node.filter(|node| !node.is_empty()),
         addresses,

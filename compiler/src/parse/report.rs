@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::lenient::Lenient;
 use super::{Object, Parsed};
+use crate::intern::Interner;
 
 /// How many diagnostics a source may have; what goes beyond is counted in one more.
 pub const MAX_DIAGNOSTICS: usize = 10_000;
@@ -146,6 +147,8 @@ pub(super) struct Report<'a> {
     /// and 64 bits: of a million objects two are taken for one with a chance of 1 in 30 million, and never in silence.
     seen: HashMap<u64, Spot>,
     hasher: DefaultHashBuilder,
+    /// Held until the source is read, so that its objects share what they have in common.
+    interner: Interner,
     pub(super) objects: usize,
     pub(super) readable: bool,
     pub(super) withheld: Vec<ObjectRef>,
@@ -165,6 +168,7 @@ impl<'a> Report<'a> {
             unread_beyond: 0,
             seen: HashMap::new(),
             hasher: DefaultHashBuilder::default(),
+            interner: Interner::default(),
             objects: 0,
             readable: true,
             withheld: Vec::new(),
@@ -407,8 +411,13 @@ impl<'r, 'a> Subject<'r, 'a> {
 }
 
 impl Report<'_> {
-    pub(super) fn emit(&mut self, object: Object, sink: &mut dyn FnMut(Object)) {
+    pub(super) fn emit(&mut self, mut object: Object, sink: &mut dyn FnMut(Object)) {
         self.objects += 1;
+        match &mut object {
+            Object::Pod(pod) => self.interner.pod(pod),
+            Object::Policy(policy) => self.interner.policy(policy),
+            Object::Namespace(_) | Object::Node(_) => {}
+        }
         sink(object);
     }
 }

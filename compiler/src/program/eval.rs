@@ -54,6 +54,8 @@ pub struct Packet {
     pub tcp_flags: u8,
     /// The type of an ICMPv6 message; no meaning for other protocols.
     pub icmp_type: u8,
+    /// The hop limit (IPv6) as it is in the hook: routing has lowered it by one, bridging has not.
+    pub hop_limit: u8,
     /// The TOS byte (IPv4) or traffic class (IPv6).
     pub tos: u8,
     /// Interface indexes. A bridged packet has its bridge's index in both.
@@ -70,6 +72,7 @@ impl Packet {
             dnat: false,
             tcp_flags: TCP_SYN,
             icmp_type: 128,
+            hop_limit: 63,
             tos: 0,
             iif: 1,
             oif: 2,
@@ -307,6 +310,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 | Expr::L4Proto(_)
                 | Expr::TcpNotOpening
                 | Expr::Icmpv6Type(_)
+                | Expr::HopLimit(_)
                 | Expr::InSubnet(..)
                 | Expr::PriorityIs(_) => {
                     if !self.matches(expr) {
@@ -347,6 +351,8 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             protocol == TCP && packet.tcp_flags & TCP_OPENING_MASK != TCP_SYN
         } else if let Expr::Icmpv6Type(number) = expr {
             protocol == ICMPV6 && packet.icmp_type == number
+        } else if let Expr::HopLimit(number) = expr {
+            packet.hop_limit == number
         } else if let Expr::InSubnet(side, subnet) = expr {
             subnet.contains(&packet.address(side))
         } else if let Expr::PriorityIs(priority) = expr {

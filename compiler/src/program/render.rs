@@ -205,6 +205,7 @@ fn write_expr(f: &mut fmt::Formatter<'_>, family: Family, expr: Expr) -> fmt::Re
         Expr::L4Proto(number) => write!(f, "meta l4proto {}", protocol(number)),
         Expr::TcpNotOpening => f.write_str("tcp flags & (fin | syn | rst | ack) != syn"),
         Expr::Icmpv6Type(number) => write!(f, "icmpv6 type {}", icmpv6_type(number)),
+        Expr::HopLimit(number) => write!(f, "ip6 hoplimit {number}"),
         Expr::InSubnet(side, subnet) => write!(f, "{} {subnet}", address(side)),
         Expr::AddressIn(side, set) => write!(f, "{} @{}", address(side), set.as_str()),
         Expr::PairIn(set) => {

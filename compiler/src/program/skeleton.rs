@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv6Net};
 use crate::model::Family;
 
 /// Goes up with every change of the skeleton; kept in the table's comment. A table of another version is replaced.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The name of both tables.
 pub const TABLE: &str = "palisade";
@@ -36,6 +36,9 @@ pub const ND_ROUTER_ADVERT: u8 = 134;
 pub const ND_NEIGHBOR_SOLICIT: u8 = 135;
 pub const ND_NEIGHBOR_ADVERT: u8 = 136;
 pub const ND_REDIRECT: u8 = 137;
+/// Neighbour discovery that crossed a router is none, and whoever sends it forges it (RFC 4861, 7.1). A router lowers the hop
+/// limit before the forward hook, a bridge does not.
+pub const ND_HOP_LIMIT: u8 = 255;
 
 /// `(fin | syn | rst | ack)`: the flags that tell a connection's first segment, which has `syn` alone.
 pub const TCP_OPENING_MASK: u8 = 0x17;
@@ -166,6 +169,8 @@ pub enum Expr {
     TcpNotOpening,
     /// `icmpv6 type X`; implies ICMPv6.
     Icmpv6Type(u8),
+    /// `ip6 hoplimit X`; in the IPv6 table only.
+    HopLimit(u8),
     /// `ip saddr 10.0.0.0/8`
     InSubnet(Side, IpNet),
     /// `ip saddr @local_out`
@@ -280,14 +285,18 @@ fn guard(family: Family) -> Vec<Rule> {
     let link_local = subnet([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10);
     let multicast = subnet([0xff00, 0, 0, 0, 0, 0, 0, 0], 8);
     vec![
-        vec![Expr::Icmpv6Type(ND_NEIGHBOR_SOLICIT), Expr::Accept],
-        vec![Expr::Icmpv6Type(ND_NEIGHBOR_ADVERT), Expr::Accept],
+        neighbour_discovery(ND_NEIGHBOR_SOLICIT, Expr::Accept),
+        neighbour_discovery(ND_NEIGHBOR_ADVERT, Expr::Accept),
         vec![Expr::Icmpv6Type(ND_ROUTER_ADVERT), Expr::Drop],
         vec![Expr::Icmpv6Type(ND_REDIRECT), Expr::Drop],
         vec![Expr::InSubnet(Side::Source, link_local), Expr::Drop],
         vec![Expr::InSubnet(Side::Destination, link_local), Expr::Drop],
         vec![Expr::InSubnet(Side::Destination, multicast), Expr::Drop],
     ]
+}
+
+fn neighbour_discovery(kind: u8, verdict: Expr) -> Rule {
+    vec![Expr::Icmpv6Type(kind), Expr::HopLimit(ND_HOP_LIMIT), verdict]
 }
 
 fn walk(subject: Side, peer: Side, allow: SetName, pass: ChainName, deny: ChainName) -> Vec<Rule> {
@@ -319,8 +328,8 @@ fn deny(family: Family, direction: Direction, pass: ChainName) -> Vec<Rule> {
         vec![Expr::CtStatusDnat, Expr::PairIn(SetName::Hairpin), Expr::Goto(pass)],
     ];
     if family == Family::V6 {
-        rules.push(vec![Expr::Icmpv6Type(ND_NEIGHBOR_SOLICIT), Expr::Goto(ChainName::Pass)]);
-        rules.push(vec![Expr::Icmpv6Type(ND_NEIGHBOR_ADVERT), Expr::Goto(ChainName::Pass)]);
+        rules.push(neighbour_discovery(ND_NEIGHBOR_SOLICIT, Expr::Goto(ChainName::Pass)));
+        rules.push(neighbour_discovery(ND_NEIGHBOR_ADVERT, Expr::Goto(ChainName::Pass)));
     }
     rules.extend([
         vec![Expr::Counter],

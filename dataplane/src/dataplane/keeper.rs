@@ -12,7 +12,7 @@ use crate::capacity::{capacity, fits};
 use crate::compare::{self, Soundness};
 use crate::contents;
 use crate::plan::{Planner, Step};
-use crate::ruleset::{Actual, ActualTable, Ruleset, RulesetError, TableName};
+use crate::ruleset::{Actual, ActualChain, ActualTable, Ruleset, RulesetError, TableName};
 use crate::transaction::{Op, SetId, TableOp, Transaction};
 
 #[derive(Debug)]
@@ -66,8 +66,10 @@ impl Keeper {
             if table.persistent && table.owner.is_none() {
                 self.orphaned.push(family);
             }
-            let filled =
-                table.chains.iter().filter(|(_, c)| !c.base.is_empty() && !c.rules.is_empty());
+            let judges = |chain: &ActualChain| {
+                !table.dormant && !chain.base.is_empty() && !chain.rules.is_empty()
+            };
+            let filled = table.chains.iter().filter(|(_, chain)| judges(chain));
             self.entrances.extend(filled.map(|(chain, _)| (family, chain.clone())));
             if self.soundness != Soundness::Table {
                 *found.family_mut(family) = compare::tables(table);

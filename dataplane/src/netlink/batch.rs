@@ -15,6 +15,7 @@ use crate::transaction::{Element, Generations, Op, SetId, TableOp, Transaction};
 /// `NFT_TABLE_F_*`
 pub(super) const OWNER: u32 = 0x2;
 pub(super) const PERSIST: u32 = 0x4;
+pub(super) const DORMANT: u32 = 0x1;
 
 /// The table's comment, followed by the skeleton's version.
 const COMMENT: &str = "palisade skeleton ";

@@ -54,6 +54,20 @@ impl Query {
         attributes: &[u8],
         visit: impl FnMut(u8, Attributes<'_>),
     ) -> Result<(), QueryError> {
+        match self.dump_loosely(kind, family, attributes, visit)? {
+            true => Ok(()),
+            false => Err(QueryError::Interrupted),
+        }
+    }
+
+    /// As `dump`, and whether nothing changed meanwhile: else what was visited may be of several generations.
+    pub(super) fn dump_loosely(
+        &mut self,
+        kind: u16,
+        family: u8,
+        attributes: &[u8],
+        visit: impl FnMut(u8, Attributes<'_>),
+    ) -> Result<bool, QueryError> {
         self.ask(kind, family, flag::DUMP, attributes, visit)
     }
 
@@ -64,7 +78,7 @@ impl Query {
         flags: u16,
         attributes: &[u8],
         mut visit: impl FnMut(u8, Attributes<'_>),
-    ) -> Result<(), QueryError> {
+    ) -> Result<bool, QueryError> {
         self.sequence = self.sequence.wrapping_add(1);
         let header = Header { kind, flags, family, sequence: self.sequence };
         let mut request = Vec::with_capacity(32 + attributes.len());
@@ -94,8 +108,7 @@ impl Query {
                 }
             });
             match end {
-                ControlFlow::Break(0) if interrupted => return Err(QueryError::Interrupted),
-                ControlFlow::Break(0) => return Ok(()),
+                ControlFlow::Break(0) => return Ok(!interrupted),
                 ControlFlow::Break(libc::EINTR) => return Err(QueryError::Interrupted),
                 ControlFlow::Break(errno) => {
                     return Err(QueryError::Refused(nix::Error::from_raw(errno)));

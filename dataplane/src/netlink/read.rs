@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::TOS_PRIORITIES;
 
-use super::batch::{LIST_ELEMENTS, PERSIST, version};
+use super::batch::{DORMANT, LIST_ELEMENTS, PERSIST, version};
 use super::declare::{self, Declaration, declaration};
 use super::elements::{self, Collector};
 use super::instruction;
@@ -19,7 +19,7 @@ use crate::transaction::{Element, SetId};
 /// The only base chain, as `ActualChain::base` has it.
 pub const FORWARD_BASE: &str = "type filter hook forward priority filter; policy accept";
 
-/// How often a set without a declared size is dumped, at most, until two dumps in a row agree.
+/// How often a set is dumped, at most, until two dumps in a row agree, where one is not enough.
 const DUMPS: usize = 6;
 
 /// A table to read.
@@ -95,6 +95,7 @@ fn table_of(table: Attributes<'_>) -> ActualTable {
         version: table.get(6).and_then(|userdata| version(userdata.value)),
         owner: table.get(7).and_then(Attribute::be_u32),
         persistent: flags & PERSIST != 0,
+        dormant: flags & DORMANT != 0,
         ..ActualTable::default()
     }
 }
@@ -211,39 +212,45 @@ fn contents(
     id: SetId,
     set: &Declared,
 ) -> Result<ActualSet, QueryError> {
-    let (mut found, mut known) = dump_set(query, place, id)?;
-    if set.size.is_none() {
+    let mut last = dump_set(query, place, id)?;
+    // Others' commits interrupt every long dump; two that agree prove that they were about other tables.
+    if !last.whole || set.size.is_none() {
         let mut agreed = false;
         for _ in 1..DUMPS {
-            let (again, _) = dump_set(query, place, id)?;
-            agreed = again == found;
+            let again = dump_set(query, place, id)?;
+            agreed = again.elements == last.elements;
+            last = again;
             if agreed {
                 break;
             }
-            found = again;
         }
         if !agreed {
             return Err(QueryError::Interrupted);
         }
     }
-    known &= same(&set.declaration, declaration(place.family, id.set));
-    Ok(ActualSet { size: set.size, as_declared: known, elements: found.into_iter().collect() })
+    let as_declared = last.known && same(&set.declaration, declaration(place.family, id.set));
+    Ok(ActualSet { size: set.size, as_declared, elements: last.elements.into_iter().collect() })
 }
 
-/// The elements in order, and whether all are of a form that we write.
-fn dump_set(
-    query: &mut Query,
-    place: Place,
-    id: SetId,
-) -> Result<(Vec<Element>, bool), QueryError> {
+struct Dump {
+    /// In order.
+    elements: Vec<Element>,
+    /// Whether all are of a form that we write.
+    known: bool,
+    /// Whether the ruleset did not change meanwhile.
+    whole: bool,
+}
+
+fn dump_set(query: &mut Query, place: Place, id: SetId) -> Result<Dump, QueryError> {
     let mut collector = Collector::new(place.family, id.set);
     let request = place.request_set(&id.to_string());
-    query.dump(msg::GETSETELEM, place.proto(), &request, |_, message| {
+    let whole = query.dump_loosely(msg::GETSETELEM, place.proto(), &request, |_, message| {
         if let Some(list) = message.get(LIST_ELEMENTS) {
             elements::in_list(list).for_each(|element| collector.add(element));
         }
     })?;
-    Ok(collector.finish())
+    let (elements, known) = collector.finish();
+    Ok(Dump { elements, known, whole })
 }
 
 /// Whether an anonymous set is the map of `RestorePriority`.

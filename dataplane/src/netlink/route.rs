@@ -1,6 +1,6 @@
 //! Interfaces and routes of a network namespace, over rtnetlink, where all numbers are in host byte order.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
@@ -12,16 +12,33 @@ use super::wire::{self, Attributes, DONE, ERROR, flag};
 const GETLINK: u16 = 18;
 const NEWROUTE: u16 = 24;
 const GETROUTE: u16 = 26;
+const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+/// Answer with the route that matches rather than with the one to the address (`RTM_F_FIB_MATCH`).
+const FIB_MATCH: u32 = 0x2000;
 
 /// Lengths of `struct ifinfomsg` and `struct rtmsg`.
 const LINK_HEADER: usize = 16;
 const ROUTE_HEADER: usize = 12;
 
+/// `RTN_LOCAL` in a `struct rtmsg`, and the index that `lo` has in every network namespace (`LOOPBACK_IFINDEX`).
+const LOCAL: u8 = 2;
+const TYPE_OFFSET: usize = 7;
+const LOOPBACK: u32 = 1;
+
 const BUFFER: usize = 64 * 1024;
+
+/// A link that matters to whether packets between pods are seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    Bridge,
+    /// A VLAN of the interface with this index.
+    Vlan(u32),
+}
 
 pub(crate) struct Routes {
     socket: Socket,
@@ -35,18 +52,26 @@ impl Routes {
         Ok(Self { socket: Socket::open(Bus::Route)?, buffer: vec![0; BUFFER], sequence: 0 })
     }
 
-    /// The indexes of all bridges.
-    pub(crate) fn bridges(&mut self) -> io::Result<BTreeSet<u32>> {
-        let mut bridges = BTreeSet::new();
+    /// All bridges and VLANs, by index.
+    pub(crate) fn links(&mut self) -> io::Result<BTreeMap<u32, Link>> {
+        let mut links = BTreeMap::new();
         self.ask(GETLINK, flag::DUMP, &[0; LINK_HEADER], |message| {
             let index = message.payload.get(4..8).and_then(number);
-            let attributes = message.payload.get(LINK_HEADER..).unwrap_or_default();
-            bridges.extend(index.filter(|_| kind(Attributes(attributes)) == Some("bridge")));
+            let attributes = Attributes(message.payload.get(LINK_HEADER..).unwrap_or_default());
+            let link = match kind(attributes) {
+                Some("bridge") => Some(Link::Bridge),
+                Some("vlan") => {
+                    attributes.get(IFLA_LINK).and_then(|a| number(a.value)).map(Link::Vlan)
+                }
+                _ => None,
+            };
+            links.extend(index.zip(link));
         })?;
-        Ok(bridges)
+        Ok(links)
     }
 
-    /// The index of the interface by which a packet to the address leaves; `None` where there is no route.
+    /// The index of the interface on which the address is a neighbour; `lo` for the host's own. `None` where a default
+    /// route or a gateway leads to it, or nothing.
     pub(crate) fn device(&mut self, address: IpAddr) -> io::Result<Option<u32>> {
         let (family, octets) = match address {
             IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
@@ -54,13 +79,18 @@ impl Routes {
         };
         let bits = u8::try_from(octets.len() * 8).unwrap_or(0);
         let mut request = vec![u8::try_from(family).unwrap_or(0), bits];
-        request.resize(ROUTE_HEADER, 0);
+        request.resize(ROUTE_HEADER - size_of::<u32>(), 0);
+        request.extend(FIB_MATCH.to_ne_bytes());
         wire::put(&mut request, RTA_DST, &octets);
         let mut device = None;
         let asked = self.ask(GETROUTE, 0, &request, |message| {
-            let attributes = message.payload.get(ROUTE_HEADER..).unwrap_or_default();
-            if message.kind == NEWROUTE {
-                device = Attributes(attributes).get(RTA_OIF).and_then(|a| number(a.value));
+            let attributes = Attributes(message.payload.get(ROUTE_HEADER..).unwrap_or_default());
+            let is_default = message.payload.get(1).is_none_or(|&length| length == 0);
+            let is_own = !is_default && attributes.get(RTA_GATEWAY).is_none();
+            if message.payload.get(TYPE_OFFSET) == Some(&LOCAL) {
+                device = Some(LOOPBACK);
+            } else if message.kind == NEWROUTE && is_own {
+                device = attributes.get(RTA_OIF).and_then(|a| number(a.value));
             }
         });
         match asked.as_ref().map_err(io::Error::raw_os_error) {

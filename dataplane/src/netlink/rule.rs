@@ -26,6 +26,9 @@ const STATUS_DNAT: u32 = 0x20;
 /// nft's burst where the text gives none.
 const LIMIT_BURST: u32 = 5;
 
+/// Of an IPv6 header.
+const HOP_LIMIT_OFFSET: u32 = 7;
+
 const FIRST: Register = 1;
 
 /// The instructions of a rule; `restore_map` is the batch's id of the anonymous map for `RestorePriority`.
@@ -122,6 +125,9 @@ fn expression(family: Family, expr: Expr, names: &Names) -> Vec<Instruction> {
             let mut out = l4proto(ICMPV6);
             out.extend([payload(base::TRANSPORT, 0, 1, FIRST), compare(EQUAL, &[kind])]);
             out
+        }
+        Expr::HopLimit(number) => {
+            vec![payload(base::NETWORK, HOP_LIMIT_OFFSET, 1, FIRST), compare(EQUAL, &[number])]
         }
         Expr::InSubnet(side, net) => in_subnet(side, net),
         Expr::AddressIn(side, set) => vec![address(family, side, FIRST), names.lookup(set, None)],
@@ -289,6 +295,9 @@ fn recognise(family: Family, rest: &[Instruction]) -> Option<(Expr, Option<SetId
         ] => {
             let length = usize::try_from(*length).ok()?;
             Expr::InSubnet(side_at(family, *offset)?, subnet(value, prefix(mask, length)?)?)
+        }
+        [I::Payload { offset: HOP_LIMIT_OFFSET, length: 1, .. }, I::Compare { value, .. }, ..] => {
+            Expr::HopLimit(*value.first()?)
         }
         [I::Payload { offset, length, .. }, I::Compare { value, .. }, ..] => {
             let bits = u8::try_from(length.checked_mul(8)?).ok()?;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use nix::net::if_::if_nametoindex;
 use palisade_compiler::model::Family;
-use palisade_dataplane::bridges::{BridgeFilter, bridge_filter, carrying, switch_on};
+use palisade_dataplane::bridges::{BridgeFilter, Placement, bridge_filter, switch_on};
 
 use crate::netns::{in_netns, run};
 
@@ -16,37 +16,48 @@ fn ip(commands: &str) {
     }
 }
 
-fn carriers(addresses: &[&str]) -> BTreeSet<u32> {
-    let addresses: BTreeSet<IpAddr> =
-        addresses.iter().map(|address| address.parse().unwrap()).collect();
-    carrying(&addresses).unwrap()
+fn placed(addresses: &[&str]) -> Placement {
+    Placement::find(&set(addresses)).unwrap()
+}
+
+fn set(addresses: &[&str]) -> BTreeSet<IpAddr> {
+    addresses.iter().map(|address| address.parse().unwrap()).collect()
 }
 
 #[test]
-fn only_bridges_that_pods_are_reached_by_count() {
+fn bridges_that_pods_are_reached_by_count_and_who_may_be_on_one_is_told() {
     in_netns(|| {
         ip("link set lo up
-            link add cni0 type bridge
+            link add veth0 type veth peer name veth1
+            link set veth0 up
+            link set veth1 up
+            route add 10.4.0.5/32 dev veth0");
+        // Without a bridge nothing is bridged.
+        assert_eq!(placed(&["10.1.0.7", "10.4.0.5"]), Placement::default());
+        ip("link add cni0 type bridge
             link add idle0 type bridge
             link add other0 type bridge
-            link add veth0 type veth peer name veth1
             link set cni0 up
             link set idle0 up
             link set other0 up
-            link set veth0 up
-            link set veth1 up
             addr add 10.1.0.1/24 dev cni0
             addr add fd01::1/64 dev cni0 nodad
             addr add 10.2.0.1/24 dev idle0
             addr add 10.3.0.1/24 dev other0
-            route add 10.4.0.5/32 dev veth0
+            addr add 192.0.2.1/24 dev veth0
+            route add 10.9.0.0/24 via 192.0.2.9
             route add unreachable 10.5.0.0/24");
         let index = |name: &str| if_nametoindex(name).unwrap();
-        let routed = ["10.4.0.5", "10.5.0.9", "192.0.2.1", "2001:db8::1", "10.1.0.1"];
-        assert_eq!(carriers(&routed), BTreeSet::new());
-        assert_eq!(carriers(&["10.1.0.7", "10.4.0.5"]), [index("cni0")].into());
-        assert_eq!(carriers(&["fd01::7"]), [index("cni0")].into());
-        assert_eq!(carriers(&["10.1.0.7", "10.3.0.7"]), [index("cni0"), index("other0")].into());
+        let on = |names: &[&str]| names.iter().map(|name| index(name)).collect::<BTreeSet<u32>>();
+        assert_eq!(placed(&["10.4.0.5", "10.1.0.1"]), Placement::default());
+        assert_eq!(placed(&["10.1.0.7", "10.4.0.5"]).bridges, on(&["cni0"]));
+        assert_eq!(placed(&["fd01::7"]).bridges, on(&["cni0"]));
+        assert_eq!(placed(&["10.1.0.7", "10.3.0.7"]).bridges, on(&["cni0", "other0"]));
+        let elsewhere = ["10.5.0.9", "10.9.0.7", "198.51.100.1", "2001:db8::1"];
+        let wanted = Placement { unplaced: set(&elsewhere), ..Placement::default() };
+        assert_eq!(placed(&elsewhere), wanted);
+        ip("route add default via 192.0.2.9");
+        assert_eq!(placed(&elsewhere), wanted);
     });
 }
 

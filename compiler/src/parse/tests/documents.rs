@@ -204,7 +204,7 @@ metadata: {name: a, namespace: other}
 ",
     );
     assert_eq!(names(&objects), ["pod default/a", "pod other/a"]);
-    assert!(matches!(&objects[0], Object::Pod(pod) if pod.uid.as_deref() == Some("first")));
+    assert!(matches!(&objects[0], Object::Pod(pod) if pod.uid == Some("first".into())));
     assert_eq!(
         findings(&parsed),
         "in.yaml:5: error: Pod default/a: metadata.name: the same object stands at in.yaml:1 already; \

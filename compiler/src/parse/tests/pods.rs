@@ -43,7 +43,7 @@ status:
 #[test]
 fn a_pod_is_what_its_manifest_says() {
     let pod = only_pod(good(POD));
-    assert_eq!((&*pod.namespace, &*pod.name, pod.uid.as_deref()), ("x", "a", Some("0-1")));
+    assert_eq!((&*pod.namespace, &*pod.name, pod.uid.clone()), ("x", "a", Some("0-1".into())));
     assert_eq!(pod.labels.get("app").map(|v| &**v), Some("web"));
     assert_eq!(pod.labels.get("empty").map(|v| &**v), Some(""));
     assert_eq!((pod.node.as_deref(), pod.host_network), (Some("n1"), false));

@@ -79,7 +79,7 @@ fn pods() {
         }),
     };
     let read = only_pod(both(&pod));
-    assert_eq!((&*read.namespace, &*read.name, read.uid.as_deref()), ("x", "a", Some("7")));
+    assert_eq!((&*read.namespace, &*read.name, read.uid.clone()), ("x", "a", Some("7".into())));
     assert_eq!(
         (read.phase, read.node.as_deref(), read.host_network),
         (Phase::Running, Some("n1"), false)

@@ -184,7 +184,7 @@ fn a_pod_reaches_itself_only_through_a_service() {
 }
 
 fn icmpv6(icmp_type: u8, from: &str, to: &str) -> Packet {
-    Packet { icmp_type, ..packet(from, to, ICMPV6, 0) }
+    Packet { icmp_type, hop_limit: 255, ..packet(from, to, ICMPV6, 0) }
 }
 
 const BRIDGE: u32 = 7;
@@ -211,6 +211,20 @@ fn neighbour_discovery_passes_and_an_echo_request_does_not() {
         }
         check(&program, icmpv6(128, "fd00::3", "fd00::2"), Verdict::Deny);
         check(&program, bridged(icmpv6(128, "fd00::3", "fd00::2")), Verdict::Deny);
+    }
+}
+
+/// A router lowers the hop limit: what claims to be of the link and is not, is judged like any packet.
+#[test]
+fn neighbour_discovery_from_beyond_a_router_does_not_pass() {
+    for program in [program_v6(), guarded()] {
+        for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
+            let near = icmpv6(message, "fd00::3", "fd00::2");
+            let far = Packet { hop_limit: 254, ..near };
+            check(&program, near, Verdict::Allow);
+            check(&program, far, Verdict::Deny);
+            check(&program, bridged(far), Verdict::Deny);
+        }
     }
 }
 
