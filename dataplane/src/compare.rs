@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use palisade_compiler::model::Family;
-use palisade_compiler::program::skeleton::{ChainName, Rule, SetName, TABLE, VERSION, rules};
+use palisade_compiler::program::skeleton::{ChainName, Rule, SetName, VERSION, rules};
 use palisade_compiler::program::{Program, Tables, render};
 
 use crate::contents;
 use crate::netlink::{FORWARD_BASE, element_text, family_text};
-use crate::ruleset::{Actual, ActualRule, ActualTable};
+use crate::ruleset::{Actual, ActualRule, ActualTable, TableName};
 use crate::transaction::{Element, Generations, SetId};
 
 /// One thing in the kernel that is not as the program has it.
@@ -23,6 +23,8 @@ pub struct Difference {
 pub enum What {
     /// The whole table is not there.
     NoTable,
+    /// The table that stands in for it is there: it is being replaced, or a process died doing so.
+    StandIn,
     /// The table is of another version of the skeleton, or carries none.
     Version(Option<u32>),
     /// The table has no owner although the kernel can give it one: anybody may write to it.
@@ -67,6 +69,7 @@ impl What {
             | Self::RuleMissing { .. }
             | Self::RuleExtra { .. } => true,
             Self::NoTable
+            | Self::StandIn
             | Self::Version(_)
             | Self::Unowned
             | Self::Foreign(_)
@@ -81,8 +84,13 @@ impl What {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "table {} {TABLE}", family_text(self.family))?;
+        let name = match self.what {
+            What::StandIn => TableName::StandIn,
+            _ => TableName::Main,
+        };
+        write!(f, "table {} {}", family_text(self.family), name.as_str())?;
         match &self.what {
+            What::StandIn => write!(f, " is there: a replacement is under way or was cut short"),
             What::NoTable => write!(f, " is missing"),
             What::Version(Some(version)) => {
                 write!(f, ": it is of version {version} of the skeleton, not {VERSION}")
@@ -156,6 +164,11 @@ pub fn differences(actual: &Actual, program: &Program, owned: bool) -> Vec<Diffe
         all.extend(found.into_iter().map(|what| Difference { family, what }));
     }
     all
+}
+
+/// The stand-ins that are there, each a difference.
+pub fn stand_ins(actual: &Actual) -> impl Iterator<Item = Difference> {
+    actual.keys().map(|&family| Difference { family, what: What::StandIn })
 }
 
 /// What a sound table holds, elements that no program has included.

@@ -3,58 +3,39 @@
 //! ```text
 //! read -> sound? -> found program -> plan -> transactions, grace periods
 //!           |
-//!           +-- no: chains reloaded, or the whole table replaced, in one transaction
+//!           +-- chains or rules are not as they should be: mended in place
+//!           +-- more than that: a stand-in enforces beside the tables while they are deleted and built anew
 //! ```
+//!
+//! A packet passes the tables of both names and goes on only if both allow it. So while one holds the old program and the
+//! other the new one, its verdict is that of either; and while both hold the new one, each can go or come unseen.
 //!
 //! After any failure the ruleset is read again, so that what the engine believes is what the kernel has.
 
 mod build;
+mod keeper;
+mod writer;
 
-use std::collections::BTreeMap;
-
-use palisade_compiler::model::Family;
-use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{Delta, Program};
 
-use crate::capacity::{capacity, fits};
-use crate::compare::{self, Difference, Soundness};
-use crate::contents;
+use crate::compare::{self, Difference};
 use crate::netlink::describe_owner;
-use crate::plan::{Planner, Step};
-use crate::ruleset::{Actual, ActualTable, Ruleset, RulesetError};
-use crate::transaction::{Op, SetId, TableOp, Transaction};
+use crate::ruleset::{Ruleset, RulesetError, TableName};
+use keeper::Keeper;
+use writer::Writer;
+
+pub use writer::Counters;
 
 /// How often a change is tried again after nftables changed under it, or its outcome was not known.
 pub const ATTEMPTS: usize = 5;
 
-/// What the engine did, since it was started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    pub transactions: u64,
-    /// Elements added and removed.
-    pub elements: u64,
-    pub graces: u64,
-    /// Times that the ruleset was read again because a transaction failed.
-    pub retries: u64,
-    /// Tables replaced as a whole, and chains reloaded.
-    pub replaced: u64,
-    /// Sets built anew because they were full.
-    pub grown: u64,
-}
-
-/// Keeps both tables of a ruleset equal to a program.
+/// Keeps both families' tables of a ruleset equal to a program.
 #[derive(Debug)]
 pub struct Dataplane<R> {
-    ruleset: R,
-    planner: Planner,
-    sizes: BTreeMap<(Family, SetId), Option<u32>>,
-    /// How much of the structure must be made before elements mean anything.
-    soundness: Soundness,
-    /// Which families have a table at all.
-    present: Vec<Family>,
-    /// Which tables have the flags of an owner and no live one.
-    orphaned: Vec<Family>,
-    counters: Counters,
+    writer: Writer<R>,
+    main: Keeper,
+    /// Nothing, but while the main tables are replaced, or after a process died doing so.
+    stand_in: Keeper,
 }
 
 impl<R: Ruleset> Dataplane<R> {
@@ -63,40 +44,32 @@ impl<R: Ruleset> Dataplane<R> {
     /// # Errors
     ///
     /// `Owned` if a table belongs to another live process; else those of reading.
-    pub fn start(mut ruleset: R) -> Result<Self, RulesetError> {
-        let actual = ruleset.read()?;
-        if let Some(owner) = actual.values().find_map(|table| table.owner) {
-            return Err(RulesetError::Owned { owner: describe_owner(owner) });
-        }
-        let mut dataplane = Self {
-            ruleset,
-            planner: Planner::new(Program::default()),
-            sizes: BTreeMap::new(),
-            soundness: Soundness::Table,
-            present: Vec::new(),
-            orphaned: Vec::new(),
-            counters: Counters::default(),
-        };
-        dataplane.adopt(&actual);
-        Ok(dataplane)
+    pub fn start(ruleset: R) -> Result<Self, RulesetError> {
+        let mut writer = Writer { ruleset, counters: Counters::default() };
+        let main = Keeper::read(TableName::Main, &mut writer)?;
+        let stand_in = Keeper::read(TableName::StandIn, &mut writer)?;
+        main.owner()
+            .or(stand_in.owner())
+            .map_or(Ok(()), |owner| Err(RulesetError::Owned { owner: describe_owner(owner) }))?;
+        Ok(Self { writer, main, stand_in })
     }
 
     /// What the kernel holds that a compile should take its ids from; nothing if the tables are not ours to keep.
     pub fn found(&self) -> Program {
-        self.planner.program()
+        if self.main.is_usable() { self.main.program() } else { self.stand_in.program() }
     }
 
     pub fn counters(&self) -> Counters {
-        self.counters
+        self.writer.counters
     }
 
     pub fn ruleset(&self) -> &R {
-        &self.ruleset
+        &self.writer.ruleset
     }
 
     /// Ends the engine, and leaves the tables as they are.
     pub fn into_ruleset(self) -> R {
-        self.ruleset
+        self.writer.ruleset
     }
 
     /// Makes the kernel's contents those of the program: only the difference is committed, and nothing if there is none.
@@ -110,7 +83,7 @@ impl<R: Ruleset> Dataplane<R> {
         loop {
             let result = self.try_install(program);
             let Err(error) = result else { return Ok(()) };
-            self.counters.retries += 1;
+            self.writer.counters.retries += 1;
             self.read_again()?;
             let again = match error {
                 RulesetError::Retry { .. }
@@ -129,25 +102,27 @@ impl<R: Ruleset> Dataplane<R> {
         }
     }
 
-    /// Puts a change of the program into force that was installed before.
+    /// Puts a change of the program into force that the last `install` or `update`, which succeeded, left.
     ///
     /// # Errors
     ///
-    /// As `install`.
+    /// As `install`; `Unknown` also if nothing is installed. After an error only `install` leads on.
     pub fn update(&mut self, delta: &Delta) -> Result<(), RulesetError> {
-        let mut program = self.planner.program();
-        delta.apply_to(&mut program);
-        match self.soundness {
-            Soundness::Sound => match self.carry_out(delta, &program) {
-                Ok(()) => Ok(()),
-                Err(_) => {
-                    self.counters.retries += 1;
-                    self.read_again()?;
-                    self.install(&program)
-                }
-            },
-            Soundness::Mendable | Soundness::Table => self.install(&program),
+        if !self.main.is_sound() {
+            return Err(RulesetError::Unknown { what: "no program is installed".to_owned() });
         }
+        let result = self.main.carry_out(&mut self.writer, delta);
+        if matches!(result, Ok(true)) {
+            return Ok(());
+        }
+        // What was planned before it failed is in the planner's program already; the delta over it changes nothing.
+        let mut program = self.main.program();
+        delta.apply_to(&mut program);
+        if result.is_err() {
+            self.writer.counters.retries += 1;
+            self.read_again()?;
+        }
+        self.install(&program)
     }
 
     /// Removes what has no meaning any more, after a grace period. For when nothing else waits.
@@ -156,11 +131,10 @@ impl<R: Ruleset> Dataplane<R> {
     ///
     /// As `install`; what was not removed is harmless, and removed by the next `install`.
     pub fn settle(&mut self) -> Result<(), RulesetError> {
-        let steps = self.planner.idle();
-        let result = self.run(steps);
+        let result = self.main.settle(&mut self.writer);
         if result.is_err() {
-            self.counters.retries += 1;
-            let program = self.planner.program();
+            self.writer.counters.retries += 1;
+            let program = self.main.program();
             self.read_again()?;
             return self.install(&program);
         }
@@ -169,19 +143,22 @@ impl<R: Ruleset> Dataplane<R> {
 
     /// Whether `settle` has something to do.
     pub fn is_unsettled(&self) -> bool {
-        self.planner.pending() > 0
+        self.main.is_unsettled()
     }
 
-    /// Deletes our tables and nothing else.
+    /// Deletes our tables and nothing else. No packet is denied by it that was allowed before.
     ///
     /// # Errors
     ///
-    /// As `install`; the tables are as they were.
+    /// As `install`; calling it again goes on from there.
     pub fn remove(&mut self) -> Result<(), RulesetError> {
         self.claim()?;
-        let ops = self.deletions();
-        self.commit(Transaction { ops })?;
-        self.read_again()
+        let result = self
+            .main
+            .delete(&mut self.writer)
+            .and_then(|()| self.stand_in.delete(&mut self.writer));
+        self.read_again()?;
+        result
     }
 
     /// Reads the kernel back and names every difference from the program; empty if it is proved equal. Differences are told
@@ -192,196 +169,63 @@ impl<R: Ruleset> Dataplane<R> {
     /// Those of reading.
     pub fn verify(&mut self, program: &Program) -> Result<Vec<Difference>, RulesetError> {
         self.settle()?;
-        verify(&mut self.ruleset, program)
+        verify(&mut self.writer.ruleset, program)
     }
 
-    fn adopt(&mut self, actual: &Actual) {
-        let owned = self.ruleset.features().persistent_owner;
-        self.soundness = compare::soundness(actual, owned);
-        self.present = actual.keys().copied().collect();
-        let is_orphaned = |table: &ActualTable| table.persistent && table.owner.is_none();
-        let orphaned = actual.iter().filter(|(_, table)| is_orphaned(table));
-        self.orphaned = orphaned.map(|(&family, _)| family).collect();
-        self.sizes.clear();
-        let mut found = Program::default();
-        if self.soundness != Soundness::Table {
-            for (&family, table) in actual {
-                *found.family_mut(family) = compare::tables(table);
-            }
-        }
-        self.planner = Planner::new(found);
-        for (&family, table) in actual {
-            self.planner.set_generations(family, table.generations());
-            self.sizes.extend(table.sets.iter().map(|(&id, set)| ((family, id), set.size)));
-        }
+    fn claim(&mut self) -> Result<(), RulesetError> {
+        self.main.claim(&mut self.writer)?;
+        self.stand_in.claim(&mut self.writer)
     }
 
     fn read_again(&mut self) -> Result<(), RulesetError> {
-        let actual = self.ruleset.read()?;
-        self.adopt(&actual);
+        self.main = Keeper::read(TableName::Main, &mut self.writer)?;
+        self.stand_in = Keeper::read(TableName::StandIn, &mut self.writer)?;
         Ok(())
     }
 
     fn try_install(&mut self, program: &Program) -> Result<(), RulesetError> {
         self.claim()?;
-        match self.soundness {
-            Soundness::Table => return self.replace(program),
-            Soundness::Mendable => self.mend()?,
-            Soundness::Sound => {}
+        if !self.stand_in.is_in_force() {
+            self.stand_in.delete(&mut self.writer)?;
         }
-        self.delete_leftovers()?;
-        let delta = Delta::between(&self.planner.program(), program);
-        self.carry_out(&delta, program)
+        if !self.main.bring(&mut self.writer, program)? {
+            self.replace(program)?;
+        }
+        self.dismiss()
     }
 
-    /// Plans a delta that leads to the program, makes room for it, and commits it.
-    fn carry_out(&mut self, delta: &Delta, program: &Program) -> Result<(), RulesetError> {
-        self.make_room(delta)?;
-        match self.planner.plan(delta) {
-            Some(steps) => self.run(steps),
-            None => self.replace(program),
-        }
-    }
-
-    fn run(&mut self, steps: Vec<Step>) -> Result<(), RulesetError> {
-        for step in steps {
-            match step {
-                Step::Commit(transaction) => self.commit(transaction)?,
-                Step::Grace => self.grace()?,
-            }
-        }
-        Ok(())
-    }
-
-    fn commit(&mut self, transaction: Transaction) -> Result<(), RulesetError> {
-        if transaction.ops.is_empty() {
-            return Ok(());
-        }
-        self.ruleset.commit(&transaction)?;
-        self.counters.transactions += 1;
-        let is_element = |op: &TableOp| matches!(op.op, Op::Add(..) | Op::Remove(..));
-        self.counters.elements += transaction.ops.iter().filter(|op| is_element(op)).count() as u64;
-        Ok(())
-    }
-
-    fn grace(&mut self) -> Result<(), RulesetError> {
-        self.counters.graces += 1;
-        self.ruleset.grace()
-    }
-
-    /// Builds fuller sets beside those that the delta would overfill.
-    fn make_room(&mut self, delta: &Delta) -> Result<(), RulesetError> {
-        for family in Family::ALL {
-            for set in SetName::ALL {
-                let id = self.planner.generations(family).id(set);
-                let size = self.sizes.get(&(family, id)).copied().flatten();
-                let held = contents::count(self.planner.kernel(family), set);
-                let after = held + build::additions(delta.family(family), set);
-                if !fits(set, size, after) {
-                    self.grow(family, set, after)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn grow(&mut self, family: Family, set: SetName, wanted: usize) -> Result<(), RulesetError> {
-        let old = self.planner.generations(family).id(set);
-        let new = SetId { set, generation: old.generation + 1 };
-        let size = capacity(set, wanted);
-        for transaction in build::fill_beside(family, self.planner.kernel(family), new, size) {
-            self.commit(transaction)?;
-        }
-        let mut generations = self.planner.generations(family);
-        generations.set(new);
-        self.commit(Transaction { ops: build::reload(family, &generations) })?;
-        self.planner.set_generations(family, generations);
-        self.sizes.insert((family, new), size);
-        self.counters.grown += 1;
-        self.grace()?;
-        self.commit(Transaction { ops: vec![TableOp { family, op: Op::DeleteSet(old) }] })?;
-        self.sizes.remove(&(family, old));
-        Ok(())
-    }
-
-    /// Takes over the tables of an agent that is gone, which nobody else can then write to. A transaction of its own: the
-    /// kernel hooks no chain into a table whose flags change in the same one.
-    fn claim(&mut self) -> Result<(), RulesetError> {
-        if !self.ruleset.features().persistent_owner {
-            return Ok(());
-        }
-        let orphaned = std::mem::take(&mut self.orphaned).into_iter();
-        let ops: Vec<TableOp> =
-            orphaned.map(|family| TableOp { family, op: Op::CreateTable }).collect();
-        if ops.is_empty() {
-            return Ok(());
-        }
-        self.ruleset.commit(&Transaction { ops })
-    }
-
-    /// Sets that a predecessor built and did not switch to, or switched from and did not delete.
-    fn delete_leftovers(&mut self) -> Result<(), RulesetError> {
-        let leftovers: Vec<(Family, SetId)> = self
-            .sizes
-            .keys()
-            .filter(|(family, id)| self.planner.generations(*family).id(id.set) != *id)
-            .copied()
-            .collect();
-        if leftovers.is_empty() {
-            return Ok(());
-        }
-        self.grace()?;
-        let delete = |&(family, id): &(Family, SetId)| TableOp { family, op: Op::DeleteSet(id) };
-        self.commit(Transaction { ops: leftovers.iter().map(delete).collect() })?;
-        leftovers.iter().for_each(|key| _ = self.sizes.remove(key));
-        Ok(())
-    }
-
-    fn mend(&mut self) -> Result<(), RulesetError> {
-        let actual = self.ruleset.read()?;
-        let mut ops = Vec::new();
-        for (&family, table) in &actual {
-            ops.extend(build::mend(family, table, &self.planner.generations(family)));
-        }
-        self.commit(Transaction { ops })?;
-        self.counters.replaced += 1;
-        self.soundness = Soundness::Sound;
-        Ok(())
-    }
-
-    /// Puts new tables with this program in the place of whatever is there.
+    /// Puts new tables with this program in the place of whatever is there, unseen by any packet.
     fn replace(&mut self, program: &Program) -> Result<(), RulesetError> {
-        if self.present.is_empty() {
-            // Nothing is judged before all is there: the rules come last.
-            for transaction in build::in_chunks(program) {
-                self.commit(transaction)?;
-            }
-        } else {
-            let mut ops = self.deletions();
-            ops.extend(build::in_chunks(program).into_iter().flat_map(|t| t.ops));
-            self.commit(Transaction { ops })?;
-            self.counters.replaced += 1;
+        let is_enforced = self.main.is_in_force() || self.stand_in.is_in_force();
+        if is_enforced {
+            self.post(program)?;
+            // Packets that entered before the stand-in did are judged by the main tables alone.
+            self.writer.grace()?;
         }
-        self.read_sizes(program);
-        Ok(())
+        self.writer.counters.replaced += u64::from(self.main.is_present());
+        self.main.delete(&mut self.writer)?;
+        self.main.build(&mut self.writer, program)
     }
 
-    fn deletions(&self) -> Vec<TableOp> {
-        let delete = |&family: &Family| TableOp { family, op: Op::DeleteTable };
-        self.present.iter().map(delete).collect()
+    /// Has the stand-in enforce the program.
+    fn post(&mut self, program: &Program) -> Result<(), RulesetError> {
+        if !self.stand_in.is_present() {
+            return self.stand_in.build(&mut self.writer, program);
+        }
+        if self.stand_in.bring(&mut self.writer, program)? {
+            return Ok(());
+        }
+        // The tables of both names are damaged, and there is no third.
+        self.stand_in.rebuild(&mut self.writer, program)
     }
 
-    fn read_sizes(&mut self, program: &Program) {
-        self.planner = Planner::new(program.clone());
-        self.soundness = Soundness::Sound;
-        self.present = Family::ALL.to_vec();
-        self.sizes.clear();
-        for family in Family::ALL {
-            for set in SetName::ALL {
-                let size = capacity(set, contents::count(program.family(family), set));
-                self.sizes.insert((family, SetId { set, generation: 0 }), size);
-            }
+    /// Ends the stand-in's duty, once the main tables enforce the same.
+    fn dismiss(&mut self) -> Result<(), RulesetError> {
+        if !self.stand_in.is_present() {
+            return Ok(());
         }
+        self.writer.grace()?;
+        self.stand_in.delete(&mut self.writer)
     }
 }
 
@@ -397,7 +241,8 @@ pub fn verify<R: Ruleset>(
     let owned = ruleset.features().persistent_owner;
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        let found = compare::differences(&ruleset.read()?, program, owned);
+        let mut found = compare::differences(&ruleset.read(TableName::Main)?, program, owned);
+        found.extend(compare::stand_ins(&ruleset.read(TableName::StandIn)?));
         if found.is_empty() || last.as_ref() == Some(&found) {
             return Ok(found);
         }

@@ -10,6 +10,7 @@ use palisade_compiler::program::{AddressRange, ClassId, PortRangeElement, Profil
 use crate::netlink::FORWARD_BASE;
 use crate::ruleset::{
     Actual, ActualChain, ActualRule, ActualSet, ActualTable, Features, Ruleset, RulesetError,
+    TableName,
 };
 use crate::transaction::{Element, Generations, Op, SetId, TableOp, Transaction};
 
@@ -43,18 +44,34 @@ impl Fault {
     ];
 }
 
+/// What is there under both names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Both {
+    pub main: Actual,
+    pub stand_in: Actual,
+}
+
+impl Both {
+    fn of(&mut self, table: TableName) -> &mut Actual {
+        match table {
+            TableName::Main => &mut self.main,
+            TableName::StandIn => &mut self.stand_in,
+        }
+    }
+}
+
 /// What happened, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A transaction went through, and this is what there is since.
-    Commit(Transaction, Actual),
+    Commit(Transaction, Both),
     Grace,
 }
 
 /// The in-memory kernel. What happens to it, happens whole or not at all.
 #[derive(Debug, Clone)]
 pub struct Fake {
-    actual: Actual,
+    actual: Both,
     features: Features,
     port: u32,
     calls: usize,
@@ -72,7 +89,7 @@ impl Fake {
     /// A kernel without any table of ours.
     pub fn new(features: Features) -> Self {
         Self {
-            actual: Actual::new(),
+            actual: Both::default(),
             features,
             port: 1,
             calls: 0,
@@ -86,7 +103,8 @@ impl Fake {
         self.port += 1;
         self.faults.clear();
         self.calls = 0;
-        self.actual.values_mut().for_each(|table| table.owner = None);
+        let Both { main, stand_in } = &mut self.actual;
+        main.values_mut().chain(stand_in.values_mut()).for_each(|table| table.owner = None);
     }
 
     /// Makes the `call`-th call from the beginning or restart (from 0) fail.
@@ -99,12 +117,12 @@ impl Fake {
         self.calls
     }
 
-    pub fn actual(&self) -> &Actual {
+    pub fn actual(&self) -> &Both {
         &self.actual
     }
 
     /// Somebody else changes the tables.
-    pub fn tamper(&mut self, change: impl FnOnce(&mut Actual)) {
+    pub fn tamper(&mut self, change: impl FnOnce(&mut Both)) {
         change(&mut self.actual);
     }
 
@@ -118,12 +136,11 @@ impl Fake {
         fault
     }
 
-    fn apply(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
+    fn apply(&mut self, table: TableName, transaction: &Transaction) -> Result<(), RulesetError> {
         let mut next = self.actual.clone();
         for op in &transaction.ops {
-            let mut kernel =
-                Kernel { actual: &mut next, features: self.features, port: self.port, at: op };
-            kernel.apply()?;
+            let actual = next.of(table);
+            Kernel { actual, features: self.features, port: self.port, at: op }.apply()?;
         }
         self.history.push(Event::Commit(transaction.clone(), next.clone()));
         self.actual = next;
@@ -136,19 +153,19 @@ impl Ruleset for Fake {
         self.features
     }
 
-    fn read(&mut self) -> Result<Actual, RulesetError> {
+    fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
         match self.fault() {
-            None => Ok(self.actual.clone()),
+            None => Ok(self.actual.of(table).clone()),
             Some(fault) => Err(error(fault, None)),
         }
     }
 
-    fn commit(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
+    fn commit(&mut self, table: TableName, transaction: &Transaction) -> Result<(), RulesetError> {
         match self.fault() {
-            None => self.apply(transaction),
+            None => self.apply(table, transaction),
             Some(fault) => {
                 if fault == Fault::UnknownCommitted {
-                    self.apply(transaction)?;
+                    self.apply(table, transaction)?;
                 }
                 Err(error(fault, transaction.ops.iter().find_map(element_of)))
             }

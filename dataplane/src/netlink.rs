@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 
 use palisade_compiler::model::Family;
 
-use crate::ruleset::{Actual, Features, Ruleset, RulesetError};
+use crate::ruleset::{Actual, Features, Ruleset, RulesetError, TableName};
 use crate::transaction::{Op, Transaction};
 use batch::{Batch, Setting};
 use outcome::Answers;
@@ -58,8 +58,8 @@ pub struct Kernel {
     send_buffer: usize,
     /// The generation of the ruleset that `read`, and our own commits since, left.
     generation: Option<u32>,
-    /// The families in which the table is owned by our socket, so that nobody else can have changed it.
-    owned: BTreeSet<Family>,
+    /// The tables that are owned by our socket, so that nobody else can have changed them.
+    owned: BTreeSet<(TableName, Family)>,
     /// The kernel acknowledges the end of a batch (Linux 6.10).
     acknowledges_end: bool,
 }
@@ -69,13 +69,14 @@ impl Ruleset for Kernel {
         self.features
     }
 
-    fn read(&mut self) -> Result<Actual, RulesetError> {
+    fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
         for _ in 0..READ_ATTEMPTS {
-            match self.read_once() {
+            match self.read_once(table) {
                 Ok(Some(actual)) => {
                     let port = self.socket.port();
+                    self.owned.retain(|(name, _)| *name != table);
                     let owned = actual.iter().filter(|(_, table)| table.owner == Some(port));
-                    self.owned = owned.map(|(&family, _)| family).collect();
+                    self.owned.extend(owned.map(|(&family, _)| (table, family)));
                     return Ok(actual);
                 }
                 // A set that was listed may be gone by the time it is asked for.
@@ -87,13 +88,13 @@ impl Ruleset for Kernel {
         Err(RulesetError::Retry { what: format!("in each of {READ_ATTEMPTS} reads") })
     }
 
-    fn commit(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
+    fn commit(&mut self, table: TableName, transaction: &Transaction) -> Result<(), RulesetError> {
         if transaction.ops.is_empty() {
             return Ok(());
         }
-        let ours = transaction.ops.iter().all(|op| self.owned.contains(&op.family));
+        let ours = transaction.ops.iter().all(|op| self.owned.contains(&(table, op.family)));
         for _ in 1..SEND_ATTEMPTS {
-            match self.send(transaction) {
+            match self.send(table, transaction) {
                 // Whatever changed, it was not our tables: the kernel lets only their owner write to them.
                 Err(RulesetError::Retry { .. }) if ours => {
                     self.generation = Some(self.query.generation().map_err(query_failed)?);
@@ -101,7 +102,7 @@ impl Ruleset for Kernel {
                 other => return other,
             }
         }
-        self.send(transaction)
+        self.send(table, transaction)
     }
 
     fn grace(&mut self) -> Result<(), RulesetError> {
@@ -116,9 +117,9 @@ impl Kernel {
     }
 
     /// `None`: the ruleset changed meanwhile.
-    fn read_once(&mut self) -> Result<Option<Actual>, QueryError> {
+    fn read_once(&mut self, table: TableName) -> Result<Option<Actual>, QueryError> {
         let before = self.query.generation()?;
-        let actual = read::tables(&mut self.query)?;
+        let actual = read::tables(&mut self.query, table)?;
         let after = self.query.generation()?;
         if before != after {
             return Ok(None);
@@ -127,8 +128,9 @@ impl Kernel {
         Ok(Some(actual))
     }
 
-    fn send(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
+    fn send(&mut self, table: TableName, transaction: &Transaction) -> Result<(), RulesetError> {
         let setting = Setting {
+            table,
             sequence: self.sequence,
             generation: self.generation,
             owner: self.features.persistent_owner,
@@ -139,12 +141,12 @@ impl Kernel {
         let answers = self.exchange(&batch)?;
         self.acknowledges_end |= answers.end_acknowledged;
         if let Some(error) = answers.first_error() {
-            return Err(outcome::refused(&mut self.query, transaction, &batch, error));
+            return Err(outcome::refused(&mut self.query, (table, transaction), &batch, error));
         }
         if !answers.acknowledged {
             return Err(self.unanswered());
         }
-        self.committed(transaction);
+        self.committed(table, transaction);
         Ok(())
     }
 
@@ -172,16 +174,16 @@ impl Kernel {
         }
     }
 
-    fn committed(&mut self, transaction: &Transaction) {
+    fn committed(&mut self, table: TableName, transaction: &Transaction) {
         let mut tables = false;
         for op in &transaction.ops {
             if op.op == Op::CreateTable {
                 tables = true;
                 if self.features.persistent_owner {
-                    self.owned.insert(op.family);
+                    self.owned.insert((table, op.family));
                 }
             } else if op.op == Op::DeleteTable {
-                self.owned.remove(&op.family);
+                self.owned.remove(&(table, op.family));
             }
         }
         // The batch was bound to that generation, and the kernel counts by one, leaving out 0. If somebody else commits
@@ -249,22 +251,31 @@ mod tests {
             unshare(CloneFlags::CLONE_NEWNET).expect("this test needs root");
             let mut kernel = Kernel::open().unwrap();
             let create = Op::CreateSet { id: SET, size: Some(16) };
-            kernel.commit(&Transaction { ops: vec![op(Op::CreateTable), op(create)] }).unwrap();
-            kernel.read().unwrap();
+            kernel
+                .commit(
+                    TableName::Main,
+                    &Transaction { ops: vec![op(Op::CreateTable), op(create)] },
+                )
+                .unwrap();
+            kernel.read(TableName::Main).unwrap();
             kernel.sequence = 1000;
 
             overrun(&kernel);
-            let result = kernel.commit(&Transaction { ops: vec![op(Op::Add(SET, class(1)))] });
+            let result = kernel
+                .commit(TableName::Main, &Transaction { ops: vec![op(Op::Add(SET, class(1)))] });
             assert!(matches!(result, Err(RulesetError::Unknown { .. })), "{result:?}");
-            let actual = kernel.read().unwrap();
+            let actual = kernel.read(TableName::Main).unwrap();
             assert_eq!(actual[&Family::V4].sets[&SET].elements, [class(1)].into());
 
             // The same again, without ownership, so that the retry is the caller's.
             kernel.owned.clear();
             overrun(&kernel);
-            let result = kernel.commit(&Transaction { ops: vec![op(Op::Add(SET, class(1)))] });
+            let result = kernel
+                .commit(TableName::Main, &Transaction { ops: vec![op(Op::Add(SET, class(1)))] });
             assert!(matches!(result, Err(RulesetError::Retry { .. })), "{result:?}");
-            kernel.commit(&Transaction { ops: vec![op(Op::Add(SET, class(2)))] }).unwrap();
+            kernel
+                .commit(TableName::Main, &Transaction { ops: vec![op(Op::Add(SET, class(2)))] })
+                .unwrap();
         };
         std::thread::spawn(run).join().unwrap();
     }

@@ -3,12 +3,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_compiler::model::Family;
-use palisade_compiler::program::skeleton::Rule;
+use palisade_compiler::program::skeleton::{Rule, TABLE};
 use thiserror::Error;
 
 use crate::transaction::{Element, Generations, SetId, TableOp, Transaction};
 
-/// What was found under our table's name in one family.
+/// The name under which tables are kept, one in each family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableName {
+    Main,
+    /// Enforces while the main tables are deleted and built anew. A packet passes both, so that it is allowed only if both
+    /// allow it.
+    StandIn,
+}
+
+impl TableName {
+    pub const ALL: [Self; 2] = [Self::Main, Self::StandIn];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Main => TABLE,
+            Self::StandIn => "palisade_stand_in",
+        }
+    }
+}
+
+/// What was found under one of our table's names in one family.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ActualTable {
     /// From the table's comment; `None` where there is none that we can read.
@@ -93,12 +113,12 @@ pub enum RulesetError {
 pub trait Ruleset {
     fn features(&self) -> Features;
 
-    /// Both tables whole: all rules, all elements, of one generation of the ruleset. Families without a table of our
-    /// name are absent.
-    fn read(&mut self) -> Result<Actual, RulesetError>;
+    /// The tables of that name whole: all rules, all elements, of one generation of the ruleset. Families without such a
+    /// table are absent.
+    fn read(&mut self, table: TableName) -> Result<Actual, RulesetError>;
 
-    /// Commits atomically. On `Ok` every packet that enters from now on is judged by the new contents.
-    fn commit(&mut self, transaction: &Transaction) -> Result<(), RulesetError>;
+    /// Commits atomically to the tables of that name. On `Ok` every packet that enters from now on is judged by the new contents.
+    fn commit(&mut self, table: TableName, transaction: &Transaction) -> Result<(), RulesetError>;
 
     /// Returns when no packet can still use what a commit before this call replaced (an RCU grace period).
     fn grace(&mut self) -> Result<(), RulesetError>;
@@ -128,12 +148,12 @@ impl<R: Ruleset + ?Sized> Ruleset for &mut R {
         (**self).features()
     }
 
-    fn read(&mut self) -> Result<Actual, RulesetError> {
-        (**self).read()
+    fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
+        (**self).read(table)
     }
 
-    fn commit(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
-        (**self).commit(transaction)
+    fn commit(&mut self, table: TableName, transaction: &Transaction) -> Result<(), RulesetError> {
+        (**self).commit(table, transaction)
     }
 
     fn grace(&mut self) -> Result<(), RulesetError> {

@@ -4,7 +4,7 @@ use palisade_compiler::compile::Compiler;
 use palisade_dataplane::compare;
 use palisade_dataplane::dataplane;
 use palisade_dataplane::netlink::Kernel;
-use palisade_dataplane::ruleset::Ruleset;
+use palisade_dataplane::ruleset::{Ruleset, TableName};
 use serde::Serialize;
 
 use super::input::{Manifests, Node, compile};
@@ -72,7 +72,7 @@ fn compare_with_files(args: &Args) -> Result<(Outcome, bool), Failure> {
     let input = manifests.load()?;
     // Whether the tables have an owner is no matter of what they hold.
     let mut kernel = Kernel::open_without_owner()?;
-    let actual = kernel.read()?;
+    let actual = kernel.read(TableName::Main)?;
     let mut found = palisade_compiler::program::Program::default();
     for (&family, table) in &actual {
         *found.family_mut(family) = compare::tables(table);

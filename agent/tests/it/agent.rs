@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use palisade::protocol::{Request, Response, State};
 
-use super::command::{NAMESPACE, Netns, Scratch, finish, guard, pod};
+use super::command::{Netns, Scratch, guard, pod};
 
 #[test]
 fn a_saved_change_is_enforced_and_timed() {
@@ -183,24 +183,4 @@ fn commands_ask_the_agent() {
         .exits(2)
         .complains("x/none");
     netns.palisade(&["verify", "--socket", "/nonexistent"]).exits(5);
-}
-
-#[test]
-fn without_the_capability_it_says_what_is_missing() {
-    let netns = Netns::new();
-    let scratch = Scratch::new();
-    scratch.write("namespace.yaml", NAMESPACE);
-    let binary = env!("CARGO_BIN_EXE_palisade");
-    let socket = scratch.0.join("s");
-    let commands: [&[&str]; 4] = [
-        &["apply", "-f", scratch.path()],
-        &["flush"],
-        &["verify", "-f", scratch.path()],
-        &["run", "-f", scratch.path(), "--socket", socket.to_str().unwrap()],
-    ];
-    for args in commands {
-        let without = [&["--bounding-set", "-net_admin", binary], args].concat();
-        let ran = finish(netns.command("setpriv", &without), "").exits(3);
-        assert!(ran.err.contains("CAP_NET_ADMIN"), "{ran:?}");
-    }
 }

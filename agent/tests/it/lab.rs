@@ -29,15 +29,17 @@ pub(crate) fn spec(layout: Layout) -> LabSpec {
 
 /// Feeds text to `nft -f -` inside a namespace.
 #[track_caller]
-pub(crate) fn nft(namespace: &Namespace, text: &str) {
+pub(crate) fn nft(namespace: &Namespace, text: &str) -> String {
     let spawn = || {
         let mut nft = Command::new("nft");
-        nft.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        nft.args(["-f", "-"]).stdin(Stdio::piped());
+        nft.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
     };
     let mut child = namespace.run(spawn).expect("enter").expect("nft is installed");
     child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("written");
     let output = child.wait_with_output().expect("ended");
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Every ordered pair of addresses of one family on different machines, with every protocol. GRE goes one way: without

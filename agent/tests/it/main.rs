@@ -13,6 +13,7 @@ mod attacks;
 mod bad_input;
 mod command;
 mod lab;
+mod missing;
 mod oneshot;
 mod packets;
 mod readme;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use palisade::lab::packet::{TCP, UDP};
-use palisade::lab::{Flood, Lab, LabSpec, Layout};
+use palisade::lab::{Flood, Lab, LabSpec, Layout, Namespace};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::{Connection, Family};
+use palisade_compiler::program::skeleton::VERSION;
 use palisade_compiler::program::{Delta, Program};
 use palisade_compiler::snapshot::Change;
 use palisade_dataplane::dataplane::Dataplane;
@@ -59,6 +60,15 @@ fn overfill(dataplane: &mut Dataplane<Kernel>, program: &Program) {
     dataplane.settle().expect("settled");
 }
 
+/// Makes the tables those of another version of the skeleton, with the same rules and elements.
+fn age(node: &Namespace) {
+    let listing = nft(node, "list ruleset");
+    let current = format!("palisade skeleton {VERSION}");
+    assert_eq!(listing.matches(&current).count(), 2, "{listing}");
+    let old = listing.replace(&current, "palisade skeleton 0");
+    nft(node, &format!("delete table ip palisade\ndelete table ip6 palisade\n{old}"));
+}
+
 #[test]
 fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
     for layout in Layout::ALL {
@@ -75,6 +85,9 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
         let program = with_bridges(&lab, compiler.program());
         dataplane.install(&program).expect("installed");
 
+        drop(dataplane);
+        age(lab.node());
+
         let (four, six) = (flooded(Family::V4), flooded(Family::V6));
         let allowed: Vec<_> = four.0.into_iter().chain(six.0).collect();
         let denied: Vec<_> = four.1.into_iter().chain(six.1).collect();
@@ -82,6 +95,10 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
         let flood = Flood::start(&lab, &all).expect("flood");
         let begun = Instant::now();
         let (mut rounds, mut replaced) = (0, 0);
+        let mut dataplane = start();
+        assert_eq!(dataplane.found(), Program::default(), "another version is nothing to adopt");
+        dataplane.install(&program).expect("installed");
+        assert_eq!(dataplane.counters().replaced, 1);
         while begun.elapsed() < FLOODED || rounds < ROUNDS {
             rounds += 1;
             let more = changes(COMING_AND_GOING);
@@ -98,10 +115,15 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
                 overfill(&mut dataplane, &with_bridges(&lab, compiler.program()));
             }
             if rounds % 3 == 0 {
-                // Somebody adds what does not belong there, and the agent starts anew.
+                // Somebody adds what does not belong there, and the agent starts anew: what can be mended in place, and
+                // what only new tables mend.
                 nft(
                     lab.node(),
-                    "add rule ip palisade forward accept\nadd chain ip6 palisade strange",
+                    if rounds % 2 == 0 {
+                        "add set ip palisade odd { type ipv4_addr; }"
+                    } else {
+                        "add rule ip palisade forward accept\nadd chain ip6 palisade strange"
+                    },
                 );
                 replaced += dataplane.counters().replaced;
                 dataplane = start();

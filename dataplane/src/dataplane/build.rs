@@ -66,8 +66,15 @@ fn add_rules(family: Family, generations: &Generations) -> Vec<TableOp> {
     ChainName::ALL.into_iter().flat_map(of_chain).collect()
 }
 
-fn flush(family: Family, chain: &str) -> TableOp {
+/// Takes a chain's rules away.
+pub(super) fn flush(family: Family, chain: &str) -> TableOp {
     TableOp { family, op: Op::FlushChain(chain.to_owned()) }
+}
+
+/// The chains by which packets enter tables of ours.
+pub(super) fn entrances(families: &[Family]) -> impl Iterator<Item = (Family, String)> {
+    let base = ChainName::ALL.into_iter().filter(|chain| chain.is_base());
+    base.flat_map(|chain| families.iter().map(move |&f| (f, chain.as_str().to_owned())))
 }
 
 /// The rules of all chains anew, naming these generations.

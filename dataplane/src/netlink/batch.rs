@@ -3,13 +3,13 @@
 use nftnl::MsgType;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::{
-    ChainName, Expr, Rule, SetName, TABLE, TOS_PRIORITIES, VERSION,
+    ChainName, Expr, Rule, SetName, TOS_PRIORITIES, VERSION,
 };
 
 use super::declare::{declaration, restore_map};
 use super::wire::{self, Header, flag, msg};
 use super::{elements, rule, sys, text};
-use crate::ruleset::RulesetError;
+use crate::ruleset::{RulesetError, TableName};
 use crate::transaction::{Element, Generations, Op, SetId, TableOp, Transaction};
 
 /// `NFT_TABLE_F_*`
@@ -30,6 +30,7 @@ const LIST_SET_ID: u16 = 4;
 /// How a batch is to be made.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setting {
+    pub(super) table: TableName,
     /// The sequence number of its first message.
     pub(super) sequence: u32,
     /// The kernel refuses the batch if its ruleset is of another generation.
@@ -60,6 +61,7 @@ impl Batch {
                 messages: Vec::new(),
                 operations: Vec::with_capacity(transaction.ops.len()),
             },
+            table: setting.table,
             owner: setting.owner,
             sets: 0,
             elements: None,
@@ -131,6 +133,7 @@ struct OpenElements {
 
 struct Writer {
     batch: Batch,
+    table: TableName,
     owner: bool,
     /// Ids given to sets created in this batch.
     sets: u32,
@@ -172,7 +175,7 @@ impl Writer {
     ) -> Result<(), RulesetError> {
         if !elements::fits(op.family, set.set, element) {
             return Err(RulesetError::Refused {
-                op: text::operation(op),
+                op: text::operation(self.table, op),
                 errno: "the element is none of this set".to_owned(),
                 at: Some(Box::new(op.clone())),
             });
@@ -196,7 +199,7 @@ impl Writer {
         let header = self.header(family, kind, flags);
         let out = &mut self.batch.bytes;
         let message = wire::open(out, header);
-        wire::put_str(out, LIST_TABLE, TABLE);
+        wire::put_str(out, LIST_TABLE, self.table.as_str());
         wire::put_str(out, LIST_SET, &set.to_string());
         let list = wire::open_nest(out, LIST_ELEMENTS);
         self.elements = Some(OpenElements { kind, family, set, message, list });
@@ -210,33 +213,46 @@ impl Writer {
     }
 
     fn object(&mut self, family: Family, op: &Op) {
+        let table = (self.table, family);
         match op {
             Op::CreateTable => {
                 let header = self.header(family, msg::NEWTABLE, flag::CREATE);
                 let flags = if self.owner { OWNER | PERSIST } else { 0 };
-                sys::put_table(&mut self.batch.bytes, header, TABLE, Some(flags), &comment());
+                sys::put_table(
+                    &mut self.batch.bytes,
+                    header,
+                    self.table.as_str(),
+                    Some(flags),
+                    &comment(),
+                );
             }
             Op::DeleteTable => {
                 let header = self.header(family, msg::DELTABLE, 0);
-                sys::put_table(&mut self.batch.bytes, header, TABLE, None, &[]);
+                sys::put_table(&mut self.batch.bytes, header, self.table.as_str(), None, &[]);
             }
             Op::CreateSet { id, size } => self.create_set(family, *id, *size),
             Op::DeleteSet(id) => {
                 let header = self.header(family, msg::DELSET, 0);
-                sys::put_set(&mut self.batch.bytes, header, TABLE, &id.to_string(), None);
+                sys::put_set(
+                    &mut self.batch.bytes,
+                    header,
+                    self.table.as_str(),
+                    &id.to_string(),
+                    None,
+                );
             }
             Op::CreateChain(chain) => {
                 let place = (self.start(), flag::CREATE | flag::EXCL);
                 let (name, base) = (chain.as_str(), chain.is_base());
-                sys::put_chain(&mut self.batch.bytes, family, name, base, MsgType::Add, place);
+                sys::put_chain(&mut self.batch.bytes, table, name, base, MsgType::Add, place);
             }
             Op::DeleteChain(name) => {
                 let place = (self.start(), 0);
-                sys::put_chain(&mut self.batch.bytes, family, name, false, MsgType::Del, place);
+                sys::put_chain(&mut self.batch.bytes, table, name, false, MsgType::Del, place);
             }
             Op::FlushChain(name) => {
                 let place = (self.start(), 0);
-                sys::put_rule(&mut self.batch.bytes, family, name, &[], MsgType::Del, place);
+                sys::put_rule(&mut self.batch.bytes, table, name, &[], MsgType::Del, place);
             }
             Op::AddRule { chain, rule, generations } => {
                 self.add_rule(family, *chain, rule, generations);
@@ -251,7 +267,13 @@ impl Writer {
         self.sets += 1;
         let new = sys::NewSet { declaration: &declaration, id: self.sets, size };
         let header = self.header(family, msg::NEWSET, flag::CREATE | flag::EXCL);
-        sys::put_set(&mut self.batch.bytes, header, TABLE, &id.to_string(), Some(new));
+        sys::put_set(
+            &mut self.batch.bytes,
+            header,
+            self.table.as_str(),
+            &id.to_string(),
+            Some(new),
+        );
     }
 
     fn add_rule(
@@ -264,8 +286,8 @@ impl Writer {
         let restore = rule.contains(&Expr::RestorePriority).then(|| self.create_restore(family));
         let instructions = rule::encode(family, rule, generations, restore);
         let place = (self.start(), flag::CREATE | flag::APPEND);
-        let out = &mut self.batch.bytes;
-        sys::put_rule(out, family, chain.as_str(), &instructions, MsgType::Add, place);
+        let (out, table) = (&mut self.batch.bytes, (self.table, family));
+        sys::put_rule(out, table, chain.as_str(), &instructions, MsgType::Add, place);
     }
 
     /// The anonymous map that a rule with `RestorePriority` refers to by the id returned.
@@ -276,12 +298,18 @@ impl Writer {
         let size = u32::try_from(TOS_PRIORITIES.len()).ok();
         let new = sys::NewSet { declaration: &declaration, id, size };
         let header = self.header(family, msg::NEWSET, flag::CREATE);
-        sys::put_set(&mut self.batch.bytes, header, TABLE, rule::RESTORE_MAP, Some(new));
+        sys::put_set(
+            &mut self.batch.bytes,
+            header,
+            self.table.as_str(),
+            rule::RESTORE_MAP,
+            Some(new),
+        );
 
         let header = self.header(family, msg::NEWSETELEM, flag::CREATE);
         let out = &mut self.batch.bytes;
         let message = wire::open(out, header);
-        wire::put_str(out, LIST_TABLE, TABLE);
+        wire::put_str(out, LIST_TABLE, self.table.as_str());
         wire::put_str(out, LIST_SET, rule::RESTORE_MAP);
         wire::put(out, LIST_SET_ID, &id.to_be_bytes());
         let list = wire::open_nest(out, LIST_ELEMENTS);

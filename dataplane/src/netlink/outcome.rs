@@ -13,7 +13,7 @@ use super::query::Query;
 use super::sys::Socket;
 use super::wire::{self, ERROR};
 use super::{owner, read, text};
-use crate::ruleset::RulesetError;
+use crate::ruleset::{RulesetError, TableName};
 use crate::transaction::{Op, TableOp, Transaction};
 
 /// Room for an answer: a header, an error number, and where the error is.
@@ -97,16 +97,16 @@ impl Answers {
 /// The error of a transaction that the kernel refused.
 pub(super) fn refused(
     query: &mut Query,
-    transaction: &Transaction,
+    (table, transaction): (TableName, &Transaction),
     batch: &Batch,
     error: MessageError,
 ) -> RulesetError {
     let index = batch.operation(error.position, error.offset);
     let op = index.and_then(|index| transaction.ops.get(index));
-    let what = op.map_or_else(|| "the transaction".to_owned(), text::operation);
+    let what = op.map_or_else(|| "the transaction".to_owned(), |op| text::operation(table, op));
     match (error.errno, op) {
         (RESTART, _) => RulesetError::Retry { what },
-        (libc::EPERM, op) => match op.and_then(|op| foreign_owner(query, op.family)) {
+        (libc::EPERM, op) => match op.and_then(|op| foreign_owner(query, table, op.family)) {
             Some(owner) => RulesetError::Owned { owner },
             None => RulesetError::NotPermitted { what },
         },
@@ -131,8 +131,8 @@ pub(super) fn refused(
 }
 
 /// The live owner of our table, if there is one: the kernel refuses everyone else.
-fn foreign_owner(query: &mut Query, family: Family) -> Option<String> {
-    read::owner(query, family).ok().flatten().flatten().map(owner::describe_owner)
+fn foreign_owner(query: &mut Query, table: TableName, family: Family) -> Option<String> {
+    read::owner(query, table, family).ok().flatten().flatten().map(owner::describe_owner)
 }
 
 #[cfg(test)]
@@ -154,8 +154,13 @@ mod tests {
             op(Op::Add(SET, class))
         };
         let ops = vec![op(Op::CreateTable), add(1), add(2), add(3), op(Op::DeleteSet(SET))];
-        let setting =
-            Setting { sequence: 10, generation: None, owner: false, acknowledge_last: true };
+        let setting = Setting {
+            table: TableName::Main,
+            sequence: 10,
+            generation: None,
+            owner: false,
+            acknowledge_last: true,
+        };
         Batch::new(&Transaction { ops }, setting).unwrap()
     }
 

@@ -1,9 +1,9 @@
-//! What the kernel holds under our table's name, read back.
+//! What the kernel holds under one of our tables' names, read back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_compiler::model::Family;
-use palisade_compiler::program::skeleton::{TABLE, TOS_PRIORITIES};
+use palisade_compiler::program::skeleton::TOS_PRIORITIES;
 
 use super::batch::{LIST_ELEMENTS, PERSIST, version};
 use super::declare::{self, Declaration, declaration};
@@ -13,7 +13,7 @@ use super::query::{Query, QueryError};
 use super::rule;
 use super::sys;
 use super::wire::{Attribute, Attributes, msg, put_str};
-use crate::ruleset::{Actual, ActualChain, ActualRule, ActualSet, ActualTable};
+use crate::ruleset::{Actual, ActualChain, ActualRule, ActualSet, ActualTable, TableName};
 use crate::transaction::{Element, SetId};
 
 /// The only base chain, as `ActualChain::base` has it.
@@ -22,40 +22,70 @@ pub const FORWARD_BASE: &str = "type filter hook forward priority filter; policy
 /// How often a set without a declared size is dumped, at most, until two dumps in a row agree.
 const DUMPS: usize = 6;
 
+/// A table to read.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    name: TableName,
+    family: Family,
+}
+
+impl Place {
+    fn proto(self) -> u8 {
+        sys::proto(self.family) as u8
+    }
+
+    /// Whether a message of a family, with a table's name in its attribute of that kind, is about this table.
+    fn is_of(self, family: u8, attributes: Attributes<'_>, kind: u16) -> bool {
+        let name = || attributes.get(kind).and_then(Attribute::string);
+        family == self.proto() && name() == Some(self.name.as_str())
+    }
+
+    fn request(self) -> Vec<u8> {
+        let mut request = Vec::new();
+        put_str(&mut request, 1, self.name.as_str());
+        request
+    }
+
+    fn request_set(self, set: &str) -> Vec<u8> {
+        let mut request = self.request();
+        put_str(&mut request, 2, set);
+        request
+    }
+}
+
 /// A dump of a hash that is being resized repeats some elements in place of others, and nothing marks it. Only a
 /// hash with a declared size is never resized; others are read until two dumps agree.
-pub(super) fn tables(query: &mut Query) -> Result<Actual, QueryError> {
+pub(super) fn tables(query: &mut Query, name: TableName) -> Result<Actual, QueryError> {
     let mut actual = Actual::new();
-    query.dump(msg::GETTABLE, 0, &[], |family, table| {
-        if let Some(family) = ours(family, table, 1) {
-            actual.insert(family, table_of(table));
+    for family in Family::ALL {
+        let place = Place { name, family };
+        if let Some(mut table) = table(query, place)? {
+            chains(query, place, &mut table)?;
+            sets_and_rules(query, place, &mut table)?;
+            actual.insert(family, table);
         }
-    })?;
-    if actual.is_empty() {
-        return Ok(actual);
-    }
-    chains(query, &mut actual)?;
-    for (&family, table) in &mut actual {
-        sets_and_rules(query, family, table)?;
     }
     Ok(actual)
 }
 
 /// The owner of our table in one family: `None` for no table, `Some(None)` for one without an owner.
-pub(super) fn owner(query: &mut Query, family: Family) -> Result<Option<Option<u32>>, QueryError> {
-    let mut owner = None;
-    query.dump(msg::GETTABLE, sys::proto(family) as u8, &[], |of, table| {
-        if ours(of, table, 1) == Some(family) {
-            owner = Some(table_of(table).owner);
-        }
-    })?;
-    Ok(owner)
+pub(super) fn owner(
+    query: &mut Query,
+    name: TableName,
+    family: Family,
+) -> Result<Option<Option<u32>>, QueryError> {
+    Ok(table(query, Place { name, family })?.map(|table| table.owner))
 }
 
-/// The family, if the attribute of that kind is the name of our table and the family one of ours.
-fn ours(family: u8, attributes: Attributes<'_>, kind: u16) -> Option<Family> {
-    let name = attributes.get(kind)?.string()?;
-    Family::ALL.into_iter().find(|&f| name == TABLE && sys::proto(f) as u8 == family)
+/// The table without what is in it.
+fn table(query: &mut Query, place: Place) -> Result<Option<ActualTable>, QueryError> {
+    let mut found = None;
+    query.dump(msg::GETTABLE, place.proto(), &[], |family, table| {
+        if place.is_of(family, table, 1) {
+            found = Some(table_of(table));
+        }
+    })?;
+    Ok(found)
 }
 
 /// `nft_table_attributes`
@@ -70,11 +100,10 @@ fn table_of(table: Attributes<'_>) -> ActualTable {
 }
 
 /// `nft_chain_attributes`
-fn chains(query: &mut Query, actual: &mut Actual) -> Result<(), QueryError> {
-    query.dump(msg::GETCHAIN, 0, &[], |family, chain| {
-        let table = ours(family, chain, 1).and_then(|family| actual.get_mut(&family));
+fn chains(query: &mut Query, place: Place, table: &mut ActualTable) -> Result<(), QueryError> {
+    query.dump(msg::GETCHAIN, place.proto(), &[], |family, chain| {
         let name = chain.get(3).and_then(Attribute::string);
-        if let (Some(table), Some(name)) = (table, name) {
+        if let Some(name) = name.filter(|_| place.is_of(family, chain, 1)) {
             let found = ActualChain { base: base_of(chain), rules: Vec::new() };
             table.chains.insert(name.to_owned(), found);
         }
@@ -106,18 +135,6 @@ fn base_of(chain: Attributes<'_>) -> String {
     format!("type {kind} hook {hook_name} priority {priority}; policy {policy}{flags}")
 }
 
-fn of_table() -> Vec<u8> {
-    let mut request = Vec::new();
-    put_str(&mut request, 1, TABLE);
-    request
-}
-
-fn of_set(name: &str) -> Vec<u8> {
-    let mut request = of_table();
-    put_str(&mut request, 2, name);
-    request
-}
-
 /// A set as the kernel tells of it.
 struct Declared {
     name: String,
@@ -128,32 +145,31 @@ struct Declared {
 
 fn sets_and_rules(
     query: &mut Query,
-    family: Family,
+    place: Place,
     table: &mut ActualTable,
 ) -> Result<(), QueryError> {
-    let proto = sys::proto(family) as u8;
     let mut sets = Vec::new();
-    query.dump(msg::GETSET, proto, &of_table(), |of, set| {
-        if ours(of, set, 1) == Some(family) {
+    query.dump(msg::GETSET, place.proto(), &place.request(), |family, set| {
+        if place.is_of(family, set, 1) {
             sets.extend(declared(set));
         }
     })?;
     let mut restores = BTreeSet::new();
     for set in sets {
         if set.flags & declare::ANONYMOUS != 0 {
-            if is_restore_map(query, proto, &set)? {
+            if is_restore_map(query, place, &set)? {
                 restores.insert(set.name);
             }
         } else if let Some(id) = SetId::parse(&set.name) {
-            table.sets.insert(id, contents(query, family, id, &set)?);
+            table.sets.insert(id, contents(query, place, id, &set)?);
         } else {
             table.foreign.insert(set.name);
         }
     }
-    rules(query, family, &restores, table)?;
+    rules(query, place, &restores, table)?;
     for kind in [msg::GETOBJ, msg::GETFLOWTABLE] {
-        query.dump(kind, proto, &of_table(), |of, object| {
-            if ours(of, object, 1) == Some(family)
+        query.dump(kind, place.proto(), &place.request(), |family, object| {
+            if place.is_of(family, object, 1)
                 && let Some(name) = object.get(2).and_then(Attribute::string)
             {
                 table.foreign.insert(name.to_owned());
@@ -191,15 +207,15 @@ fn same(actual: &Declaration, wanted: Declaration) -> bool {
 
 fn contents(
     query: &mut Query,
-    family: Family,
+    place: Place,
     id: SetId,
     set: &Declared,
 ) -> Result<ActualSet, QueryError> {
-    let (mut found, mut known) = dump_set(query, family, id)?;
+    let (mut found, mut known) = dump_set(query, place, id)?;
     if set.size.is_none() {
         let mut agreed = false;
         for _ in 1..DUMPS {
-            let (again, _) = dump_set(query, family, id)?;
+            let (again, _) = dump_set(query, place, id)?;
             agreed = again == found;
             if agreed {
                 break;
@@ -210,19 +226,19 @@ fn contents(
             return Err(QueryError::Interrupted);
         }
     }
-    known &= same(&set.declaration, declaration(family, id.set));
+    known &= same(&set.declaration, declaration(place.family, id.set));
     Ok(ActualSet { size: set.size, as_declared: known, elements: found.into_iter().collect() })
 }
 
 /// The elements in order, and whether all are of a form that we write.
 fn dump_set(
     query: &mut Query,
-    family: Family,
+    place: Place,
     id: SetId,
 ) -> Result<(Vec<Element>, bool), QueryError> {
-    let mut collector = Collector::new(family, id.set);
-    let request = of_set(&id.to_string());
-    query.dump(msg::GETSETELEM, sys::proto(family) as u8, &request, |_, message| {
+    let mut collector = Collector::new(place.family, id.set);
+    let request = place.request_set(&id.to_string());
+    query.dump(msg::GETSETELEM, place.proto(), &request, |_, message| {
         if let Some(list) = message.get(LIST_ELEMENTS) {
             elements::in_list(list).for_each(|element| collector.add(element));
         }
@@ -231,7 +247,7 @@ fn dump_set(
 }
 
 /// Whether an anonymous set is the map of `RestorePriority`.
-fn is_restore_map(query: &mut Query, proto: u8, set: &Declared) -> Result<bool, QueryError> {
+fn is_restore_map(query: &mut Query, place: Place, set: &Declared) -> Result<bool, QueryError> {
     let wanted = declare::restore_map();
     let key = (wanted.key_length, wanted.data);
     let map = declare::MAP | declare::ANONYMOUS;
@@ -239,7 +255,7 @@ fn is_restore_map(query: &mut Query, proto: u8, set: &Declared) -> Result<bool, 
         return Ok(false);
     }
     let mut found = BTreeMap::new();
-    query.dump(msg::GETSETELEM, proto, &of_set(&set.name), |_, message| {
+    query.dump(msg::GETSETELEM, place.proto(), &place.request_set(&set.name), |_, message| {
         if let Some(list) = message.get(LIST_ELEMENTS) {
             found.extend(elements::in_list(list).map(|element| match elements::raw(element) {
                 Some((key, value)) => (key.to_vec(), value.to_vec()),
@@ -257,16 +273,16 @@ fn is_restore_map(query: &mut Query, proto: u8, set: &Declared) -> Result<bool, 
 /// `nft_rule_attributes`
 fn rules(
     query: &mut Query,
-    family: Family,
+    place: Place,
     restores: &BTreeSet<String>,
     table: &mut ActualTable,
 ) -> Result<(), QueryError> {
-    query.dump(msg::GETRULE, sys::proto(family) as u8, &of_table(), |of, message| {
+    query.dump(msg::GETRULE, place.proto(), &place.request(), |family, message| {
         let chain = message.get(2).and_then(Attribute::string);
-        if ours(of, message, 1) == Some(family)
+        if place.is_of(family, message, 1)
             && let Some(chain) = chain.and_then(|name| table.chains.get_mut(name))
         {
-            chain.rules.push(rule_of(family, restores, message));
+            chain.rules.push(rule_of(place.family, restores, message));
         }
     })
 }

@@ -14,11 +14,11 @@ use nftnl_sys as nft;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use palisade_compiler::model::Family;
-use palisade_compiler::program::skeleton::TABLE;
 
 use super::declare::Declaration;
 use super::instruction::{Instruction, VERDICT_REGISTER};
 use super::wire::{self, Header};
+use crate::ruleset::TableName;
 
 pub(super) fn proto(family: Family) -> ProtoFamily {
     match family {
@@ -259,13 +259,13 @@ pub(super) fn put_set(
 /// Appends a message about a chain of our table.
 pub(super) fn put_chain(
     out: &mut Vec<u8>,
-    family: Family,
+    (table, family): (TableName, Family),
     name: &str,
     base: bool,
     kind: MsgType,
     (sequence, flags): (u32, u16),
 ) {
-    let table = nftnl::Table::new(c_string(TABLE), proto(family));
+    let table = nftnl::Table::new(c_string(table.as_str()), proto(family));
     let mut chain = nftnl::Chain::new(c_string(name), &table);
     if base {
         chain.set_hook(nftnl::Hook::Forward, 0);
@@ -278,13 +278,13 @@ pub(super) fn put_chain(
 /// Appends a message about a rule of our table; deleting one without instructions deletes all of the chain.
 pub(super) fn put_rule(
     out: &mut Vec<u8>,
-    family: Family,
+    (table, family): (TableName, Family),
     chain: &str,
     instructions: &[Instruction],
     kind: MsgType,
     (sequence, flags): (u32, u16),
 ) {
-    let table = nftnl::Table::new(c_string(TABLE), proto(family));
+    let table = nftnl::Table::new(c_string(table.as_str()), proto(family));
     let chain = nftnl::Chain::new(c_string(chain), &table);
     let mut rule = nftnl::Rule::new(&chain);
     for instruction in instructions {

@@ -1,8 +1,8 @@
 //! Operations and elements in nft's words, for error messages.
 
 use palisade_compiler::model::Family;
-use palisade_compiler::program::skeleton::TABLE;
 
+use crate::ruleset::TableName;
 use crate::transaction::{Element, Op, SetId, TableOp};
 
 pub fn family_text(family: Family) -> &'static str {
@@ -13,9 +13,8 @@ pub fn family_text(family: Family) -> &'static str {
 }
 
 /// `add element ip palisade class { 10.0.0.1 : 1:1 }`
-pub(super) fn operation(TableOp { family: table_family, op }: &TableOp) -> String {
-    let family = family_text(*table_family);
-    let table = format!("{family} {TABLE}");
+pub(super) fn operation(name: TableName, TableOp { family, op }: &TableOp) -> String {
+    let table = format!("{} {}", family_text(*family), name.as_str());
     match op {
         Op::CreateTable => format!("add table {table}"),
         Op::DeleteTable => format!("delete table {table}"),

@@ -11,10 +11,10 @@ use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::{Cluster, Rng, random_change};
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
-use palisade_dataplane::ruleset::{Actual, Features, Ruleset, RulesetError};
+use palisade_dataplane::ruleset::{Actual, Features, Ruleset, RulesetError, TableName};
 use palisade_dataplane::transaction::Transaction;
 
-use crate::netns::in_netns;
+use crate::netns::{in_netns, load};
 
 /// Histories, each killed at every place.
 const HISTORIES: u64 = 6;
@@ -25,6 +25,8 @@ const ROLE: &str = "PALISADE_TEST_DIE";
 
 /// The role that loads 100,000 pods instead.
 const LOAD: &str = "load";
+/// The role that replaces tables of another version.
+const REPLACE: &str = "replace";
 const PODS: u32 = 100_000;
 
 fn large() -> Program {
@@ -60,13 +62,13 @@ impl Ruleset for Dying {
         self.kernel.features()
     }
 
-    fn read(&mut self) -> Result<Actual, RulesetError> {
-        self.kernel.read()
+    fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
+        self.kernel.read(table)
     }
 
-    fn commit(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
+    fn commit(&mut self, table: TableName, transaction: &Transaction) -> Result<(), RulesetError> {
         self.place();
-        self.kernel.commit(transaction)?;
+        self.kernel.commit(table, transaction)?;
         self.place();
         Ok(())
     }
@@ -101,6 +103,11 @@ fn dying_child() {
         return;
     }
     let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
+    if seed == REPLACE {
+        compiler.apply(history(0).concat());
+        dataplane.install(compiler.program()).unwrap();
+        return;
+    }
     let mut batches = history(seed.parse().unwrap()).into_iter();
     compiler.apply(batches.next().unwrap());
     dataplane.install(compiler.program()).unwrap();
@@ -146,6 +153,35 @@ fn killed_before_or_after_any_transaction_the_next_start_ends_right() {
     }
     assert!(killed > 30, "only {killed} places to die at");
     println!("killed at {killed} places");
+}
+
+/// Tables of another version of the skeleton, that deny.
+const OLD: &str = "\
+    table ip palisade { comment \"palisade skeleton 0\"; set old { type ipv4_addr; }; \
+      chain forward { type filter hook forward priority 0; ip saddr @old drop; };\n}\n\
+    table ip6 palisade { chain forward { type filter hook forward priority 0; ip6 saddr ::1 drop; };\n}\n";
+
+#[test]
+fn killed_while_tables_are_replaced_the_next_start_ends_right() {
+    let mut stood_in = 0;
+    for places in 0.. {
+        let finished = in_netns(|| {
+            load(OLD);
+            let finished = run_child(REPLACE, places);
+            let mut kernel = Kernel::open().unwrap();
+            stood_in += usize::from(!kernel.read(TableName::StandIn).unwrap().is_empty());
+            let mut dataplane = Dataplane::start(kernel).unwrap();
+            let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
+            compiler.apply(history(0).concat());
+            dataplane.install(compiler.program()).unwrap();
+            assert_eq!(dataplane.verify(compiler.program()).unwrap(), [], "place {places}");
+            finished
+        });
+        if finished {
+            break;
+        }
+    }
+    assert!(stood_in > 10, "the stand-in was left at only {stood_in} places");
 }
 
 #[test]

@@ -223,7 +223,28 @@ fn a_table_of_another_version_is_switched() {
         assert_eq!(dataplane.found(), Program::default());
         dataplane.install(compiler.program()).unwrap();
         assert_equal(&mut dataplane, compiler.program());
-        assert!(nft(&["list", "tables"]).contains("table ip other"));
+        let tables = nft(&["list", "tables"]);
+        assert!(tables.contains("table ip other") && !tables.contains("stand_in"), "{tables}");
+    });
+}
+
+#[test]
+fn a_stand_in_that_was_left_is_named_and_taken_away() {
+    in_netns(|| {
+        let compiler = compiled(5);
+        let mut dataplane = Dataplane::start(Kernel::open_without_owner().unwrap()).unwrap();
+        dataplane.install(compiler.program()).unwrap();
+        load(
+            "table ip palisade_stand_in { chain forward { type filter hook forward priority 0; drop; };\n}\n",
+        );
+        let mut dataplane = Dataplane::start(Kernel::open_without_owner().unwrap()).unwrap();
+        let differences = dataplane.verify(compiler.program()).unwrap();
+        let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        let left =
+            "table ip palisade_stand_in is there: a replacement is under way or was cut short";
+        assert_eq!(told, [left]);
+        dataplane.install(compiler.program()).unwrap();
+        assert_equal(&mut dataplane, compiler.program());
     });
 }
 

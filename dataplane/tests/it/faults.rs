@@ -32,6 +32,13 @@ fn compiled(seed: u64) -> Program {
     compiler.program().clone()
 }
 
+/// A set that is none of ours, so that only new tables will do.
+fn spoil(fake: &mut Fake) {
+    fake.tamper(|tables| {
+        tables.main.values_mut().for_each(|table| _ = table.foreign.insert("odd".to_owned()));
+    });
+}
+
 /// Carries a history out; what fails is tried once more, as the agent does. Returns how many attempts failed.
 fn carry_out(fake: &mut Fake, seed: u64) -> usize {
     let mut failed = 0;
@@ -82,6 +89,30 @@ fn every_error_at_every_call_leads_to_the_right_end() {
 }
 
 #[test]
+fn every_error_at_every_call_of_a_replacement_leads_to_the_right_end() {
+    let mut runs = 0;
+    let spoilt = || {
+        let mut fake = Fake::default();
+        carry_out(&mut fake, 0);
+        fake.restart();
+        spoil(&mut fake);
+        fake
+    };
+    let mut reference = spoilt();
+    assert_eq!(carry_out(&mut reference, 1), 0);
+    for call in 0..reference.calls() {
+        for fault in Fault::ALL {
+            let mut fake = spoilt();
+            fake.fail(call, fault);
+            carry_out(&mut fake, 1);
+            assert!(fake.actual().stand_in.is_empty());
+            runs += 1;
+        }
+    }
+    assert!(runs > 200, "{runs} runs: too few to mean anything");
+}
+
+#[test]
 fn a_restart_at_any_point_commits_what_is_left_and_then_nothing() {
     for seed in 0..HISTORIES {
         let program = compiled(seed);
@@ -120,12 +151,13 @@ fn whatever_others_took_or_added_is_put_right() {
         compiler.apply(history(seed).concat());
         let sets: Vec<_> = fake
             .actual()
+            .main
             .iter()
             .flat_map(|(&family, table)| table.sets.keys().map(move |&id| (family, id)))
             .collect();
         for (family, id) in sets {
             fake.tamper(|tables| {
-                tables.get_mut(&family).unwrap().sets.get_mut(&id).unwrap().elements.clear()
+                tables.main.get_mut(&family).unwrap().sets.get_mut(&id).unwrap().elements.clear()
             });
             let mut dataplane = Dataplane::start(&mut fake).unwrap();
             let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
@@ -136,7 +168,10 @@ fn whatever_others_took_or_added_is_put_right() {
         }
         for chain in ["forward", "egress", "deny_in"] {
             fake.tamper(|tables| {
-                tables.values_mut().for_each(|t| _ = t.chains.get_mut(chain).unwrap().rules.pop())
+                tables
+                    .main
+                    .values_mut()
+                    .for_each(|t| _ = t.chains.get_mut(chain).unwrap().rules.pop())
             });
             let mut dataplane = Dataplane::start(&mut fake).unwrap();
             let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());

@@ -14,5 +14,6 @@ mod faults;
 mod netlink;
 mod netns;
 mod plan;
+mod replacement;
 mod walk;
 mod windows;

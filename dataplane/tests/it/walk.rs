@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use palisade_compiler::model::Connection;
 use palisade_compiler::program::{ClassId, PortElement, ProfileId, Tables};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,14 @@ pub(crate) struct Packet {
     pub(crate) dnat: bool,
     /// A TCP segment that opens no connection.
     pub(crate) midstream: bool,
+}
+
+impl From<Connection> for Packet {
+    /// Its first packet; to the own address only by way of a Service.
+    fn from(c: Connection) -> Self {
+        let (dnat, midstream) = (c.from == c.to, false);
+        Self { from: c.from, to: c.to, protocol: c.protocol, port: c.port, dnat, midstream }
+    }
 }
 
 /// The states of a window, oldest first.

@@ -80,17 +80,8 @@ fn follow(seed: u64) -> Result<usize, String> {
         };
         let delta = compiler.apply(batch);
         let after = compiler.program().clone();
-        let packets: Vec<Packet> = probes(compiler.snapshot(), &mut rng)
-            .into_iter()
-            .map(|c| Packet {
-                from: c.from,
-                to: c.to,
-                protocol: c.protocol,
-                port: c.port,
-                dnat: c.from == c.to,
-                midstream: false,
-            })
-            .collect();
+        let packets: Vec<Packet> =
+            probes(compiler.snapshot(), &mut rng).into_iter().map(Packet::from).collect();
         for family in &mut watched {
             family.programs.push(after.family(family.family).clone());
         }

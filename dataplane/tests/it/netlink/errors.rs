@@ -8,7 +8,7 @@ use palisade_compiler::model::Family;
 use palisade_compiler::program::ClassId;
 use palisade_compiler::program::skeleton::{ChainName, Expr, SetName};
 use palisade_dataplane::netlink::{GraceMethod, Kernel, grace_by, grace_method};
-use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
+use palisade_dataplane::ruleset::{Ruleset as _, RulesetError, TableName};
 use palisade_dataplane::transaction::{Element, Generations, Op, TableOp};
 
 use super::program::{create_both, id, op, transaction};
@@ -30,8 +30,8 @@ fn remove(low: u8) -> TableOp {
 fn with_skeleton(test: impl FnOnce(&mut Kernel) + Send) {
     in_netns(|| {
         let mut kernel = Kernel::open().unwrap();
-        kernel.commit(&create_both(&BTreeMap::new())).unwrap();
-        kernel.read().unwrap();
+        kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
+        kernel.read(TableName::Main).unwrap();
         test(&mut kernel);
     });
 }
@@ -51,12 +51,13 @@ fn assert_refused(result: Result<(), RulesetError>, wanted: &TableOp, text: &str
 #[test]
 fn an_element_that_is_there_is_named() {
     with_skeleton(|kernel| {
-        kernel.commit(&transaction([add(3)])).unwrap();
-        let result = kernel.commit(&transaction([add(1), add(2), add(3), add(4)]));
+        kernel.commit(TableName::Main, &transaction([add(3)])).unwrap();
+        let result = kernel.commit(TableName::Main, &transaction([add(1), add(2), add(3), add(4)]));
         let text = "add element ip palisade class { 10.0.0.3 : 1:1 }";
         assert_refused(result, &add(3), text, "EEXIST");
         // Nothing of it was done.
-        let elements = &kernel.read().unwrap()[&Family::V4].sets[&id(SetName::Class)].elements;
+        let elements =
+            &kernel.read(TableName::Main).unwrap()[&Family::V4].sets[&id(SetName::Class)].elements;
         assert_eq!(*elements, [class(3), Element::CatchAll].into());
     });
 }
@@ -64,8 +65,9 @@ fn an_element_that_is_there_is_named() {
 #[test]
 fn an_element_that_is_missing_is_named() {
     with_skeleton(|kernel| {
-        kernel.commit(&transaction([add(1), add(2)])).unwrap();
-        let result = kernel.commit(&transaction([remove(1), remove(7), remove(2)]));
+        kernel.commit(TableName::Main, &transaction([add(1), add(2)])).unwrap();
+        let result =
+            kernel.commit(TableName::Main, &transaction([remove(1), remove(7), remove(2)]));
         let text = "delete element ip palisade class { 10.0.0.7 : 1:1 }";
         assert_refused(result, &remove(7), text, "ENOENT");
     });
@@ -81,7 +83,7 @@ fn the_first_of_several_errors_counts() {
             op(Family::V4, Op::Remove(id(missing), Element::Port(port()))),
         ];
         // `bridges` is in use, so the first fails already.
-        let result = kernel.commit(&transaction(ops.clone()));
+        let result = kernel.commit(TableName::Main, &transaction(ops.clone()));
         assert_refused(result, &ops[0], "delete set ip6 palisade bridges", "EBUSY");
     });
 }
@@ -100,15 +102,26 @@ fn a_missing_set_chain_or_table_is_named() {
         let gone = palisade_dataplane::transaction::SetId { set: SetName::Class, generation: 9 };
         let wanted = op(Family::V4, Op::Add(gone, class(1)));
         let text = "add element ip palisade class_9 { 10.0.0.1 : 1:1 }";
-        assert_refused(kernel.commit(&transaction([wanted.clone()])), &wanted, text, "ENOENT");
+        assert_refused(
+            kernel.commit(TableName::Main, &transaction([wanted.clone()])),
+            &wanted,
+            text,
+            "ENOENT",
+        );
 
         let wanted = op(Family::V4, Op::FlushChain("nowhere".to_owned()));
         let text = "flush chain ip palisade nowhere";
-        assert_refused(kernel.commit(&transaction([wanted.clone()])), &wanted, text, "ENOENT");
+        assert_refused(
+            kernel.commit(TableName::Main, &transaction([wanted.clone()])),
+            &wanted,
+            text,
+            "ENOENT",
+        );
     });
     in_netns(|| {
         let wanted = op(Family::V6, Op::CreateChain(ChainName::Pass));
-        let result = Kernel::open().unwrap().commit(&transaction([wanted.clone()]));
+        let result =
+            Kernel::open().unwrap().commit(TableName::Main, &transaction([wanted.clone()]));
         assert_refused(result, &wanted, "add chain ip6 palisade pass", "ENOENT");
     });
 }
@@ -129,7 +142,7 @@ fn a_rule_to_a_missing_chain_is_named() {
             op(Family::V4, Op::CreateChain(ChainName::Pass)),
             rule.clone(),
         ];
-        let result = Kernel::open().unwrap().commit(&transaction(ops));
+        let result = Kernel::open().unwrap().commit(TableName::Main, &transaction(ops));
         assert_refused(result, &rule, "add rule ip palisade pass [Goto(Guard)]", "ENOENT");
         assert_eq!(nft(&["list", "ruleset"]), "");
     });
@@ -140,16 +153,18 @@ fn a_full_set_is_told_from_other_errors() {
     in_netns(|| {
         let mut kernel = Kernel::open().unwrap();
         let small = op(Family::V4, Op::CreateSet { id: id(SetName::Class), size: Some(4) });
-        kernel.commit(&transaction([op(Family::V4, Op::CreateTable), small])).unwrap();
-        kernel.commit(&transaction((1..=4).map(add))).unwrap();
-        match kernel.commit(&transaction([add(5)])) {
+        kernel
+            .commit(TableName::Main, &transaction([op(Family::V4, Op::CreateTable), small]))
+            .unwrap();
+        kernel.commit(TableName::Main, &transaction((1..=4).map(add))).unwrap();
+        match kernel.commit(TableName::Main, &transaction([add(5)])) {
             Err(RulesetError::Full { family: Family::V4, set }) => {
                 assert_eq!(set, id(SetName::Class));
             }
             other => panic!("{other:?}"),
         }
         // Replacing needs no room.
-        kernel.commit(&transaction([remove(1), add(5)])).unwrap();
+        kernel.commit(TableName::Main, &transaction([remove(1), add(5)])).unwrap();
     });
 }
 
@@ -158,7 +173,12 @@ fn an_element_of_another_set_is_not_even_sent() {
     with_skeleton(|kernel| {
         let stray = op(Family::V6, Op::Add(id(SetName::Class), class(1)));
         let text = "add element ip6 palisade class { 10.0.0.1 : 1:1 }";
-        assert_refused(kernel.commit(&transaction([stray.clone()])), &stray, text, "the element");
+        assert_refused(
+            kernel.commit(TableName::Main, &transaction([stray.clone()])),
+            &stray,
+            text,
+            "the element",
+        );
     });
 }
 
@@ -166,17 +186,17 @@ fn an_element_of_another_set_is_not_even_sent() {
 fn a_plain_table_is_retried_after_anybodys_change() {
     in_netns(|| {
         let mut kernel = Kernel::open_without_owner().unwrap();
-        kernel.commit(&create_both(&BTreeMap::new())).unwrap();
-        kernel.read().unwrap();
-        kernel.commit(&transaction([add(1)])).unwrap();
-        kernel.commit(&transaction([add(2)])).unwrap();
+        kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
+        kernel.read(TableName::Main).unwrap();
+        kernel.commit(TableName::Main, &transaction([add(1)])).unwrap();
+        kernel.commit(TableName::Main, &transaction([add(2)])).unwrap();
         nft(&["add", "table", "ip", "other"]);
-        match kernel.commit(&transaction([add(3)])) {
+        match kernel.commit(TableName::Main, &transaction([add(3)])) {
             Err(RulesetError::Retry { .. }) => {}
             other => panic!("{other:?}"),
         }
-        kernel.read().unwrap();
-        kernel.commit(&transaction([add(3)])).unwrap();
+        kernel.read(TableName::Main).unwrap();
+        kernel.commit(TableName::Main, &transaction([add(3)])).unwrap();
     });
 }
 
@@ -186,11 +206,11 @@ fn an_owned_table_is_not_disturbed_by_changes_elsewhere() {
         assert!(kernel.features().persistent_owner, "this kernel has no persistent table owner");
         for low in 1..=5 {
             nft(&["add", "table", "ip", &format!("other{low}")]);
-            kernel.commit(&transaction([add(low)])).unwrap();
+            kernel.commit(TableName::Main, &transaction([add(low)])).unwrap();
         }
         nft(&["flush", "ruleset"]);
-        kernel.commit(&transaction((1..=5).map(remove))).unwrap();
-        assert_eq!(kernel.read().unwrap().len(), 2);
+        kernel.commit(TableName::Main, &transaction((1..=5).map(remove))).unwrap();
+        assert_eq!(kernel.read(TableName::Main).unwrap().len(), 2);
     });
 }
 
@@ -200,11 +220,13 @@ fn a_plain_table_is_not_claimed() {
         load("table ip palisade { }\n");
         let wanted = op(Family::V4, Op::CreateTable);
         let mut kernel = Kernel::open().unwrap();
-        let result = kernel.commit(&transaction([wanted.clone()]));
+        let result = kernel.commit(TableName::Main, &transaction([wanted.clone()]));
         assert_refused(result, &wanted, "add table ip palisade", "EOPNOTSUPP");
         // It is replaced in one transaction.
-        kernel.commit(&transaction([op(Family::V4, Op::DeleteTable), wanted])).unwrap();
-        assert_eq!(kernel.read().unwrap()[&Family::V4].owner, Some(kernel.port()));
+        kernel
+            .commit(TableName::Main, &transaction([op(Family::V4, Op::DeleteTable), wanted]))
+            .unwrap();
+        assert_eq!(kernel.read(TableName::Main).unwrap()[&Family::V4].owner, Some(kernel.port()));
     });
 }
 

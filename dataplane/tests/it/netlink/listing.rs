@@ -6,7 +6,7 @@ use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
 use palisade_dataplane::netlink::Kernel;
-use palisade_dataplane::ruleset::Ruleset as _;
+use palisade_dataplane::ruleset::{Ruleset as _, TableName};
 use palisade_dataplane::transaction::Element;
 
 use super::program::{Contents, Random, assert_holds, contents, create_both};
@@ -83,7 +83,7 @@ fn by_hand() -> BTreeMap<Family, Contents> {
 fn nft_lists_ours_as_it_lists_its_own() {
     let ours = in_netns(|| {
         let mut kernel = Kernel::open_without_owner().unwrap();
-        kernel.commit(&create_both(&by_hand())).unwrap();
+        kernel.commit(TableName::Main, &create_both(&by_hand())).unwrap();
         nft(&["list", "ruleset"])
     });
     let theirs = in_netns(|| {
@@ -97,7 +97,7 @@ fn nft_lists_ours_as_it_lists_its_own() {
 fn what_nft_loads_is_read_back() {
     in_netns(|| {
         load(TEXT);
-        let actual = Kernel::open().unwrap().read().unwrap();
+        let actual = Kernel::open().unwrap().read(TableName::Main).unwrap();
         assert_holds(&actual, &by_hand());
         assert_eq!(actual[&Family::V4].version, Some(1));
         assert!(!actual[&Family::V6].persistent);
@@ -112,13 +112,13 @@ fn a_listing_loads_again_into_the_same() {
             Family::ALL.map(|family| (family, contents(&mut random, family))).into();
         let listing = in_netns(|| {
             let mut kernel = Kernel::open_without_owner().unwrap();
-            kernel.commit(&create_both(&wanted)).unwrap();
+            kernel.commit(TableName::Main, &create_both(&wanted)).unwrap();
             nft(&["-s", "list", "ruleset"])
         });
         in_netns(|| {
             load(&listing);
             assert_eq!(nft(&["-s", "list", "ruleset"]), listing);
-            assert_holds(&Kernel::open().unwrap().read().unwrap(), &wanted);
+            assert_holds(&Kernel::open().unwrap().read(TableName::Main).unwrap(), &wanted);
         });
     }
 }
@@ -127,7 +127,7 @@ fn a_listing_loads_again_into_the_same() {
 fn every_way_of_listing_works_also_on_an_owned_table() {
     in_netns(|| {
         let mut kernel = Kernel::open().unwrap();
-        kernel.commit(&create_both(&by_hand())).unwrap();
+        kernel.commit(TableName::Main, &create_both(&by_hand())).unwrap();
         let json = nft(&["-j", "list", "ruleset"]);
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         let objects = json["nftables"].as_array().expect("an array");

@@ -8,7 +8,7 @@ use palisade_compiler::model::Family;
 use palisade_compiler::program::ClassId;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_dataplane::netlink::Kernel;
-use palisade_dataplane::ruleset::Ruleset as _;
+use palisade_dataplane::ruleset::{Ruleset as _, TableName};
 use palisade_dataplane::transaction::{Element, MAX_ELEMENTS_PER_TRANSACTION, Op, SetId};
 
 use super::program::{create_both, op, transaction};
@@ -31,11 +31,11 @@ fn percentile(times: &mut [Duration], percent: usize) -> Duration {
 fn a_hundred_thousand_elements() {
     in_netns(|| {
         let mut kernel = Kernel::open().unwrap();
-        kernel.commit(&create_both(&BTreeMap::new())).unwrap();
+        kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         let set = SetId { set: SetName::Class, generation: 1 };
         let create = Op::CreateSet { id: set, size: Some(131_072) };
-        kernel.commit(&transaction([op(Family::V4, create)])).unwrap();
-        kernel.read().unwrap();
+        kernel.commit(TableName::Main, &transaction([op(Family::V4, create)])).unwrap();
+        kernel.read(TableName::Main).unwrap();
 
         let pods: Vec<Element> = (0..PODS).map(|n| pod(n, n)).collect();
         let chunks: Vec<_> = pods
@@ -44,12 +44,12 @@ fn a_hundred_thousand_elements() {
             .collect();
         let start = Instant::now();
         for chunk in &chunks {
-            kernel.commit(chunk).unwrap();
+            kernel.commit(TableName::Main, chunk).unwrap();
         }
         let loaded = start.elapsed();
 
         let start = Instant::now();
-        let actual = kernel.read().unwrap();
+        let actual = kernel.read(TableName::Main).unwrap();
         let read = start.elapsed();
         assert_eq!(actual[&Family::V4].sets[&set].elements, pods.iter().copied().collect());
 
@@ -58,7 +58,7 @@ fn a_hundred_thousand_elements() {
             .map(|n| {
                 let add = one(pod(PODS + n, n));
                 let start = Instant::now();
-                kernel.commit(&add).unwrap();
+                kernel.commit(TableName::Main, &add).unwrap();
                 start.elapsed()
             })
             .collect();
@@ -67,7 +67,7 @@ fn a_hundred_thousand_elements() {
                 let ops = [Op::Remove(set, pod(n, n)), Op::Add(set, pod(n, n + 1))];
                 let change = transaction(ops.map(|o| op(Family::V4, o)));
                 let start = Instant::now();
-                kernel.commit(&change).unwrap();
+                kernel.commit(TableName::Main, &change).unwrap();
                 start.elapsed()
             })
             .collect();
@@ -79,7 +79,10 @@ fn a_hundred_thousand_elements() {
             percentile(&mut moves, 50),
             percentile(&mut moves, 99),
         );
-        assert_eq!(kernel.read().unwrap()[&Family::V4].sets[&set].elements.len(), 105_000);
+        assert_eq!(
+            kernel.read(TableName::Main).unwrap()[&Family::V4].sets[&set].elements.len(),
+            105_000
+        );
     });
 }
 
@@ -88,16 +91,18 @@ fn a_hundred_thousand_elements() {
 fn a_set_without_a_size_is_read_right() {
     in_netns(|| {
         let mut kernel = Kernel::open().unwrap();
-        kernel.commit(&create_both(&BTreeMap::new())).unwrap();
+        kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         for round in 1..=2 {
             let set = SetId { set: SetName::Class, generation: round };
             let create = op(Family::V4, Op::CreateSet { id: set, size: None });
             let pods: Vec<Element> = (0..PODS).map(|n| pod(n, round)).collect();
             let adds = pods.iter().map(|&e| op(Family::V4, Op::Add(set, e)));
-            kernel.commit(&transaction([create].into_iter().chain(adds))).unwrap();
-            let actual = kernel.read().unwrap();
+            kernel.commit(TableName::Main, &transaction([create].into_iter().chain(adds))).unwrap();
+            let actual = kernel.read(TableName::Main).unwrap();
             assert_eq!(actual[&Family::V4].sets[&set].elements, pods.into_iter().collect());
-            kernel.commit(&transaction([op(Family::V4, Op::DeleteSet(set))])).unwrap();
+            kernel
+                .commit(TableName::Main, &transaction([op(Family::V4, Op::DeleteSet(set))]))
+                .unwrap();
         }
     });
 }

@@ -8,7 +8,7 @@ use palisade_compiler::model::Family;
 use palisade_compiler::program::ClassId;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_dataplane::netlink::{Kernel, owner_process};
-use palisade_dataplane::ruleset::{Actual, Ruleset as _, RulesetError};
+use palisade_dataplane::ruleset::{Actual, Ruleset as _, RulesetError, TableName};
 use palisade_dataplane::transaction::{Element, Op, TableOp};
 
 use super::program::{assert_holds, create_both, id, op, transaction};
@@ -23,7 +23,7 @@ fn add() -> TableOp {
 /// fork and exec.
 fn read_orphans(kernel: &mut Kernel) -> Actual {
     for _ in 0..500 {
-        let actual = kernel.read().unwrap();
+        let actual = kernel.read(TableName::Main).unwrap();
         if actual.values().all(|table| table.owner.is_none()) {
             return actual;
         }
@@ -36,11 +36,11 @@ fn read_orphans(kernel: &mut Kernel) -> Actual {
 fn a_second_socket_is_refused_and_told_by_whom() {
     in_netns(|| {
         let mut first = Kernel::open().unwrap();
-        first.commit(&create_both(&BTreeMap::new())).unwrap();
+        first.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         let mut second = Kernel::open().unwrap();
-        assert_eq!(second.read().unwrap()[&Family::V4].owner, Some(first.port()));
+        assert_eq!(second.read(TableName::Main).unwrap()[&Family::V4].owner, Some(first.port()));
         for refused in [add(), op(Family::V4, Op::CreateTable), op(Family::V6, Op::DeleteTable)] {
-            match second.commit(&transaction([refused])) {
+            match second.commit(TableName::Main, &transaction([refused])) {
                 Err(RulesetError::Owned { owner }) => {
                     let pid = std::process::id();
                     assert!(owner.starts_with(&format!("process {pid} (")), "{owner}");
@@ -51,7 +51,7 @@ fn a_second_socket_is_refused_and_told_by_whom() {
         let error = pipe("nft", &["flush", "table", "ip", "palisade"], "").unwrap_err();
         assert!(error.contains("Operation not permitted"), "{error}");
         nft(&["flush", "ruleset"]);
-        assert_holds(&first.read().unwrap(), &BTreeMap::new());
+        assert_holds(&first.read(TableName::Main).unwrap(), &BTreeMap::new());
     });
 }
 
@@ -70,9 +70,10 @@ fn an_owner_in_another_process_is_named() {
         let mut lines = BufReader::new(nft.stdout.take().unwrap()).lines();
         let listed = lines.any(|line| line.unwrap().contains("table ip palisade"));
         let mut kernel = Kernel::open().unwrap();
-        let owner = kernel.read().unwrap()[&Family::V4].owner;
+        let owner = kernel.read(TableName::Main).unwrap()[&Family::V4].owner;
         let process = owner.and_then(owner_process);
-        let result = kernel.commit(&transaction([op(Family::V4, Op::DeleteTable)]));
+        let result =
+            kernel.commit(TableName::Main, &transaction([op(Family::V4, Op::DeleteTable)]));
         let pid = nft.id();
         drop(stdin);
         nft.wait().unwrap();
@@ -90,22 +91,27 @@ fn an_owner_in_another_process_is_named() {
 fn an_orphan_stays_and_is_claimed() {
     in_netns(|| {
         let mut first = Kernel::open().unwrap();
-        first.commit(&create_both(&BTreeMap::new())).unwrap();
+        first.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         drop(first);
         let mut second = Kernel::open().unwrap();
         let orphan = read_orphans(&mut second);
         assert_holds(&orphan, &BTreeMap::new());
         assert_eq!(orphan[&Family::V4].owner, None);
         assert!(orphan[&Family::V4].persistent);
-        second.commit(&transaction(Family::ALL.map(|f| op(f, Op::CreateTable)))).unwrap();
-        let claimed = second.read().unwrap();
+        second
+            .commit(TableName::Main, &transaction(Family::ALL.map(|f| op(f, Op::CreateTable))))
+            .unwrap();
+        let claimed = second.read(TableName::Main).unwrap();
         assert_holds(&claimed, &BTreeMap::new());
         for table in claimed.values() {
             assert_eq!(table.owner, Some(second.port()));
         }
         let mut third = Kernel::open().unwrap();
-        assert!(matches!(third.commit(&transaction([add()])), Err(RulesetError::Owned { .. })));
-        second.commit(&transaction([add()])).unwrap();
+        assert!(matches!(
+            third.commit(TableName::Main, &transaction([add()])),
+            Err(RulesetError::Owned { .. })
+        ));
+        second.commit(TableName::Main, &transaction([add()])).unwrap();
     });
 }
 
@@ -113,7 +119,7 @@ fn an_orphan_stays_and_is_claimed() {
 fn a_child_process_does_not_inherit_the_tables() {
     in_netns(|| {
         let mut kernel = Kernel::open().unwrap();
-        kernel.commit(&create_both(&BTreeMap::new())).unwrap();
+        kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         let mut child = Command::new("sleep").arg("20").spawn().expect("sleep is needed");
         drop(kernel);
         let orphans = std::panic::catch_unwind(|| read_orphans(&mut Kernel::open().unwrap()));
@@ -127,10 +133,10 @@ fn a_child_process_does_not_inherit_the_tables() {
 fn without_an_owner_others_can_write() {
     in_netns(|| {
         let mut kernel = Kernel::open_without_owner().unwrap();
-        kernel.commit(&create_both(&BTreeMap::new())).unwrap();
-        let table = &kernel.read().unwrap()[&Family::V4];
+        kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
+        let table = &kernel.read(TableName::Main).unwrap()[&Family::V4];
         assert_eq!((table.owner, table.persistent), (None, false));
         nft(&["delete", "table", "ip", "palisade"]);
-        assert_eq!(kernel.read().unwrap().len(), 1);
+        assert_eq!(kernel.read(TableName::Main).unwrap().len(), 1);
     });
 }

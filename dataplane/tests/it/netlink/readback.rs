@@ -6,7 +6,7 @@ use palisade_compiler::model::Family;
 use palisade_compiler::program::ClassId;
 use palisade_compiler::program::skeleton::{ChainName, SetName};
 use palisade_dataplane::netlink::Kernel;
-use palisade_dataplane::ruleset::{ActualRule, Ruleset as _};
+use palisade_dataplane::ruleset::{ActualRule, Ruleset as _, TableName};
 use palisade_dataplane::transaction::{Element, Generations, Op, SetId};
 
 use super::program::{
@@ -20,7 +20,7 @@ fn an_empty_namespace_has_no_tables() {
         load(
             "table ip other { set class { type ipv4_addr; }; }\ntable inet palisade { chain x { }; }",
         );
-        assert!(Kernel::open().unwrap().read().unwrap().is_empty());
+        assert!(Kernel::open().unwrap().read(TableName::Main).unwrap().is_empty());
     });
 }
 
@@ -32,8 +32,8 @@ fn random_programs_are_read_back_equal() {
             let wanted: BTreeMap<_, _> =
                 Family::ALL.map(|family| (family, contents(&mut random, family))).into();
             let mut kernel = Kernel::open().unwrap();
-            kernel.commit(&create_both(&wanted)).unwrap();
-            let actual = kernel.read().unwrap();
+            kernel.commit(TableName::Main, &create_both(&wanted)).unwrap();
+            let actual = kernel.read(TableName::Main).unwrap();
             assert_holds(&actual, &wanted);
             for table in actual.values() {
                 assert_eq!(table.version, Some(palisade_compiler::program::skeleton::VERSION));
@@ -55,7 +55,7 @@ fn one_program_becomes_another_and_then_nothing() {
             Family::ALL.map(|family| (family, contents(random, family))).into()
         };
         let mut before = all(&mut random);
-        kernel.commit(&create_both(&before)).unwrap();
+        kernel.commit(TableName::Main, &create_both(&before)).unwrap();
         for _ in 0..5 {
             let after = all(&mut random);
             let mut ops = Vec::new();
@@ -66,12 +66,14 @@ fn one_program_becomes_another_and_then_nothing() {
                     ops.extend(new.difference(old).map(|&e| op(family, Op::Add(id(set), e))));
                 }
             }
-            kernel.commit(&transaction(ops)).unwrap();
-            assert_holds(&kernel.read().unwrap(), &after);
+            kernel.commit(TableName::Main, &transaction(ops)).unwrap();
+            assert_holds(&kernel.read(TableName::Main).unwrap(), &after);
             before = after;
         }
-        kernel.commit(&transaction(Family::ALL.map(|f| op(f, Op::DeleteTable)))).unwrap();
-        assert!(kernel.read().unwrap().is_empty());
+        kernel
+            .commit(TableName::Main, &transaction(Family::ALL.map(|f| op(f, Op::DeleteTable))))
+            .unwrap();
+        assert!(kernel.read(TableName::Main).unwrap().is_empty());
         assert_eq!(nft(&["list", "ruleset"]), "");
     });
 }
@@ -80,7 +82,7 @@ fn one_program_becomes_another_and_then_nothing() {
 fn a_fuller_set_takes_over_under_the_next_generation() {
     in_netns(|| {
         let mut kernel = Kernel::open().unwrap();
-        kernel.commit(&create_both(&BTreeMap::new())).unwrap();
+        kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         let mut generations = Generations::default();
         let next = SetId { set: SetName::Class, generation: 1 };
         generations.set(next);
@@ -98,8 +100,8 @@ fn a_fuller_set_takes_over_under_the_next_generation() {
             }
         }
         ops.push(op(family, Op::DeleteSet(id(SetName::Class))));
-        kernel.commit(&transaction(ops)).unwrap();
-        let actual = kernel.read().unwrap();
+        kernel.commit(TableName::Main, &transaction(ops)).unwrap();
+        let actual = kernel.read(TableName::Main).unwrap();
         assert_eq!(actual[&family].generations(), generations);
         let wanted = BTreeMap::from([(family, BTreeMap::from([(SetName::Class, [class].into())]))]);
         assert_holds(&actual, &wanted);
@@ -116,18 +118,18 @@ fn what_was_done_by_hand_is_the_difference() {
             Family::ALL.map(|family| (family, contents(&mut random, family))).into();
         let class = Element::Class([10, 9, 9, 9].into(), ClassId(0x0001_0002));
         wanted.get_mut(&Family::V4).unwrap().entry(SetName::Class).or_default().insert(class);
-        kernel.commit(&create_both(&wanted)).unwrap();
-        assert_holds(&kernel.read().unwrap(), &wanted);
+        kernel.commit(TableName::Main, &create_both(&wanted)).unwrap();
+        assert_holds(&kernel.read(TableName::Main).unwrap(), &wanted);
 
         nft(&["delete", "element", "ip", "palisade", "class", "{ 10.9.9.9 }"]);
         wanted.get_mut(&Family::V4).unwrap().get_mut(&SetName::Class).unwrap().remove(&class);
-        assert_holds(&kernel.read().unwrap(), &wanted);
+        assert_holds(&kernel.read(TableName::Main).unwrap(), &wanted);
 
         nft(&["add", "element", "ip6", "palisade", "local_in", "{ fd99::1 }"]);
         let added = Element::Address("fd99::1".parse().unwrap());
         let v6 = wanted.get_mut(&Family::V6).unwrap();
         v6.entry(SetName::LocalIn).or_default().insert(added);
-        let before = kernel.read().unwrap();
+        let before = kernel.read(TableName::Main).unwrap();
         assert_holds(&before, &wanted);
 
         // Rules: one gone, one foreign.
@@ -137,7 +139,7 @@ fn what_was_done_by_hand_is_the_difference() {
         let handle = handle.rsplit(' ').next().unwrap();
         nft(&[&["delete", "rule"], &chain[..], &["handle", handle]].concat());
         nft(&[&["add", "rule"], &chain[..], &["ip", "ttl", "7", "accept"]].concat());
-        let after = kernel.read().unwrap();
+        let after = kernel.read(TableName::Main).unwrap();
         let rules = |actual: &palisade_dataplane::ruleset::Actual| {
             actual[&Family::V4].chains["pass_out"].rules.clone()
         };
@@ -149,7 +151,7 @@ fn what_was_done_by_hand_is_the_difference() {
         nft(&["add", "set", "ip", "palisade", "mine", "{ type ipv4_addr; }"]);
         nft(&["add", "counter", "ip", "palisade", "count"]);
         nft(&["add", "chain", "ip", "palisade", "extra", "{ type filter hook input priority 7; }"]);
-        let actual = kernel.read().unwrap();
+        let actual = kernel.read(TableName::Main).unwrap();
         let table = &actual[&Family::V4];
         assert_eq!(table.foreign, ["mine".to_owned(), "count".to_owned()].into());
         assert_eq!(table.chains["extra"].base, "type filter hook input priority 7; policy accept");
@@ -166,7 +168,7 @@ fn a_set_of_another_shape_is_not_as_declared() {
                 set local_out { type ipv4_addr; counter; elements = { 10.0.0.1 } }
             }",
         );
-        let actual = Kernel::open().unwrap().read().unwrap();
+        let actual = Kernel::open().unwrap().read(TableName::Main).unwrap();
         let table = &actual[&Family::V4];
         for set in [SetName::LocalIn, SetName::Ports, SetName::LocalOut] {
             assert!(!table.sets[&id(set)].as_declared, "{set:?}");
@@ -179,7 +181,10 @@ fn a_mixed_transaction_keeps_its_order() {
     in_netns(|| {
         let mut kernel = Kernel::open().unwrap();
         kernel
-            .commit(&transaction(create(Family::V4, Generations::default(), &BTreeMap::new())))
+            .commit(
+                TableName::Main,
+                &transaction(create(Family::V4, Generations::default(), &BTreeMap::new())),
+            )
             .unwrap();
         let class = |n| Element::Class([10, 0, 0, 1].into(), ClassId(ClassId::FIRST + n));
         let set = id(SetName::Class);
@@ -188,8 +193,8 @@ fn a_mixed_transaction_keeps_its_order() {
             ops.push(op(Family::V4, Op::Remove(set, class(n))));
             ops.push(op(Family::V4, Op::Add(set, class(n + 1))));
         }
-        kernel.commit(&transaction(ops)).unwrap();
-        let actual = kernel.read().unwrap();
+        kernel.commit(TableName::Main, &transaction(ops)).unwrap();
+        let actual = kernel.read(TableName::Main).unwrap();
         let elements = &actual[&Family::V4].sets[&set].elements;
         assert_eq!(*elements, [class(100), Element::CatchAll].into());
     });
