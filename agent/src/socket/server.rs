@@ -136,3 +136,18 @@ fn understand(line: &[u8]) -> Result<Request, String> {
     }
     serde_json::from_value(envelope.content).map_err(|error| format!("no request: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_tells_its_times_as_they_are_when_it_is_read() {
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
+        let posted = Posted { status: Status::default(), started: ago(100), checked: ago(7) };
+        let status = posted.now();
+        assert!(status.up_seconds >= 100, "{status:?}");
+        assert!(status.drift.seconds_since_check >= Some(7), "{status:?}");
+        assert_eq!(Posted::default().now(), Status::default());
+    }
+}

@@ -230,7 +230,7 @@ fn apply_changes_nothing_by_a_document_that_is_no_object() {
     scratch.write("guard.yaml", "");
     netns.palisade(&["apply", "-f", scratch.path()]).exits(2).complains("is empty");
     let empty = Scratch::new();
-    std::fs::create_dir(empty.0.join("manifests")).unwrap();
+    fs::create_dir(empty.0.join("manifests")).unwrap();
     netns
         .palisade(&["apply", "-f", scratch.path(), empty.path()])
         .exits(2)
