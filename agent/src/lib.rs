@@ -9,6 +9,7 @@ pub mod demo;
 pub mod edits;
 pub mod explanation;
 pub mod lab;
+pub mod progress;
 pub mod protocol;
 pub mod reconcile;
 pub mod run;

@@ -233,6 +233,8 @@ impl Reconciler {
         if check {
             self.check_at = Instant::now() + CHECK_EVERY;
             self.check()?;
+            // At the start too, whose load is the largest there is; and reading the kernel back takes some.
+            palisade_heap::give_back();
         }
         Ok(())
     }
@@ -340,6 +342,7 @@ impl Reconciler {
             Err(error) => return Response::Failed { reason: error.to_string() },
         };
         self.report.checked(&differences);
+        palisade_heap::give_back();
         if !differences.is_empty() {
             // The answer says what was found; healing comes with the next turn.
             self.enforcer.lose_step();

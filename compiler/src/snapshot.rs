@@ -3,6 +3,8 @@
 //! `Snapshot` holds what is; `Change` is one edit; `apply` says what the edit touched, so that the compile looks at
 //! nothing else. Order does not matter: the same objects give the same snapshot, whatever the history.
 
+mod labelled;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -13,6 +15,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::compact::{AddressMap, grow_slowly};
 use crate::intern::Interner;
 use crate::model::{Labels, NAMESPACE_NAME_LABEL, Namespace, Node, Pod, Policy, PolicyKey, Uid};
+use labelled::Labelled;
 
 /// One edit of the input. Objects are named as in Kubernetes; applying one that exists replaces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +69,7 @@ struct NamespaceEntry {
 pub struct Snapshot {
     interner: Interner,
     namespaces: BTreeMap<Arc<str>, NamespaceEntry>,
+    labelled: Labelled,
     nodes: BTreeMap<Arc<str>, Node>,
     policies: BTreeMap<PolicyKey, Arc<Policy>>,
     pods: Vec<Option<Pod>>,
@@ -90,6 +94,14 @@ impl Snapshot {
 
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.namespaces.get(name).map(|entry| &entry.namespace)
+    }
+
+    /// The namespaces that carry the label.
+    pub(crate) fn namespaces_labelled(
+        &self,
+        label: &(Arc<str>, Arc<str>),
+    ) -> impl Iterator<Item = &Namespace> {
+        self.labelled.with(label).iter().filter_map(|name| self.namespace(name))
     }
 
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
@@ -233,9 +245,12 @@ impl Snapshot {
                 if entry.namespace == namespace {
                     return;
                 }
+                self.labelled.remove(&entry.namespace);
+                self.labelled.add(&namespace);
                 entry.namespace = namespace;
             }
             None => {
+                self.labelled.add(&namespace);
                 let entry = NamespaceEntry { namespace, declared: true, references: 0 };
                 self.namespaces.insert(Arc::clone(&name), entry);
             }
@@ -246,6 +261,7 @@ impl Snapshot {
     fn delete_namespace(&mut self, name: &str, touched: &mut Touched) {
         let Some(entry) = self.namespaces.get_mut(name) else { return };
         touched.namespaces.insert(Arc::clone(&entry.namespace.name));
+        self.labelled.remove(&entry.namespace);
         if entry.references == 0 {
             self.namespaces.remove(name);
             return;
@@ -253,6 +269,7 @@ impl Snapshot {
         entry.declared = false;
         let labels = with_name_label(&Labels::default(), &entry.namespace.name);
         entry.namespace.labels = self.interner.labels(&Arc::new(labels));
+        self.labelled.add(&entry.namespace);
     }
 
     /// A namespace that is only named exists all the same, with the label that bears its name.
@@ -264,6 +281,7 @@ impl Snapshot {
         let labels = with_name_label(&Labels::default(), name);
         let labels = self.interner.labels(&Arc::new(labels));
         let namespace = Namespace { name: Arc::clone(name), labels };
+        self.labelled.add(&namespace);
         let entry = NamespaceEntry { namespace, declared: false, references: 1 };
         self.namespaces.insert(Arc::clone(name), entry);
         touched.namespaces.insert(Arc::clone(name));
@@ -273,6 +291,7 @@ impl Snapshot {
         let Some(entry) = self.namespaces.get_mut(name) else { return };
         entry.references -= 1;
         if entry.references == 0 && !entry.declared {
+            self.labelled.remove(&entry.namespace);
             self.namespaces.remove(name);
             touched.namespaces.insert(Arc::clone(name));
         }

@@ -8,9 +8,10 @@ use palisade_dataplane::ruleset::Ruleset;
 use serde::Serialize;
 
 use super::input::{Manifests, Node, compile};
-use super::output::{Format, note, say, say_json};
+use super::output::{Format, Progress, note, say, say_json};
 use super::{Exit, Failure};
 use crate::bridged;
+use crate::progress::Heard;
 
 /// Program this network namespace from manifests, once
 ///
@@ -56,7 +57,11 @@ struct Outcome {
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let input = args.manifests.load()?;
     let kernel = if args.no_owner { Kernel::open_without_owner()? } else { Kernel::open()? };
-    let mut dataplane = Dataplane::start(kernel)?;
+    let mut progress = Progress::new("programming");
+    let heard = Heard::new(kernel, move |since, elements| {
+        progress.at(since, format_args!("{elements} elements"));
+    });
+    let dataplane = Dataplane::start(heard)?;
     let found = dataplane.found();
     let mut compiler = Compiler::adopting(args.node.locality(), &found);
     compile(&mut compiler, input.changes)?;
@@ -77,18 +82,19 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
             plan: plan.steps,
         }
     } else {
-        install(&mut dataplane, &found, &program)?
+        install(dataplane, &found, &program)?
     };
     tell(args.output, &outcome, &Delta::between(&found, &program))?;
     Ok(if input.has_errors { Exit::No } else { Exit::Done })
 }
 
 fn install<R: Ruleset>(
-    dataplane: &mut Dataplane<R>,
+    mut dataplane: Dataplane<Heard<R>>,
     found: &Program,
     program: &Program,
 ) -> Result<Outcome, Failure> {
     bridged::switch_on(program).iter().for_each(note);
+    dataplane.ruleset().begin();
     dataplane.install(program)?;
     dataplane.settle()?;
     Ok(Outcome {

@@ -65,9 +65,9 @@ impl Manifests {
     pub(crate) fn load(&self) -> Result<Input, Failure> {
         let limits = Limits { bytes: self.max_file_size, pipes: true };
         let mut disk = Disk::new(self.files.iter().cloned(), limits);
-        let mut progress = Progress::new("reading");
-        let updates = disk.scan(&Suspects::everything(), Instant::now(), &mut |file| {
-            progress.at(file.display());
+        let (mut progress, since) = (Progress::new("reading"), Instant::now());
+        let updates = disk.scan(&Suspects::everything(), since, &mut |reading| {
+            progress.at(since, reading);
         });
         drop(progress);
         let mut sources = Sources::default();

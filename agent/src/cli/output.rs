@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Failure;
+use crate::progress::{LOG_EVERY, Pace};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -46,37 +47,39 @@ pub(crate) fn colours() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Work shorter than this shows no progress.
-const QUIET: Duration = Duration::from_secs(1);
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// One line on a terminal's standard error that says how far long work is; nothing elsewhere, and nothing for short work.
+/// How far long work is, on standard error: one line that is drawn again on a terminal, a line now and again elsewhere, and
+/// nothing for short work.
 pub(crate) struct Progress {
     what: &'static str,
-    started: Instant,
-    drawn: Option<Instant>,
+    pace: Pace,
     terminal: bool,
 }
 
 impl Progress {
     pub(crate) fn new(what: &'static str) -> Self {
         let terminal = io::stderr().is_terminal();
-        Self { what, started: Instant::now(), drawn: None, terminal }
+        Self { what, pace: Pace::new(if terminal { REDRAW } else { LOG_EVERY }), terminal }
     }
 
-    pub(crate) fn at(&mut self, how_far: impl Display) {
-        let now = Instant::now();
-        let due = self.drawn.map_or(self.started + QUIET, |drawn| drawn + REDRAW);
-        if self.terminal && now >= due {
-            self.drawn = Some(now);
-            _ = write!(io::stderr().lock(), "\r\x1b[K{}: {how_far}", self.what);
+    /// `since` is when the work began.
+    pub(crate) fn at(&mut self, since: Instant, how_far: impl Display) {
+        if !self.pace.is_due(since, Instant::now()) {
+            return;
         }
+        // There is nobody to tell if that fails.
+        _ = if self.terminal {
+            write!(io::stderr().lock(), "\r\x1b[K{}: {how_far}", self.what)
+        } else {
+            writeln!(io::stderr().lock(), "{}: {how_far}", self.what)
+        };
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.drawn.is_some() {
+        if self.terminal && self.pace.has_told() {
             _ = write!(io::stderr().lock(), "\r\x1b[K");
         }
     }

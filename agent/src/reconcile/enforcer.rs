@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
@@ -14,9 +15,11 @@ use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::RulesetError;
 
+use crate::progress::{Heard, LOG_EVERY, Pace};
+
 /// Holds the kernel's tables; no engine after a failure to open or to read them.
 pub(super) struct Enforcer {
-    dataplane: Option<Dataplane<Kernel>>,
+    dataplane: Option<Dataplane<Heard<Kernel>>>,
     /// Whether the kernel is known to hold the program of the last `enforce`.
     in_step: bool,
     /// Interface indexes of the bridges that subjects are reached by.
@@ -26,7 +29,7 @@ pub(super) struct Enforcer {
 impl Enforcer {
     /// Reads what the kernel has; changes nothing. Returns the program found, to take ids from.
     pub(super) fn open() -> Result<(Self, Program), RulesetError> {
-        let dataplane = Dataplane::start(Kernel::open()?)?;
+        let dataplane = Dataplane::start(heard(Kernel::open()?))?;
         let found = dataplane.found();
         Ok((Self { dataplane: Some(dataplane), in_step: false, bridges: BTreeSet::new() }, found))
     }
@@ -71,11 +74,15 @@ impl Enforcer {
                 return Ok(());
             }
             self.in_step = false;
-            self.engine()?.update(&delta)?;
+            let dataplane = self.engine()?;
+            dataplane.ruleset().begin();
+            dataplane.update(&delta)?;
         } else {
             self.bridges = bridges;
             let program = self.program(compiler);
-            self.restart()?.install(&program)?;
+            let dataplane = self.restart()?;
+            dataplane.ruleset().begin();
+            dataplane.install(&program)?;
         }
         self.in_step = true;
         Ok(())
@@ -139,16 +146,16 @@ impl Enforcer {
         program
     }
 
-    fn engine(&mut self) -> Result<&mut Dataplane<Kernel>, RulesetError> {
+    fn engine(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {
         if self.dataplane.is_none() {
-            self.dataplane = Some(Dataplane::start(Kernel::open()?)?);
+            self.dataplane = Some(Dataplane::start(heard(Kernel::open()?))?);
         }
         let missing = || RulesetError::Unknown { what: "no engine".to_owned() };
         self.dataplane.as_mut().ok_or_else(missing)
     }
 
     /// The engine, with what the kernel has now read afresh.
-    fn restart(&mut self) -> Result<&mut Dataplane<Kernel>, RulesetError> {
+    fn restart(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {
         if let Some(dataplane) = self.dataplane.take() {
             self.dataplane = Some(Dataplane::start(dataplane.into_ruleset())?);
         }
@@ -165,6 +172,16 @@ impl Enforcer {
             self.bridges.clone()
         })
     }
+}
+
+/// The log hears of long work.
+fn heard(kernel: Kernel) -> Heard<Kernel> {
+    let mut pace = Pace::new(LOG_EVERY);
+    Heard::new(kernel, move |since, elements| {
+        if pace.is_due(since, Instant::now()) {
+            tracing::info!(elements, "still programming the kernel");
+        }
+    })
 }
 
 fn subjects(program: &Program) -> BTreeSet<IpAddr> {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use palisade_compiler::parse::Severity;
 use palisade_compiler::snapshot::Change;
 
+use crate::progress::{LOG_EVERY, Pace};
 use crate::sources::disk::{Disk, Limits, Problem, Suspects, Update};
 use crate::sources::watch::Watch;
 use crate::sources::{Held, Key, Manifest, Sources};
@@ -58,8 +59,14 @@ impl Inputs {
         let (mut suspects, since): (Suspects, _) = self.watch.take();
         self.since = self.since.or(since);
         suspects.all |= everything;
-        let updates = self.disk.scan(&suspects, Instant::now(), &mut |file| {
-            tracing::debug!(file = %file.display(), "reading");
+        let (mut pace, began) = (Pace::new(LOG_EVERY), Instant::now());
+        let updates = self.disk.scan(&suspects, began, &mut |reading| {
+            if reading.objects == 0 {
+                tracing::debug!(file = %reading.file.display(), "reading");
+            }
+            if pace.is_due(began, Instant::now()) {
+                tracing::info!("still reading {reading}");
+            }
         });
         let updates = if self.complete { updates } else { self.wait_for_all(updates) };
         let mut edit = self.sources.edit(held);

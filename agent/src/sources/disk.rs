@@ -158,6 +158,20 @@ impl Suspects {
     }
 }
 
+/// What a scan is at: so many objects of the file are read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading<'a> {
+    pub file: &'a Path,
+    pub objects: usize,
+}
+
+impl fmt::Display for Reading<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.file.display().fmt(f)?;
+        if self.objects == 0 { Ok(()) } else { write!(f, ", {} objects", self.objects) }
+    }
+}
+
 #[derive(Debug)]
 struct Given {
     path: PathBuf,
@@ -261,12 +275,12 @@ impl Disk {
         Some(missing + REMOVAL_GRACE)
     }
 
-    /// Reads what changed among the suspects. `each` hears of every file before it is read.
+    /// Reads what changed among the suspects. `each` hears of every file before it is read, and of every object in it.
     pub fn scan(
         &mut self,
         suspects: &Suspects,
         now: Instant,
-        each: &mut dyn FnMut(&Path),
+        each: &mut dyn FnMut(Reading<'_>),
     ) -> Vec<Update> {
         let mut updates = Vec::new();
         let mut present = BTreeSet::new();
@@ -285,8 +299,8 @@ impl Disk {
             if !forced && known.stamp.is_some() && known.stamp == stamp {
                 continue;
             }
-            each(file);
-            if let Some(update) = known.read_again(file, self.limits) {
+            each(Reading { file, objects: 0 });
+            if let Some(update) = known.read_again(file, self.limits, each) {
                 updates.push(update);
             }
         }
@@ -374,8 +388,14 @@ impl Disk {
 }
 
 impl Known {
-    fn read_again(&mut self, file: &Arc<Path>, limits: Limits) -> Option<Update> {
-        let (stamp, parsed, objects) = match read_file(file, limits) {
+    fn read_again(
+        &mut self,
+        file: &Arc<Path>,
+        limits: Limits,
+        each: &mut dyn FnMut(Reading<'_>),
+    ) -> Option<Update> {
+        let mut told = |objects| each(Reading { file, objects });
+        let (stamp, parsed, objects) = match read_file(file, limits, &mut told) {
             Ok(Read { stamp, parsed, objects }) => (stamp, parsed, objects),
             Err(error) => {
                 self.stamp = None;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::peers::{Item, PeerSetId, PeerSets, TermNamespaces};
+use super::peers::{Item, PeerSetId, PeerSets, TermNamespaces, demanded_label};
 use crate::compact::grow_slowly;
-use crate::model::{Labels, NamedPort, Pod};
+use crate::model::{Labels, NamedPort, Namespace, Pod};
 use crate::snapshot::{PodId, Snapshot};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -252,9 +252,15 @@ impl Kinds {
                     matched.extend(self.by_namespace.get(name).into_iter().flatten().copied());
                 }
                 TermNamespaces::Selected(selector) => {
-                    for namespace in snapshot.namespaces().filter(|n| selector.matches(&n.labels)) {
-                        let kinds = self.by_namespace.get(&namespace.name);
-                        matched.extend(kinds.into_iter().flatten().copied());
+                    let mut take = |namespace: &Namespace| {
+                        if selector.matches(&namespace.labels) {
+                            let kinds = self.by_namespace.get(&namespace.name);
+                            matched.extend(kinds.into_iter().flatten().copied());
+                        }
+                    };
+                    match demanded_label(selector) {
+                        Some(label) => snapshot.namespaces_labelled(&label).for_each(take),
+                        None => snapshot.namespaces().for_each(&mut take),
                     }
                 }
             }

@@ -14,15 +14,17 @@ use crate::snapshot::{PodId, Snapshot, Touched};
 /// A pod's group for ingress and for egress; none where no policy isolates it.
 pub(super) type PodGroups = [Option<GroupId>; 2];
 
+type Policies = Vec<Arc<Policy>>;
+
 /// The policies of one namespace, by what they demand of a pod.
 #[derive(Debug, Default)]
 struct NamespacePolicies {
-    by_label: HashMap<(Arc<str>, Arc<str>), Vec<Arc<Policy>>>,
-    others: Vec<Arc<Policy>>,
+    by_label: HashMap<(Arc<str>, Arc<str>), Policies>,
+    others: Policies,
 }
 
 impl NamespacePolicies {
-    fn bucket(&mut self, policy: &Policy) -> &mut Vec<Arc<Policy>> {
+    fn bucket(&mut self, policy: &Policy) -> &mut Policies {
         match demanded_label(&policy.subjects) {
             Some(label) => self.by_label.entry(label).or_default(),
             None => &mut self.others,

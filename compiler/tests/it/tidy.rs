@@ -54,7 +54,7 @@ fn reach(file: &Path, directory: &Path, reached: &mut BTreeSet<PathBuf>) {
 #[test]
 fn every_source_file_is_in_a_module_tree() {
     let mut reached = BTreeSet::new();
-    for package in ["compiler", "dataplane", "agent", "benches"] {
+    for package in ["compiler", "dataplane", "heap", "agent", "benches"] {
         let package = root().join(package);
         let mut roots = vec![
             package.join("src/lib.rs"),
@@ -78,16 +78,16 @@ fn every_source_file_is_in_a_module_tree() {
 }
 
 #[test]
-fn unsafe_code_stands_in_one_file() {
-    let allowed = root().join("dataplane/src/netlink/sys.rs");
-    for file in all_rust_files().into_iter().filter(|file| *file != allowed) {
+fn unsafe_code_stands_in_one_file_of_a_crate() {
+    let allowed = ["dataplane/src/netlink/sys.rs", "heap/src/lib.rs"].map(|file| root().join(file));
+    for file in all_rust_files().into_iter().filter(|file| !allowed.contains(file)) {
         let source = fs::read_to_string(&file).unwrap();
         let uses = source.lines().any(|line| {
             let code = line.split("//").next().unwrap_or_default();
             let forms = ["{", "fn ", "impl "].map(|form| ["unsafe ", form].concat());
             forms.iter().any(|form| code.contains(form))
         });
-        assert!(!uses, "{} has unsafe code; it belongs into {}", file.display(), allowed.display());
+        assert!(!uses, "{} has unsafe code; it belongs into one of {allowed:?}", file.display());
     }
 }
 

@@ -70,16 +70,20 @@ pub struct Read {
     pub objects: Vec<Object>,
 }
 
-/// Reads a file, or standard input for `-`.
+/// Reads a file, or standard input for `-`. `each` hears how many objects are read, at each.
 ///
 /// # Errors
 ///
 /// `FileError`; nothing of the file is known then.
-pub fn read_file(file: &Path, limits: Limits) -> Result<Read, FileError> {
+pub fn read_file(
+    file: &Path,
+    limits: Limits,
+    each: &mut dyn FnMut(usize),
+) -> Result<Read, FileError> {
     let max_bytes = limits.bytes;
     if file == Path::new(STDIN) {
         let bytes = read_all(io::stdin().lock(), max_bytes)?;
-        return Ok(understood("standard input", None, &bytes));
+        return Ok(understood("standard input", None, &bytes, each));
     }
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
@@ -98,7 +102,7 @@ pub fn read_file(file: &Path, limits: Limits) -> Result<Read, FileError> {
     }
     let bytes = read_all(&opened, max_bytes)?;
     if !kind.is_file() {
-        return Ok(understood(&file.to_string_lossy(), None, &bytes));
+        return Ok(understood(&file.to_string_lossy(), None, &bytes, each));
     }
     if Stamp::from(&opened.metadata()?) != before {
         return Err(FileError::Changing);
@@ -106,7 +110,7 @@ pub fn read_file(file: &Path, limits: Limits) -> Result<Read, FileError> {
     if bytes.is_empty() {
         return Err(FileError::Empty);
     }
-    Ok(understood(&file.to_string_lossy(), Some(before), &bytes))
+    Ok(understood(&file.to_string_lossy(), Some(before), &bytes, each))
 }
 
 fn read_all(from: impl io::Read, max_bytes: u64) -> Result<Vec<u8>, FileError> {
@@ -118,8 +122,16 @@ fn read_all(from: impl io::Read, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-fn understood(source: &str, stamp: Option<Stamp>, bytes: &[u8]) -> Read {
+fn understood(
+    source: &str,
+    stamp: Option<Stamp>,
+    bytes: &[u8],
+    each: &mut dyn FnMut(usize),
+) -> Read {
     let mut objects = Vec::new();
-    let parsed = parse(source, bytes, &mut |object| objects.push(object));
+    let parsed = parse(source, bytes, &mut |object| {
+        objects.push(object);
+        each(objects.len());
+    });
     Read { stamp, parsed, objects }
 }

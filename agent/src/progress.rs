@@ -1,0 +1,115 @@
+//! How far long work is: told once it takes longer than a second, and then now and again.
+
+use std::cell::Cell;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use palisade_dataplane::ruleset::{Actual, Features, Ruleset, RulesetError, TableName};
+use palisade_dataplane::transaction::{Op, Transaction};
+
+/// Work shorter than this shows no progress.
+pub const QUIET: Duration = Duration::from_secs(1);
+/// How often a log is told of long work.
+pub const LOG_EVERY: Duration = Duration::from_secs(5);
+
+/// When to tell of work.
+#[derive(Debug)]
+pub struct Pace {
+    every: Duration,
+    told: Option<Instant>,
+}
+
+impl Pace {
+    pub const fn new(every: Duration) -> Self {
+        Self { every, told: None }
+    }
+
+    /// Whether to tell of work that began at `since`, now.
+    pub fn is_due(&mut self, since: Instant, now: Instant) -> bool {
+        let next = self.told.map_or(since, |told| told + self.every).max(since + QUIET);
+        let due = now >= next;
+        if due {
+            self.told = Some(now);
+        }
+        due
+    }
+
+    pub const fn has_told(&self) -> bool {
+        self.told.is_some()
+    }
+}
+
+/// Hears of a commit: when the work began, and how many elements were committed since.
+pub type Hearer = Box<dyn FnMut(Instant, u64)>;
+
+/// A ruleset that tells of each commit.
+pub struct Heard<R> {
+    ruleset: R,
+    hearer: Hearer,
+    since: Cell<Instant>,
+    elements: Cell<u64>,
+}
+
+impl<R> Heard<R> {
+    pub fn new(ruleset: R, hearer: impl FnMut(Instant, u64) + 'static) -> Self {
+        let (since, elements) = (Cell::new(Instant::now()), Cell::new(0));
+        Self { ruleset, hearer: Box::new(hearer), since, elements }
+    }
+
+    /// What is committed from now on is other work.
+    pub fn begin(&self) {
+        self.since.set(Instant::now());
+        self.elements.set(0);
+    }
+}
+
+impl<R: fmt::Debug> fmt::Debug for Heard<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Heard").field(&self.ruleset).finish()
+    }
+}
+
+impl<R: Ruleset> Ruleset for Heard<R> {
+    fn features(&self) -> Features {
+        self.ruleset.features()
+    }
+
+    fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
+        self.ruleset.read(table)
+    }
+
+    fn commit(&mut self, table: TableName, transaction: &Transaction) -> Result<(), RulesetError> {
+        self.ruleset.commit(table, transaction)?;
+        let ops = transaction.ops.iter();
+        let elements = ops.filter(|op| matches!(op.op, Op::Add(..) | Op::Remove(..))).count();
+        self.elements.set(self.elements.get() + elements as u64);
+        (self.hearer)(self.since.get(), self.elements.get());
+        Ok(())
+    }
+
+    fn grace(&mut self) -> Result<(), RulesetError> {
+        self.ruleset.grace()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_work_is_not_told_of_and_long_work_now_and_again() {
+        let mut pace = Pace::new(Duration::from_secs(5));
+        let start = Instant::now();
+        let mut due = |since: u64, now: u64| {
+            let at = |tenths| start + Duration::from_millis(100 * tenths);
+            pace.is_due(at(since), at(now))
+        };
+        assert!(!due(0, 0) && !due(0, 9));
+        assert!(due(0, 10));
+        assert!(!due(0, 11) && !due(0, 59));
+        assert!(due(0, 60));
+        // Other work is new work, but does not make the log faster.
+        assert!(!due(70, 79) && !due(70, 109));
+        assert!(due(70, 110));
+    }
+}
