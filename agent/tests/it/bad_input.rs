@@ -20,11 +20,26 @@ fn case(file: &'static str, text: impl Into<String>, says: &'static [&'static st
 
 /// Each leaves a -> b denied, as it was.
 fn cases() -> Vec<Case> {
-    let everyone = "[{}]";
+    [no_objects(), wrong_policies(), wrong_identities()].into_iter().flatten().collect()
+}
+
+/// Files that say nothing for certain.
+fn no_objects() -> Vec<Case> {
     vec![
         case("guard.yaml", "apiVersion: v1\nkind: [\n", &["guard.yaml", "syntax"]),
         case("guard.yaml", "{\"apiVersion\": \"v1\",", &["guard.yaml", "JSON"]),
         case("guard.yaml", "just a word\n", &["guard.yaml"]),
+        case("guard.yaml", "kind: List\nitmes: []\n", &["guard.yaml", "without items"]),
+        case("pods.yaml", "kind: PodList\nitem: []\n", &["pods.yaml", "without items"]),
+        case("guard.yaml", "", &["guard.yaml", "is empty"]),
+        case("pods.yaml", "", &["pods.yaml", "is empty"]),
+        case("other.yaml", "\u{0}\u{1}", &["other.yaml"]),
+    ]
+}
+
+/// Policies with wrong fields.
+fn wrong_policies() -> Vec<Case> {
+    vec![
         case("guard.yaml", guard("7"), &["NetworkPolicy x/guard", "ingress"]),
         case("guard.yaml", policy("guard", "{podSelector: b, ingress: [{}]}"), &["podSelector"]),
         case(
@@ -57,6 +72,13 @@ fn cases() -> Vec<Case> {
             guard("[{ports: [{port: 80, protocol: TPC}]}, {}]"),
             &["protocol", "TPC"],
         ),
+    ]
+}
+
+/// Objects that are not certainly those they seem to be, in the file that holds them and in others; and pods.
+fn wrong_identities() -> Vec<Case> {
+    let everyone = "[{}]";
+    vec![
         case(
             "second.yaml",
             guard(everyone),
@@ -74,10 +96,6 @@ fn cases() -> Vec<Case> {
         case("guard.yaml", guard(everyone).replace("io/v1", "oi/v1"), &["networking.k8s.oi"]),
         case("guard.yaml", guard(everyone).replace("namespace: x", "namespace: X"), &["\"X\""]),
         case("guard.yaml", guard(everyone).replace("name: guard", "name: Guard"), &["Guard"]),
-        case("guard.yaml", "kind: List\nitmes: []\n", &["guard.yaml", "without items"]),
-        case("pods.yaml", "kind: PodList\nitem: []\n", &["pods.yaml", "without items"]),
-        case("guard.yaml", "", &["guard.yaml", "is empty"]),
-        case("pods.yaml", "", &["pods.yaml", "is empty"]),
         case(
             "other.yaml",
             pod("late", "10.0.0.2", ", phase: Pending").replacen("phase: Running, ", "", 1),
@@ -105,7 +123,6 @@ fn cases() -> Vec<Case> {
                 + &pod("b", "10.0.0.2", "").replace("labels: {app: b}", "labels: [app]"),
             &["Pod x/b", "labels"],
         ),
-        case("other.yaml", "\u{0}\u{1}", &["other.yaml"]),
     ]
 }
 
