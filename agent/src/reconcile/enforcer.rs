@@ -1,8 +1,8 @@
 //! The program -> the kernel: claims the tables, keeps them equal, compares and heals.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
@@ -13,6 +13,8 @@ use palisade_dataplane::compare::Difference;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::RulesetError;
+
+use crate::ipvs;
 
 /// Holds the kernel's tables; no engine after a failure to open or to read them.
 pub(super) struct Enforcer {
@@ -121,7 +123,7 @@ impl Enforcer {
                 }
             }
         }
-        if ipvs_is_used() {
+        if ipvs::has_services(Path::new(ipvs::TABLE)) {
             gaps.push(
                 "Services by IPVS: their traffic passes the input and output hooks and is not judged; use kube-proxy in its nftables or \
                  iptables mode"
@@ -170,10 +172,4 @@ impl Enforcer {
 fn subjects(program: &Program) -> BTreeSet<IpAddr> {
     let tables = Family::ALL.map(|family| program.family(family));
     tables.iter().flat_map(|t| t.local_in.iter().chain(&t.local_out)).copied().collect()
-}
-
-/// Whether `/proc/net/ip_vs` lists a service.
-fn ipvs_is_used() -> bool {
-    let Ok(table) = fs::read_to_string("/proc/net/ip_vs") else { return false };
-    table.lines().any(|line| ["TCP ", "UDP ", "SCTP ", "FWM "].iter().any(|p| line.starts_with(p)))
 }
