@@ -70,6 +70,7 @@ fn what_is_rendered_loads_and_is_what_apply_programs() {
     let rendered = palisade(&["render", "-f", &shop()]).exits(0).out;
     let netns = Netns::new();
     finish(netns.command("nft", &["-f", "-"]), &rendered).exits(0);
+    // Before apply has touched it, and after.
     netns.palisade(&["verify", "-f", &shop()]).exits(0);
     let dry = netns.palisade(&["apply", "-f", &shop(), "--dry-run", "--no-owner"]).exits(0);
     assert!(dry.out.contains("would change 0 of") && dry.out.contains("in 0 tr"), "{dry:?}");
