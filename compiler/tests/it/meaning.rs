@@ -71,21 +71,21 @@ spec: {nodeName: one, containers: [{name: c}]}
 status: {phase: Pending}
 ";
 
-struct World {
-    compiler: Compiler,
+pub(crate) struct World {
+    pub(crate) compiler: Compiler,
     diagnostics: Vec<String>,
 }
 
 impl World {
     /// The cluster with a policy `web/p` of this spec, and more documents.
     #[track_caller]
-    fn with(spec: &str) -> Self {
+    pub(crate) fn with(spec: &str) -> Self {
         let policy = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: web}, spec: ";
         Self::of(&format!("{policy}{spec}}}"))
     }
 
     #[track_caller]
-    fn of(documents: &str) -> Self {
+    pub(crate) fn of(documents: &str) -> Self {
         let mut compiler = Compiler::new(Locality::Everywhere);
         let diagnostics = apply(&mut compiler, CLUSTER);
         assert!(diagnostics.is_empty(), "{diagnostics:?}");
@@ -94,7 +94,7 @@ impl World {
     }
 
     #[track_caller]
-    fn valid(self) -> Self {
+    pub(crate) fn valid(self) -> Self {
         assert!(self.diagnostics.is_empty(), "{:?}", self.diagnostics);
         self
     }
@@ -118,12 +118,12 @@ impl World {
     }
 
     #[track_caller]
-    fn allow(&self, text: &str) -> &Self {
+    pub(crate) fn allow(&self, text: &str) -> &Self {
         self.expect(text, Verdict::Allow)
     }
 
     #[track_caller]
-    fn deny(&self, text: &str) -> &Self {
+    pub(crate) fn deny(&self, text: &str) -> &Self {
         self.expect(text, Verdict::Deny)
     }
 
