@@ -42,27 +42,18 @@ Exit status:
   4  the kernel refused
   5  the agent cannot be reached";
 
+// Not a word about each here: it would take the place of the whole text that its `Args` have.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Follow manifests and enforce them: the agent
     Run(run::Args),
-    /// Tell what the running agent enforces
     Status(status::Args),
-    /// Program this network namespace from manifests, once
     Apply(apply::Args),
-    /// Remove Palisade's tables and nothing else
     Flush(flush::Args),
-    /// Prove the kernel equal to the agent's program, or to manifests
     Verify(verify::Args),
-    /// Print the whole ruleset as nft text
     Render(render::Args),
-    /// Judge many connections: JSON lines in and out
     Eval(eval::Args),
-    /// Show one verdict with its whole reasoning, both directions
     Explain(explain::Args),
-    /// Show it at work: pods, the agent and real connections on this host
     Demo(demo::Args),
-    /// Print a completion script for a shell
     Completions(completions::Args),
 }
 

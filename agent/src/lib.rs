@@ -8,6 +8,7 @@ pub mod connection;
 pub mod demo;
 pub mod edits;
 pub mod explanation;
+mod ipvs;
 pub mod lab;
 pub mod progress;
 pub mod protocol;

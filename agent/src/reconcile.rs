@@ -37,6 +37,8 @@ const CHECK_EVERY: Duration = Duration::from_secs(60);
 const BRIDGES_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait before what failed, or a table that another process owns, is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long nothing is done at least, unless something happens: a deadline that is always past must not take a processor.
+const REST: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub enum Event {
@@ -186,13 +188,13 @@ impl Reconciler {
     /// How long nothing needs to be done unless something happens.
     fn patience(&self) -> Duration {
         if self.has_idle_work() {
-            return Duration::ZERO;
+            return REST;
         }
         // Nothing is enforced, nor bridges looked for, before the manifests were known once.
         let bridges_at = Some(self.bridges_at).filter(|_| self.begun);
         let deadlines = [Some(self.check_at), bridges_at, self.retry_at, self.inputs.next_look()];
         let next = deadlines.into_iter().flatten().min().unwrap_or(self.check_at);
-        next.saturating_duration_since(Instant::now())
+        next.saturating_duration_since(Instant::now()).max(REST)
     }
 
     fn has_idle_work(&self) -> bool {
@@ -281,6 +283,7 @@ impl Reconciler {
             Ok(true) => Ok(()),
             Ok(false) => {
                 let delta = self.compiler.tidy();
+                self.report.sizes(&self.compiler);
                 self.behind.then(delta);
                 self.enforce(None)
             }

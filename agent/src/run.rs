@@ -12,9 +12,8 @@ use tokio::net::UnixListener as TokioListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::protocol::Status;
 use crate::reconcile::{self, Config, Event, MAX_WAITING};
-use crate::socket::server::{Desk, serve};
+use crate::socket::server::{Desk, Posted, serve};
 use crate::socket::{BindError, bind};
 
 #[derive(Debug, Error)]
@@ -41,7 +40,7 @@ pub fn run(config: Config, socket: &Path) -> Result<(), RunError> {
     let listener = bind(socket)?;
     let _name = SocketName(socket.to_path_buf());
     let (events, received) = sync_channel(MAX_WAITING);
-    let status = Arc::new(Mutex::new(Status::default()));
+    let status = Arc::new(Mutex::new(Posted::default()));
     let (ended, end) = oneshot::channel();
     let (sender, published) = (events.clone(), Arc::clone(&status));
     let reconciler = thread::Builder::new().name("reconcile".into()).spawn(move || {

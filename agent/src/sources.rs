@@ -98,7 +98,7 @@ impl Held for Snapshot {
     }
 }
 
-/// An object that a file declares in vain, because one that sorts before it declares it too.
+/// An object that a file declares in vain, because another declares it too and stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     pub file: Arc<Path>,
@@ -106,7 +106,9 @@ pub struct Conflict {
     pub object: Key,
 }
 
-/// Which file declares what. Of one object in several files, that of the first path stands.
+/// Which file declares what. Of one object in several files, that which stands keeps standing until its file declares it no
+/// more: a file that comes later displaces nothing, wherever it sorts. Of those that come at once, or are left, the first
+/// path's stands.
 #[derive(Debug, Default)]
 pub struct Sources {
     names: Names,
@@ -239,19 +241,10 @@ impl Edit<'_> {
     }
 
     fn put(&mut self, id: NameId, file: &Arc<Path>, object: Object) {
-        match self.sources.stands(id).cloned() {
-            Some(first) if first < *file => {
-                let key = Key::of(&object);
-                self.sources.shadowed.entry(key).or_default().insert(Arc::clone(file), object);
-                return;
-            }
-            Some(later) if later > *file => {
-                if let Some(displaced) = self.current(id) {
-                    let shadows = self.sources.shadowed.entry(Key::of(&object)).or_default();
-                    shadows.insert(later, displaced);
-                }
-            }
-            Some(_) | None => {}
+        if self.sources.stands(id).is_some_and(|stands| stands != file) {
+            let key = Key::of(&object);
+            self.sources.shadowed.entry(key).or_default().insert(Arc::clone(file), object);
+            return;
         }
         self.stand(id, file, object);
     }
@@ -282,14 +275,6 @@ impl Edit<'_> {
         let Some(name) = self.sources.names.get_mut(id) else { return };
         let stood = name.stands.replace(Arc::clone(file)).is_some();
         self.pending.entry(id).or_insert(Pending { stood, now: None }).now = Some(object);
-    }
-
-    /// What the standing object says at this point of the batch.
-    fn current(&self, id: NameId) -> Option<Object> {
-        match self.pending.get(&id) {
-            Some(pending) => pending.now.clone(),
-            None => self.held.object(&self.sources.names.get(id)?.key),
-        }
     }
 }
 

@@ -189,7 +189,7 @@ impl Compiler {
     /// more. For when nothing else is to be done; an empty delta means that nothing is left.
     pub fn tidy(&mut self) -> Delta {
         for classes in &mut self.classes {
-            classes.merge(MERGE_MOVES);
+            classes.merge(MERGE_MOVES, true);
         }
         let mut dirty = BTreeSet::new();
         if self.sets.forget_names() {

@@ -12,9 +12,10 @@
 //!
 //! Wrong input never opens anything:
 //! - A policy with a wrong field keeps its subjects and its directions and loses all its rules.
-//! - A namespace, node or pod whose identity (name, labels, node, network) cannot be read is *withheld*: it is named
+//! - A namespace, node or pod whose identity (labels, node, network, addresses) cannot be read is *withheld*: it is named
 //!   in `Parsed::withheld`, and a caller that knew it before keeps what it knew.
-//! - A document that is no object leaves the set of objects unknown: `Parsed::readable` is false.
+//! - A document that is no object, a list without items, an object without a good name or of a misspelt kind leave the set
+//!   of objects unknown: `Parsed::readable` is false.
 
 mod document;
 mod lenient;
@@ -52,7 +53,7 @@ pub struct Parsed {
     pub diagnostics: Vec<Diagnostic>,
     /// How many objects went to the sink.
     pub objects: usize,
-    /// False if some document was no object, or some object of a kind that is read had no readable name: the set of
+    /// False if some document was no object, or it is not known which object some document is meant to be: the set of
     /// objects is then not the one that was meant, and absence from it means nothing.
     pub readable: bool,
     /// Objects that are in the source but could not be read well enough to be handed on. Each has an error among

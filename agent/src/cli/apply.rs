@@ -1,3 +1,5 @@
+mod plan;
+
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::dataplane::Dataplane;
@@ -11,9 +13,12 @@ use super::{Exit, Failure};
 use crate::bridged;
 use crate::progress::Heard;
 
-/// Programs this network namespace from manifests, and exits when the kernel has it; the rules stay. Only what differs from what
-/// is there is committed. A policy with wrong fields is enforced failing closed, and the exit status is then 1; a document
-/// that is no object changes nothing.
+/// Program this network namespace from manifests, once
+///
+/// Exits when the kernel has it; the rules stay. Only what differs from what is there is committed. It fails closed: a policy
+/// with wrong fields isolates the pods it selects and allows nothing, and the exit status is then 1; where it is not certain
+/// what is declared (a document that is no object, a pod whose labels or addresses cannot be read, a file or directory
+/// without a manifest), nothing is changed, and the exit status is 1 or 2.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -24,10 +29,11 @@ pub(super) struct Args {
     manifests: Manifests,
     #[command(flatten)]
     node: Node,
-    /// Print what would change, and change nothing
+    /// Print what would change, and by which transactions, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Leave the tables writable for everybody, also where the kernel could protect them
+    /// Make tables without an owner. Else, where the kernel can (Linux 6.9), others cannot write to them while this works (as
+    /// while an agent runs), and listings show the flags also afterwards. Tables that have the flags already keep them
     #[arg(long)]
     no_owner: bool,
     /// How to print the result
@@ -40,8 +46,12 @@ struct Outcome {
     /// Elements that come, go or change.
     changed: usize,
     elements: usize,
-    transactions: u64,
+    /// Unknown before tables are made anew.
+    transactions: Option<u64>,
     dry_run: bool,
+    /// What a dry run would do, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    plan: Vec<String>,
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
@@ -59,11 +69,14 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let placement = bridged::find(&program).map_err(Failure::bridges)?;
     bridged::guard(&mut program, &placement);
     let outcome = if args.dry_run {
+        let delta = Delta::between(&found, &program);
+        let plan = plan::plan(&mut dataplane.into_ruleset(), &found, &delta)?;
         Outcome {
-            changed: Delta::between(&found, &program).len(),
+            changed: delta.len(),
             elements: program.elements(),
-            transactions: 0,
+            transactions: plan.transactions,
             dry_run: true,
+            plan: plan.steps,
         }
     } else {
         let switched = bridged::switch_on(&placement);
@@ -90,8 +103,9 @@ fn install<R: Ruleset>(
     Ok(Outcome {
         changed: Delta::between(found, program).len(),
         elements: program.elements(),
-        transactions: dataplane.counters().transactions,
+        transactions: Some(dataplane.counters().transactions),
         dry_run: false,
+        plan: Vec::new(),
     })
 }
 
@@ -110,8 +124,11 @@ fn tell(format: Format, outcome: &Outcome, delta: &Delta) -> Result<(), Failure>
         }
     }
     let verb = if outcome.dry_run { "would change" } else { "changed" };
-    say(format_args!(
-        "{verb} {} of {} elements, in {} transactions",
-        outcome.changed, outcome.elements, outcome.transactions
-    ))
+    let of = format!("{verb} {} of {} elements", outcome.changed, outcome.elements);
+    match outcome.transactions {
+        Some(transactions) => say(format_args!("{of}, in {transactions} transactions"))?,
+        None => say(of)?,
+    }
+    let steps = outcome.plan.iter().zip(1_usize..);
+    steps.take(MOST_EDITS).try_for_each(|(step, at)| say(format_args!("  {at}. {step}")))
 }

@@ -4,8 +4,11 @@ use super::{Exit, Failure};
 use crate::demo;
 use crate::lab;
 
-/// Shows it at work on this host: pods as network namespaces, the real agent, real connections, edited policies. Needs
-/// root; touches nothing of the host's own network.
+/// Show it at work: pods, the agent and real connections on this host
+///
+/// Pods are network namespaces; the agent, the servers and the connections are real, and the policies are edited. Every pod
+/// and port is tried, and what was seen stands beside what is expected: exit status 0 only if they are equal. Needs root;
+/// touches nothing of the host's own network.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: palisade demo --layout bridged")]
 pub(super) struct Args {

@@ -12,7 +12,9 @@ use super::{Exit, Failure};
 use crate::connection::{Endpoint, resolve};
 use crate::explanation::by;
 
-/// Judges connections, one JSON object a line, as the compiled program does; every pod is judged as if it were local.
+/// Judge many connections: JSON lines in and out
+///
+/// One JSON object a line, judged as the compiled program does; every pod is judged as if it were local.
 ///
 /// In:  {"from":"shop/frontend","to":"shop/api","protocol":"TCP","port":8080}
 /// Out: the same object with "egress", "ingress" and "verdict" ("allow" or "deny") and "by": the rules that

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Verdict;
 
-use super::input::{Manifests, compile};
-use super::output::{Format, colours, say, say_json};
+use super::input::Manifests;
+use super::output::{Format, colours, note, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
 use crate::connection::{Endpoint, resolve};
@@ -13,9 +13,11 @@ use crate::protocol::{Request, Response};
 use crate::socket::{Client, DEFAULT};
 use crate::sources::disk::MAX_FILE_BYTES;
 
-/// Shows one verdict with its whole reasoning: for each direction the policies that isolate and the rules that allow, and the way
-/// of the first packet through the program. The specification read literally and the program must agree; where they do
-/// not, that is shown too.
+/// Show one verdict with its whole reasoning, both directions
+///
+/// For each direction the policies that isolate and the rules that allow, and the way of the first packet through the program.
+/// The specification read literally and the program must agree; where they do not, that is shown too, and the exit status
+/// is 1. With -f every pod is judged as if it were local.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -34,6 +36,7 @@ pub(super) struct Args {
     from: Endpoint,
     /// Who is connected to: namespace/pod, or an address
     to: Endpoint,
+    /// The destination port; needed for TCP, UDP and SCTP
     #[arg(long)]
     port: Option<u16>,
     /// TCP, UDP, SCTP, ICMP, or an IANA number
@@ -62,7 +65,10 @@ fn explain_files(args: &Args) -> Result<(Explanation, bool), Failure> {
     let manifests = Manifests { files: args.files.clone(), max_file_size: args.max_file_size };
     let input = manifests.load()?;
     let mut compiler = Compiler::new(Locality::Everywhere);
-    compile(&mut compiler, input.changes)?;
+    compiler.apply(input.changes);
+    // Nothing is loaded, so that the bounds of the kernel's tables are none of this.
+    let warnings = compiler.warnings().into_iter().filter(|warning| !warning.is_fatal());
+    warnings.for_each(|warning| note(format_args!("warning: {warning}")));
     let snapshot = compiler.snapshot();
     let connection = resolve(snapshot, &args.from, &args.to, &args.protocol, args.port)
         .map_err(Failure::Usage)?;

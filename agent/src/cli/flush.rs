@@ -4,8 +4,10 @@ use palisade_dataplane::netlink::Kernel;
 use super::output::note;
 use super::{Exit, Failure};
 
-/// Removes Palisade's tables from this network namespace, and nothing else: nothing is isolated afterwards. While an agent
-/// owns the tables it is refused; stop the agent first.
+/// Remove Palisade's tables and nothing else
+///
+/// Of this network namespace; nothing is isolated afterwards. While an agent owns the tables it is refused (exit status 3):
+/// stop the agent first.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 

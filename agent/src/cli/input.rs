@@ -28,8 +28,18 @@ pub(crate) struct Manifests {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Node {
     /// The name of this node: pods whose spec.nodeName it is are local. Without it every pod with an address is
-    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME", value_parser = node_name)]
     pub(crate) node_name: Option<String>,
+}
+
+/// An empty name is none of a node: nothing would be local, and nothing isolated.
+fn node_name(name: &str) -> Result<String, String> {
+    if name.is_empty() {
+        return Err(
+            "the name is empty; give the node's, or unset NODE_NAME if every pod is local".into()
+        );
+    }
+    Ok(name.to_owned())
 }
 
 impl Node {
@@ -50,7 +60,8 @@ pub(crate) struct Input {
 
 impl Manifests {
     /// Reads everything and tells every problem on standard error. A file that cannot be read, or a document that is no
-    /// object, is a failure: what the rest means is not known without it.
+    /// object, is a failure: what the rest means is not known without it. So is a directory without a manifest, which would
+    /// else open everything.
     pub(crate) fn load(&self) -> Result<Input, Failure> {
         let limits = Limits { bytes: self.max_file_size, pipes: true };
         let mut disk = Disk::new(self.files.iter().cloned(), limits);
@@ -76,7 +87,7 @@ impl Manifests {
             has_errors |= problem.severity() == Severity::Error;
             unreadable |= problem.is_unreadable_input();
         }
-        if unreadable {
+        if unreadable || disk.lacks_manifests() {
             return Err(Failure::Unreadable);
         }
         // A withheld object, too, is one that nobody knows: the rest must not be taken for the whole.

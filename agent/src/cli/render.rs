@@ -5,7 +5,10 @@ use super::input::{Manifests, Node, compile};
 use super::output::say;
 use super::{Exit, Failure};
 
-/// Prints what `palisade apply` would program, as text that `nft -f` loads. Touches nothing.
+/// Print the whole ruleset as nft text
+///
+/// What `palisade apply` would program, as text that `nft -f` loads in one transaction, in the place of the tables that are
+/// there. Touches nothing. Only `run` and `apply` find the bridges of pods and see to br_netfilter.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: palisade render -f examples/shop | unshare -n nft -c -f -")]
 pub(super) struct Args {

@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-use super::input::{Manifests, Node};
+use super::input::Node;
 use super::{Exit, Failure};
 use crate::reconcile::Config;
 use crate::run::{RunError, run};
 use crate::socket::{BindError, DEFAULT};
-use crate::sources::disk::STDIN;
+use crate::sources::disk::{MAX_FILE_BYTES, STDIN};
 
-/// Follows manifests and keeps the kernel's tables equal to them: the agent. What is saved is enforced, what breaks is reported
-/// and keeps what it last gave. The rules stay when the agent ends.
+/// Follow manifests and enforce them: the agent
+///
+/// Keeps the kernel's tables equal to the manifests. What is saved is enforced; what breaks is reported, and what it last gave
+/// stays. The rules stay when the agent ends.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -21,11 +23,16 @@ Examples:
   palisade status    # in another terminal
 
 A directory stands for its .yaml, .yml and .json files; a file that is removed from it takes its objects along.
-A file named by -f keeps its objects when it vanishes. An agent that starts with a broken file changes nothing,
-and begins as soon as the file is mended.")]
+A file named by -f keeps its objects when it vanishes, and a file that becomes empty (0 bytes) keeps them too. Of an
+object in two files the one that came first stands. An agent that starts with a broken file, or without any, changes
+nothing, and begins as soon as it is mended.")]
 pub(super) struct Args {
-    #[command(flatten)]
-    manifests: Manifests,
+    /// Files or directories (their .yaml, .yml and .json files) of Kubernetes objects
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// The largest file that is read, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_FILE_BYTES)]
+    max_file_size: u64,
     #[command(flatten)]
     node: Node,
     /// Where the agent answers status, explain and verify
@@ -47,15 +54,15 @@ enum LogFormat {
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
-    if args.manifests.files.iter().any(|file| file == Path::new(STDIN)) {
+    if args.files.iter().any(|file| file == Path::new(STDIN)) {
         return Err(Failure::Usage(
             "-f -: standard input cannot be followed; name files or directories, or use palisade apply".into(),
         ));
     }
     log_to_stderr(args.log_format, args.verbose);
     let config = Config {
-        files: args.manifests.files.clone(),
-        max_file_size: args.manifests.max_file_size,
+        files: args.files.clone(),
+        max_file_size: args.max_file_size,
         node: args.node.node_name.clone(),
     };
     run(config, &args.socket)?;

@@ -5,8 +5,10 @@ use super::{Exit, Failure};
 use crate::protocol::{MAX_TOLD, Request, Response, State, Status};
 use crate::socket::{Client, ClientError, DEFAULT};
 
-/// Tells what the running agent enforces, how quickly, and what is wrong. Exit status 1 unless the kernel holds the
-/// program of the latest manifests.
+/// Tell what the running agent enforces
+///
+/// And how quickly, and what is wrong. Exit status 1 unless the kernel holds the program of the latest manifests, 5 if no
+/// agent answers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: palisade status -o json")]
 pub(super) struct Args {

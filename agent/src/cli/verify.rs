@@ -16,9 +16,11 @@ use crate::protocol::{Request, Response, Verified};
 use crate::socket::{Client, DEFAULT};
 use crate::sources::disk::MAX_FILE_BYTES;
 
-/// Reads the kernel back and proves it equal to the running agent's program, or with -f to what these manifests mean: exit
-/// status 0 only if it is. Every rule and
-/// element that is missing or too many is named. Ids are the kernel's own, so that equal means equal in effect and contents.
+/// Prove the kernel equal to the agent's program, or to manifests
+///
+/// Reads the kernel back and compares it with the running agent's program, or with -f with what these manifests mean. Every
+/// rule and element that is missing or too many is named. Ids are the kernel's own, so that equal means equal in effect and
+/// contents. Exit status 0 only if it is equal, 1 if it differs, 5 if no agent answers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -144,16 +144,30 @@ fn serve(at: SocketAddr, protocol: u8) -> Result<Server, LabError> {
     let failed = |error| LabError::io(format!("serve {at} protocol {protocol}"), error);
     match protocol {
         TCP => {
-            let listener = TcpListener::bind(at).map_err(failed)?;
+            let listener = once_free(|| TcpListener::bind(at)).map_err(failed)?;
             listener.set_nonblocking(true).map_err(failed)?;
             Ok(Server::Tcp(listener))
         }
         UDP => {
-            let socket = UdpSocket::bind(at).map_err(failed)?;
+            let socket = once_free(|| UdpSocket::bind(at)).map_err(failed)?;
             socket.set_nonblocking(true).map_err(failed)?;
             Ok(Server::Udp(socket))
         }
         _ => Err(LabError::Missing { what: format!("a server for protocol {protocol}") }),
+    }
+}
+
+/// Binds when nobody has the address any more: a process that another thread is about to start keeps a copy of a socket that
+/// is closed here, until its program begins.
+fn once_free<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            bound => return bound,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The program -> the kernel: claims the tables, keeps them equal, compares and heals.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use palisade_compiler::compile::Compiler;
@@ -15,6 +15,7 @@ use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::RulesetError;
 
 use crate::bridged;
+use crate::ipvs;
 use crate::progress::{Heard, LOG_EVERY, Pace};
 
 /// Holds the kernel's tables; no engine after a failure to open or to read them.
@@ -120,7 +121,7 @@ impl Enforcer {
     /// What policy speaks of and this host's forward path does not show us.
     pub(super) fn not_enforced(&self) -> Vec<String> {
         let mut gaps = self.gaps.clone();
-        if ipvs_is_used() {
+        if ipvs::has_services(Path::new(ipvs::TABLE)) {
             gaps.push(
                 "Services by IPVS: their traffic passes the input and output hooks and is not judged; use kube-proxy in its nftables or \
                  iptables mode"
@@ -178,10 +179,4 @@ fn heard(kernel: Kernel) -> Heard<Kernel> {
             tracing::info!(elements, "still programming the kernel");
         }
     })
-}
-
-/// Whether `/proc/net/ip_vs` lists a service.
-fn ipvs_is_used() -> bool {
-    let Ok(table) = fs::read_to_string("/proc/net/ip_vs") else { return false };
-    table.lines().any(|line| ["TCP ", "UDP ", "SCTP ", "FWM "].iter().any(|p| line.starts_with(p)))
 }

@@ -128,6 +128,7 @@ impl Inputs {
         let problems = self.disk.problems().filter(|p| p.severity() == Severity::Error);
         match problems.map(ToString::to_string).next() {
             Some(first) => format!("not every manifest could be read: {first}"),
+            None if self.disk.file_count() == 0 => "there is no manifest yet".into(),
             None => "a manifest is being written".into(),
         }
     }

@@ -11,7 +11,7 @@ use palisade_dataplane::compare::Difference;
 use super::enforcer::Enforcer;
 use super::inputs::Inputs;
 use crate::protocol::{MAX_TOLD, State, Status};
-use crate::socket::server::Published;
+use crate::socket::server::{Posted, Published};
 
 /// Lines of one kind that are logged at a time; the rest is counted there, and told by the status.
 const MAX_LOGGED: usize = 20;
@@ -55,15 +55,18 @@ impl Report {
 
     pub(super) fn status(&self) -> Status {
         let mut status = self.status.clone();
-        status.up_seconds = self.started.elapsed().as_secs();
         status.revision = self.revision;
         status.enforced_revision = self.enforced.unwrap_or(0);
-        status.drift.seconds_since_check = self.checked.map(|at| at.elapsed().as_secs());
-        status
+        self.posted(status).now()
     }
 
     pub(super) fn publish(&self) {
-        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = self.status();
+        let posted = self.posted(self.status());
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = posted;
+    }
+
+    fn posted(&self, status: Status) -> Posted {
+        Posted { status, started: Some(self.started), checked: self.checked }
     }
 
     pub(super) fn enforced_revision(&self) -> Option<u64> {
@@ -105,6 +108,10 @@ impl Report {
         self.status.problem_count = now.len();
         self.status.problems = now.iter().take(MAX_TOLD).cloned().collect();
         self.told = now;
+    }
+
+    pub(super) fn sizes(&mut self, compiler: &Compiler) {
+        self.status.sizes = compiler.stats().into();
     }
 
     pub(super) fn compiled(&mut self, compiler: &Compiler, took: Duration) {

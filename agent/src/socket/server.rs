@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -19,7 +19,27 @@ const SERVER_PATIENCE: Duration = Duration::from_secs(10);
 const SERVER_IDLE: Duration = Duration::from_secs(60);
 
 /// What the loop publishes and the server tells.
-pub type Published = Arc<Mutex<Status>>;
+pub type Published = Arc<Mutex<Posted>>;
+
+/// A status, which is read some time after it was written.
+#[derive(Debug, Clone, Default)]
+pub struct Posted {
+    pub status: Status,
+    /// When the agent started.
+    pub started: Option<Instant>,
+    /// When the kernel was last compared with the program.
+    pub checked: Option<Instant>,
+}
+
+impl Posted {
+    /// The status with its times as they are now.
+    pub fn now(&self) -> Status {
+        let mut status = self.status.clone();
+        status.up_seconds = self.started.map_or(0, |at| at.elapsed().as_secs());
+        status.drift.seconds_since_check = self.checked.map(|at| at.elapsed().as_secs());
+        status
+    }
+}
 
 /// How questions reach the loop.
 #[derive(Debug, Clone)]
@@ -89,7 +109,7 @@ async fn answer(line: &[u8], desk: &Desk) -> Response {
         Err(reason) => return Response::Bad { reason },
     };
     if request == Request::Status {
-        let status = desk.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let status = desk.status.lock().unwrap_or_else(PoisonError::into_inner).now();
         return Response::Status(Box::new(status));
     }
     let (reply, answer) = oneshot::channel();
@@ -115,4 +135,19 @@ fn understand(line: &[u8]) -> Result<Request, String> {
         ));
     }
     serde_json::from_value(envelope.content).map_err(|error| format!("no request: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_tells_its_times_as_they_are_when_it_is_read() {
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
+        let posted = Posted { status: Status::default(), started: ago(100), checked: ago(7) };
+        let status = posted.now();
+        assert!(status.up_seconds >= 100, "{status:?}");
+        assert!(status.drift.seconds_since_check >= Some(7), "{status:?}");
+        assert_eq!(Posted::default().now(), Status::default());
+    }
 }

@@ -53,6 +53,15 @@ pub enum Problem {
         path: PathBuf,
         error: io::Error,
     },
+    /// The directory never had a manifest.
+    Empty {
+        path: PathBuf,
+    },
+    /// What is inside these directories of a directory is not read.
+    Skipped {
+        path: PathBuf,
+        directories: Vec<String>,
+    },
     Conflict(super::Conflict),
 }
 
@@ -63,6 +72,7 @@ impl Problem {
             Self::File { .. } | Self::Gone { .. } | Self::Directory { .. } | Self::Conflict(_) => {
                 Severity::Error
             }
+            Self::Empty { .. } | Self::Skipped { .. } => Severity::Warning,
         }
     }
 
@@ -70,7 +80,10 @@ impl Problem {
     pub fn is_unreadable_input(&self) -> bool {
         match self {
             Self::File { .. } | Self::Gone { .. } | Self::Directory { .. } => true,
-            Self::Manifest { .. } | Self::Conflict(_) => false,
+            Self::Manifest { .. }
+            | Self::Empty { .. }
+            | Self::Skipped { .. }
+            | Self::Conflict(_) => false,
         }
     }
 }
@@ -93,9 +106,22 @@ impl fmt::Display for Problem {
                 "{}: error: the directory cannot be listed ({error}); make it readable",
                 path.display()
             ),
+            Self::Empty { path } => write!(
+                f,
+                "{}: warning: there is no manifest in this directory ({}); correct the path given by -f, or put one there",
+                path.display(),
+                EXTENSIONS.map(|extension| format!("*.{extension}")).join(", ")
+            ),
+            Self::Skipped { path, directories } => write!(
+                f,
+                "{}: warning: directories inside a directory are not read ({}); give each to -f if it counts",
+                path.display(),
+                directories.join(", ")
+            ),
             Self::Conflict(conflict) => write!(
                 f,
-                "{}: error: {}: it is declared in {} too, which stands because it sorts first; remove one of the two",
+                "{}: error: {}: it is declared in {} too, which stands (the first to come, and of those at once the first path); \
+                 remove one of the two",
                 conflict.file.display(),
                 conflict.object,
                 conflict.stands.display()
@@ -153,7 +179,11 @@ struct Given {
     directory: Option<bool>,
     /// Whether it was ever listed, if it is a directory.
     listed: bool,
+    /// Whether there ever was a manifest behind it.
+    gave: bool,
     problem: Option<Problem>,
+    /// Of a directory: what is not read.
+    skipped: Option<Problem>,
 }
 
 /// What may be read.
@@ -191,7 +221,14 @@ impl Disk {
         let given = paths
             .into_iter()
             .filter(|path| seen.insert(std::path::absolute(path).unwrap_or_else(|_| path.clone())))
-            .map(|path| Given { path, directory: None, listed: false, problem: None })
+            .map(|path| Given {
+                path,
+                directory: None,
+                listed: false,
+                gave: false,
+                problem: None,
+                skipped: None,
+            })
             .collect();
         Self { given, limits, files: BTreeMap::new() }
     }
@@ -200,18 +237,26 @@ impl Disk {
         self.given.iter().map(|given| given.path.as_path())
     }
 
-    /// Whether every path given, and every file behind them, was read whole at least once. Before that, what is declared is
-    /// not known and nothing must be enforced by it.
+    /// Whether every path given, and every file behind them, was read whole at least once, and there is one. Before that,
+    /// what is declared is not known and nothing must be enforced by it: a directory without any manifest may be one that
+    /// is not mounted yet.
     pub fn is_complete(&self) -> bool {
-        self.given.iter().all(|given| match given.directory {
-            Some(true) => given.listed,
-            Some(false) => self.files.contains_key(given.path.as_path()),
-            None => false,
-        }) && self.files.values().all(|known| known.read)
+        !self.files.is_empty()
+            && self.given.iter().all(|given| match given.directory {
+                Some(true) => given.listed,
+                Some(false) => self.files.contains_key(given.path.as_path()),
+                None => false,
+            })
+            && self.files.values().all(|known| known.read)
+    }
+
+    /// Whether some path given has no manifest behind it, and never had.
+    pub fn lacks_manifests(&self) -> bool {
+        self.given.iter().any(|given| given.listed && !given.gave)
     }
 
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        let given = self.given.iter().filter_map(|given| given.problem.as_ref());
+        let given = self.given.iter().flat_map(|g| g.problem.iter().chain(&g.skipped));
         given.chain(self.files.values().flat_map(|known| &known.problems))
     }
 
@@ -224,7 +269,7 @@ impl Disk {
         self.files.len()
     }
 
-    /// When a scan may find that a missing file is gone for good.
+    /// When a scan may find that a file is gone for good.
     pub fn next_look(&self) -> Option<Instant> {
         let missing = self.files.values().filter_map(|known| known.missing_since).min()?;
         Some(missing + REMOVAL_GRACE)
@@ -270,12 +315,14 @@ impl Disk {
         present: &mut BTreeSet<Arc<Path>>,
         owned: &mut BTreeSet<Arc<Path>>,
     ) {
+        let paths: BTreeSet<PathBuf> = self.given.iter().map(|given| given.path.clone()).collect();
         let Some(given) = self.given.get_mut(index) else { return };
         if given.path == Path::new(STDIN) {
             given.directory = Some(false);
             present.insert(Arc::from(given.path.as_path()));
             return;
         }
+        given.skipped = None;
         let Ok(metadata) = given.path.metadata() else {
             let directory = given.directory == Some(true);
             given.problem = Some(Problem::Gone { path: given.path.clone(), directory });
@@ -288,9 +335,12 @@ impl Disk {
             return;
         }
         match list(&given.path) {
-            Ok(files) => {
-                given.problem = None;
+            Ok(Listing { files, directories }) => {
                 given.listed = true;
+                given.gave |= !files.is_empty();
+                let path = || given.path.clone();
+                given.problem = (!given.gave).then(|| Problem::Empty { path: path() });
+                given.skipped = skipped(&given.path, directories, &paths);
                 let known = self.files.keys().filter(|f| f.parent() == Some(&given.path));
                 owned.extend(known.cloned());
                 present.extend(files);
@@ -309,6 +359,9 @@ impl Disk {
         now: Instant,
         updates: &mut Vec<Update>,
     ) {
+        // Of a directory that is gone itself nothing is missing.
+        let unseen = self.files.iter_mut().filter(|(file, _)| !owned.contains(*file));
+        unseen.for_each(|(_, known)| known.missing_since = None);
         let named: BTreeSet<&Path> = self
             .given
             .iter()
@@ -367,18 +420,52 @@ impl Known {
     }
 }
 
-/// The manifests of a directory, not of those inside it.
-fn list(directory: &Path) -> io::Result<Vec<Arc<Path>>> {
-    let mut files = Vec::new();
+struct Listing {
+    /// The manifests of a directory, not of those inside it.
+    files: Vec<Arc<Path>>,
+    /// The names of those inside it that are not hidden.
+    directories: Vec<String>,
+}
+
+fn list(directory: &Path) -> io::Result<Listing> {
+    let mut listing = Listing { files: Vec::new(), directories: Vec::new() };
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let Some(name) = path.file_name().filter(|n| !n.as_encoded_bytes().starts_with(b"."))
+        else {
+            continue;
+        };
         // A link that leads nowhere is a file that cannot be read, and is reported as one.
-        let other = path.metadata().is_ok_and(|metadata| !metadata.is_file());
-        if !hidden && EXTENSIONS.contains(&extension) && !other {
-            files.push(Arc::from(path));
+        let metadata = path.metadata().ok();
+        if metadata.as_ref().is_some_and(std::fs::Metadata::is_dir) {
+            listing.directories.push(name.to_string_lossy().into_owned());
+            continue;
+        }
+        if is_manifest(&path) && metadata.is_none_or(|metadata| metadata.is_file()) {
+            listing.files.push(Arc::from(path));
         }
     }
-    Ok(files)
+    Ok(listing)
+}
+
+/// Whether a file of a directory is read, by its name.
+pub(super) fn is_manifest(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    !hidden && EXTENSIONS.contains(&extension)
+}
+
+/// Directories inside one that are named, of those that are not read; the rest is counted.
+const MAX_SKIPPED: usize = 5;
+
+fn skipped(path: &Path, directories: Vec<String>, given: &BTreeSet<PathBuf>) -> Option<Problem> {
+    let mut unread: Vec<String> =
+        directories.into_iter().filter(|name| !given.contains(&path.join(name))).collect();
+    unread.sort_unstable();
+    if let Some(more) = unread.len().checked_sub(MAX_SKIPPED).filter(|&more| more > 0) {
+        unread.truncate(MAX_SKIPPED);
+        unread.push(format!("and {more} more"));
+    }
+    let path = path.to_path_buf();
+    (!unread.is_empty()).then_some(Problem::Skipped { path, directories: unread })
 }

@@ -78,21 +78,31 @@ impl State {
 }
 
 #[test]
-fn of_one_object_in_two_files_the_first_path_stands_and_the_other_takes_over() {
+fn of_one_object_in_two_files_that_which_stands_stays_and_the_other_takes_over() {
     let mut state = State::default();
     state.edit(&[("b.yaml", Some("a=2 c=2"))]);
     assert_eq!(state.show(), "a=2 c=2");
-    state.edit(&[("a.yaml", Some("a=1"))]);
-    assert_eq!(state.show(), "a=1 c=2");
+    assert_eq!(state.edit(&[("a.yaml", Some("a=1"))]), [], "it sorts first, and comes late");
     let conflicts: Vec<_> = state.sources.conflicts().collect();
     assert_eq!(conflicts.len(), 1);
-    assert_eq!(conflicts[0].file, path("b.yaml"));
-    assert_eq!(conflicts[0].stands, path("a.yaml"));
+    assert_eq!(conflicts[0].file, path("a.yaml"));
+    assert_eq!(conflicts[0].stands, path("b.yaml"));
     assert_eq!(conflicts[0].object.to_string(), "Pod x/a");
-    assert_eq!(state.edit(&[("b.yaml", Some("a=3 c=2"))]), []);
-    state.edit(&[("a.yaml", None)]);
-    assert_eq!(state.show(), "a=3 c=2");
+    assert_eq!(state.edit(&[("a.yaml", Some("a=3"))]), []);
+    state.edit(&[("b.yaml", Some("a=4 c=4"))]);
+    assert_eq!(state.show(), "a=4 c=4");
+    state.edit(&[("b.yaml", Some("c=4"))]);
+    assert_eq!(state.show(), "a=3 c=4");
     assert_eq!(state.sources.conflicts().count(), 0);
+}
+
+#[test]
+fn of_objects_that_come_at_once_that_of_the_first_path_stands() {
+    let mut state = State::default();
+    state.edit(&[("a.yaml", Some("a=1")), ("b.yaml", Some("a=2")), ("c.yaml", Some("a=3"))]);
+    assert_eq!(state.show(), "a=1");
+    state.edit(&[("a.yaml", None)]);
+    assert_eq!(state.show(), "a=2");
 }
 
 #[test]
@@ -133,14 +143,29 @@ fn what_is_withheld_stays_and_what_was_never_known_is_told() {
     assert_eq!(state.show(), "");
 }
 
+/// Which file's object stands: the one before, while it declares it, else the first.
+fn stands_after(
+    stands: &BTreeMap<u8, u8>,
+    files: &BTreeMap<u8, BTreeMap<u8, u8>>,
+) -> BTreeMap<u8, u8> {
+    let declares = |file: u8, name: u8| files.get(&file).is_some_and(|f| f.contains_key(&name));
+    let names = 0..4_u8;
+    let heir = |name: u8| {
+        let before = stands.get(&name).copied().filter(|&file| declares(file, name));
+        before.or_else(|| files.keys().copied().find(|&file| declares(file, name)))
+    };
+    names.filter_map(|name| Some((name, heir(name)?))).collect()
+}
+
 proptest! {
-    /// Whatever the history of edits and however they are batched, the objects are those of loading the files afresh,
-    /// each batch's changes name an object once, and none is idle.
+    /// Whatever the history of edits, each object is as the file that stands declares it; each batch's changes name an
+    /// object once, and none is idle. Loaded afresh, all at once, the first path's objects stand.
     #[test]
-    fn any_history_gives_the_objects_of_a_fresh_load(
+    fn any_history_gives_what_the_files_declare(
         history in prop::collection::vec(
-            prop::collection::vec(
-                (0..4_u8, prop::option::weighted(0.8, prop::collection::btree_map(0..4_u8, 0..3_u8, 0..4))),
+            prop::collection::btree_map(
+                0..4_u8,
+                prop::option::weighted(0.8, prop::collection::btree_map(0..4_u8, 0..3_u8, 0..4)),
                 1..4,
             ),
             1..12,
@@ -148,10 +173,13 @@ proptest! {
     ) {
         let mut state = State::default();
         let mut files: BTreeMap<u8, BTreeMap<u8, u8>> = BTreeMap::new();
+        let mut stands = BTreeMap::new();
         for batch in history {
             let before = state.pods();
             let mut edit = state.sources.edit(&state.snapshot);
-            for (file, pods) in batch {
+            // As the disk says it: what was read, then what is gone.
+            let (read, gone): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(_, pods)| pods.is_some());
+            for (file, pods) in read.into_iter().chain(gone) {
                 let name = path(&format!("{file}.yaml"));
                 match pods {
                     Some(pods) => {
@@ -164,6 +192,7 @@ proptest! {
                         files.remove(&file);
                     }
                 }
+                stands = stands_after(&stands, &files);
             }
             let changes = edit.finish();
             let count = changes.len();
@@ -172,13 +201,18 @@ proptest! {
             let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
             let differing = names.into_iter().filter(|name| before.get(*name) != after.get(*name)).count();
             prop_assert_eq!(count, differing);
-            let mut fresh: BTreeMap<String, String> = BTreeMap::new();
-            for pods in files.values() {
-                for (name, label) in pods {
-                    fresh.entry(name.to_string()).or_insert(label.to_string());
-                }
+            let declared = |stands: &BTreeMap<u8, u8>| -> BTreeMap<String, String> {
+                stands.iter().map(|(name, file)| (name.to_string(), files[file][name].to_string())).collect()
+            };
+            prop_assert_eq!(after, declared(&stands));
+            let mut fresh = State::default();
+            let mut edit = fresh.sources.edit(&fresh.snapshot);
+            for (file, pods) in &files {
+                let objects = pods.iter().map(|(n, l)| pod(&n.to_string(), &l.to_string())).collect();
+                edit.set_file(&path(&format!("{file}.yaml")), Manifest { objects, withheld: Vec::new() });
             }
-            prop_assert_eq!(after, fresh);
+            edit.finish().into_iter().for_each(|change| fresh.snapshot.apply(change));
+            prop_assert_eq!(fresh.pods(), declared(&stands_after(&BTreeMap::new(), &files)));
         }
     }
 }
@@ -262,7 +296,8 @@ fn a_directory_is_its_manifests_and_nothing_below() {
     let mut scans = Scans::of(&scratch.0);
     assert_eq!(scans.look(), ["a.yaml: Namespace x", "b.json: Namespace y"]);
     assert!(scans.disk.is_complete());
-    assert_eq!(scans.problems(), [""; 0]);
+    let problems = scans.problems();
+    assert!(problems.len() == 1 && problems[0].contains("not read (d.yaml)"), "{problems:?}");
     assert_eq!(scans.look(), [""; 0]);
     scratch.write("b.json", &POD.replace("p,", "longer,"));
     assert_eq!(scans.look(), ["b.json: Pod x/longer"]);
@@ -311,6 +346,41 @@ fn a_broken_file_keeps_what_it_last_gave() {
 }
 
 #[test]
+fn a_file_that_becomes_empty_keeps_what_it_gave_until_it_is_written_or_removed() {
+    let scratch = Scratch::new();
+    let file = scratch.write("a.yaml", NAMESPACE);
+    let mut scans = Scans::of(&scratch.0);
+    scans.look();
+    scratch.write("a.yaml", "");
+    assert_eq!((scans.look(), scans.later()), (vec![], vec![]));
+    assert_eq!(scans.disk.stale().count(), 1);
+    assert!(scans.problems()[0].contains("is empty"), "{:?}", scans.problems());
+    scratch.write("a.yaml", "# nothing\n");
+    assert_eq!(scans.look(), ["a.yaml: "]);
+    scratch.write("a.yaml", "");
+    scans.look();
+    fs::remove_file(&file).unwrap();
+    assert_eq!((scans.look(), scans.later()), (vec![], vec!["a.yaml removed".to_owned()]));
+    assert_eq!(scans.problems(), [""; 0]);
+}
+
+#[test]
+fn a_directory_that_never_had_a_manifest_leaves_the_input_incomplete() {
+    let scratch = Scratch::new();
+    let mut scans = Scans::of(&scratch.0);
+    scans.look();
+    assert!(!scans.disk.is_complete() && scans.disk.lacks_manifests());
+    assert!(scans.problems()[0].contains("no manifest"), "{:?}", scans.problems());
+    let file = scratch.write("a.yaml", NAMESPACE);
+    scans.look();
+    assert!(scans.disk.is_complete());
+    fs::remove_file(file).unwrap();
+    scans.look();
+    assert_eq!(scans.later(), ["a.yaml removed"]);
+    assert_eq!(scans.problems(), [""; 0], "it is as it should be");
+}
+
+#[test]
 fn a_file_that_was_broken_from_the_start_leaves_the_input_incomplete() {
     let scratch = Scratch::new();
     scratch.write("a.yaml", NAMESPACE);
@@ -353,6 +423,12 @@ fn a_directory_that_disappears_keeps_everything_and_is_reported() {
     fs::remove_dir_all(&directory).unwrap();
     assert_eq!((scans.look(), scans.later()), (vec![], vec![]));
     assert!(scans.problems()[0].contains("no such directory"), "{:?}", scans.problems());
+    fs::create_dir(&directory).unwrap();
+    scans.look();
+    assert!(scans.disk.next_look().is_some());
+    fs::remove_dir_all(&directory).unwrap();
+    scans.look();
+    assert_eq!(scans.disk.next_look(), None, "nobody knows what is missing");
     fs::create_dir(&directory).unwrap();
     assert_eq!((scans.look(), scans.later()), (vec![], vec!["a.yaml removed".to_owned()]));
     assert_eq!(scans.problems(), [""; 0]);
@@ -428,4 +504,55 @@ fn a_file_that_is_being_written_is_left_alone_until_it_is_closed() {
     file.write_all(NAMESPACE.replace("x", "other").as_bytes()).unwrap();
     drop(file);
     assert_eq!(wait(&mut scans, &mut watch, &woken), ["a.yaml: Namespace other"]);
+}
+
+#[test]
+fn who_writes_slowly_is_waited_for_also_by_looks_that_trust_no_event() {
+    use std::io::Write;
+    let scratch = Scratch::new();
+    scratch.write("a.yaml", NAMESPACE);
+    let (wake, woken) = mpsc::channel();
+    let mut watch = Watch::new([scratch.0.clone()], move || _ = wake.send(()));
+    watch.arm();
+    let mut file = fs::File::create(scratch.0.join("a.yaml")).unwrap();
+    let mut look = |written: bool| {
+        if written {
+            file.write_all(b"# slowly\n").unwrap();
+        }
+        // Another file's event, which the kernel queues after those.
+        scratch.write("b.yaml", POD);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !watch.take().0.paths.contains(&scratch.0.join("b.yaml")) {
+            woken
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+                .expect("no event");
+        }
+        watch.forget_busy();
+        watch.take().0.busy.contains(&scratch.0.join("a.yaml"))
+    };
+    assert!(look(true) && look(true) && look(true));
+    assert!(!look(false), "nobody writes any more, and the event of it may be lost");
+}
+
+#[test]
+fn what_a_link_in_a_directory_leads_to_is_watched() {
+    let (scratch, elsewhere) = (Scratch::new(), Scratch::new());
+    let target = elsewhere.write("target.yaml", NAMESPACE);
+    for link in ["a.yaml", "b.yaml"] {
+        std::os::unix::fs::symlink(&target, scratch.0.join(link)).unwrap();
+    }
+    let mut scans = Scans::of(&scratch.0);
+    let (wake, woken) = mpsc::channel();
+    let mut watch = Watch::new([scratch.0.clone()], move || _ = wake.send(()));
+    watch.arm();
+    scans.look();
+    elsewhere.write("target.yaml", POD);
+    let updates = wait(&mut scans, &mut watch, &woken);
+    assert_eq!(updates, ["a.yaml: Pod x/p", "b.yaml: Pod x/p"]);
+    // Being written, it is left alone by either name.
+    let writer = fs::File::create(&target).unwrap();
+    elsewhere.write("other.yaml", POD);
+    scratch.write("c.yaml", NAMESPACE);
+    assert_eq!(wait(&mut scans, &mut watch, &woken), ["c.yaml: Namespace x"]);
+    drop(writer);
 }

@@ -3,8 +3,8 @@
 //! Directories are watched, never files: editors save by renaming, and a watch would follow the old file. Nothing waits
 //! here: what happens while the reader is busy gathers in one set of bounded size.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use thiserror::Error;
 
-use super::disk::Suspects;
+use super::disk::{Stamp, Suspects, is_manifest};
 
 /// Paths that wait to be looked at; more of them are a reason to look at everything.
 pub const MAX_SUSPECTS: usize = 4096;
@@ -41,8 +41,8 @@ struct Gathered {
 /// The paths given, as the kernel names them and as the user does.
 #[derive(Debug, Default)]
 struct Targets {
-    /// Absolute -> as given. A symbolic link's target stands beside it.
-    files: BTreeMap<PathBuf, PathBuf>,
+    /// Absolute -> as given. A symbolic link's target stands beside it, also one of a link inside a directory given.
+    files: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
     directories: BTreeMap<PathBuf, PathBuf>,
 }
 
@@ -54,6 +54,8 @@ pub struct Watch {
     given: Vec<PathBuf>,
     /// What each watched directory was when the watch was set: a directory that is made anew needs a new watch.
     watched: BTreeMap<PathBuf, (u64, u64)>,
+    /// What the files that somebody writes were at the last `forget_busy`.
+    written: BTreeMap<PathBuf, Option<Stamp>>,
     errors: Vec<WatchError>,
 }
 
@@ -76,7 +78,8 @@ impl Watch {
             Err(error) => (None, vec![WatchError::Start(error)]),
         };
         let given = given.into_iter().collect();
-        Self { watcher, gathered, targets, given, watched: BTreeMap::new(), errors }
+        let (watched, written) = (BTreeMap::new(), BTreeMap::new());
+        Self { watcher, gathered, targets, given, watched, written, errors }
     }
 
     /// Sees to it that the directories that exist now are watched. To be called before each scan, so that nothing happens
@@ -117,9 +120,14 @@ impl Watch {
         (suspects, gathered.since.take())
     }
 
-    /// Forgets who is writing: for a look at everything that must not trust events.
-    pub fn forget_busy(&self) {
-        self.gathered.lock().unwrap_or_else(PoisonError::into_inner).suspects.busy.clear();
+    /// Forgets who wrote nothing since the last call: for a look at everything that must not trust events. Who writes
+    /// slowly is still writing, and what is there of it is not what is meant.
+    pub fn forget_busy(&mut self) {
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = gathered.suspects.busy.iter().map(|file| (file.clone(), Stamp::of(file)));
+        let stamps: BTreeMap<_, _> = stamps.collect();
+        gathered.suspects.busy.retain(|file| self.written.get(file) != stamps.get(file));
+        self.written = stamps;
     }
 
     pub fn errors(&self) -> &[WatchError] {
@@ -136,20 +144,36 @@ fn targets_of(given: &[PathBuf]) -> (Targets, Identities) {
         want_nearest(absolute.parent(), &mut wanted);
         if absolute.is_dir() {
             want_nearest(Some(&absolute), &mut wanted);
+            for (link, target) in links_in(&absolute) {
+                want_nearest(target.parent(), &mut wanted);
+                let name = path.join(link);
+                targets.files.entry(target).or_default().insert(name);
+            }
         }
         if let Ok(target) = absolute.canonicalize()
             && target != absolute
         {
             want_nearest(target.parent(), &mut wanted);
             if !target.is_dir() {
-                targets.files.insert(target, path.clone());
+                targets.files.entry(target).or_default().insert(path.clone());
             }
         }
         // A path that is not there yet may become either.
-        targets.files.insert(absolute.clone(), path.clone());
+        targets.files.entry(absolute.clone()).or_default().insert(path.clone());
         targets.directories.insert(absolute, path.clone());
     }
     (targets, wanted)
+}
+
+/// The manifests of a directory that are symbolic links to files: their names, and where they lead.
+fn links_in(directory: &Path) -> Vec<(OsString, PathBuf)> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+    let led = links.filter(|link| is_manifest(&link.path())).filter_map(|link| {
+        let target = link.path().canonicalize().ok().filter(|target| !target.is_dir())?;
+        Some((link.file_name(), target))
+    });
+    led.collect()
 }
 
 /// The directory, or the nearest one above it that exists.
@@ -162,12 +186,14 @@ fn want_nearest(directory: Option<&Path>, wanted: &mut Identities) {
 }
 
 impl Targets {
-    /// What the user calls the path; `None` if it is neither a path given nor inside a directory given.
-    fn name(&self, path: &Path) -> Option<PathBuf> {
-        if let Some(file) = self.files.get(path) {
-            return Some(file.clone());
+    /// What the user calls the path; nothing if it is neither a path given, nor inside a directory given, nor led to.
+    fn names(&self, path: &Path) -> BTreeSet<PathBuf> {
+        let mut names = self.files.get(path).cloned().unwrap_or_default();
+        let inside = path.parent().and_then(|parent| self.directories.get(parent));
+        if let Some((directory, name)) = inside.zip(path.file_name()) {
+            names.insert(directory.join(name));
         }
-        Some(self.directories.get(path.parent()?)?.join(path.file_name()?))
+        names
     }
 
     fn is_above_one(&self, path: &Path) -> bool {
@@ -193,13 +219,28 @@ impl Gathered {
     }
 
     fn note_path(&mut self, kind: EventKind, path: &Path, targets: &Targets) -> bool {
-        let Some(name) = targets.name(path) else {
+        let names = targets.names(path);
+        if names.is_empty() {
             let moved =
                 !matches!(kind, EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_)));
             let above = moved && targets.is_above_one(path);
             self.suspects.all |= above;
             return above;
-        };
+        }
+        let mut news = false;
+        for name in names {
+            news |= self.note_name(kind, path, name, targets);
+        }
+        news
+    }
+
+    fn note_name(
+        &mut self,
+        kind: EventKind,
+        path: &Path,
+        name: PathBuf,
+        targets: &Targets,
+    ) -> bool {
         match kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
                 self.suspects.busy.remove(&name);

@@ -162,6 +162,46 @@ fn only_pods_of_the_node_are_subjects_and_the_rest_is_not_judged_here() {
 }
 
 #[test]
+fn a_node_name_that_no_pod_has_is_told_and_an_empty_one_refused() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let bound = pod("b", "10.0.0.2", "").replace("status:", "spec: {nodeName: n1}\nstatus:");
+    scratch.write("pods.yaml", &(pod("a", "10.0.0.1", "") + &bound));
+    let agent = netns.agent_with(&scratch.0, &["--node-name", "N1"]);
+    let status = agent.until("the warning", |status| !status.warnings.is_empty());
+    assert!(status.warnings[0].contains("\"N1\""), "{status:?}");
+    let apply = |name: &str, netns: &Netns| {
+        netns.palisade(&["apply", "--dry-run", "-f", scratch.path(), "--node-name", name])
+    };
+    let other = Netns::new();
+    apply("N1", &other).exits(0).complains("no pod is on the node \"N1\"");
+    assert_eq!(apply("n1", &other).exits(0).err, "");
+    apply("", &other).exits(2).complains("the name is empty");
+    let mut unset = other.command(env!("CARGO_BIN_EXE_palisade"), &["apply", "-f", scratch.path()]);
+    let refused = unset.env("NODE_NAME", "").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+}
+
+#[test]
+fn an_agent_that_starts_with_an_empty_directory_leaves_the_table_as_it_is() {
+    let netns = Netns::new();
+    let (scratch, empty) = (Scratch::guarded(), Scratch::new());
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
+    let before = netns.ruleset();
+    let agent = netns.agent(&empty.0);
+    let status = agent.until("the wait", |s| s.state == State::WaitingForManifests);
+    assert!(status.problems[0].contains("no manifest in this directory"), "{status:?}");
+    assert_eq!(contents(&netns.ruleset()), contents(&before));
+    for name in ["namespace.yaml", "pods.yaml", "guard.yaml"] {
+        fs::rename(scratch.0.join(name), empty.0.join(name)).unwrap();
+    }
+    agent.until("all of them", |s| s.state == State::Enforcing && s.sizes.policies == 1);
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+    fs::remove_file(empty.0.join("guard.yaml")).unwrap();
+    agent.until("the removal", |s| s.sizes.policies == 0 && s.problem_count == 0);
+}
+
+#[test]
 fn commands_ask_the_agent() {
     let netns = Netns::new();
     let scratch = Scratch::guarded();

@@ -35,7 +35,7 @@ pub(crate) const CAST: &str = r#"
                   "ports": [{"port": 80}, {"protocol": "UDP", "port": 53}]}]}}
 ]}"#;
 
-const LAYOUTS_AND_FAMILIES: [(Layout, Family); 4] = [
+pub(crate) const LAYOUTS_AND_FAMILIES: [(Layout, Family); 4] = [
     (Layout::Routed, Family::V4),
     (Layout::Routed, Family::V6),
     (Layout::Bridged, Family::V4),
@@ -422,5 +422,85 @@ fn no_tos_changes_a_verdict() {
             let expected = if expected { 256 } else { 0 };
             assert_eq!(arrived, expected, "{layout:?} {family:?} {from} -> {to}");
         }
+    }
+}
+
+/// An answer is waved through because conntrack knows its connection. Where another table turns tracking off it is judged
+/// like any packet, by its own ends and ports.
+#[test]
+fn untracked_packets_are_judged_one_by_one() {
+    for (layout, family) in LAYOUTS_AND_FAMILIES {
+        for tracked in [true, false] {
+            let scene = Scene::new(layout, CAST);
+            if !tracked {
+                nft(
+                    scene.lab.node(),
+                    "table inet other { chain c { type filter hook prerouting priority raw; notrack\n}\n}",
+                );
+            }
+            scene.enforce();
+            let at = |name: &str| scene.address(name, family);
+            let udp = |from, to, source, port| {
+                let packet = Packet::udp(at(from), at(to), source, port, b"one");
+                scene.passes(from, to, &packet)
+            };
+            let what = format!("{layout:?} {family:?} tracked: {tracked}");
+            // Each packet is allowed, or each is denied.
+            for _ in 0..2 {
+                assert!(udp("n/c", "n/b", 4000, 53), "{what}");
+                assert!(udp("n/x", "n/a", 4000, 53), "{what}");
+                assert!(!udp("n/a", "n/b", 4000, 53), "{what}");
+                assert!(!udp("n/x", "n/c", 4000, 53), "{what}");
+            }
+            // B asks, and X is asked: the answers come in at B and go out of X, where no rule allows them.
+            assert!(udp("n/b", "n/a", 4001, 99), "{what}");
+            assert_eq!(udp("n/a", "n/b", 99, 4001), tracked, "{what}");
+            assert!(udp("n/a", "n/x", 4002, 99), "{what}");
+            assert_eq!(udp("n/x", "n/a", 99, 4002), tracked, "{what}");
+        }
+    }
+}
+
+/// Nothing of the node tracks connections before the first table is there: what is allowed goes on as soon as the side that
+/// opened it speaks, and not before. (What is forbidden does not: attack 1.)
+#[test]
+fn an_allowed_flow_older_than_the_first_table_goes_on_when_its_opener_speaks() {
+    for (layout, family) in LAYOUTS_AND_FAMILIES {
+        let scene = Scene::new(layout, CAST);
+        let at = |name: &str| scene.address(name, family);
+        let (mut c, mut b) = connected(&scene.lab, at("n/c"), at("n/b"), 80);
+        let (mut x, mut a) = connected(&scene.lab, at("n/x"), at("n/a"), 80);
+        scene.enforce();
+        assert!(!data_arrives(&scene, &mut b, "n/b", "n/c"), "{layout:?} {family:?}");
+        assert!(!data_arrives(&scene, &mut a, "n/a", "n/x"), "{layout:?} {family:?}");
+        let mut heard = [0; 11];
+        for (opener, other) in [(&mut c, &mut b), (&mut x, &mut a)] {
+            opener.write_all(b"go on there").expect("written");
+            other.read_exact(&mut heard).expect("read");
+            assert_eq!(&heard, b"go on there", "{layout:?} {family:?}");
+            // What was dropped before comes again.
+            opener.read_exact(&mut heard).expect("read");
+            assert_eq!(&heard, b"still here?", "{layout:?} {family:?}");
+        }
+    }
+}
+
+/// Where connections were tracked already (kube-proxy's tables do that), a flow that the first policies forbid is an
+/// established one, and a live connection is not cut; a new one is judged.
+#[test]
+fn a_tracked_flow_older_than_the_first_table_goes_on() {
+    for (layout, family) in LAYOUTS_AND_FAMILIES {
+        let scene = Scene::new(layout, CAST);
+        nft(
+            scene.lab.node(),
+            "table inet other { chain c { type filter hook forward priority 10; ct state new counter\n}\n}",
+        );
+        let at = |name: &str| scene.address(name, family);
+        let (mut a, mut b) = connected(&scene.lab, at("n/a"), at("n/b"), 80);
+        scene.enforce();
+        assert!(data_arrives(&scene, &mut a, "n/a", "n/b"), "{layout:?} {family:?}");
+        assert!(data_arrives(&scene, &mut b, "n/b", "n/a"), "{layout:?} {family:?}");
+        let again = Packet::tcp(at("n/a"), at("n/b"), (4000, 80), tcp_flags::SYN, (1, 0));
+        assert!(!scene.passes("n/a", "n/b", &again), "{layout:?} {family:?}");
     }
 }

@@ -20,11 +20,26 @@ fn case(file: &'static str, text: impl Into<String>, says: &'static [&'static st
 
 /// Each leaves a -> b denied, as it was.
 fn cases() -> Vec<Case> {
-    let everyone = "[{}]";
+    [no_objects(), wrong_policies(), wrong_identities()].into_iter().flatten().collect()
+}
+
+/// Files that say nothing for certain.
+fn no_objects() -> Vec<Case> {
     vec![
         case("guard.yaml", "apiVersion: v1\nkind: [\n", &["guard.yaml", "syntax"]),
         case("guard.yaml", "{\"apiVersion\": \"v1\",", &["guard.yaml", "JSON"]),
         case("guard.yaml", "just a word\n", &["guard.yaml"]),
+        case("guard.yaml", "kind: List\nitmes: []\n", &["guard.yaml", "without items"]),
+        case("pods.yaml", "kind: PodList\nitem: []\n", &["pods.yaml", "without items"]),
+        case("guard.yaml", "", &["guard.yaml", "is empty"]),
+        case("pods.yaml", "", &["pods.yaml", "is empty"]),
+        case("other.yaml", "\u{0}\u{1}", &["other.yaml"]),
+    ]
+}
+
+/// Policies with wrong fields.
+fn wrong_policies() -> Vec<Case> {
+    vec![
         case("guard.yaml", guard("7"), &["NetworkPolicy x/guard", "ingress"]),
         case("guard.yaml", policy("guard", "{podSelector: b, ingress: [{}]}"), &["podSelector"]),
         case(
@@ -57,17 +72,30 @@ fn cases() -> Vec<Case> {
             guard("[{ports: [{port: 80, protocol: TPC}]}, {}]"),
             &["protocol", "TPC"],
         ),
+    ]
+}
+
+/// Objects that are not certainly those they seem to be, in the file that holds them and in others; and pods.
+fn wrong_identities() -> Vec<Case> {
+    let everyone = "[{}]";
+    vec![
         case(
             "second.yaml",
             guard(everyone),
             &["NetworkPolicy x/guard", "second.yaml", "guard.yaml"],
         ),
+        case("a-first.yaml", guard(everyone), &["NetworkPolicy x/guard", "a-first.yaml", "stands"]),
         case("guard.yaml", guard("[]") + "---\n" + &guard(everyone), &["NetworkPolicy x/guard"]),
         case(
             "other.yaml",
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolice\nmetadata: {name: y}\n",
             &["NetworkPolice"],
         ),
+        case("guard.yaml", guard(everyone).replace("Policy\n", "Polcy\n"), &["NetworkPolcy"]),
+        case("guard.yaml", guard(everyone).replace("io/v1", "io/v1beta1"), &["v1beta1"]),
+        case("guard.yaml", guard(everyone).replace("io/v1", "oi/v1"), &["networking.k8s.oi"]),
+        case("guard.yaml", guard(everyone).replace("namespace: x", "namespace: X"), &["\"X\""]),
+        case("guard.yaml", guard(everyone).replace("name: guard", "name: Guard"), &["Guard"]),
         case(
             "other.yaml",
             pod("late", "10.0.0.2", ", phase: Pending").replacen("phase: Running, ", "", 1),
@@ -76,11 +104,25 @@ fn cases() -> Vec<Case> {
         case("other.yaml", pod("c", "10.0.0.300", ""), &["Pod x/c", "10.0.0.300"]),
         case(
             "pods.yaml",
+            pod("a", "10.0.0.1", "") + &pod("b", "10.0.0.l", ""),
+            &["Pod x/b", "10.0.0.l"],
+        ),
+        case(
+            "pods.yaml",
+            pod("a", "10.0.0.1", "") + &pod("b", "10.0.0.2", "").replace("{ip:", "{IP:"),
+            &["Pod x/b", "podIPs[0].ip"],
+        ),
+        case(
+            "pods.yaml",
+            pod("a", "10.0.0.1", "") + &pod("b", "10.0.0.2", "").replace("name: b", "name: B"),
+            &["\"B\""],
+        ),
+        case(
+            "pods.yaml",
             pod("a", "10.0.0.1", "")
                 + &pod("b", "10.0.0.2", "").replace("labels: {app: b}", "labels: [app]"),
             &["Pod x/b", "labels"],
         ),
-        case("other.yaml", "\u{0}\u{1}", &["other.yaml"]),
     ]
 }
 
@@ -169,14 +211,48 @@ fn a_named_file_that_vanishes_keeps_what_it_gave() {
 }
 
 #[test]
+fn who_writes_a_file_slowly_through_a_link_opens_nothing() {
+    let netns = Netns::new();
+    let (scratch, elsewhere) = (Scratch::guarded(), Scratch::new());
+    let guarding = fs::read_to_string(scratch.0.join("guard.yaml")).unwrap();
+    let target = elsewhere.write("target.yaml", &guarding);
+    fs::remove_file(scratch.0.join("guard.yaml")).unwrap();
+    std::os::unix::fs::symlink(&target, scratch.0.join("guard.yaml")).unwrap();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let mut writer = fs::File::create(&target).unwrap();
+    // As much as makes a whole document that says nothing; then another file's change, which the agent enforces.
+    std::io::Write::write_all(&mut writer, b"# from kubectl get\n").unwrap();
+    scratch.write("more.yaml", &pod("c", "10.0.0.3", ""));
+    agent.until("the change", |status| status.sizes.pods == 3);
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+    std::io::Write::write_all(&mut writer, guard("[{}]").as_bytes()).unwrap();
+    drop(writer);
+    agent.until("the rest", |status| status.enforced_revision == 3);
+    assert_eq!(agent.verdict("x/a", "x/b"), "allow");
+}
+
+#[test]
 fn apply_changes_nothing_by_a_document_that_is_no_object() {
     let netns = Netns::new();
     let scratch = Scratch::guarded();
     netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
     let before = netns.ruleset();
     assert!(before.contains("10.0.0.2"), "{before}");
-    scratch.write("guard.yaml", "kind: [\n");
-    netns.palisade(&["apply", "-f", scratch.path()]).exits(1).complains("guard.yaml");
+    for text in ["kind: [\n", "kind: List\nitmes: []\n", "kind: NetworkPolice\n"] {
+        scratch.write("guard.yaml", text);
+        netns.palisade(&["apply", "-f", scratch.path()]).exits(1).complains("guard.yaml");
+        assert_eq!(netns.ruleset(), before);
+    }
+    scratch.write("guard.yaml", "");
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(2).complains("is empty");
+    let empty = Scratch::new();
+    fs::create_dir(empty.0.join("manifests")).unwrap();
+    netns
+        .palisade(&["apply", "-f", scratch.path(), empty.path()])
+        .exits(2)
+        .complains("no manifest in this directory");
+    netns.palisade(&["apply", "-f", empty.path()]).exits(2).complains("not read (manifests)");
     assert_eq!(netns.ruleset(), before);
     netns.palisade(&["apply", "-f", "/nonexistent.yaml"]).exits(2).complains("no such file");
     netns

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::command::{Netns, Scratch, finish, palisade, palisade_reads};
+use super::command::{Netns, Scratch, finish, guard, palisade, palisade_reads, pod, policy};
 
 fn shop() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -70,12 +70,28 @@ fn what_is_rendered_loads_and_is_what_apply_programs() {
     let rendered = palisade(&["render", "-f", &shop()]).exits(0).out;
     let netns = Netns::new();
     finish(netns.command("nft", &["-f", "-"]), &rendered).exits(0);
+    // Before apply has touched it, and after.
+    netns.palisade(&["verify", "-f", &shop()]).exits(0);
+    let dry = netns.palisade(&["apply", "-f", &shop(), "--dry-run", "--no-owner"]).exits(0);
+    assert!(dry.out.contains("would change 0 of") && dry.out.contains("in 0 tr"), "{dry:?}");
     netns.palisade(&["apply", "-f", &shop()]).exits(0);
     netns.palisade(&["verify", "-f", &shop()]).exits(0);
     let dry = netns.palisade(&["apply", "-f", &shop(), "--dry-run"]).exits(0);
     assert!(dry.out.contains("would change 0 of"), "{dry:?}");
     netns.palisade(&["flush"]).exits(0);
     netns.palisade(&["verify", "-f", &shop()]).exits(1);
+}
+
+#[test]
+fn what_is_rendered_replaces_what_is_there() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    netns.palisade(&["apply", "--no-owner", "-f", scratch.path()]).exits(0);
+    let rendered = palisade(&["render", "-f", &shop()]).exits(0).out;
+    for _ in 0..2 {
+        finish(netns.command("nft", &["-f", "-"]), &rendered).exits(0);
+        assert!(!netns.ruleset().contains("10.0.0.2"), "a stale element");
+    }
 }
 
 #[test]
@@ -103,16 +119,126 @@ fn standard_input_is_a_manifest_for_one_shot_commands_only() {
     palisade(&["run", "-f", "-"]).exits(2).complains("standard input");
 }
 
+/// What each command's help must teach, beside its usage.
+const TAUGHT: [(&str, &[&str]); 10] = [
+    (
+        "run",
+        &[
+            "follow manifests",
+            ".yaml, .yml and .json",
+            "what it last gave stays",
+            "NODE_NAME",
+            "in two files",
+        ],
+    ),
+    (
+        "apply",
+        &[
+            "once",
+            "fails closed",
+            "allows nothing",
+            "exit status",
+            "by which transactions",
+            "owner",
+            "standard input",
+        ],
+    ),
+    ("flush", &["remove palisade's tables", "nothing is isolated", "stop the agent first"]),
+    ("render", &["nft text", "in the place of the tables", "standard input"]),
+    (
+        "eval",
+        &[
+            "json lines",
+            "{\"from\":\"shop/frontend\",\"to\"",
+            "\"verdict\"",
+            "\"error\"",
+            "exit status is 1",
+        ],
+    ),
+    ("explain", &["one verdict", "running agent", "destination port", "icmp", "namespace/pod"]),
+    ("verify", &["prove the kernel equal", "exit status 0 only if", "with -f"]),
+    ("status", &["tell what the running agent enforces", "exit status 1 unless"]),
+    ("demo", &["show it at work", "touches nothing", "bridged"]),
+    ("completions", &["completion script", "bash", "which shell"]),
+];
+
 #[test]
-fn help_teaches_and_usage_errors_exit_with_2() {
-    for command in
-        ["run", "apply", "flush", "render", "eval", "explain", "verify", "status", "completions"]
-    {
+fn help_teaches_each_command_and_the_list_tells_them_apart() {
+    let list = palisade(&["--help"]).exits(0).out.to_lowercase();
+    for (command, parts) in TAUGHT {
         let help = palisade(&[command, "--help"]).exits(0).out;
-        assert!(help.contains("Usage: palisade"), "{help}");
+        assert!(help.contains(&format!("Usage: palisade {command}")), "{help}");
+        // As one line of words, wherever it was wrapped.
+        let words = help.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        for part in parts {
+            assert!(words.contains(&part.to_lowercase()), "{command}: no {part:?} in {help}");
+        }
+        let short = help.lines().next().unwrap().to_lowercase();
+        assert!(list.contains(&short), "{command}: no {short:?} in {list}");
+        assert!(short.len() < 80, "{short}");
+        for line in help.lines().skip_while(|line| !line.starts_with("Options:")) {
+            let option = line.trim_start().starts_with("--") || line.trim_start().starts_with('-');
+            let bare =
+                option && !line.trim_end().contains("  ") && help_after(&help, line).is_empty();
+            assert!(!bare, "{command}: {line:?} has no description");
+        }
     }
+    assert!(!palisade(&["run", "--help"]).out.contains("standard input"), "run refuses it");
+}
+
+/// The line after this one.
+fn help_after<'h>(help: &'h str, line: &str) -> &'h str {
+    help.lines().skip_while(|other| *other != line).nth(1).unwrap_or_default().trim()
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
     palisade(&["run"]).exits(2);
     palisade(&["frobnicate"]).exits(2);
+}
+
+#[test]
+fn completions_are_a_script_also_for_a_reader_that_stops() {
     let script = palisade(&["completions", "bash"]).exits(0).out;
     assert!(script.contains("palisade"), "{script}");
+    let mut stops = std::process::Command::new("bash");
+    stops.args(["-c", "\"$0\" completions bash | true; exit ${PIPESTATUS[0]}"]);
+    stops.arg(env!("CARGO_BIN_EXE_palisade"));
+    assert_eq!(finish(stops, "").exits(0).err, "");
+}
+
+#[test]
+fn explain_judges_more_pods_than_a_kernel_set_holds() {
+    let scratch = Scratch::new();
+    let mut text = policy("all", "{podSelector: {}}");
+    for at in 0..4_100 {
+        text += "---\n";
+        text += &pod(&format!("p{at}"), &format!("10.0.{}.{}", at / 250, at % 250 + 1), "");
+    }
+    scratch.write("all.yaml", &text);
+    let args = ["explain", "-f", scratch.path(), "x/p1", "x/p2", "--port", "80"];
+    let ran = palisade(&args).exits(0);
+    assert!(ran.out.contains("deny") && ran.err.is_empty(), "{ran:?}");
+    palisade(&["render", "-f", scratch.path()]).exits(1).complains("4100 local pods");
+}
+
+#[test]
+fn a_dry_run_shows_the_transactions_that_would_be() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let dry = || netns.palisade(&["apply", "-f", scratch.path(), "--dry-run"]).exits(0).out;
+    assert!(dry().contains("1. make the tables anew"), "{}", dry());
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
+    let before = netns.ruleset();
+    assert!(dry().contains("would change 0 of"), "{}", dry());
+    scratch.write("guard.yaml", &guard("[{from: [{podSelector: {matchLabels: {app: a}}}]}]"));
+    let told = dry();
+    assert!(!told.contains("in 0 transactions") && told.contains("commit ip "), "{told}");
+    assert!(told.contains("ip class +1 -1"), "{told}");
+    assert_eq!(netns.ruleset(), before, "nothing was changed");
+    let json = netns.palisade(&["apply", "-f", scratch.path(), "--dry-run", "-o", "json"]).exits(0);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let commits = json["plan"].as_array().unwrap();
+    let commits = commits.iter().filter(|step| step.as_str().unwrap().starts_with("commit"));
+    assert_eq!(json["transactions"], commits.count());
 }

@@ -96,7 +96,7 @@ pub(super) struct Classes {
 /// Above this many times the classes needed (and some), classes of one signature are merged at once.
 const MERGE_FACTOR: usize = 2;
 const MERGE_SLACK: usize = 64;
-/// Addresses that one call to merge may move.
+/// Addresses that one call to merge may move, as a rule.
 pub(super) const MERGE_MOVES: usize = 1024;
 
 impl Classes {
@@ -274,7 +274,7 @@ impl Classes {
         let mut edits = ClassEdits::default();
         self.repartition(kinds, sets, &mut edits);
         if self.classes.len() > MERGE_FACTOR * self.by_signature.len() + MERGE_SLACK {
-            self.merge(MERGE_MOVES);
+            self.merge(MERGE_MOVES, false);
         }
         self.retire_empty(&mut edits);
         self.write_elements(tables, delta);
@@ -495,8 +495,9 @@ impl Classes {
         }
     }
 
-    /// Merges classes of one signature, the lighter into the heaviest, as long as no more than `moves` addresses move.
-    pub(super) fn merge(&mut self, mut moves: usize) {
+    /// Merges classes of one signature, the lighter into the heaviest, as long as no more than `moves` addresses move;
+    /// if `one_at_least`, the first merge is made whatever it moves: else none would ever be made of heavy classes.
+    pub(super) fn merge(&mut self, mut moves: usize, mut one_at_least: bool) {
         let double: Vec<Signature> = self
             .by_signature
             .iter()
@@ -511,8 +512,12 @@ impl Classes {
             by_weight.sort_unstable();
             let Some((_, target)) = by_weight.pop() else { continue };
             for (weight, id) in by_weight {
-                let Some(left) = moves.checked_sub(weight) else { return };
-                moves = left;
+                moves = match moves.checked_sub(weight) {
+                    Some(left) => left,
+                    None if one_at_least => 0,
+                    None => return,
+                };
+                one_at_least = false;
                 let cells = self.classes.get(&id).map(|class| class.cells.clone());
                 for cell in cells.unwrap_or_default() {
                     self.part(cell, id);

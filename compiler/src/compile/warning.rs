@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::Compiler;
 use super::atoms::MAX_ATOMS;
+use super::{Compiler, Locality};
 use crate::model::Family;
 
 /// Subjects of one family and direction: the size of the sets `local_in` and `local_out`.
@@ -17,6 +17,8 @@ pub const MAX_ROWS: usize = 4_194_304;
 pub enum Warning {
     /// Several pods claim an address; policy follows the one named.
     ContestedAddress { address: IpAddr, owner: String },
+    /// Pods are bound to nodes, and none to this one: nothing is isolated here.
+    NoLocalPods { node: String },
     /// More atoms than a change of blocks stays quick for. They are enforced.
     ManyAtoms { family: Family, atoms: usize },
     /// More subjects than the kernel's sets are made for: the program must not be loaded.
@@ -29,7 +31,9 @@ impl Warning {
     /// Whether the program is beyond a bound of the kernel's tables, and must not replace what is enforced.
     pub fn is_fatal(&self) -> bool {
         match self {
-            Self::ContestedAddress { .. } | Self::ManyAtoms { .. } => false,
+            Self::ContestedAddress { .. } | Self::NoLocalPods { .. } | Self::ManyAtoms { .. } => {
+                false
+            }
             Self::TooManySubjects { .. } | Self::TooManyRows { .. } => true,
         }
     }
@@ -42,6 +46,11 @@ impl fmt::Display for Warning {
                 f,
                 "address {address} is claimed by more than one pod: policy takes it for {owner}'s (running before others, then the \
                  later start); remove the stale pod"
+            ),
+            Self::NoLocalPods { node } => write!(
+                f,
+                "no pod is on the node {node:?}, so that nothing is isolated here: if pods of this host are declared, give \
+                 --node-name (or NODE_NAME) as their spec.nodeName has it"
             ),
             Self::ManyAtoms { family, atoms } => write!(
                 f,
@@ -74,6 +83,7 @@ impl Compiler {
                 Some(Warning::ContestedAddress { address, owner })
             })
             .collect();
+        warnings.extend(self.no_local_pods());
         for family in Family::ALL {
             let tables = self.program.family(family);
             let atoms = tables.cidr.len();
@@ -81,7 +91,7 @@ impl Compiler {
                 warnings.push(Warning::ManyAtoms { family, atoms });
             }
             let subjects = tables.local_in.len().max(tables.local_out.len());
-            if subjects >= MAX_SUBJECTS {
+            if subjects > MAX_SUBJECTS {
                 warnings.push(Warning::TooManySubjects { family, subjects });
             }
             let rows = tables.allow_in.len().max(tables.allow_out.len());
@@ -90,5 +100,10 @@ impl Compiler {
             }
         }
         warnings
+    }
+    fn no_local_pods(&self) -> Option<Warning> {
+        let Locality::Node(node) = &self.locality else { return None };
+        let elsewhere = self.subjects.len() == 0 && self.snapshot.pods().any(|p| p.node.is_some());
+        elsewhere.then(|| Warning::NoLocalPods { node: node.to_string() })
     }
 }

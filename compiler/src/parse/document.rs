@@ -195,6 +195,8 @@ struct Draft {
     bare: Option<Bare>,
     /// Whether the items were read before the kind was known.
     early_items: bool,
+    /// Whether there are items that were not read, of what is no list by its kind.
+    stray_items: bool,
     /// The first few keys that no object has.
     unknown: Vec<String>,
 }
@@ -275,6 +277,7 @@ impl Draft {
     ) -> Result<(), A::Error> {
         let is_list = self.kind_so_far().is_none_or(|kind| kind.ends_with("List"));
         if !is_list || (reader.rereading && level > 0) {
+            self.stray_items |= !is_list;
             return map.next_value::<Skip>().map(|_| ());
         }
         if self.bare.is_some() {
@@ -307,11 +310,12 @@ impl Draft {
             reader.report.unreadable(self.offset, message, "write the kind as a string");
             return Ok(());
         }
-        if self.bare.is_some() || kind == "List" {
+        let is_list = |kind: &str| {
+            kind.strip_suffix("List").is_some_and(|of| of.is_empty() || object::is_read(of))
+        };
+        let stray = self.stray_items && !object::is_foreign(&self.api_version);
+        if self.bare.is_some() || stray || is_list(&kind) {
             return self.finish_list(reader, &kind, level);
-        }
-        if kind.ends_with("List") && object::is_read(kind.trim_end_matches("List")) {
-            return Ok(());
         }
         let written = self.written(&kind)?;
         object::read(&mut reader.report, reader.sink, written);
@@ -330,7 +334,11 @@ impl Draft {
             return Ok(());
         }
         let typed = self.typed_items();
-        let bare = self.bare.unwrap_or_default();
+        let Some(bare) = self.bare else {
+            let message = format!("a {kind} without items; nothing of it is read");
+            reader.report.unreadable(self.offset, message, "write items: [] if it is to be empty");
+            return Ok(());
+        };
         if bare.count > 0 && self.early_items && level == 0 && typed.is_some() {
             reader.typed = typed;
         } else {

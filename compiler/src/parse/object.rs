@@ -30,14 +30,36 @@ pub(super) fn is_read(kind: &str) -> bool {
     KINDS.iter().any(|(known, _)| *known == kind)
 }
 
+/// Whether the version is one of somebody else's group, whose kinds mean nothing here whatever they are called. The
+/// groups of others have a dot (`CustomResourceDefinitionSpec.group`); those without are Kubernetes' own.
+pub(super) fn is_foreign(api_version: &Lenient<Arc<str>>) -> bool {
+    let Some((group, _)) = api_version.as_known().and_then(|given| given.split_once('/')) else {
+        return false;
+    };
+    group.contains('.') && names::distance(group, POLICY_GROUP) > MISSPELT_GROUP
+}
+
+const POLICY_GROUP: &str = "networking.k8s.io";
+/// Letters that a misspelt group may differ by. (`networking.gke.io` is another's.)
+const MISSPELT_GROUP: usize = 2;
+
+/// The kind that was meant, if this one is none but one of those that are read, misspelt.
+fn misspelt(kind: &str) -> Option<&'static str> {
+    let known: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).chain(["List"]).collect();
+    names::nearest(kind, &known)
+}
+
 /// Reads an object of any kind.
 pub(super) fn read(report: &mut Report<'_>, sink: &mut dyn FnMut(Object), written: Written) {
     let kind = Arc::clone(&written.kind);
-    let known = KINDS.iter().find(|(known, _)| **known == *kind);
-    let Some(&(_, version)) = known.filter(|(_, version)| match &written.api_version {
-        Lenient::Is(given) => **given == **version,
-        Lenient::Missing | Lenient::Null | Lenient::Wrong(_) => true,
-    }) else {
+    let foreign = is_foreign(&written.api_version);
+    let known = KINDS.iter().find(|(known, _)| **known == *kind).filter(|_| !foreign);
+    let Some(&(_, version)) = known else {
+        if let Some(meant) = misspelt(&kind).filter(|_| !foreign) {
+            let message = format!("there is no kind {kind:?}; the object is not read");
+            let remedy = format!("if {meant} was meant, write kind: {meant}");
+            return report.unreadable(written.offset, message, &remedy);
+        }
         let version = written.api_version.as_known().cloned().unwrap_or_default();
         report.unread(version, kind, written.offset);
         return;
@@ -56,7 +78,9 @@ pub(super) fn read(report: &mut Report<'_>, sink: &mut dyn FnMut(Object), writte
         return;
     }
     check_version(&mut subject, &written.api_version, version);
-    check_names(&mut subject, &kind, &name, namespace.as_deref());
+    if &*kind == "NetworkPolicy" && !names::is_dns_subdomain(&name) {
+        subject.error("metadata.name", no_name(&kind, &name), DNS_SUBDOMAIN_RULE);
+    }
     let read = match namespace {
         None if &*kind == "Namespace" => {
             node::namespace(&mut subject, name, metadata).map(Object::Namespace)
@@ -81,7 +105,8 @@ pub(super) fn read(report: &mut Report<'_>, sink: &mut dyn FnMut(Object), writte
 
 type Identity = (Arc<str>, Option<Arc<str>>, Metadata);
 
-/// Name and, where the kind has one, namespace.
+/// Name and, where the kind has one, namespace. Where they are wrong it is not known which object is meant, and so not
+/// which one is missing. (The name of a policy may be wrong: closed, it isolates what it selects by any name.)
 fn identity(kind: &str, metadata: Lenient<Metadata>) -> Result<Identity, (String, &'static str)> {
     let unnamed = |why: String| {
         Err((
@@ -101,48 +126,45 @@ fn identity(kind: &str, metadata: Lenient<Metadata>) -> Result<Identity, (String
             return unnamed("metadata.name is missing".into());
         }
     };
-    if kind == "Namespace" || kind == "Node" {
-        return Ok((name, None, metadata));
+    let unread = |what: String| format!("{what}; it is not read");
+    match kind {
+        "Namespace" if !names::is_dns_label(&name) => {
+            return Err((unread(no_name(kind, &name)), DNS_LABEL_RULE));
+        }
+        "Node" | "Pod" if !names::is_dns_subdomain(&name) => {
+            return Err((unread(no_name(kind, &name)), DNS_SUBDOMAIN_RULE));
+        }
+        "Namespace" | "Node" => return Ok((name, None, metadata)),
+        _ => {}
     }
-    match std::mem::take(&mut metadata.namespace) {
-        Lenient::Is(namespace) if !namespace.is_empty() => Ok((name, Some(namespace), metadata)),
+    let namespace = match std::mem::take(&mut metadata.namespace) {
+        Lenient::Is(namespace) if !namespace.is_empty() => namespace,
         Lenient::Wrong(found) => {
-            let message = format!(
-                "the metadata.namespace of {kind} {name} is {found}, not a string; it is not read"
-            );
-            Err((message, "put the namespace in quotes"))
+            let what = format!("the metadata.namespace of {kind} {name} is {found}, not a string");
+            return Err((unread(what), "put the namespace in quotes"));
         }
-        Lenient::Is(_) | Lenient::Missing | Lenient::Null => {
-            Ok((name, Some(Arc::from(DEFAULT_NAMESPACE)), metadata))
-        }
+        Lenient::Is(_) | Lenient::Missing | Lenient::Null => Arc::from(DEFAULT_NAMESPACE),
+    };
+    if !names::is_dns_label(&namespace) {
+        let what = format!("the metadata.namespace of {kind} {name}, {namespace:?}, is no name");
+        return Err((unread(what), DNS_LABEL_RULE));
     }
+    Ok((name, Some(namespace), metadata))
+}
+
+fn no_name(kind: &str, name: &str) -> String {
+    format!("{name:?} is no name for a {kind}")
 }
 
 fn check_version(subject: &mut Subject<'_, '_>, given: &Lenient<Arc<str>>, version: &str) {
     let what = match given {
-        Lenient::Is(_) => return,
+        Lenient::Is(given) if **given == *version => return,
+        Lenient::Is(given) => format!("{given:?} is no version of this kind here"),
         Lenient::Wrong(found) => format!("is {found}, not a string"),
         Lenient::Missing | Lenient::Null => "is missing".into(),
     };
     subject.error("apiVersion", what, format!("write apiVersion: {version}"));
     subject.unsound = true;
-}
-
-fn check_names(subject: &mut Subject<'_, '_>, kind: &str, name: &str, namespace: Option<&str>) {
-    let (good, rule) = if kind == "Namespace" {
-        (names::is_dns_label(name), DNS_LABEL_RULE)
-    } else {
-        (names::is_dns_subdomain(name), DNS_SUBDOMAIN_RULE)
-    };
-    if !good {
-        subject.error("metadata.name", format!("{name:?} is no name for a {kind}"), rule);
-        subject.unsound = true;
-    }
-    if let Some(namespace) = namespace.filter(|namespace| !names::is_dns_label(namespace)) {
-        let message = format!("{namespace:?} is no name of a namespace");
-        subject.error("metadata.namespace", message, DNS_LABEL_RULE);
-        subject.unsound = true;
-    }
 }
 
 /// The labels of an object; all or none, since selectors also match what is absent.

@@ -11,8 +11,9 @@ use super::report::{Subject, Told};
 use super::wire::{Container, ContainerPort, ContainerStatus, Metadata, PodSpec, PodStatus};
 use crate::model::{Family, NamedPort, Phase, Pod, PodAddresses, Protocol, Uid};
 
-/// A pod, if what decides on its identity can be read: labels, node and network. Other wrong fields are left out of
-/// it: a wrong address, which then is nobody's; a wrong port, whose name then matches nothing.
+/// A pod, if what decides on its identity can be read: labels, node, network and addresses (a pod that lost its address
+/// by a slip would lose its isolation). Other wrong fields are left out of it: a wrong port, whose name then matches
+/// nothing.
 pub(super) fn read(
     subject: &mut Subject<'_, '_>,
     (namespace, name): (Arc<str>, Arc<str>),
@@ -43,7 +44,7 @@ pub(super) fn read(
     for (path, container) in containers.into_iter().chain(restartable) {
         named_ports(subject, container, &path, &mut ports);
     }
-    let addresses = addresses(subject, status.pod_ips, status.pod_ip);
+    let addresses = addresses(subject, status.pod_ips, status.pod_ip)?;
     Ok(Pod {
         namespace,
         name,
@@ -203,25 +204,30 @@ fn started(subject: &mut Subject<'_, '_>, written: Lenient<Arc<str>>) -> Option<
     time.map(jiff::Timestamp::as_second)
 }
 
-/// The first good address of each family.
+/// The first address of each family.
 fn addresses(
     subject: &mut Subject<'_, '_>,
     pod_ips: Lenient<Vec<Lenient<super::wire::PodIp>>>,
     pod_ip: Lenient<Arc<str>>,
-) -> PodAddresses {
+) -> Result<PodAddresses, Told> {
+    let before = subject.errors;
     let mut written = Vec::new();
     for (path, item) in list(subject, pod_ips, "status.podIPs") {
-        written.push((format!("{path}.ip"), item.ip));
+        let field = format!("{path}.ip");
+        match subject.read(item.ip, "a string", || field.clone()) {
+            Ok(Some(text)) => written.push((field, text)),
+            Ok(None) => _ = subject.error(field, "is missing", ADDRESS_REMEDY),
+            Err(Told) => {}
+        }
     }
-    if written.is_empty() {
-        written.push(("status.podIP".to_owned(), pod_ip));
+    if written.is_empty()
+        && let Ok(Some(text)) = subject.read(pod_ip, "a string", || "status.podIP".into())
+        && !text.is_empty()
+    {
+        written.push(("status.podIP".to_owned(), text));
     }
     let mut found = PodAddresses::default();
     for (field, text) in written {
-        let Ok(Some(text)) = subject.read(text, "a string", || field.clone()) else { continue };
-        if text.is_empty() {
-            continue;
-        }
         let Ok(address) = address(subject, &text, &field) else { continue };
         if found.get(Family::of(address)).is_some_and(|first| first != address) {
             let message =
@@ -231,14 +237,15 @@ fn addresses(
         }
         found = found.iter().chain([address]).collect();
     }
-    found
+    if subject.errors > before { Err(Told) } else { Ok(found) }
 }
 
+const ADDRESS_REMEDY: &str = "write the IPv4 or IPv6 address that the pod has";
+
 fn address(subject: &mut Subject<'_, '_>, text: &str, field: &str) -> Result<IpAddr, Told> {
-    let remedy = "write the IPv4 or IPv6 address that the pod has";
     let Ok(address) = text.parse::<IpAddr>() else {
-        let message = format!("{text:?} is no IP address; it is left out");
-        return Err(subject.error(field, message, remedy));
+        let message = format!("{text:?} is no IP address");
+        return Err(subject.error(field, message, ADDRESS_REMEDY));
     };
     let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     let kinds = [
@@ -248,6 +255,6 @@ fn address(subject: &mut Subject<'_, '_>, text: &str, field: &str) -> Result<IpA
         (address.is_multicast(), "a multicast address"),
     ];
     let Some((_, kind)) = kinds.into_iter().find(|(is, _)| *is) else { return Ok(address) };
-    let message = format!("{address} is {kind}, which no pod can have; it is left out");
-    Err(subject.error(field, message, remedy))
+    let message = format!("{address} is {kind}, which no pod can have");
+    Err(subject.error(field, message, ADDRESS_REMEDY))
 }

@@ -309,17 +309,14 @@ fn unread_message(kind: &str, api_version: &str, count: usize) -> String {
     }
 }
 
+/// What is not read is another's, or means nothing here: what is misspelt is an error already.
 fn unread_remedy(kind: &str, api_version: &str) -> String {
     if let Some((_, known)) = KINDS.iter().find(|(k, _)| *k == kind) {
         return format!(
             "if it was meant to count, write apiVersion: {known} instead of {api_version}"
         );
     }
-    let names: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
-    match super::names::nearest(kind, &names) {
-        Some(near) => format!("if {near} was meant, write kind: {near}"),
-        None => "nothing need be done: this kind says nothing about policy".to_owned(),
-    }
+    "nothing need be done: this kind says nothing about policy".to_owned()
 }
 
 /// An object being read, and what is found wrong with it.
@@ -328,7 +325,7 @@ pub(super) struct Subject<'r, 'a> {
     pub(super) object: ObjectRef,
     spot: Spot,
     pub(super) errors: usize,
-    /// Its name, namespace or version is wrong: it cannot be what was meant.
+    /// Its version is wrong: its fields may mean something else.
     pub(super) unsound: bool,
 }
 

@@ -12,7 +12,8 @@ use super::skeleton::{
 use super::{AddressRange, ClassId, Program, Tables};
 use crate::model::{Family, Protocol};
 
-/// The whole ruleset: both tables with their elements.
+/// The whole ruleset: both tables with their elements, in the place of what they were before. `nft -f` loads it as one
+/// transaction.
 pub fn render(program: &Program) -> impl fmt::Display {
     Ruleset(program)
 }
@@ -73,6 +74,9 @@ struct Ruleset<'a>(&'a Program);
 impl fmt::Display for Ruleset<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for family in Family::ALL {
+            // Declared first, since what is not there cannot be deleted.
+            writeln!(f, "table {} {}", keyword(family), skeleton::TABLE)?;
+            writeln!(f, "delete table {} {}", keyword(family), skeleton::TABLE)?;
             writeln!(f, "table {} {} {{", keyword(family), skeleton::TABLE)?;
             writeln!(f, "\tcomment \"{}\"", table_comment())?;
             for set in SetName::ALL {

@@ -1,10 +1,14 @@
 //! Random histories: after every batch of changes the program is what a compile from scratch gives, and means what the
 //! specification says.
 
+use std::net::Ipv4Addr;
+
 use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::model::PolicyRule;
 use palisade_compiler::oracle;
 use palisade_compiler::program::Program;
 use palisade_compiler::snapshot::{Change, Snapshot};
+use palisade_compiler::testkit::build::{pod, policy, rule};
 use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
 
 use crate::parallel::{count, for_each_seed, guarded};
@@ -109,4 +113,26 @@ fn contents(snapshot: &Snapshot) -> Vec<Change> {
         Change::ResetNodes(snapshot.nodes().cloned().collect()),
         Change::ResetNamespaces(snapshot.namespaces().cloned().collect()),
     ]
+}
+
+/// Two classes that come to mean the same, of more addresses than are moved at a time otherwise.
+#[test]
+fn tidying_ends_also_where_classes_are_heavy() {
+    let guard = |apps: &[&str]| {
+        let all = |rule: PolicyRule, app: &&str| rule.pods(&format!("app={app}"));
+        let from = apps.iter().fold(rule(), all);
+        Change::ApplyPolicy(policy("x/guard").select("app=server").isolate_ingress().allow_in(from))
+    };
+    let with = |app: &str, at: u32| {
+        let address = Ipv4Addr::from(0x0a00_0000 + at).to_string();
+        Change::ApplyPod(pod(&format!("x/p{at}")).labelled(&format!("app={app}")).ip(&address))
+    };
+    let mut compiler = Compiler::new(Locality::Everywhere);
+    let pods = (1000..2500).map(|at| with("a", at)).chain((3000..4500).map(|at| with("b", at)));
+    compiler.apply([with("server", 1), guard(&["a"])].into_iter().chain(pods));
+    compiler.apply([guard(&["a", "b"])]);
+    for _ in 0..10 {
+        compiler.tidy();
+    }
+    assert!(!compiler.is_untidy(), "{:?}", compiler.stats());
 }

@@ -31,11 +31,11 @@ fn golden(case: &str, program: &Program) {
     loads(&text);
 }
 
-/// Real nft checks the text, loads it, lists it as text and JSON, and the listing loads again to the same.
+/// Real nft checks the text, loads it, also over itself, lists it as text and JSON, and the listing loads again to the same.
 #[track_caller]
 fn loads(text: &str) {
     let listed = in_new_netns(
-        "nft -c -f - <&3 && nft -f - <&4 && nft -j list ruleset > /dev/null && nft list ruleset",
+        "nft -c -f - <&3 && nft -f - <&4 && nft -f \"$0\" && nft -j list ruleset > /dev/null && nft list ruleset",
         text,
     );
     let again = in_new_netns("nft -f - <&4 && nft list ruleset", &listed);

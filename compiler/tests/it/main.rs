@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests read and write golden files")]
 
 mod churn;
+mod edges;
 mod golden;
 mod meaning;
 mod parallel;

@@ -71,21 +71,21 @@ spec: {nodeName: one, containers: [{name: c}]}
 status: {phase: Pending}
 ";
 
-struct World {
-    compiler: Compiler,
+pub(crate) struct World {
+    pub(crate) compiler: Compiler,
     diagnostics: Vec<String>,
 }
 
 impl World {
     /// The cluster with a policy `web/p` of this spec, and more documents.
     #[track_caller]
-    fn with(spec: &str) -> Self {
+    pub(crate) fn with(spec: &str) -> Self {
         let policy = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: web}, spec: ";
         Self::of(&format!("{policy}{spec}}}"))
     }
 
     #[track_caller]
-    fn of(documents: &str) -> Self {
+    pub(crate) fn of(documents: &str) -> Self {
         let mut compiler = Compiler::new(Locality::Everywhere);
         let diagnostics = apply(&mut compiler, CLUSTER);
         assert!(diagnostics.is_empty(), "{diagnostics:?}");
@@ -94,7 +94,7 @@ impl World {
     }
 
     #[track_caller]
-    fn valid(self) -> Self {
+    pub(crate) fn valid(self) -> Self {
         assert!(self.diagnostics.is_empty(), "{:?}", self.diagnostics);
         self
     }
@@ -118,12 +118,12 @@ impl World {
     }
 
     #[track_caller]
-    fn allow(&self, text: &str) -> &Self {
+    pub(crate) fn allow(&self, text: &str) -> &Self {
         self.expect(text, Verdict::Allow)
     }
 
     #[track_caller]
-    fn deny(&self, text: &str) -> &Self {
+    pub(crate) fn deny(&self, text: &str) -> &Self {
         self.expect(text, Verdict::Deny)
     }
 
@@ -163,12 +163,17 @@ fn without_a_policy_everything_is_allowed() {
 fn row_1_policy_types_absent_is_ingress_and_egress_only_with_an_egress_rule() {
     let world = World::with("{podSelector: {}, ingress: []}").valid();
     world.deny("db/a -> web/a tcp 80").allow("web/a -> db/a tcp 80");
-    // Row 2: that is easily overlooked, so it is told.
+    let world = World::with("{podSelector: {}, egress: []}");
+    world.allow("web/a -> db/a tcp 80").deny("db/a -> web/a tcp 80");
+}
+
+#[test]
+fn row_2_an_egress_policy_without_policy_types_isolates_ingress_too_and_that_is_told() {
     let world = World::with("{podSelector: {}, egress: [{}]}");
     assert!(world.diagnostics[0].contains("warning"), "{:?}", world.diagnostics);
     world.deny("db/a -> web/a tcp 80").allow("web/a -> db/a tcp 80");
-    let world = World::with("{podSelector: {}, egress: []}");
-    world.allow("web/a -> db/a tcp 80").deny("db/a -> web/a tcp 80");
+    let world = World::with("{podSelector: {}, policyTypes: [Egress], egress: [{}]}").valid();
+    world.allow("db/a -> web/a tcp 80").allow("web/a -> db/a tcp 80");
 }
 
 #[test]
@@ -256,6 +261,27 @@ fn row_11_a_port_name_is_looked_up_on_the_pod_that_is_connected_to() {
             .valid();
     world.allow("web/a -> web/b tcp 8080").deny("web/a -> web/b tcp 80");
     world.allow("web/b -> web/a tcp 80").deny("web/b -> 203.0.113.1 tcp 80");
+}
+
+#[test]
+fn a_port_name_used_twice_in_a_pod_is_every_port_of_that_name_and_protocol() {
+    let twice = "
+apiVersion: v1
+kind: Pod
+metadata: {name: twice, namespace: web}
+spec: {nodeName: one, containers: [{name: c, ports: [{name: http, containerPort: 81}]}, {name: d, ports: [{name: http, containerPort: 82}, {name: http, containerPort: 83, protocol: UDP}]}]}
+status: {phase: Running, podIPs: [{ip: 10.0.0.11}]}";
+    for direction in ["ingress", "egress"] {
+        let mut world = World::with(&format!(
+            "{{podSelector: {{}}, policyTypes: [{}], {direction}: [{{ports: [{{port: http}}]}}]}}",
+            if direction == "ingress" { "Ingress" } else { "Egress" }
+        ))
+        .valid();
+        world.apply(twice);
+        world.allow("web/b -> web/twice tcp 81").allow("web/b -> web/twice tcp 82");
+        world.deny("web/b -> web/twice tcp 83").deny("web/b -> web/twice udp 83");
+        world.deny("web/b -> web/twice tcp 80");
+    }
 }
 
 #[test]

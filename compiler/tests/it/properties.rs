@@ -41,7 +41,15 @@ fn check(cluster: &Cluster, seed: u64) -> Result<(), String> {
     let mut compiler = Compiler::new(Locality::Everywhere);
     compiler.apply(cluster.changes.iter().cloned());
     let probes = probes(compiler.snapshot(), &mut Rng::new(seed));
-    agree(compiler.snapshot(), compiler.program(), &probes)
+    agree(compiler.snapshot(), compiler.program(), &probes)?;
+    match probes.iter().find(|c| compiler.judge(c) != oracle::decide(compiler.snapshot(), c)) {
+        None => Ok(()),
+        Some(c) => Err(format!(
+            "{c:?}\n  the oracle: {:?}\n  the matrix: {:?}",
+            oracle::decide(compiler.snapshot(), c),
+            compiler.judge(c)
+        )),
+    }
 }
 
 /// Oracle and program agree on every probe that the forward hook can see.

@@ -51,6 +51,12 @@ pub enum FileError {
     /// What was read may be half of what is meant.
     #[error("somebody writes to the file at this moment; wait until they are done")]
     Changing,
+    /// A file is empty before it is written.
+    #[error(
+        "the file is empty, as one is that somebody begins to write; remove it, or write a comment into it (# nothing) if nothing \
+         is meant"
+    )]
+    Empty,
     #[error("it is {what}, no file; name a manifest, or a directory of manifests")]
     NoFile { what: &'static str },
 }
@@ -100,6 +106,9 @@ pub fn read_file(
     }
     if Stamp::from(&opened.metadata()?) != before {
         return Err(FileError::Changing);
+    }
+    if bytes.is_empty() {
+        return Err(FileError::Empty);
     }
     Ok(understood(&file.to_string_lossy(), Some(before), &bytes, each))
 }

@@ -229,12 +229,17 @@ fn huge_scalars_and_long_files_are_read() {
 
 #[test]
 fn names_cannot_forge_lines() {
-    let (_, parsed) = read(
-        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a\n\u001b[31mb","labels":{"\n":"\r"}}}"#,
-    );
-    assert!(parsed.diagnostics.len() >= 2);
-    for finding in &parsed.diagnostics {
-        assert!(!finding.to_string().contains(char::is_control), "{finding}");
+    for text in [
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a\n\u001b[31mb"}}"#,
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","labels":{"\n":"\r"}}}"#,
+        r#"{"apiVersion":"\n","kind":"NetworkPolicy","metadata":{"name":"a\n"},"\r":1}"#,
+        r#"{"apiVersion":"v1","kind":"Pod\n","metadata":{"name":"a","namespace":"\n"}}"#,
+    ] {
+        let (_, parsed) = read(text);
+        assert!(!parsed.diagnostics.is_empty(), "{text}");
+        for finding in &parsed.diagnostics {
+            assert!(!finding.to_string().contains(char::is_control), "{finding}");
+        }
     }
 }
 

@@ -97,6 +97,20 @@ fn a_pod_whose_identity_cannot_be_read_is_withheld() {
         ("{app: web, empty: }", "{app: \"a b\"}", "metadata.labels[\"app\"]"),
         ("nodeName: n1", "nodeName: [n1]", "spec.nodeName"),
         ("hostNetwork: false", "hostNetwork: \"false\"", "spec.hostNetwork"),
+        ("ip: 10.0.0.1}", "ip: 10.0.0.1.2}", "status.podIPs[0].ip"),
+        ("ip: 10.0.0.1}", "ip: 127.0.0.1}", "status.podIPs[0].ip"),
+        ("ip: 10.0.0.1}", "ip: 0.0.0.0}", "status.podIPs[0].ip"),
+        ("ip: 10.0.0.1}", "ip: 224.0.0.1}", "status.podIPs[0].ip"),
+        ("ip: \"fd00::1\"", "ip: \"::ffff:10.0.0.1\"", "status.podIPs[1].ip"),
+        ("ip: \"fd00::1\"", "ip: \"ff02::1\"", "status.podIPs[1].ip"),
+        ("{ip: 10.0.0.1}, ", "{IP: 10.0.0.1}, ", "status.podIPs[0].ip"),
+        ("{ip: 10.0.0.1}, ", "10.0.0.1, ", "status.podIPs[0]"),
+        ("podIPs: [{ip: 10.0.0.1}, {ip: \"fd00::1\"}]", "podIPs: {}", "status.podIPs"),
+        (
+            "IP: 10.0.0.1\n  podIPs: [{ip: 10.0.0.1}, {ip: \"fd00::1\"}]",
+            "IP: 10.0.0.l",
+            "status.podIP",
+        ),
     ] {
         let (objects, parsed) = read(&POD.replace(right, wrong));
         assert!(objects.is_empty() && parsed.readable, "{wrong}");
@@ -135,12 +149,6 @@ fn other_wrong_fields_are_left_out() {
         ("name: http", "name: h--p", "error spec.containers[0].ports[0].name"),
         ("protocol: UDP", "protocol: udp", "error spec.containers[0].ports[2].protocol"),
         ("restartPolicy: Always", "restartPolicy: 1", "error spec.initContainers[1].restartPolicy"),
-        ("ip: 10.0.0.1}", "ip: 10.0.0.1.2}", "error status.podIPs[0].ip"),
-        ("ip: 10.0.0.1}", "ip: 127.0.0.1}", "error status.podIPs[0].ip"),
-        ("ip: 10.0.0.1}", "ip: 0.0.0.0}", "error status.podIPs[0].ip"),
-        ("ip: 10.0.0.1}", "ip: 224.0.0.1}", "error status.podIPs[0].ip"),
-        ("ip: \"fd00::1\"", "ip: \"::ffff:10.0.0.1\"", "error status.podIPs[1].ip"),
-        ("ip: \"fd00::1\"", "ip: \"ff02::1\"", "error status.podIPs[1].ip"),
         ("ip: \"fd00::1\"", "ip: 10.0.0.2", "warning status.podIPs[1].ip"),
     ] {
         let (objects, parsed) = read(&POD.replace(right, wrong));

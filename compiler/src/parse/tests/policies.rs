@@ -267,6 +267,10 @@ fn a_policy_with_a_wrong_name_or_version_isolates_too() {
     let whole = policy("{podSelector: {}, ingress: [{}]}");
     for (right, wrong, field) in [
         ("apiVersion: networking.k8s.io/v1\n", "", "apiVersion"),
+        ("networking.k8s.io/v1\n", "networking.k8s.io/v1beta1\n", "apiVersion"),
+        ("networking.k8s.io/v1\n", "networkin.k8s.io/v1\n", "apiVersion"),
+        ("networking.k8s.io/v1\n", "extensions/v1beta1\n", "apiVersion"),
+        ("networking.k8s.io/v1\n", "v1\n", "apiVersion"),
         ("name: p,", "name: P,", "metadata.name"),
     ] {
         let (objects, parsed) = read(&whole.replace(right, wrong));
