@@ -1,0 +1,3 @@
+//! `palisade-bench`: see `palisade-bench --help`.
+
+fn main() {}
