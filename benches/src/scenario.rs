@@ -12,10 +12,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use palisade_compiler::compile::Locality;
-use palisade_compiler::model::{Connection, NAMESPACE_NAME_LABEL, Namespace, Pod, Policy, Verdict};
+use palisade_compiler::model::{NAMESPACE_NAME_LABEL, Namespace, Pod, Policy, Verdict};
 use palisade_compiler::snapshot::{Change, Snapshot};
 use palisade_compiler::testkit::{Rng, namespace};
 
+pub use crate::inject::Flow;
 pub use edits::{Edit, EditKind};
 pub use flows::Selected;
 pub use shape::ScenarioShape;
@@ -33,24 +34,6 @@ const TEAM: usize = 5;
 const UNPOLICED: &str = "unpoliced";
 /// One pod of so many is of that namespace.
 const UNPOLICED_EVERY: usize = 11;
-
-/// A connection to try: its first packet, as the forward path sees it. Ports in host byte order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Flow {
-    pub from: IpAddr,
-    pub to: IpAddr,
-    /// IANA protocol number.
-    pub protocol: u8,
-    pub source_port: u16,
-    pub port: u16,
-}
-
-impl Flow {
-    pub fn connection(&self) -> Connection {
-        let Self { from, to, protocol, port, .. } = *self;
-        Connection { from, to, protocol, port }
-    }
-}
 
 /// One cluster of a shape, a size and a seed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,12 @@
-//! Scenarios and contenders. The contenders are tried in network namespaces of their own, which needs root.
+//! What the harness measures with, held against what it claims. In network namespaces of their own, which needs root.
+
 #![allow(
-    clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
 
+mod inject;
 mod scenario;

@@ -78,16 +78,16 @@ fn every_source_file_is_in_a_module_tree() {
 }
 
 #[test]
-fn unsafe_code_stands_in_one_file() {
-    let allowed = root().join("dataplane/src/netlink/sys.rs");
-    for file in all_rust_files().into_iter().filter(|file| *file != allowed) {
+fn unsafe_code_stands_in_one_file_a_crate() {
+    let allowed = ["dataplane/src/netlink/sys.rs", "benches/src/sys.rs"].map(|at| root().join(at));
+    for file in all_rust_files().into_iter().filter(|file| !allowed.contains(file)) {
         let source = fs::read_to_string(&file).unwrap();
         let uses = source.lines().any(|line| {
             let code = line.split("//").next().unwrap_or_default();
             let forms = ["{", "fn ", "impl "].map(|form| ["unsafe ", form].concat());
             forms.iter().any(|form| code.contains(form))
         });
-        assert!(!uses, "{} has unsafe code; it belongs into {}", file.display(), allowed.display());
+        assert!(!uses, "{} has unsafe code; it belongs into one of {allowed:?}", file.display());
     }
 }
 

@@ -1,0 +1,164 @@
+//! One first packet after another, each followed to its end: which verdict holds when, and how long a packet takes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
+
+use super::frame::{self, Frame, Step};
+use super::packet_socket::stay_on_this_cpu;
+use super::{Flow, InjectError, MAX_FLOWS, Router};
+
+/// A first packet that was followed to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting {
+    pub sent: Instant,
+    /// Until it had arrived or been dropped. At most: the proof, a mark sent behind it, is in this time.
+    pub took: Duration,
+    pub arrived: bool,
+}
+
+/// What was seen while some work was done.
+#[derive(Debug, Clone)]
+pub struct Watch<T> {
+    /// What the work returned.
+    pub value: T,
+    pub began: Instant,
+    pub ended: Instant,
+    /// In the order of sending; the first ones are from before the work began, at least the last one from after its end.
+    pub sightings: Vec<Sighting>,
+}
+
+impl<T> Watch<T> {
+    /// From the beginning of the work until a packet was through that was judged `arrives`, as all later ones were: at most
+    /// so long it took. Zero if it was so before the work began, `None` if it was not so at the end.
+    pub fn enforced(&self, arrives: bool) -> Option<Duration> {
+        let last_wrong = self.sightings.iter().rposition(|sighting| sighting.arrived != arrives);
+        let Some(last_wrong) = last_wrong else { return Some(Duration::ZERO) };
+        let first_right = self.sightings.get(last_wrong + 1)?;
+        let through = first_right.sent + first_right.took;
+        Some(through.saturating_duration_since(self.began))
+    }
+}
+
+/// Sightings before the work begins, so that nothing is cold.
+const BEFORE: usize = 64;
+/// Some minutes of them.
+const MAX_SIGHTINGS: usize = 20_000_000;
+
+impl Router {
+    /// Sends the first packet of each flow and says whether it arrived, in the order given. By the packet socket,
+    /// whatever the method. A packet that did not arrive is proved to have been dropped.
+    ///
+    /// # Errors
+    /// `SinkGone`; `Flow`.
+    pub fn probe(&mut self, flows: &[Flow]) -> Result<Vec<bool>, InjectError> {
+        if flows.len() > MAX_FLOWS {
+            return Err(InjectError::FlowCount(flows.len()));
+        }
+        let router: &Self = self;
+        router.sink.forget_connections()?;
+        let frames = frame::of_flows(flows, Step::First)?;
+        let probe = || {
+            stay_on_this_cpu()?;
+            let mut count = router.sink.arrived()?;
+            frames.iter().map(|frame| Ok(router.sight(frame, &mut count)?.arrived)).collect()
+        };
+        router.namespace.run(probe)?
+    }
+
+    /// Runs `work` on a thread in the router's namespace while first packets of the flow are sent, one behind the other,
+    /// from before it begins until `after` its end. By the packet socket, whatever the method.
+    ///
+    /// # Errors
+    /// As `probe`.
+    pub fn watch<T: Send>(
+        &mut self,
+        flow: &Flow,
+        after: Duration,
+        work: impl FnOnce() -> T + Send,
+    ) -> Result<Watch<T>, InjectError> {
+        let router: &Self = self;
+        router.sink.forget_connections()?;
+        let frame = frame::of_flows(&[*flow], Step::First)?.into_iter().next().unwrap_or_default();
+        let stop = AtomicBool::new(false);
+        let (warm, warmed) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let stop = &stop;
+            let watcher = scope.spawn(move || router.sight_until(&frame, stop, &warm));
+            // An error means that the watcher has ended, which it says itself.
+            let _ = warmed.recv();
+            let timed = router.namespace.run(|| {
+                let began = Instant::now();
+                let value = work();
+                (value, began, Instant::now())
+            });
+            std::thread::sleep(after);
+            stop.store(true, Ordering::Relaxed);
+            let sightings = join(watcher)?;
+            let (value, began, ended) = timed?;
+            Ok(Watch { value, began, ended, sightings })
+        })
+    }
+
+    fn sight_until(
+        &self,
+        frame: &Frame,
+        stop: &AtomicBool,
+        warm: &mpsc::Sender<()>,
+    ) -> Result<Vec<Sighting>, InjectError> {
+        stay_on_this_cpu()?;
+        let mut count = self.sink.arrived()?;
+        let mut sightings = Vec::with_capacity(1 << 16);
+        while !stop.load(Ordering::Relaxed) && sightings.len() < MAX_SIGHTINGS {
+            sightings.push(self.sight(frame, &mut count)?);
+            if sightings.len() == BEFORE {
+                let _ = warm.send(());
+            }
+        }
+        sightings.push(self.sight(frame, &mut count)?);
+        Ok(sightings)
+    }
+
+    /// Sends a frame and follows it to its end; `count` is that of arrivals.
+    fn sight(&self, frame: &Frame, count: &mut u64) -> Result<Sighting, InjectError> {
+        let sent = Instant::now();
+        self.socket.send_and_settle(frame)?;
+        let took = sent.elapsed();
+        let now = self.sink.arrived()?;
+        let before = std::mem::replace(count, now);
+        Ok(Sighting { sent, took, arrived: now > before })
+    }
+}
+
+fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enforced_is_when_the_last_wrong_verdict_was_behind() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let watch = |verdicts: &[bool]| {
+            let sighting = |(n, &arrived): (usize, &bool)| Sighting {
+                sent: at(n as u64 * 10),
+                took: Duration::from_millis(1),
+                arrived,
+            };
+            let sightings = verdicts.iter().enumerate().map(sighting).collect();
+            Watch { value: (), began: at(15), ended: at(25), sightings }
+        };
+        let ms = Duration::from_millis;
+        // Sent at 0, 10, 20, 30, 40; the work began at 15.
+        assert_eq!(watch(&[false, false, false, true, true]).enforced(true), Some(ms(16)));
+        assert_eq!(watch(&[false, false, true, false, true]).enforced(true), Some(ms(26)));
+        assert_eq!(watch(&[true, true, false, false, false]).enforced(false), Some(ms(6)));
+        assert_eq!(watch(&[true, true, true, true, true]).enforced(true), Some(ms(0)));
+        assert_eq!(watch(&[false, true, true, true, true]).enforced(true), Some(ms(0)));
+        assert_eq!(watch(&[true, true, true, true, false]).enforced(true), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! All `unsafe` of the crate: bpf(2) and the address of a packet socket.
+//!
+//! Each function here is safe to call: it owns what it opens, and checks the sizes of what it hands to the kernel.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// linux/bpf.h
+const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
+const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_PROG_TEST_RUN: libc::c_int = 10;
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_PROG_TYPE_XDP: u32 = 6;
+const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 2;
+
+/// The variants of `union bpf_attr`, as far as they are used; the kernel takes what is behind them for zero.
+#[repr(C)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+}
+
+#[repr(C)]
+struct MapElement {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+struct ProgramLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    pad: u32,
+}
+
+/// `struct xdp_md`
+#[repr(C)]
+#[derive(Default)]
+struct XdpContext {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+/// # Safety
+/// `attributes` is the variant of `union bpf_attr` that the command takes, and every address in it is that of as many
+/// bytes as the command reads or writes there.
+unsafe fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
+    let at = std::ptr::from_mut(attributes);
+    // SAFETY: `attributes` is alive and of the size given; what it points to is the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, at, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+}
+
+fn address<T>(of: &[T]) -> u64 {
+    of.as_ptr() as u64
+}
+
+fn length<T>(of: &[T]) -> io::Result<u32> {
+    u32::try_from(of.len()).map_err(|_error| io::ErrorKind::InvalidInput.into())
+}
+
+/// A BPF array of values of one size.
+#[derive(Debug)]
+pub(crate) struct Array {
+    fd: OwnedFd,
+    value_size: usize,
+}
+
+impl Array {
+    pub(crate) fn new(value_size: usize, entries: u32) -> io::Result<Self> {
+        let size = u32::try_from(value_size).unwrap_or(u32::MAX);
+        let mut attributes = MapCreate {
+            map_type: BPF_MAP_TYPE_ARRAY,
+            key_size: size_of::<u32>() as u32,
+            value_size: size,
+            max_entries: entries,
+        };
+        // SAFETY: the command takes this variant, which has no addresses.
+        let fd = unsafe { bpf(BPF_MAP_CREATE, &mut attributes) }?;
+        // SAFETY: the kernel has just opened it for us.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd, value_size })
+    }
+
+    pub(crate) fn descriptor(&self) -> i32 {
+        self.fd.as_raw_fd()
+    }
+
+    pub(crate) fn set(&self, index: u32, value: &[u8]) -> io::Result<()> {
+        self.element(BPF_MAP_UPDATE_ELEM, index, value.len(), value.as_ptr() as u64)
+    }
+
+    pub(crate) fn get(&self, index: u32, value: &mut [u8]) -> io::Result<()> {
+        self.element(BPF_MAP_LOOKUP_ELEM, index, value.len(), value.as_mut_ptr() as u64)
+    }
+
+    fn element(
+        &self,
+        command: libc::c_int,
+        index: u32,
+        length: usize,
+        value: u64,
+    ) -> io::Result<()> {
+        if length != self.value_size {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let key = [index];
+        let mut attributes = MapElement {
+            map_fd: self.fd.as_raw_fd().cast_unsigned(),
+            pad: 0,
+            key: address(&key),
+            value,
+            flags: 0,
+        };
+        // SAFETY: both commands take this variant; the key is a u32, and the value is of the array's value size
+        // (checked above), alive, and writable where it is written to.
+        unsafe { bpf(command, &mut attributes) }.map(drop)
+    }
+}
+
+/// An XDP program that is loaded and attached nowhere.
+#[derive(Debug)]
+pub(crate) struct Program {
+    fd: OwnedFd,
+}
+
+impl Program {
+    /// Loads instructions (`struct bpf_insn`) under a licence that may use all helpers. With `log`, the verifier's
+    /// messages are written there, ended by NUL.
+    pub(crate) fn load(instructions: &[u64], log: &mut [u8]) -> io::Result<Self> {
+        let mut attributes = ProgramLoad {
+            prog_type: BPF_PROG_TYPE_XDP,
+            insn_cnt: length(instructions)?,
+            insns: address(instructions),
+            license: c"GPL".as_ptr() as u64,
+            log_level: u32::from(!log.is_empty()),
+            log_size: length(log)?,
+            log_buf: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
+        };
+        // SAFETY: the command takes this variant; instructions and licence are alive, the log is of its size.
+        let fd = unsafe { bpf(BPF_PROG_LOAD, &mut attributes) }?;
+        // SAFETY: the kernel has just opened it for us.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd })
+    }
+
+    /// Runs the program on `repeat` frames that begin as `frame`, in batches, as if received on the interface of the
+    /// calling thread's namespace; those it passes go into the network stack.
+    pub(crate) fn run_live(
+        &self,
+        frame: &[u8],
+        interface: u32,
+        repeat: u32,
+        batch: u32,
+    ) -> io::Result<()> {
+        let size = length(frame)?;
+        let context =
+            [XdpContext { data_end: size, ingress_ifindex: interface, ..XdpContext::default() }];
+        let mut attributes = TestRun {
+            prog_fd: self.fd.as_raw_fd().cast_unsigned(),
+            data_size_in: size,
+            data_in: address(frame),
+            repeat,
+            ctx_size_in: size_of::<XdpContext>() as u32,
+            ctx_in: address(&context),
+            flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+            batch_size: batch,
+            ..TestRun::default()
+        };
+        // SAFETY: the command takes this variant; frame and context are alive, of the sizes given, and only read.
+        unsafe { bpf(BPF_PROG_TEST_RUN, &mut attributes) }.map(drop)
+    }
+}
+
+/// Binds a packet socket to an interface and to frames of one EtherType; 0 for none.
+pub(crate) fn bind_packet(socket: &OwnedFd, interface: u32, ethertype: u16) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: ethertype.to_be(),
+        sll_ifindex: interface.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let at = (&raw const address).cast::<libc::sockaddr>();
+    let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the address is alive and of the size given.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), at, size) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
