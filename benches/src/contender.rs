@@ -3,15 +3,31 @@
 //! Each is fed the same [`Scenario`] and programs the network namespace of the calling thread for the node's pods. All but the
 //! two that enforce nothing are held against the oracle by real packets before anyone times them ([`check`]).
 
+mod blocks;
+mod chains;
+mod dispatch;
+mod engines;
+mod ipset;
+mod iptables;
+mod nft;
+mod nftables;
+mod palisade;
+mod resolve;
+mod tool;
+mod trial;
+
 use std::time::Duration;
 
-use palisade_compiler::model::Verdict;
+use palisade_compiler::model::{Family, Verdict};
 use thiserror::Error;
 
-use crate::scenario::{Edit, Flow, Scenario};
+pub use engines::{Engine, engines};
+pub use trial::{SAMPLE, Trial, check};
 
-/// Connections with each verdict that a contender is held against the oracle on.
-pub const SAMPLE: usize = 64;
+use crate::scenario::{Edit, Flow, Scenario};
+use ipset::Ipset;
+use iptables::{Linear, Tools};
+use nftables::{Nft, NftShape};
 
 /// One way to enforce policy. It remembers what it programmed, so that it belongs to one network namespace.
 pub trait Contender: Send {
@@ -37,6 +53,83 @@ pub trait Contender: Send {
     /// # Errors
     /// As `load`; and `NotLoaded`.
     fn edit(&mut self, edit: &Edit) -> Result<Edited, ContenderError>;
+
+    /// Work that nobody waits for, such as removing what has no meaning any more. To be called between edits that are timed.
+    ///
+    /// # Errors
+    /// As `edit`.
+    fn idle(&mut self) -> Result<(), ContenderError> {
+        Ok(())
+    }
+}
+
+/// The names of all contenders, in the order in which they are shown.
+pub const NAMES: [&str; 7] = [
+    "none",
+    "conntrack",
+    "palisade",
+    "iptables-linear",
+    "iptables-ipset",
+    "nft-policy-chains",
+    "nft-pod-dispatch",
+];
+
+/// Every contender, fresh and not loaded, or why it is left out on this machine.
+pub fn contenders() -> Vec<Result<Box<dyn Contender>, LeftOut>> {
+    NAMES.into_iter().map(contender).collect()
+}
+
+/// One of them by its name.
+///
+/// # Errors
+/// Why it is left out.
+pub fn contender(name: &'static str) -> Result<Box<dyn Contender>, LeftOut> {
+    let left_out = |reason| LeftOut { name, reason };
+    Ok(match name {
+        "none" => Box::new(Nothing),
+        "conntrack" => Box::new(Nft::new(NftShape::Conntrack)),
+        "palisade" => Box::new(palisade::Palisade::default()),
+        "iptables-linear" => Box::new(Linear::new(Tools::find().map_err(left_out)?)),
+        "iptables-ipset" => {
+            let tools = Tools::find().map_err(left_out)?;
+            Box::new(Ipset::new(tools).map_err(left_out)?)
+        }
+        "nft-policy-chains" => Box::new(Nft::new(NftShape::PolicyChains)),
+        "nft-pod-dispatch" => Box::new(Nft::new(NftShape::PodDispatch)),
+        _ => return Err(left_out("there is no contender of that name".to_owned())),
+    })
+}
+
+/// `none`: no rules.
+#[derive(Debug)]
+struct Nothing;
+
+impl Contender for Nothing {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
+    fn enforces(&self) -> bool {
+        false
+    }
+
+    fn describe(&self) -> String {
+        "no rules; enforces nothing".to_owned()
+    }
+
+    fn load(&mut self, _: &Scenario) -> Result<Loaded, ContenderError> {
+        Ok(Loaded::default())
+    }
+
+    fn edit(&mut self, _: &Edit) -> Result<Edited, ContenderError> {
+        Ok(Edited::default())
+    }
+}
+
+/// The families of a scenario.
+fn families(scenario: &Scenario) -> Vec<Family> {
+    let all = Family::ALL.into_iter();
+    all.filter(|family| *family == Family::V4 || scenario.dual_stack).collect()
 }
 
 /// What a load took and made. Of both families.
@@ -88,9 +181,11 @@ pub struct LeftOut {
 pub enum Mismatch {
     #[error("{contender} gives {flow:?} the verdict {seen}, the oracle {expected}")]
     Verdict { contender: &'static str, flow: Flow, seen: Verdict, expected: Verdict },
+    #[error("{contender} failed: {error}")]
+    Failed { contender: &'static str, error: ContenderError },
     /// The scenario has too few connections with that verdict to show anything.
-    #[error("only {count} connections with the verdict {verdict} were found, {SAMPLE} are needed")]
-    TooFew { verdict: Verdict, count: usize },
+    #[error("only {count} connections with the verdict {verdict} were found, {wanted} are needed")]
+    TooFew { verdict: Verdict, count: usize, wanted: usize },
     #[error("nothing was learnt: {0}")]
     Unseen(String),
 }

@@ -132,19 +132,15 @@ impl Scenario {
 
     /// The pod number whose address it is.
     fn number_at(&self, address: IpAddr) -> Option<usize> {
-        let (node, slot) = match address {
-            IpAddr::V4(v4) => {
-                let number = u32::from(v4).checked_sub(0x0a00_0002)? as usize;
-                (number / 256, number % 256)
-            }
-            IpAddr::V6(v6) => {
-                let [0xfd00, 0, 0, node, 0, 0, 0, slot] = v6.segments() else { return None };
-                (usize::from(node), usize::from(slot).checked_sub(2)?)
-            }
-        };
+        let (node, slot) = place_of(address)?;
         let on_node = if node == 0 { self.local_pods() } else { LOCAL_PODS };
         let i = if node == 0 { slot } else { self.local_pods() + (node - 1) * LOCAL_PODS + slot };
         (slot < on_node && i < self.pods).then_some(i)
+    }
+
+    /// The place on the node of a local pod, also of one that edits brought.
+    pub(crate) fn local_slot(&self, address: IpAddr) -> Option<usize> {
+        place_of(address).filter(|(node, _)| *node == 0).map(|(_, slot)| slot)
     }
 
     fn pod_of(&self, name: &str, app: usize, (node, slot): (usize, usize)) -> Pod {
@@ -186,6 +182,20 @@ fn named(name: &str, team: &str) -> Namespace {
 
 fn team(namespace: usize) -> String {
     format!("team-{}", namespace / TEAM)
+}
+
+/// Node and place on it of a pod's address, the reverse of `addresses`.
+fn place_of(address: IpAddr) -> Option<(usize, usize)> {
+    match address {
+        IpAddr::V4(v4) => {
+            let number = u32::from(v4).checked_sub(0x0a00_0002)? as usize;
+            Some((number / 256, number % 256))
+        }
+        IpAddr::V6(v6) => {
+            let [0xfd00, 0, 0, node, 0, 0, 0, slot] = v6.segments() else { return None };
+            Some((usize::from(node), usize::from(slot).checked_sub(2)?))
+        }
+    }
 }
 
 /// `10.node.node.slot` and `fd00::node:0:0:0:slot`.

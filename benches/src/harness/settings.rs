@@ -26,6 +26,8 @@ pub struct Settings {
     /// Edits that are timed one by one, of each contender in each cell, and the time after which no more are begun.
     pub edits: usize,
     pub edits_ms: u64,
+    /// The time that one contender may take for one match measure, once it has three rounds, and for a load that is repeated.
+    pub patience_ms: u64,
     /// Sustained churn and idle latency, of each contender in each cell.
     pub churn_ms: u64,
     pub idle_ms: u64,
@@ -89,6 +91,7 @@ impl Settings {
             loads: 3,
             edits: 300,
             edits_ms: 6_000,
+            patience_ms: 6_000,
             churn_ms: 2_000,
             idle_ms: 500,
         }
@@ -111,6 +114,7 @@ impl Settings {
             loads: 1,
             edits: 60,
             edits_ms: 700,
+            patience_ms: 700,
             churn_ms: 250,
             idle_ms: 100,
             ..Self::full()
@@ -119,6 +123,10 @@ impl Settings {
 
     pub fn edits_time(&self) -> Duration {
         Duration::from_millis(self.edits_ms)
+    }
+
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(self.patience_ms)
     }
 }
 

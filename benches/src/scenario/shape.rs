@@ -10,6 +10,8 @@ use super::{APPS, Scenario, team};
 
 /// CIDRs of one policy of the shape `Cidrs`.
 const CIDRS: usize = 20;
+/// Blocks that they are of.
+const BLOCKS: usize = 4096;
 /// Single ports and ranges of one policy of the shape `Ports`.
 const SINGLE_PORTS: usize = 20;
 const PORT_RANGES: usize = 10;
@@ -166,11 +168,13 @@ impl Place<'_> {
         let mut rng = Rng::new(self.scenario.seed ^ self.k as u64);
         let mut out = rule().tcp(443);
         let mut inside = rule().tcp(8080);
-        for _ in 0..CIDRS {
-            out = self.with_block(out, &mut rng);
+        // None twice: what an exception is to an equal block of the same rule, others read otherwise.
+        let first = rng.below(BLOCKS);
+        for n in 0..CIDRS {
+            out = self.with_block(out, (first + n * 197) % BLOCKS, &mut rng);
         }
-        for _ in 0..CIDRS / 4 {
-            inside = self.with_block(inside, &mut rng);
+        for n in 0..CIDRS / 4 {
+            inside = self.with_block(inside, (first + n * 331) % BLOCKS, &mut rng);
         }
         let app = app_labels(self.round);
         self.named()
@@ -182,8 +186,8 @@ impl Place<'_> {
     }
 
     /// A /22 of 100.64.0.0/10 without two /26 of it; with two stacks also a /48 of 2001:db8::/32 without two /64.
-    fn with_block(&self, rule: PolicyRule, rng: &mut Rng) -> PolicyRule {
-        let number = rng.below(4096) as u32;
+    fn with_block(&self, rule: PolicyRule, number: usize, rng: &mut Rng) -> PolicyRule {
+        let number = number as u32;
         let hole = rng.below(8) as u32;
         let v4 = Ipv4Addr::from(0x6440_0000 + number * 1024);
         let hole_at = |n: u32| format!("{}/26", Ipv4Addr::from(u32::from(v4) + (hole + n) * 64));

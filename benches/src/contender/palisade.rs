@@ -1,0 +1,99 @@
+//! `palisade`: the compiler and the dataplane over netlink, as the agent runs them.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use palisade_compiler::compile::Compiler;
+use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::{self, ChainName, SetName};
+use palisade_compiler::program::{Delta, TablesDelta};
+use palisade_dataplane::bridges;
+use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::netlink::Kernel;
+use palisade_dataplane::ruleset::RulesetError;
+
+use super::{Contender, ContenderError, Edited, Loaded};
+use crate::scenario::{Edit, Scenario};
+
+#[derive(Debug)]
+struct State {
+    compiler: Compiler,
+    dataplane: Dataplane<Kernel>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Palisade {
+    state: Option<State>,
+}
+
+impl Contender for Palisade {
+    fn name(&self) -> &'static str {
+        "palisade"
+    }
+
+    fn describe(&self) -> String {
+        "Palisade's compiler and dataplane, over netlink in this process".to_owned()
+    }
+
+    fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError> {
+        let changes = scenario.changes();
+        let mut dataplane = Dataplane::start(Kernel::open()?)?;
+        let started = Instant::now();
+        let mut compiler = Compiler::new(scenario.locality());
+        compiler.apply(changes);
+        let called = Instant::now();
+        dataplane.install(compiler.program())?;
+        let (elapsed, committed) = (started.elapsed(), called.elapsed());
+        let chains = Family::ALL.len() * ChainName::ALL.len();
+        let rules_of = |family| ChainName::ALL.map(|chain| skeleton::rules(family, chain).len());
+        let loaded = Loaded {
+            elapsed,
+            committed,
+            chains,
+            rules: Family::ALL.into_iter().flat_map(rules_of).sum(),
+            sets: Family::ALL.len() * SetName::ALL.len(),
+            elements: compiler.program().elements(),
+        };
+        self.state = Some(State { compiler, dataplane });
+        Ok(loaded)
+    }
+
+    fn edit(&mut self, edit: &Edit) -> Result<Edited, ContenderError> {
+        let change = edit.change.clone();
+        let started = Instant::now();
+        let state = self.state.as_mut().ok_or(ContenderError::NotLoaded)?;
+        let delta = state.compiler.apply([change]);
+        // As the agent does: where subjects moved, the bridges that carry them are looked for. A namespace that a contender is
+        // given has none.
+        if moved(&delta.v4) || moved(&delta.v6) {
+            bridges::carrying(&subjects(&state.compiler)).map_err(RulesetError::Io)?;
+        }
+        let called = Instant::now();
+        if !delta.is_empty() {
+            state.dataplane.update(&delta)?;
+        }
+        Ok(Edited { elapsed: started.elapsed(), committed: called.elapsed() })
+    }
+
+    fn idle(&mut self) -> Result<(), ContenderError> {
+        let state = self.state.as_mut().ok_or(ContenderError::NotLoaded)?;
+        while state.compiler.is_untidy() {
+            let delta: Delta = state.compiler.tidy();
+            if delta.is_empty() {
+                break;
+            }
+            state.dataplane.update(&delta)?;
+        }
+        Ok(state.dataplane.settle()?)
+    }
+}
+
+fn moved(delta: &TablesDelta) -> bool {
+    !delta.local_in.is_empty() || !delta.local_out.is_empty()
+}
+
+fn subjects(compiler: &Compiler) -> BTreeSet<IpAddr> {
+    let tables = Family::ALL.map(|family| compiler.program().family(family));
+    tables.iter().flat_map(|t| t.local_in.iter().chain(&t.local_out)).copied().collect()
+}

@@ -1,0 +1,179 @@
+//! Changes of the cluster: until the kernel has acknowledged them, until packets show them, and how many a second.
+
+use std::time::{Duration, Instant};
+
+use palisade_compiler::model::Verdict;
+
+use super::lane::Lane;
+use super::{Findings, KernelBench};
+use crate::contender::ContenderError;
+use crate::harness::measure::Measure;
+use crate::harness::progress::Progress;
+use crate::harness::run::BenchError;
+use crate::scenario::{Edit, Scenario};
+
+/// More than one round of any scenario's edits has.
+const MOST: usize = 2_000;
+/// How long a verdict must hold after an edit to be believed.
+const AFTER: Duration = Duration::from_millis(2);
+/// Parts of the time of churn, each a sample.
+const SLICES: u32 = 10;
+
+/// A scenario's edits until they begin again.
+pub fn one_round(scenario: &Scenario) -> Vec<Edit> {
+    let mut edits: Vec<Edit> = scenario.edits().take(MOST).collect();
+    if let Some(first) = edits.first().cloned()
+        && let Some(again) = edits.iter().skip(1).position(|edit| *edit == first)
+    {
+        edits.truncate(again + 1);
+    }
+    edits
+}
+
+impl KernelBench {
+    pub(super) fn edit_times(
+        &self,
+        scenario: &Scenario,
+        lanes: &mut [Lane],
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), BenchError> {
+        progress.step(|| "drawing edits".into())?;
+        let round = one_round(scenario);
+        for lane in lanes.iter_mut().filter(|lane| lane.contender.enforces()) {
+            // The edits of one kind of measurement go on where the last one's ended: they build on each other.
+            let mut edits = round.iter().cycle().take(if round.is_empty() { 0 } else { usize::MAX });
+            let name = lane.contender.name();
+            let outcome = self
+                .acknowledged(lane, &mut edits, findings, progress)
+                .and_then(|()| self.enforced(lane, &mut edits, findings, progress))
+                .and_then(|()| self.churn(lane, &mut edits, findings, progress));
+            match outcome {
+                Ok(()) => {}
+                Err(Stop::Bench(error)) => return Err(error),
+                Err(Stop::Contender(reason)) => findings.absent(name, Some(Measure::Churn), reason),
+            }
+        }
+        Ok(())
+    }
+
+    /// Edits with nothing else going on.
+    fn acknowledged<'e>(
+        &self,
+        lane: &mut Lane,
+        edits: &mut impl Iterator<Item = &'e Edit>,
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), Stop> {
+        let Lane { contender, router } = lane;
+        let name = contender.name();
+        let began = Instant::now();
+        // On one thread in the namespace, as an agent is: to enter it anew for each edit would be timed with it.
+        let outcome = router.run(|| -> Result<(), Stop> {
+            for edit in edits.take(self.settings.edits) {
+                progress.step(|| format!("{name}: {} to its acknowledgement", edit.kind))?;
+                let edited = contender.edit(edit)?;
+                let ours = edited.elapsed.saturating_sub(edited.committed);
+                findings.sample(name, Measure::Acknowledged(edit.kind), edited.elapsed.as_nanos() as f64);
+                findings.sample(name, Measure::Computed(edit.kind), ours.as_nanos() as f64);
+                contender.idle()?;
+                if began.elapsed() > self.settings.edits_time() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        outcome.map_err(|error| Stop::Contender(error.to_string()))?
+    }
+
+    /// Edits while packets show which verdict holds.
+    fn enforced<'e>(
+        &self,
+        lane: &mut Lane,
+        edits: &mut impl Iterator<Item = &'e Edit>,
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), Stop> {
+        let Lane { contender, router } = lane;
+        let name = contender.name();
+        let began = Instant::now();
+        for edit in edits.take(self.settings.edits) {
+            progress.step(|| format!("{name}: {} by packets", edit.kind))?;
+            let watch = router
+                .watch(&edit.probe, AFTER, || contender.edit(edit))
+                .map_err(|error| Stop::Contender(error.to_string()))?;
+            let enforced = watch.enforced(edit.to == Verdict::Allow);
+            watch.value?;
+            let measure = Measure::Enforced(edit.kind, edit.to);
+            match enforced {
+                Some(time) if time > Duration::ZERO => {
+                    findings.sample(name, measure, time.as_nanos() as f64);
+                }
+                Some(_) => {
+                    return Err(Stop::Contender(format!("{}: the verdict had turned before the change", edit.kind)));
+                }
+                None => {
+                    return Err(Stop::Contender(format!(
+                        "{}: packets still met the old verdict after the acknowledgement",
+                        edit.kind
+                    )));
+                }
+            }
+            router.run(|| contender.idle()).map_err(|error| Stop::Contender(error.to_string()))??;
+            if began.elapsed() > self.settings.edits_time() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Edits without pause, with all of the cleaning up behind them.
+    fn churn<'e>(
+        &self,
+        lane: &mut Lane,
+        edits: &mut impl Iterator<Item = &'e Edit>,
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), Stop> {
+        let Lane { contender, router } = lane;
+        let name = contender.name();
+        let slice = Duration::from_millis(self.settings.churn_ms) / SLICES;
+        let began = Instant::now();
+        let outcome = router.run(|| -> Result<(), Stop> {
+            for _ in 0..SLICES {
+                progress.step(|| format!("{name}: churn"))?;
+                let (start, mut count) = (Instant::now(), 0_u32);
+                while start.elapsed() < slice {
+                    let Some(edit) = edits.next() else { return Ok(()) };
+                    contender.edit(edit)?;
+                    count += 1;
+                }
+                contender.idle()?;
+                findings.sample(name, Measure::Churn, f64::from(count) / start.elapsed().as_secs_f64());
+                if began.elapsed() > self.settings.edits_time() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        outcome.map_err(|error| Stop::Contender(error.to_string()))?
+    }
+}
+
+/// Why edits end early.
+enum Stop {
+    Bench(BenchError),
+    Contender(String),
+}
+
+impl From<crate::harness::progress::Interrupted> for Stop {
+    fn from(interrupted: crate::harness::progress::Interrupted) -> Self {
+        Self::Bench(interrupted.into())
+    }
+}
+
+impl From<ContenderError> for Stop {
+    fn from(error: ContenderError) -> Self {
+        Self::Contender(error.to_string())
+    }
+}

@@ -1,0 +1,149 @@
+//! Every contender against the oracle, by real packets.
+
+use palisade_benches::contender::{
+    Contender, ContenderError, Edited, Loaded, Mismatch, check, contender,
+};
+use palisade_benches::scenario::{Edit, Scenario, ScenarioShape};
+use palisade_compiler::model::Verdict;
+
+/// Edits that each contender follows in each scenario: at least one of most kinds.
+const EDITS: usize = 14;
+
+/// Small, so that a linear ruleset of the fullest is one of some 10,000 rules.
+fn scenarios() -> impl Iterator<Item = Scenario> {
+    ScenarioShape::ALL.into_iter().enumerate().map(|(n, shape)| {
+        let policies = if shape == ScenarioShape::OpenToNamespaces { 8 } else { 30 };
+        let small = Scenario::new(shape, policies, 120 + n * 20, 7);
+        if n.is_multiple_of(2) { small.dual_stack() } else { small }
+    })
+}
+
+fn fresh(name: &'static str) -> Box<dyn Contender> {
+    contender(name).unwrap_or_else(|left_out| panic!("{left_out}"))
+}
+
+fn is_right_everywhere(name: &'static str) {
+    for scenario in scenarios() {
+        let checked = check(fresh(name).as_mut(), &scenario, EDITS);
+        let loaded = checked.unwrap_or_else(|mismatch| panic!("{}: {mismatch}", scenario.name()));
+        assert!(loaded.rules > 0 && loaded.committed <= loaded.elapsed, "{loaded:?}");
+    }
+}
+
+#[test]
+fn palisade_is_right() {
+    is_right_everywhere("palisade");
+}
+
+#[test]
+fn iptables_linear_is_right() {
+    is_right_everywhere("iptables-linear");
+}
+
+#[test]
+fn iptables_ipset_is_right() {
+    is_right_everywhere("iptables-ipset");
+}
+
+#[test]
+fn nft_policy_chains_is_right() {
+    is_right_everywhere("nft-policy-chains");
+}
+
+#[test]
+fn nft_pod_dispatch_is_right() {
+    is_right_everywhere("nft-pod-dispatch");
+}
+
+/// The ways a contender can be wrong.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// It enforces another cluster's policies.
+    OtherPolicies,
+    /// It denies everything.
+    Closed,
+    /// It does not follow edits.
+    Asleep,
+}
+
+/// A contender that is right but for a fault.
+struct Faulty {
+    inner: Box<dyn Contender>,
+    fault: Fault,
+}
+
+impl Contender for Faulty {
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+
+    fn describe(&self) -> String {
+        format!("{:?}", self.fault)
+    }
+
+    fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError> {
+        let wrong = match self.fault {
+            Fault::OtherPolicies => {
+                Scenario { policies: scenario.policies / 2, ..scenario.clone() }
+            }
+            Fault::Closed => Scenario { shape: ScenarioShape::DefaultDeny, ..scenario.clone() },
+            Fault::Asleep => scenario.clone(),
+        };
+        self.inner.load(&wrong)
+    }
+
+    fn edit(&mut self, edit: &Edit) -> Result<Edited, ContenderError> {
+        match self.fault {
+            Fault::Asleep => Ok(Edited::default()),
+            Fault::OtherPolicies | Fault::Closed => self.inner.edit(edit),
+        }
+    }
+}
+
+#[test]
+fn a_wrong_ruleset_is_refused() {
+    let scenario = Scenario::new(ScenarioShape::Apps, 30, 200, 7);
+    for (fault, wrong) in [
+        (Fault::OtherPolicies, Verdict::Allow),
+        (Fault::Closed, Verdict::Deny),
+        (Fault::Asleep, Verdict::Deny),
+    ] {
+        let mut faulty = Faulty { inner: fresh("palisade"), fault };
+        match check(&mut faulty, &scenario, EDITS) {
+            Err(Mismatch::Verdict { contender: "faulty", seen, expected, .. }) => {
+                assert_eq!((seen, seen == expected), (wrong, false), "{fault:?}");
+            }
+            other => panic!("{fault:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_enforces_nothing_is_refused_too() {
+    let scenario = Scenario::new(ScenarioShape::Apps, 30, 200, 7);
+    for name in ["none", "conntrack"] {
+        let mut contender = fresh(name);
+        assert!(!contender.enforces());
+        let refused = check(contender.as_mut(), &scenario, 0);
+        assert!(matches!(refused, Err(Mismatch::Verdict { expected: Verdict::Deny, .. })));
+    }
+}
+
+#[test]
+fn a_cluster_without_denials_is_not_checked() {
+    let scenario = Scenario::new(ScenarioShape::Apps, 0, 100, 7);
+    let refused = check(fresh("palisade").as_mut(), &scenario, 0);
+    assert!(matches!(refused, Err(Mismatch::TooFew { verdict: Verdict::Deny, count: 0, .. })));
+}
+
+#[test]
+fn a_shape_that_does_not_carry_the_cluster_says_so() {
+    let scenario = Scenario::new(ScenarioShape::OpenToNamespaces, 100, 1000, 7);
+    let refused = check(fresh("iptables-linear").as_mut(), &scenario, 0);
+    let Err(Mismatch::Failed { error: ContenderError::TooLarge { count, limit, .. }, .. }) =
+        refused
+    else {
+        panic!("{refused:?}");
+    };
+    assert!(count > limit);
+}
