@@ -106,8 +106,13 @@ impl Comparison {
                 difference.probability,
             );
         }
-        let (worse, better, same) = (count(Change::Worse), count(Change::Better), count(Change::Same));
-        _ = writeln!(text, "{worse} worse, {better} better, {same} the same within noise, {} in one report only", self.unmatched);
+        let (worse, better, same) =
+            (count(Change::Worse), count(Change::Better), count(Change::Same));
+        _ = writeln!(
+            text,
+            "{worse} worse, {better} better, {same} the same within noise, {} in one report only",
+            self.unmatched
+        );
         text
     }
 }

@@ -89,7 +89,9 @@ fn match_goals(report: &Report) -> Vec<Outcome> {
             ),
     );
     for (policies, bound) in [(1_000, 50.0), (10_000, 300.0)] {
-        for (name, what) in [("nft-policy-chains", "per-policy chains"), ("iptables-ipset", "ipset rules")] {
+        for (name, what) in
+            [("nft-policy-chains", "per-policy chains"), ("iptables-ipset", "ipset rules")]
+        {
             let goal = format!("times cheaper than {what} at {policies} policies");
             let (reached, of) = cheaper(cell(WORST, policies), name);
             outcomes.push(at_least(&goal, bound, "×").reached(reached, of));
@@ -99,11 +101,15 @@ fn match_goals(report: &Report) -> Vec<Outcome> {
     for policies in [10, 10_000] {
         let of = |name: &str| cell(LARGE.shape, policies)?.median(name, established);
         outcomes.push(
-            at_most(&format!("established packet over a bare `ct state` rule, {policies} policies"), 1.1, "×")
-                .reached(
-                    ratio(of(PALISADE), of(CONNTRACK)),
-                    format!("{}: kernel time of the whole packet", LARGE.shape),
-                ),
+            at_most(
+                &format!("established packet over a bare `ct state` rule, {policies} policies"),
+                1.1,
+                "×",
+            )
+            .reached(
+                ratio(of(PALISADE), of(CONNTRACK)),
+                format!("{}: kernel time of the whole packet", LARGE.shape),
+            ),
         );
     }
     outcomes
@@ -135,10 +141,12 @@ fn event_goals(report: &Report) -> Vec<Outcome> {
             of(Measure::Computed(kind)).map(|s| s.median / 1e3),
             format!("{LARGE}: until the first call of the kernel"),
         ));
-        outcomes.push(at_most(&format!("kernel acknowledgement of {what}, p99"), 5.0, "ms").reached(
-            of(Measure::Acknowledged(kind)).map(|s| s.p99 / 1e6),
-            format!("{LARGE}: from the change in memory"),
-        ));
+        outcomes.push(
+            at_most(&format!("kernel acknowledgement of {what}, p99"), 5.0, "ms").reached(
+                of(Measure::Acknowledged(kind)).map(|s| s.p99 / 1e6),
+                format!("{LARGE}: from the change in memory"),
+            ),
+        );
     }
     outcomes.push(at_least("events a second, sustained", 20_000.0, "/s").reached(
         of(Measure::Churn).map(|s| s.median),

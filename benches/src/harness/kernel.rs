@@ -7,6 +7,7 @@ mod matching;
 pub mod memory;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use palisade_compiler::model::Verdict;
 
@@ -31,15 +32,21 @@ pub struct KernelBench {
     make: Make,
     method: Method,
     fallback: Option<String>,
+    /// `palisade-bench`, which memory is measured in a process of; not measured if `None`.
+    program: Option<PathBuf>,
 }
 
 impl KernelBench {
     /// # Errors
     /// Why this kernel or this user cannot forward packets in a network namespace.
-    pub fn new(settings: Settings, make: Make) -> Result<Self, InjectError> {
+    pub fn new(
+        settings: Settings,
+        make: Make,
+        program: Option<PathBuf>,
+    ) -> Result<Self, InjectError> {
         let router = Router::new()?;
         let (method, fallback) = (router.method(), router.fallback().map(str::to_owned));
-        Ok(Self { settings, make, method, fallback })
+        Ok(Self { settings, make, method, fallback, program })
     }
 
     pub fn method(&self) -> Method {
@@ -94,7 +101,11 @@ impl Bench for KernelBench {
         (there, left_out)
     }
 
-    fn measure(&mut self, cell: Cell, progress: &mut Progress<'_>) -> Result<CellReport, BenchError> {
+    fn measure(
+        &mut self,
+        cell: Cell,
+        progress: &mut Progress<'_>,
+    ) -> Result<CellReport, BenchError> {
         progress.step(|| "making the cluster".into())?;
         let scenario = cell.scenario(self.settings.seed);
         let mut findings = Findings::new(cell);
@@ -130,7 +141,13 @@ impl Findings {
         self.samples(contender, measure, &[value], None);
     }
 
-    fn samples(&mut self, contender: &str, measure: Measure, values: &[f64], packets: Option<Packets>) {
+    fn samples(
+        &mut self,
+        contender: &str,
+        measure: Measure,
+        values: &[f64],
+        packets: Option<Packets>,
+    ) {
         let same = |s: &&mut Series| s.contender == contender && s.measure == measure;
         match self.report.series.iter_mut().find(same) {
             Some(series) => {
@@ -277,11 +294,14 @@ impl KernelBench {
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), BenchError> {
-        let Some(flow) = expected.first().and_then(|(flows, _)| flows.first()) else { return Ok(()) };
+        let Some(flow) = expected.first().and_then(|(flows, _)| flows.first()) else {
+            return Ok(());
+        };
         for lane in lanes {
             let name = lane.contender.name();
             progress.step(|| format!("latency of {name}"))?;
-            let sightings = lane.idle(flow, self.settings.idle_ms).map_err(|error| failed(&error))?;
+            let sightings =
+                lane.idle(flow, self.settings.idle_ms).map_err(|error| failed(&error))?;
             findings.samples(
                 name,
                 Measure::Latency(Moment::Idle),

@@ -49,7 +49,11 @@ impl Machine {
                 .map(|name| name.trim_matches('"').to_owned())
                 .unwrap_or_default(),
             tools: TOOLS.iter().filter_map(|(tool, flag)| first_line(tool, &[flag])).collect(),
-            load: read("/proc/loadavg").split(' ').next().and_then(|l| l.parse().ok()).unwrap_or(0.0),
+            load: read("/proc/loadavg")
+                .split(' ')
+                .next()
+                .and_then(|l| l.parse().ok())
+                .unwrap_or(0.0),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: first_line("git", &["rev-parse", "--short=12", "HEAD"]),
             optimized: !cfg!(debug_assertions),
@@ -64,7 +68,8 @@ impl Machine {
     }
 }
 
-const TOOLS: [(&str, &str); 3] = [("nft", "--version"), ("iptables", "--version"), ("ipset", "--version")];
+const TOOLS: [(&str, &str); 3] =
+    [("nft", "--version"), ("iptables", "--version"), ("ipset", "--version")];
 
 /// A value of /proc/meminfo in bytes.
 pub fn meminfo(key: &str) -> Option<u64> {

@@ -221,9 +221,9 @@ mod tests {
     #[test]
     fn every_measure_is_read_back_from_its_name() {
         let families = [Family::V4, Family::V6];
-        let matches = Path::ALL.into_iter().flat_map(|path| {
-            families.map(|family| Measure::Match { path, family, flows: 1024 })
-        });
+        let matches = Path::ALL
+            .into_iter()
+            .flat_map(|path| families.map(|family| Measure::Match { path, family, flows: 1024 }));
         let edits = EditKind::ALL.into_iter().flat_map(|kind| {
             [
                 Measure::Acknowledged(kind),

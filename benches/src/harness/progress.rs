@@ -30,7 +30,15 @@ impl<'a> Progress<'a> {
     pub fn new(stop: &'a AtomicBool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let began = Instant::now();
-        Self { stop, began, cell: String::new(), remaining: None, shown: None, terminal, quiet: false }
+        Self {
+            stop,
+            began,
+            cell: String::new(),
+            remaining: None,
+            shown: None,
+            terminal,
+            quiet: false,
+        }
     }
 
     /// Says nothing.
@@ -77,7 +85,8 @@ impl<'a> Progress<'a> {
     }
 
     fn times(&self) -> String {
-        let left = self.remaining.map_or_else(String::new, |left| format!(", some {} left", clock(left)));
+        let left =
+            self.remaining.map_or_else(String::new, |left| format!(", some {} left", clock(left)));
         format!("({} gone{left})", clock(self.began.elapsed()))
     }
 }
@@ -86,7 +95,11 @@ impl<'a> Progress<'a> {
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +113,9 @@ mod tests {
         assert_eq!(progress.step(String::new), Ok(()));
         stop.store(true, Ordering::Relaxed);
         assert_eq!(progress.step(String::new), Err(Interrupted));
-        assert_eq!([clock(Duration::from_secs(59)), clock(Duration::from_secs(3723))], ["0:59", "1:02:03"]);
+        assert_eq!(
+            [clock(Duration::from_secs(59)), clock(Duration::from_secs(3723))],
+            ["0:59", "1:02:03"]
+        );
     }
 }

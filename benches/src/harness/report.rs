@@ -159,9 +159,9 @@ impl Report {
     /// How a measure of a contender grows with the policies.
     pub fn growth(&self, like: Cell, contender: &str, measure: Measure) -> Option<Growth> {
         let cells = self.growing(like);
-        let points = cells.iter().filter_map(|cell| {
-            Some((cell.cell.policies as f64, cell.median(contender, measure)?))
-        });
+        let points = cells
+            .iter()
+            .filter_map(|cell| Some((cell.cell.policies as f64, cell.median(contender, measure)?)));
         Growth::of(&points.collect::<Vec<_>>())
     }
 
@@ -184,7 +184,14 @@ impl Report {
                     series.contender,
                     series.measure,
                     series.measure.unit().name(),
-                    s.count, s.median, s.low, s.high, s.deviation, s.min, s.p99, s.max,
+                    s.count,
+                    s.median,
+                    s.low,
+                    s.high,
+                    s.deviation,
+                    s.min,
+                    s.p99,
+                    s.max,
                 );
             }
         }

@@ -24,7 +24,11 @@ pub trait Bench {
 
     /// # Errors
     /// `Interrupted`; `Failed` where nothing can be measured at all. A contender that fails is an [`Absence`].
-    fn measure(&mut self, cell: Cell, progress: &mut Progress<'_>) -> Result<CellReport, BenchError>;
+    fn measure(
+        &mut self,
+        cell: Cell,
+        progress: &mut Progress<'_>,
+    ) -> Result<CellReport, BenchError>;
 }
 
 #[derive(Debug, Error)]
@@ -41,7 +45,9 @@ pub enum RunError {
     Io { path: String, error: io::Error },
     #[error("{path} cannot be read ({error}): remove it, or give another --out")]
     State { path: String, error: serde_json::Error },
-    #[error("{path} is of other settings or another machine: give another --out, or --fresh to throw it away")]
+    #[error(
+        "{path} is of other settings or another machine: give another --out, or --fresh to throw it away"
+    )]
     OtherRun { path: String },
     #[error(transparent)]
     Bench(#[from] BenchError),
@@ -153,7 +159,8 @@ pub fn run(
     let (contenders, left_out) = bench.contenders();
     let settings = settings.clone();
     let goals = Vec::new();
-    let mut report = Report { format: FORMAT, settings, machine, contenders, left_out, cells, goals };
+    let mut report =
+        Report { format: FORMAT, settings, machine, contenders, left_out, cells, goals };
     report.goals = goals::judge(&report);
     output.write(&report)?;
     failure.map_or(Ok(report), |error| Err(error.into()))

@@ -74,10 +74,9 @@ impl Settings {
         let v4 = sizes.into_iter().flat_map(|policies| {
             ScenarioShape::ALL.into_iter().map(move |shape| Cell::new(shape, policies))
         });
-        let both = sizes.into_iter().map(|policies| Cell {
-            dual_stack: true,
-            ..Cell::new(ScenarioShape::Apps, policies)
-        });
+        let both = sizes
+            .into_iter()
+            .map(|policies| Cell { dual_stack: true, ..Cell::new(ScenarioShape::Apps, policies) });
         let mut cells: Vec<Cell> = v4.chain(both).collect();
         cells.sort_by_key(|cell| cell.policies);
         Self {
@@ -136,11 +135,16 @@ mod shape_name {
 
     use super::ScenarioShape;
 
-    pub(super) fn serialize<S: Serializer>(shape: &ScenarioShape, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        shape: &ScenarioShape,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_str(shape.name())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ScenarioShape, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<ScenarioShape, D::Error> {
         let name = String::deserialize(from)?;
         super::shape_named(&name).ok_or_else(|| D::Error::custom(format!("no shape {name:?}")))
     }

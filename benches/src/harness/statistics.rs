@@ -143,7 +143,8 @@ fn ranks(a: &[f64], b: &[f64]) -> (f64, Vec<f64>) {
     for equal in all.chunk_by(|x, y| x.0 == y.0) {
         let size = equal.len() as f64;
         // Equal values share the mean of their ranks.
-        sum += (before + (size + 1.0) / 2.0) * equal.iter().filter(|(_, in_a)| *in_a).count() as f64;
+        sum +=
+            (before + (size + 1.0) / 2.0) * equal.iter().filter(|(_, in_a)| *in_a).count() as f64;
         before += size;
         if size > 1.0 {
             ties.push(size);

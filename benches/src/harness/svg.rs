@@ -84,12 +84,17 @@ fn open(width: f64, height: f64, title: &str, subtitle: &str) -> String {
 }
 
 fn text(class: &str, anchor: &str, (x, y): (f64, f64), text: &str) -> String {
-    format!("<text class=\"{class}\" text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>\n", escape(text))
+    format!(
+        "<text class=\"{class}\" text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>\n",
+        escape(text)
+    )
 }
 
 fn line(class: &str, style: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> String {
     let style = if style.is_empty() { String::new() } else { format!(" style=\"{style}\"") };
-    format!("<line class=\"{class}\"{style} x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>\n")
+    format!(
+        "<line class=\"{class}\"{style} x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>\n"
+    )
 }
 
 /// A mark of a contender with what it says when pointed at.
@@ -98,7 +103,11 @@ fn mark(name: &str, (x, y): (f64, f64), says: &str) -> String {
     let fill = format!("style=\"fill:var(--{});stroke:var(--paper)\"", look.name);
     let says = escape(says);
     let path = match look.mark {
-        Mark::Circle => return format!("<circle {fill} cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.6\"><title>{says}</title></circle>\n"),
+        Mark::Circle => {
+            return format!(
+                "<circle {fill} cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.6\"><title>{says}</title></circle>\n"
+            );
+        }
         Mark::Square => "m-4-4h8v8h-8z",
         Mark::Diamond => "m0-5.4 5.4 5.4-5.4 5.4-5.4-5.4z",
         Mark::Triangle => "m0-5 5 9h-10z",

@@ -1,5 +1,7 @@
 //! Changes of the cluster: until the kernel has acknowledged them, until packets show them, and how many a second.
 
+use std::iter::{Cycle, Take};
+use std::slice;
 use std::time::{Duration, Instant};
 
 use palisade_compiler::model::Verdict;
@@ -30,6 +32,9 @@ pub fn one_round(scenario: &Scenario) -> Vec<Edit> {
     edits
 }
 
+/// A round of edits again and again.
+type Edits<'a> = Take<Cycle<slice::Iter<'a, Edit>>>;
+
 impl KernelBench {
     pub(super) fn edit_times(
         &self,
@@ -42,7 +47,8 @@ impl KernelBench {
         let round = one_round(scenario);
         for lane in lanes.iter_mut().filter(|lane| lane.contender.enforces()) {
             // The edits of one kind of measurement go on where the last one's ended: they build on each other.
-            let mut edits = round.iter().cycle().take(if round.is_empty() { 0 } else { usize::MAX });
+            let mut edits =
+                round.iter().cycle().take(if round.is_empty() { 0 } else { usize::MAX });
             let name = lane.contender.name();
             let outcome = self
                 .acknowledged(lane, &mut edits, findings, progress)
@@ -58,10 +64,10 @@ impl KernelBench {
     }
 
     /// Edits with nothing else going on.
-    fn acknowledged<'e>(
+    fn acknowledged(
         &self,
         lane: &mut Lane,
-        edits: &mut impl Iterator<Item = &'e Edit>,
+        edits: &mut Edits<'_>,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), Stop> {
@@ -70,11 +76,15 @@ impl KernelBench {
         let began = Instant::now();
         // On one thread in the namespace, as an agent is: to enter it anew for each edit would be timed with it.
         let outcome = router.run(|| -> Result<(), Stop> {
-            for edit in edits.take(self.settings.edits) {
+            for edit in edits.by_ref().take(self.settings.edits) {
                 progress.step(|| format!("{name}: {} to its acknowledgement", edit.kind))?;
                 let edited = contender.edit(edit)?;
                 let ours = edited.elapsed.saturating_sub(edited.committed);
-                findings.sample(name, Measure::Acknowledged(edit.kind), edited.elapsed.as_nanos() as f64);
+                findings.sample(
+                    name,
+                    Measure::Acknowledged(edit.kind),
+                    edited.elapsed.as_nanos() as f64,
+                );
                 findings.sample(name, Measure::Computed(edit.kind), ours.as_nanos() as f64);
                 contender.idle()?;
                 if began.elapsed() > self.settings.edits_time() {
@@ -87,17 +97,17 @@ impl KernelBench {
     }
 
     /// Edits while packets show which verdict holds.
-    fn enforced<'e>(
+    fn enforced(
         &self,
         lane: &mut Lane,
-        edits: &mut impl Iterator<Item = &'e Edit>,
+        edits: &mut Edits<'_>,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), Stop> {
         let Lane { contender, router } = lane;
         let name = contender.name();
         let began = Instant::now();
-        for edit in edits.take(self.settings.edits) {
+        for edit in edits.by_ref().take(self.settings.edits) {
             progress.step(|| format!("{name}: {} by packets", edit.kind))?;
             let watch = router
                 .watch(&edit.probe, AFTER, || contender.edit(edit))
@@ -110,7 +120,10 @@ impl KernelBench {
                     findings.sample(name, measure, time.as_nanos() as f64);
                 }
                 Some(_) => {
-                    return Err(Stop::Contender(format!("{}: the verdict had turned before the change", edit.kind)));
+                    return Err(Stop::Contender(format!(
+                        "{}: the verdict had turned before the change",
+                        edit.kind
+                    )));
                 }
                 None => {
                     return Err(Stop::Contender(format!(
@@ -119,7 +132,9 @@ impl KernelBench {
                     )));
                 }
             }
-            router.run(|| contender.idle()).map_err(|error| Stop::Contender(error.to_string()))??;
+            router
+                .run(|| contender.idle())
+                .map_err(|error| Stop::Contender(error.to_string()))??;
             if began.elapsed() > self.settings.edits_time() {
                 break;
             }
@@ -128,10 +143,10 @@ impl KernelBench {
     }
 
     /// Edits without pause, with all of the cleaning up behind them.
-    fn churn<'e>(
+    fn churn(
         &self,
         lane: &mut Lane,
-        edits: &mut impl Iterator<Item = &'e Edit>,
+        edits: &mut Edits<'_>,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), Stop> {
@@ -149,7 +164,11 @@ impl KernelBench {
                     count += 1;
                 }
                 contender.idle()?;
-                findings.sample(name, Measure::Churn, f64::from(count) / start.elapsed().as_secs_f64());
+                findings.sample(
+                    name,
+                    Measure::Churn,
+                    f64::from(count) / start.elapsed().as_secs_f64(),
+                );
                 if began.elapsed() > self.settings.edits_time() {
                     break;
                 }

@@ -63,7 +63,8 @@ impl Lane {
         let Self { contender, router } = self;
         let watch = router.watch(probe, Duration::ZERO, || contender.load(scenario))?;
         watch.value?;
-        let during = |sighting: &Sighting| sighting.sent >= watch.began && sighting.sent <= watch.ended;
+        let during =
+            |sighting: &Sighting| sighting.sent >= watch.began && sighting.sent <= watch.ended;
         Ok(watch.sightings.into_iter().filter(during).collect())
     }
 
@@ -106,6 +107,12 @@ pub(super) fn file_load(
     }
     if first {
         let Loaded { chains, rules, sets, elements, .. } = loaded;
-        findings.report.made.push(Made { contender: name.to_owned(), chains, rules, sets, elements });
+        findings.report.made.push(Made {
+            contender: name.to_owned(),
+            chains,
+            rules,
+            sets,
+            elements,
+        });
     }
 }

@@ -50,7 +50,10 @@ impl KernelBench {
                 let family = if scenario.dual_stack { Family::V6 } else { Family::V4 };
                 let task = task(scenario, path, family, flows);
                 if task.flows.len() < flows {
-                    let reason = format!("the cluster has {} such flows, {flows} are needed", task.flows.len());
+                    let reason = format!(
+                        "the cluster has {} such flows, {flows} are needed",
+                        task.flows.len()
+                    );
                     for lane in lanes.iter() {
                         findings.absent(lane.contender.name(), Some(task.measure), &reason);
                     }
@@ -69,11 +72,14 @@ impl KernelBench {
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), BenchError> {
-        let mut fares = vec![Fare { packets: 0, rounds: 0, spent: Duration::ZERO, out: false }; lanes.len()];
+        let mut fares =
+            vec![Fare { packets: 0, rounds: 0, spent: Duration::ZERO, out: false }; lanes.len()];
         // The first round of all only finds out how many packets make a round, and warms up.
         for round in 0..=self.settings.rounds {
             for turn in rotation(lanes.len(), round) {
-                let (Some(lane), Some(fare)) = (lanes.get_mut(turn), fares.get_mut(turn)) else { continue };
+                let (Some(lane), Some(fare)) = (lanes.get_mut(turn), fares.get_mut(turn)) else {
+                    continue;
+                };
                 let tired = fare.rounds >= FEWEST_ROUNDS && fare.spent > self.settings.patience();
                 if fare.out || tired {
                     continue;
@@ -92,7 +98,10 @@ impl KernelBench {
                     }
                     Err(reason) => {
                         fare.out = true;
-                        findings.report.series.retain(|s| s.contender != name || s.measure != task.measure);
+                        findings
+                            .report
+                            .series
+                            .retain(|s| s.contender != name || s.measure != task.measure);
                         findings.absent(name, Some(task.measure), reason);
                     }
                 }

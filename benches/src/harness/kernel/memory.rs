@@ -1,5 +1,6 @@
 //! Memory: a process of its own loads one contender into a namespace of its own, and says what that took.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use palisade::lab::Namespace;
@@ -53,14 +54,15 @@ impl KernelBench {
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), BenchError> {
+        let Some(program) = &self.program else { return Ok(()) };
         let cell = findings.report.cell;
         // A wrong or failed contender's memory says nothing, and who enforces nothing takes none.
-        let loaded = |name: &str| findings.report.samples(name, Measure::Load).is_some();
-        let names: Vec<&str> = contender::NAMES.into_iter().filter(|name| loaded(name)).collect();
+        let loaded = |name: &&str| findings.report.samples(name, Measure::Load).is_some();
+        let names: Vec<&str> = contender::NAMES.into_iter().filter(loaded).collect();
         for _ in 0..self.settings.loads {
             for &name in &names {
                 progress.step(|| format!("memory of {name}"))?;
-                match in_a_process(cell, self.settings.seed, name) {
+                match in_a_process(program, cell, self.settings.seed, name) {
                     Ok(Taken { kernel, user }) => {
                         // What others gave back meanwhile can outweigh a small load.
                         if kernel > 0 {
@@ -78,10 +80,9 @@ impl KernelBench {
     }
 }
 
-fn in_a_process(cell: Cell, seed: u64, name: &str) -> Result<Taken, String> {
-    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+fn in_a_process(program: &Path, cell: Cell, seed: u64, name: &str) -> Result<Taken, String> {
     let cell = serde_json::to_string(&cell).map_err(|error| error.to_string())?;
-    let output = Command::new(this)
+    let output = Command::new(program)
         .args([COMMAND, &cell, &seed.to_string(), name])
         .stdin(Stdio::null())
         .output()

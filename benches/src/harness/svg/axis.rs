@@ -144,7 +144,10 @@ mod tests {
     #[test]
     fn values_are_written_as_people_do() {
         let ns = |value| Quantity::Nanoseconds.write(value);
-        assert_eq!([ns(590.0), ns(1_000.0), ns(33_634.0), ns(4.9e9)], ["590 ns", "1 µs", "33.6 µs", "4.9 s"]);
+        assert_eq!(
+            [ns(590.0), ns(1_000.0), ns(33_634.0), ns(4.9e9)],
+            ["590 ns", "1 µs", "33.6 µs", "4.9 s"]
+        );
         assert_eq!(ns(0.25), "0.25 ns");
         assert_eq!(Quantity::Bytes.write(64.0 * 1024.0 * 1024.0), "64 MiB");
         assert_eq!(Quantity::Count.write(10_000.0), "10,000");

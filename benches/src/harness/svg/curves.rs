@@ -91,9 +91,14 @@ impl Curves {
 
     fn curve(&self, out: &mut String, curve: &Curve, x: &Axis, y: &Axis) {
         let strong = if curve.name == "palisade" { " strong" } else { "" };
-        let path: Vec<String> = shown(curve).map(|p| format!("{:.1} {:.1}", x.at(p.x), y.at(p.y))).collect();
+        let path: Vec<String> =
+            shown(curve).map(|p| format!("{:.1} {:.1}", x.at(p.x), y.at(p.y))).collect();
         if path.len() > 1 {
-            let dashes = if ["none", "conntrack"].contains(&curve.name.as_str()) { ";stroke-dasharray:5 4" } else { "" };
+            let dashes = if ["none", "conntrack"].contains(&curve.name.as_str()) {
+                ";stroke-dasharray:5 4"
+            } else {
+                ""
+            };
             _ = writeln!(
                 out,
                 "<path class=\"curve{strong}\" style=\"{}{dashes}\" d=\"M{}\"/>",
@@ -203,7 +208,10 @@ mod tests {
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(!svg.contains("<&>") && svg.contains("&quot;title&quot; &amp; more"));
         for tag in ["svg", "text", "title", "circle", "tspan"] {
-            let (opened, closed) = (svg.matches(&format!("<{tag} ")).count() + svg.matches(&format!("<{tag}>")).count(), svg.matches(&format!("</{tag}>")).count());
+            let (opened, closed) = (
+                svg.matches(&format!("<{tag} ")).count() + svg.matches(&format!("<{tag}>")).count(),
+                svg.matches(&format!("</{tag}>")).count(),
+            );
             assert_eq!(opened, closed, "{tag}");
         }
     }

@@ -57,7 +57,11 @@ impl Ranges {
     }
 
     fn row(&self, out: &mut String, row: &Row, x: &Axis, at: f64) {
-        let label = if row.label.is_empty() { row.name.clone() } else { format!("{} · {}", row.name, row.label) };
+        let label = if row.label.is_empty() {
+            row.name.clone()
+        } else {
+            format!("{} · {}", row.name, row.label)
+        };
         out.push_str(&text("", "end", (LEFT - 8.0, at + 4.0), &label));
         let style = stroke(&row.name);
         let thick = format!("{style};stroke-width:4;opacity:.45");
@@ -65,7 +69,12 @@ impl Ranges {
         out.push_str(&line("error", &style, (x.at(row.p99), at), (x.at(row.max), at)));
         out.push_str(&line("error", &style, (x.at(row.max), at - 4.0), (x.at(row.max), at + 4.0)));
         let write = |value| self.quantity.write(value);
-        let says = format!("{label}: median {}, p99 {}, worst {}", write(row.median), write(row.p99), write(row.max));
+        let says = format!(
+            "{label}: median {}, p99 {}, worst {}",
+            write(row.median),
+            write(row.p99),
+            write(row.max)
+        );
         out.push_str(&mark(&row.name, (x.at(row.median), at), &says));
         out.push_str(&text("dim", "start", (RIGHT + 8.0, at + 4.0), &write(row.median)));
     }
@@ -86,7 +95,12 @@ mod tests {
             max: median * 10.0,
         };
         let rows = vec![row("palisade", 2e5), row("iptables-ipset", 4e9)];
-        let plot = Ranges { title: "t".into(), subtitle: "s".into(), quantity: Quantity::Nanoseconds, rows };
+        let plot = Ranges {
+            title: "t".into(),
+            subtitle: "s".into(),
+            quantity: Quantity::Nanoseconds,
+            rows,
+        };
         let svg = plot.svg();
         assert!(svg.contains(">200 µs<") && svg.contains(">4 s<"), "{svg}");
         assert_eq!(svg.matches("<title>").count(), 2);
