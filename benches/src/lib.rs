@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod allocations;
 pub mod contender;
 pub mod harness;
 pub mod inject;

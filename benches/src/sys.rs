@@ -1,9 +1,11 @@
-//! All `unsafe` of the crate: bpf(2) and the address of a packet socket.
+//! All `unsafe` of the crate: bpf(2), the address of a packet socket, and an allocator that counts.
 //!
 //! Each function here is safe to call: it owns what it opens, and checks the sizes of what it hands to the kernel.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// linux/bpf.h
 const BPF_MAP_CREATE: libc::c_int = 0;
@@ -224,4 +226,48 @@ pub(crate) fn bind_packet(socket: &OwnedFd, interface: u32, ethertype: u16) -> i
     // SAFETY: the descriptor is open, and the address is alive and of the size given.
     let result = unsafe { libc::bind(socket.as_raw_fd(), at, size) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// The system's allocator, counting.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counting;
+
+fn count(bytes: usize) {
+    ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
+/// Allocations and their bytes since the program began.
+pub(crate) fn allocated() -> (u64, u64) {
+    (ALLOCATIONS.load(Ordering::Relaxed), BYTES.load(Ordering::Relaxed))
+}
+
+// SAFETY: every call is the system allocator's with the same arguments, whose contract is the same; counting allocates
+// nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
 }

@@ -1,5 +1,6 @@
 //! Clusters of a given size and shape, the same for the same arguments: what the benches compile and change.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -177,6 +178,13 @@ impl Universe {
                 rule().pods_in("", &format!("app=app-{other}")).named(Protocol::Tcp, "http"),
             ),
         }
+    }
+
+    /// The numbers of the policies that are of a local pod's namespace and app.
+    pub fn policies_of_local_pods(&self) -> Vec<usize> {
+        let places: BTreeSet<_> =
+            (0..self.local_pods()).map(|n| self.place(self.local(n))).collect();
+        (0..self.policies).filter(|&k| places.contains(&self.place(k))).collect()
     }
 
     /// For the local pod number `k`: a rule for every namespace.

@@ -64,6 +64,17 @@ pub struct Kernel {
     acknowledges_end: bool,
 }
 
+/// A transaction as the kernel takes it.
+#[derive(Debug)]
+pub struct Encoded(Batch);
+
+impl Encoded {
+    /// In bytes.
+    pub fn size(&self) -> usize {
+        self.0.bytes.len()
+    }
+}
+
 impl Ruleset for Kernel {
     fn features(&self) -> Features {
         self.features
@@ -128,18 +139,41 @@ impl Kernel {
     }
 
     fn send(&mut self, transaction: &Transaction) -> Result<(), RulesetError> {
+        let encoded = self.encode(transaction)?;
+        self.commit_encoded(transaction, &encoded)
+    }
+
+    /// The bytes of a transaction, for `commit_encoded`, before anything else is committed: `commit` in two steps, for
+    /// those who time them.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` for an element that is none of its set's.
+    pub fn encode(&self, transaction: &Transaction) -> Result<Encoded, RulesetError> {
         let setting = Setting {
             sequence: self.sequence,
             generation: self.generation,
             owner: self.features.persistent_owner,
             acknowledge_last: !self.acknowledges_end,
         };
-        let batch = Batch::new(transaction, setting)?;
+        Batch::new(transaction, setting).map(Encoded)
+    }
+
+    /// Commits a transaction by the bytes that `encode` made of it.
+    ///
+    /// # Errors
+    ///
+    /// As `commit`; `Retry` also where something was committed since `encode`.
+    pub fn commit_encoded(
+        &mut self,
+        transaction: &Transaction,
+        Encoded(batch): &Encoded,
+    ) -> Result<(), RulesetError> {
         self.sequence = batch.end_sequence().wrapping_add(1);
-        let answers = self.exchange(&batch)?;
+        let answers = self.exchange(batch)?;
         self.acknowledges_end |= answers.end_acknowledged;
         if let Some(error) = answers.first_error() {
-            return Err(outcome::refused(&mut self.query, transaction, &batch, error));
+            return Err(outcome::refused(&mut self.query, transaction, batch, error));
         }
         if !answers.acknowledged {
             return Err(self.unanswered());

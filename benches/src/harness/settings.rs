@@ -44,9 +44,11 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// A cluster of IPv4 with ten pods for every policy, as of the published measurements.
+    /// A cluster of IPv4 with ten pods for every policy, and as many as make a cluster at least.
     pub const fn new(shape: ScenarioShape, policies: usize) -> Self {
-        Self { shape, policies, pods: policies * PODS_PER_POLICY, dual_stack: false }
+        let pods = policies.saturating_mul(PODS_PER_POLICY);
+        let pods = if pods < FEWEST_PODS { FEWEST_PODS } else { pods };
+        Self { shape, policies, pods, dual_stack: false }
     }
 
     pub fn scenario(&self, seed: u64) -> Scenario {
@@ -62,6 +64,7 @@ impl fmt::Display for Cell {
 }
 
 const PODS_PER_POLICY: usize = 10;
+const FEWEST_PODS: usize = 100;
 /// Flows whose state stays in the caches, and flows whose state does not at the large sizes.
 pub const HOT_FLOWS: usize = 64;
 pub const MANY_FLOWS: usize = 1_024;

@@ -1,8 +1,10 @@
 //! Frames made in the kernel by BPF_PROG_TEST_RUN with live frames, and the XDP program that fills and times them.
 
+use std::io;
+
 use super::frame::{Frame, MAX_FRAME};
 use super::route::Ingress;
-use super::{BATCH, InjectError, MAX_FLOWS, Sent};
+use super::{BATCH, InjectError, MAX_FLOWS, MAX_PACKETS};
 use crate::sys::{Array, Program};
 
 /// The loaded program with its maps.
@@ -13,6 +15,8 @@ pub(super) struct LiveFrames {
     state: Array,
     /// The headers to write into frames, each `MAX_FRAME` bytes.
     templates: Array,
+    /// When the program saw the first frame of each batch, in nanoseconds of CLOCK_MONOTONIC.
+    times: Array,
 }
 
 /// What the program and user space tell each other, as the words of one map value.
@@ -24,15 +28,12 @@ enum State {
     First,
     /// The number of the first frame that is dropped again.
     End,
-    /// When these two were seen, in nanoseconds of CLOCK_MONOTONIC.
-    FirstAt,
-    EndAt,
     /// The template for the next frame, and how many templates there are.
     Next,
     Templates,
 }
 
-const STATE_WORDS: usize = 7;
+const STATE_WORDS: usize = 5;
 
 impl State {
     fn offset(self) -> i16 {
@@ -47,12 +48,15 @@ impl LiveFrames {
         };
         let state = array(STATE_WORDS * 8, 1)?;
         let templates = array(MAX_FRAME, MAX_FLOWS as u32)?;
-        let code = code(state.descriptor(), templates.descriptor());
+        // One batch before those that are timed, and the time of their end.
+        let times = array(8, MAX_PACKETS / BATCH + 2)?;
+        let code = code(state.descriptor(), templates.descriptor(), times.descriptor());
         let program = Program::load(&code, &mut []).map_err(|error| explain(&code, error))?;
-        Ok(Self { program, state, templates })
+        Ok(Self { program, state, templates, times })
     }
 
-    /// Sends frames round robin, `packets` (a multiple of [`BATCH`]) in all, on the calling thread's namespace.
+    /// Sends frames round robin, `packets` (a multiple of [`BATCH`]) in all, in the calling thread's namespace. Returns the
+    /// nanoseconds of each batch.
     ///
     /// The program sees a batch of frames before any of them enters the stack. So the time from the first frame of one
     /// batch to the first of a later one is that of all batches between, with all they do in the stack.
@@ -61,7 +65,7 @@ impl LiveFrames {
         frames: &[Frame],
         ingress: Ingress,
         packets: u32,
-    ) -> Result<Sent, InjectError> {
+    ) -> Result<Vec<u64>, InjectError> {
         let longest = self.fill(frames)?;
         let end = BATCH + packets;
         let mut words = [0; STATE_WORDS];
@@ -83,16 +87,24 @@ impl LiveFrames {
             .map_err(|error| InjectError::io("BPF_PROG_TEST_RUN with live frames", error))?;
         let mut bytes = [0; STATE_WORDS * 8];
         self.state.get(0, &mut bytes).map_err(failed)?;
-        let word = |state: State| {
-            let chunk = bytes.get(state as usize * 8..).and_then(|rest| rest.first_chunk());
-            chunk.map_or(0, |chunk| u64::from_ne_bytes(*chunk))
-        };
-        let packets = u64::from(packets);
-        let came_in = word(State::Seen).saturating_sub(u64::from(BATCH) + 1);
-        if came_in != packets || word(State::EndAt) == 0 {
-            return Err(InjectError::Lost { packets, came_in });
+        let seen = bytes.first_chunk().map_or(0, |chunk| u64::from_ne_bytes(*chunk));
+        let came_in = seen.saturating_sub(u64::from(BATCH) + 1);
+        if came_in != u64::from(packets) {
+            return Err(InjectError::Lost { packets: packets.into(), came_in });
         }
-        Ok(Sent { packets, nanoseconds: word(State::EndAt).saturating_sub(word(State::FirstAt)) })
+        self.batches(packets / BATCH).map_err(failed)
+    }
+
+    /// How long each of the timed batches took.
+    fn batches(&self, count: u32) -> io::Result<Vec<u64>> {
+        let time = |batch| {
+            let mut bytes = [0; 8];
+            self.times.get(batch, &mut bytes)?;
+            Ok(u64::from_ne_bytes(bytes))
+        };
+        let times: Vec<u64> = (1..count + 2).map(time).collect::<io::Result<_>>()?;
+        let pairs = times.iter().zip(times.iter().skip(1));
+        Ok(pairs.map(|(begin, end)| end.saturating_sub(*begin)).collect())
     }
 
     /// Writes the templates; returns the length of the longest, in whole words.
@@ -110,7 +122,7 @@ impl LiveFrames {
 }
 
 /// The verifier's last words.
-fn explain(code: &[u64], error: std::io::Error) -> InjectError {
+fn explain(code: &[u64], error: io::Error) -> InjectError {
     let mut log = vec![0; 1 << 20];
     let what = "load the XDP program";
     match Program::load(code, &mut log) {
@@ -138,12 +150,14 @@ mod op {
     pub(super) const STORE_WORD: u8 = 0x63;
     pub(super) const STORE_DOUBLE: u8 = 0x7b;
     pub(super) const ADD_VALUE: u8 = 0x07;
+    pub(super) const AND_VALUE: u8 = 0x57;
+    pub(super) const SHIFT_RIGHT_VALUE: u8 = 0x77;
     pub(super) const MOVE_VALUE: u8 = 0xb7;
     pub(super) const MOVE: u8 = 0xbf;
     pub(super) const CALL: u8 = 0x85;
     pub(super) const EXIT: u8 = 0x95;
-    pub(super) const JUMP_EQUAL_VALUE: u8 = 0x15;
-    pub(super) const JUMP_NOT_EQUAL: u8 = 0x5d;
+    pub(super) const JUMP_ZERO: u8 = 0x15;
+    pub(super) const JUMP_NOT_ZERO: u8 = 0x55;
     pub(super) const JUMP_GREATER: u8 = 0x2d;
     pub(super) const JUMP_LESS: u8 = 0xad;
     pub(super) const JUMP_NOT_LESS: u8 = 0x3d;
@@ -159,8 +173,7 @@ const XDP_PASS: i32 = 2;
 /// A place to jump to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Label {
-    NotFirst,
-    NotEnd,
+    SameBatch,
     Keep,
     Pass,
     Drop,
@@ -227,7 +240,7 @@ impl Assembler {
         self.copy(R(2), R(10));
         self.add(R(2), i32::from(KEY));
         self.call(MAP_LOOKUP_ELEM);
-        self.jump(op::JUMP_EQUAL_VALUE, R(0), R(0), Label::Drop);
+        self.jump(op::JUMP_ZERO, R(0), R(0), Label::Drop);
     }
 
     fn exit(&mut self, value: i32) {
@@ -251,8 +264,8 @@ impl Assembler {
     }
 }
 
-/// For each frame: counts it, takes the time where it is the first or the end, writes the next template into it and passes it.
-fn code(state: i32, templates: i32) -> Vec<u64> {
+/// For each frame: counts it, takes the time if it is a batch's first, writes the next template into it and passes it.
+fn code(state: i32, templates: i32, times: i32) -> Vec<u64> {
     let (context, shared, number, next) = (R(6), R(7), R(8), R(9));
     let mut a = Assembler::default();
     a.copy(context, R(1));
@@ -264,17 +277,20 @@ fn code(state: i32, templates: i32) -> Vec<u64> {
     a.add(R(1), 1);
     a.store(shared, State::Seen.offset(), R(1));
 
+    let time = next;
+    a.copy(R(1), number);
+    a.put(op::AND_VALUE, R(1), R(0), 0, BATCH as i32 - 1);
+    a.jump(op::JUMP_NOT_ZERO, R(1), R(0), Label::SameBatch);
+    a.call(KTIME_GET_NS);
+    a.copy(time, R(0));
+    a.copy(R(1), number);
+    a.put(op::SHIFT_RIGHT_VALUE, R(1), R(0), 0, BATCH.ilog2() as i32);
+    a.lookup(times, R(1));
+    a.store(R(0), 0, time);
+    a.place(Label::SameBatch);
+
     a.load(R(1), shared, State::First.offset());
     a.jump(op::JUMP_LESS, number, R(1), Label::Drop);
-    a.jump(op::JUMP_NOT_EQUAL, number, R(1), Label::NotFirst);
-    a.call(KTIME_GET_NS);
-    a.store(shared, State::FirstAt.offset(), R(0));
-    a.place(Label::NotFirst);
-    a.load(R(1), shared, State::End.offset());
-    a.jump(op::JUMP_NOT_EQUAL, number, R(1), Label::NotEnd);
-    a.call(KTIME_GET_NS);
-    a.store(shared, State::EndAt.offset(), R(0));
-    a.place(Label::NotEnd);
     a.load(R(1), shared, State::End.offset());
     a.jump(op::JUMP_NOT_LESS, number, R(1), Label::Drop);
 

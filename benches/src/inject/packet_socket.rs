@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 
 use super::frame::Frame;
 use super::route::{Ingress, MAC};
-use super::{InjectError, Sent};
+use super::{BATCH, InjectError};
 use crate::sys;
 
 /// How long a mark may take; it is a matter of microseconds, so this only bounds a failure.
@@ -51,22 +51,25 @@ impl PacketSocket {
         })
     }
 
-    /// Sends frames round robin. The time is from before the first until all have gone their way. To be called on a
-    /// thread that may be bound to a CPU.
+    /// Sends frames round robin, `packets` (a multiple of [`BATCH`]) in all. Returns the nanoseconds of each batch, until all of it
+    /// had gone its way. To be called on a thread that may be bound to a CPU.
     pub(super) fn send(
         &self,
         frames: &[Frame],
         ingress: Ingress,
         packets: u32,
-    ) -> Result<Sent, InjectError> {
+    ) -> Result<Vec<u64>, InjectError> {
         stay_on_this_cpu()?;
-        let start = Instant::now();
-        for frame in frames.iter().cycle().take(packets as usize) {
-            self.send_one(frame, ingress)?;
-        }
-        self.settle()?;
-        let nanoseconds = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Ok(Sent { packets: u64::from(packets), nanoseconds })
+        let mut frames = frames.iter().cycle();
+        let batch = |_| {
+            let start = Instant::now();
+            for frame in frames.by_ref().take(BATCH as usize) {
+                self.send_one(frame, ingress)?;
+            }
+            self.settle()?;
+            Ok(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        };
+        (0..packets / BATCH).map(batch).collect()
     }
 
     /// Sends one frame and returns when it has gone its way. To be called on a thread that stays on its CPU.

@@ -104,7 +104,10 @@ fn allowed_flows_arrive_whole_and_denied_ones_not_at_all() {
                     let case = format!("{} IPv{version} {protocol} {port}", router.method());
                     assert_eq!(round.packets, u64::from(PACKETS), "{case}");
                     assert_eq!(round.arrived, if arrive { round.packets } else { 0 }, "{case}");
-                    assert!(round.nanoseconds > 0 && round.per_packet() > 0.0, "{case}");
+                    assert_eq!(round.batches.len() as u32, PACKETS / BATCH, "{case}");
+                    assert!(round.batches.iter().all(|&batch| batch > 0), "{case}");
+                    assert_eq!(round.batches.iter().sum::<u64>(), round.nanoseconds, "{case}");
+                    assert!(round.per_packet() > 0.0, "{case}");
                 }
             }
         }
