@@ -5,6 +5,7 @@
 
 mod blocks;
 mod chains;
+mod check;
 mod dispatch;
 mod engines;
 mod ipset;
@@ -14,17 +15,17 @@ mod nftables;
 mod palisade;
 mod resolve;
 mod tool;
-mod trial;
 
 use std::time::Duration;
 
 use palisade_compiler::model::{Family, Verdict};
 use thiserror::Error;
 
+pub use check::{SAMPLE, Sample, check};
 pub use engines::{Engine, engines};
-pub use trial::{SAMPLE, Trial, check};
 
-use crate::scenario::{Edit, Flow, Scenario};
+use crate::inject::{Flow, InjectError};
+use crate::scenario::{Edit, Scenario};
 use ipset::Ipset;
 use iptables::{Linear, Tools};
 use nftables::{Nft, NftShape};
@@ -187,5 +188,5 @@ pub enum Mismatch {
     #[error("only {count} connections with the verdict {verdict} were found, {wanted} are needed")]
     TooFew { verdict: Verdict, count: usize, wanted: usize },
     #[error("nothing was learnt: {0}")]
-    Unseen(String),
+    Unseen(InjectError),
 }

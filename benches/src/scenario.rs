@@ -138,11 +138,6 @@ impl Scenario {
         (slot < on_node && i < self.pods).then_some(i)
     }
 
-    /// The place on the node of a local pod, also of one that edits brought.
-    pub(crate) fn local_slot(&self, address: IpAddr) -> Option<usize> {
-        place_of(address).filter(|(node, _)| *node == 0).map(|(_, slot)| slot)
-    }
-
     fn pod_of(&self, name: &str, app: usize, (node, slot): (usize, usize)) -> Pod {
         shape::pod_of_app(name, app).on(&format!("node-{node}")).with_addresses(addresses(
             node,

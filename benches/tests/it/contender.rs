@@ -3,6 +3,7 @@
 use palisade_benches::contender::{
     Contender, ContenderError, Edited, Loaded, Mismatch, check, contender,
 };
+use palisade_benches::inject::Router;
 use palisade_benches::scenario::{Edit, Scenario, ScenarioShape};
 use palisade_compiler::model::Verdict;
 
@@ -22,9 +23,19 @@ fn fresh(name: &'static str) -> Box<dyn Contender> {
     contender(name).unwrap_or_else(|left_out| panic!("{left_out}"))
 }
 
+/// Checks in a router of its own.
+fn checked(
+    contender: &mut dyn Contender,
+    scenario: &Scenario,
+    edits: usize,
+) -> Result<Loaded, Mismatch> {
+    let edits: Vec<Edit> = scenario.edits().take(edits).collect();
+    check(contender, scenario, &mut Router::new().unwrap(), &edits)
+}
+
 fn is_right_everywhere(name: &'static str) {
     for scenario in scenarios() {
-        let checked = check(fresh(name).as_mut(), &scenario, EDITS);
+        let checked = checked(fresh(name).as_mut(), &scenario, EDITS);
         let loaded = checked.unwrap_or_else(|mismatch| panic!("{}: {mismatch}", scenario.name()));
         assert!(loaded.rules > 0 && loaded.committed <= loaded.elapsed, "{loaded:?}");
     }
@@ -109,7 +120,7 @@ fn a_wrong_ruleset_is_refused() {
         (Fault::Asleep, Verdict::Deny),
     ] {
         let mut faulty = Faulty { inner: fresh("palisade"), fault };
-        match check(&mut faulty, &scenario, EDITS) {
+        match checked(&mut faulty, &scenario, EDITS) {
             Err(Mismatch::Verdict { contender: "faulty", seen, expected, .. }) => {
                 assert_eq!((seen, seen == expected), (wrong, false), "{fault:?}");
             }
@@ -124,7 +135,7 @@ fn what_enforces_nothing_is_refused_too() {
     for name in ["none", "conntrack"] {
         let mut contender = fresh(name);
         assert!(!contender.enforces());
-        let refused = check(contender.as_mut(), &scenario, 0);
+        let refused = checked(contender.as_mut(), &scenario, 0);
         assert!(matches!(refused, Err(Mismatch::Verdict { expected: Verdict::Deny, .. })));
     }
 }
@@ -132,14 +143,14 @@ fn what_enforces_nothing_is_refused_too() {
 #[test]
 fn a_cluster_without_denials_is_not_checked() {
     let scenario = Scenario::new(ScenarioShape::Apps, 0, 100, 7);
-    let refused = check(fresh("palisade").as_mut(), &scenario, 0);
+    let refused = checked(fresh("palisade").as_mut(), &scenario, 0);
     assert!(matches!(refused, Err(Mismatch::TooFew { verdict: Verdict::Deny, count: 0, .. })));
 }
 
 #[test]
 fn a_shape_that_does_not_carry_the_cluster_says_so() {
     let scenario = Scenario::new(ScenarioShape::OpenToNamespaces, 100, 1000, 7);
-    let refused = check(fresh("iptables-linear").as_mut(), &scenario, 0);
+    let refused = checked(fresh("iptables-linear").as_mut(), &scenario, 0);
     let Err(Mismatch::Failed { error: ContenderError::TooLarge { count, limit, .. }, .. }) =
         refused
     else {

@@ -1,0 +1,99 @@
+//! Contenders held against the oracle by real packets.
+
+use palisade_compiler::model::Verdict;
+
+use super::{Contender, ContenderError, Loaded, Mismatch};
+use crate::inject::{Flow, InjectError, Router};
+use crate::scenario::{Edit, Scenario};
+
+/// Connections with each verdict that a contender is held against the oracle on.
+pub const SAMPLE: usize = 64;
+
+/// Connections of a scenario, with the oracle's verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    flows: Vec<(Flow, Verdict)>,
+}
+
+impl Sample {
+    /// Draws [`SAMPLE`] connections of each verdict, which meet a policy at both ends, at one, or at none.
+    ///
+    /// # Errors
+    /// `TooFew` where the scenario has not so many.
+    pub fn new(scenario: &Scenario) -> Result<Self, Mismatch> {
+        let mut flows = Vec::new();
+        for (allowed, verdict) in [(true, Verdict::Allow), (false, Verdict::Deny)] {
+            let found = scenario.flows(SAMPLE, allowed);
+            if found.len() < SAMPLE {
+                return Err(Mismatch::TooFew { verdict, count: found.len(), wanted: SAMPLE });
+            }
+            flows.extend(found.into_iter().map(|flow| (flow, verdict)));
+        }
+        Ok(Self { flows })
+    }
+
+    pub fn flows(&self) -> &[(Flow, Verdict)] {
+        &self.flows
+    }
+
+    /// Sends the first packet of each connection through the router, where a contender is loaded.
+    ///
+    /// # Errors
+    /// The first verdict that is not the oracle's; `Unseen` if nothing was learnt.
+    pub fn check(&self, contender: &'static str, router: &mut Router) -> Result<(), Mismatch> {
+        compare(contender, router, &self.flows)
+    }
+}
+
+/// Loads a contender into a router that has no rules yet, sends the sample, follows the edits with the probe of each sent
+/// before and after, and sends the sample once more. The edits are the scenario's first ones; where their verdicts are not those
+/// of the sample's connections, the latter are left out of the second time.
+///
+/// # Errors
+/// As [`Sample::check`]; `Failed` if the contender did.
+pub fn check(
+    contender: &mut dyn Contender,
+    scenario: &Scenario,
+    router: &mut Router,
+    edits: &[Edit],
+) -> Result<Loaded, Mismatch> {
+    let sample = Sample::new(scenario)?;
+    let name = contender.name();
+    let failed = |error: ContenderError| Mismatch::Failed { contender: name, error };
+    let loaded = router.run(|| contender.load(scenario)).map_err(unseen)?.map_err(failed)?;
+    sample.check(name, router)?;
+    for edit in edits {
+        compare(name, router, &[(edit.probe, edit.from)])?;
+        router.run(|| contender.edit(edit)).map_err(unseen)?.map_err(failed)?;
+        compare(name, router, &[(edit.probe, edit.to)])?;
+    }
+    router.run(|| contender.idle()).map_err(unseen)?.map_err(failed)?;
+    let sample = sample.flows.into_iter().filter(|(flow, _)| !is_touched(flow, edits));
+    compare(name, router, &sample.collect::<Vec<_>>())?;
+    Ok(loaded)
+}
+
+/// Whether an edit may have left the connection another verdict than it had.
+fn is_touched(flow: &Flow, edits: &[Edit]) -> bool {
+    edits.iter().any(|Edit { probe, .. }| probe.from == flow.from || probe.to == flow.to)
+}
+
+fn compare(
+    contender: &'static str,
+    router: &mut Router,
+    expected: &[(Flow, Verdict)],
+) -> Result<(), Mismatch> {
+    let flows: Vec<Flow> = expected.iter().map(|(flow, _)| *flow).collect();
+    let arrived = router.probe(&flows).map_err(unseen)?;
+    for (&(flow, expected), arrived) in expected.iter().zip(arrived) {
+        let seen = if arrived { Verdict::Allow } else { Verdict::Deny };
+        if seen != expected {
+            return Err(Mismatch::Verdict { contender, flow, seen, expected });
+        }
+    }
+    Ok(())
+}
+
+fn unseen(error: InjectError) -> Mismatch {
+    Mismatch::Unseen(error)
+}
