@@ -2,7 +2,7 @@
 
 use palisade_compiler::model::{Family, Verdict};
 
-use super::measure::{Measure, Moment, Path, Unit};
+use super::measure::{Edits, Measure, Moment, Path, Unit};
 use super::report::{BASE, CONNTRACK, CellReport, Report};
 use super::settings::Cell;
 use super::statistics::{Growth, Summary};
@@ -49,13 +49,12 @@ pub fn all(report: &Report) -> Vec<Figure> {
             Section::Memory,
             "Kernel memory of the loaded cluster",
         ));
-        figures.extend(over_size(
-            report,
-            like,
-            Measure::Churn,
-            Section::Change,
-            "Edits a second, sustained",
-        ));
+        for (edits, title) in [
+            (Edits::RemotePods, "Events of remote pods a second, sustained"),
+            (Edits::Others, "Edits of local pods, namespaces and policies a second, sustained"),
+        ] {
+            figures.extend(over_size(report, like, Measure::Churn(edits), Section::Change, title));
+        }
         for (kind, to) in ENFORCED {
             let title = format!(
                 "A change to the last wrong packet: {kind}, {}",

@@ -70,6 +70,32 @@ impl Moment {
     }
 }
 
+/// Edits that are timed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Edits {
+    /// Births, ends and relabellings of pods of other nodes.
+    RemotePods,
+    /// Of local pods, of namespaces, of policies.
+    Others,
+}
+
+impl Edits {
+    pub const BOTH: [Self; 2] = [Self::RemotePods, Self::Others];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RemotePods => "remote-pods",
+            Self::Others => "others",
+        }
+    }
+
+    pub const fn has(self, kind: EditKind) -> bool {
+        let remote =
+            matches!(kind, EditKind::PodBorn | EditKind::PodGone | EditKind::PodRelabelled);
+        remote == matches!(self, Self::RemotePods)
+    }
+}
+
 /// One thing that is measured of one contender in one cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -87,7 +113,7 @@ pub enum Measure {
     /// From an edit in memory until no packet has the old verdict any more, by packets.
     Enforced(EditKind, Verdict),
     /// Edits one after another, without pause.
-    Churn,
+    Churn(Edits),
     /// What the kernel holds more once everything is loaded.
     KernelMemory,
     /// Resident memory of the process that enforces, once everything is loaded.
@@ -119,7 +145,7 @@ impl Measure {
     pub const fn unit(self) -> Unit {
         match self {
             Self::KernelMemory | Self::UserMemory => Unit::Bytes,
-            Self::Churn => Unit::PerSecond,
+            Self::Churn(_) => Unit::PerSecond,
             _ => Unit::Nanoseconds,
         }
     }
@@ -150,7 +176,7 @@ impl fmt::Display for Measure {
             Self::Acknowledged(kind) => write!(f, "acknowledged/{kind}"),
             Self::Computed(kind) => write!(f, "computed/{kind}"),
             Self::Enforced(kind, to) => write!(f, "enforced/{kind}/{}", verdict_name(*to)),
-            Self::Churn => f.write_str("churn"),
+            Self::Churn(edits) => write!(f, "churn/{}", edits.name()),
             Self::KernelMemory => f.write_str("memory/kernel"),
             Self::UserMemory => f.write_str("memory/user"),
             Self::Latency(moment) => write!(f, "latency/{}", moment.name()),
@@ -186,7 +212,7 @@ fn parse(text: &str) -> Option<Measure> {
             edit_kind(kind)?,
             [Verdict::Allow, Verdict::Deny].into_iter().find(|v| verdict_name(*v) == to)?,
         ),
-        ["churn"] => Measure::Churn,
+        ["churn", edits] => Measure::Churn(Edits::BOTH.into_iter().find(|e| e.name() == edits)?),
         ["memory", "kernel"] => Measure::KernelMemory,
         ["memory", "user"] => Measure::UserMemory,
         ["latency", moment] => {
@@ -235,7 +261,8 @@ mod tests {
         let others = [
             Measure::Load,
             Measure::LoadCommit,
-            Measure::Churn,
+            Measure::Churn(Edits::RemotePods),
+            Measure::Churn(Edits::Others),
             Measure::KernelMemory,
             Measure::UserMemory,
             Measure::Latency(Moment::Idle),

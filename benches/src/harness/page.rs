@@ -110,7 +110,8 @@ fn head(report: &Report) -> String {
 
 const MATCH: &str = "Kernel time for one packet, from its coming in at an interface, through conntrack and the rules, to the sink; \
     taken inside the kernel, and with the packets that arrive counted, so that a wrong verdict cannot look fast. <i>none</i> is \
-    forwarding without any rules: the table shows what each way adds to it.";
+    forwarding without any rules, <i>conntrack</i> is one rule that accepts what is established and one that looks at the state: \
+    the tables show what each way adds to that.";
 const CHANGE: &str = "A change arrives in memory; packets that it concerns pass all the while, each followed to its end. The time ends \
     when the first packet has gone its way after which no packet meets the old verdict: a <i>deny</i> that has bitten, an \
     <i>allow</i> that works.";
@@ -142,9 +143,9 @@ h1{font-size:2rem;letter-spacing:-.02em;margin:.2em 0}h2{margin:2.6em 0 .4em;fon
 p,ul{max-width:78ch}.lead{font-size:1.06rem;color:var(--dim)}.findings{font-size:1.06rem;padding-left:1.1em}.findings li{margin:.3em 0}\n\
 .warning{border-left:4px solid #d9822b;padding:.3em .9em;background:color-mix(in srgb,#d9822b 12%,transparent)}\n\
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;margin:.8em 0 1.2em}\n\
-caption{text-align:left;color:var(--dim);padding:.2em 0;max-width:90ch}th,td{padding:.32em .8em;border-bottom:1px solid var(--grid);text-align:right;white-space:nowrap}\n\
+.caption{color:var(--dim);font-size:.92rem;margin:1.4em 0 -.4em;max-width:95ch}th,td{padding:.32em .8em;border-bottom:1px solid var(--grid);text-align:right;white-space:nowrap}\n\
 th:first-child,td:first-child,.words{text-align:left;white-space:normal}thead th{border-bottom:2px solid var(--dim);font-weight:600}\n\
-tr.own td,tr.own th{font-weight:700;background:color-mix(in srgb,var(--palisade) 9%,transparent)}\n\
+tr.own td,td.own,th.own{font-weight:700;background:color-mix(in srgb,var(--palisade) 9%,transparent)}\n\
 .met{color:#0a7d4b;font-weight:700}.missed{color:#c0341d;font-weight:700}.unknown,.dim{color:var(--dim)}\n\
 @media(prefers-color-scheme:dark){.met{color:#4fd39a}.missed{color:#ff8069}}\n\
 details{margin:.6em 0;border:1px solid var(--grid);border-radius:8px;padding:.2em 1em}summary{cursor:pointer;padding:.4em 0;font-weight:600}\n\

@@ -115,9 +115,10 @@ impl CellReport {
         median(self.samples(contender, measure)?)
     }
 
-    /// The median cost over that of forwarding without rules, measured beside it.
+    /// The median cost over that of bare conntrack, measured beside it: what judging adds for who tracks connections anyway,
+    /// as every node does that translates addresses.
     pub fn added(&self, contender: &str, measure: Measure) -> Option<f64> {
-        Some(self.median(contender, measure)? - self.median(BASE, measure)?)
+        Some(self.median(contender, measure)? - self.median(CONNTRACK, measure)?)
     }
 
     pub fn made(&self, contender: &str) -> Option<&Made> {

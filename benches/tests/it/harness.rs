@@ -8,7 +8,7 @@ mod resuming;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use palisade_benches::harness::measure::{Measure, Path};
+use palisade_benches::harness::measure::{Edits, Measure, Path};
 use palisade_benches::harness::progress::Progress;
 use palisade_benches::harness::report::{Absence, CellReport, Description, Made, Packets, Series};
 use palisade_benches::harness::run::{Bench, BenchError};
@@ -43,7 +43,7 @@ fn settings(seed: u64) -> Settings {
     Settings { seed, cells: cells.to_vec(), ..Settings::quick() }
 }
 
-/// A bench whose figures follow from a formula: forwarding costs 300, Palisade 200 more, chains 2 more for each policy.
+/// A bench whose figures follow from a formula: forwarding costs 250, conntrack 50 more, Palisade 200 more than that, chains 2 more for each policy.
 struct Formula {
     /// What every figure is multiplied by.
     pace: f64,
@@ -60,11 +60,11 @@ impl Formula {
 
 impl Bench for Formula {
     fn contenders(&self) -> (Vec<Description>, Vec<Absence>) {
-        let names = ["none", "palisade", "nft-policy-chains"];
+        let names = ["none", "conntrack", "palisade", "nft-policy-chains"];
         let description = |name: &str| Description {
             name: name.into(),
             what: format!("what <{name}> is"),
-            enforces: name != "none",
+            enforces: !["none", "conntrack"].contains(&name),
         };
         let absence =
             Absence { contender: "calico".into(), measure: None, reason: "not here".into() };
@@ -97,12 +97,13 @@ impl Bench for Formula {
         let report = CellReport {
             cell,
             series: vec![
-                series("none", NEW_ONE, 300.0, packets),
+                series("none", NEW_ONE, 250.0, packets),
+                series("conntrack", NEW_ONE, 300.0, packets),
                 series("palisade", NEW_ONE, 500.0, packets),
                 series("nft-policy-chains", NEW_ONE, 300.0 + 2.0 * n, packets),
                 series("palisade", deny, 2e5, None),
                 series("palisade", Measure::Load, 1e3 * n, None),
-                series("palisade", Measure::Churn, 3e4, None),
+                series("palisade", Measure::Churn(Edits::RemotePods), 3e4, None),
             ],
             absent: vec![Absence {
                 contender: "iptables-linear".into(),

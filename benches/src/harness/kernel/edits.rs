@@ -1,6 +1,6 @@
 //! Changes of the cluster: until the kernel has acknowledged them, until packets show them, and how many a second.
 
-use std::iter::{Cycle, Take};
+use std::iter::Cycle;
 use std::slice;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use palisade_compiler::model::Verdict;
 use super::lane::Lane;
 use super::{Findings, KernelBench};
 use crate::contender::ContenderError;
-use crate::harness::measure::Measure;
+use crate::harness::measure::{Edits, Measure};
 use crate::harness::progress::Progress;
 use crate::harness::run::BenchError;
 use crate::scenario::{Edit, Scenario};
@@ -18,6 +18,8 @@ use crate::scenario::{Edit, Scenario};
 const MOST: usize = 2_000;
 /// How long a verdict must hold after an edit to be believed.
 const AFTER: Duration = Duration::from_millis(2);
+/// Between so many edits that are timed one by one there is a pause, in which a contender cleans up.
+const TIDY_EVERY: usize = 8;
 /// Parts of the time of churn, each a sample.
 const SLICES: u32 = 10;
 
@@ -33,7 +35,7 @@ pub fn one_round(scenario: &Scenario) -> Vec<Edit> {
 }
 
 /// A round of edits again and again.
-type Edits<'a> = Take<Cycle<slice::Iter<'a, Edit>>>;
+type Next<'a> = Cycle<slice::Iter<'a, Edit>>;
 
 impl KernelBench {
     pub(super) fn edit_times(
@@ -46,28 +48,45 @@ impl KernelBench {
         progress.step(|| "drawing edits".into())?;
         let round = one_round(scenario);
         for lane in lanes.iter_mut().filter(|lane| lane.contender.enforces()) {
-            // The edits of one kind of measurement go on where the last one's ended: they build on each other.
-            let mut edits =
-                round.iter().cycle().take(if round.is_empty() { 0 } else { usize::MAX });
-            let name = lane.contender.name();
-            let outcome = self
-                .acknowledged(lane, &mut edits, findings, progress)
-                .and_then(|()| self.enforced(lane, &mut edits, findings, progress))
-                .and_then(|()| self.churn(lane, &mut edits, findings, progress));
-            match outcome {
-                Ok(()) => {}
-                Err(Stop::Bench(error)) => return Err(error),
-                Err(Stop::Contender(reason)) => findings.absent(name, Some(Measure::Churn), reason),
+            for edits in Edits::BOTH {
+                // What undoes an edit is of the same kind, so that these are whole rounds too.
+                let of = round.iter().filter(|edit| edits.has(edit.kind));
+                let of: Vec<Edit> = of.cloned().collect();
+                match self.edits_of(edits, &of, lane, findings, progress) {
+                    Ok(()) => {}
+                    Err(Stop::Bench(error)) => return Err(error),
+                    Err(Stop::Contender(reason)) => {
+                        findings.absent(lane.contender.name(), Some(Measure::Churn(edits)), reason);
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    fn edits_of(
+        &self,
+        edits: Edits,
+        round: &[Edit],
+        lane: &mut Lane,
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), Stop> {
+        if round.is_empty() {
+            return Ok(());
+        }
+        // One measurement goes on where the one before ended: edits build on each other.
+        let mut next = round.iter().cycle();
+        self.acknowledged(lane, &mut next, findings, progress)?;
+        self.enforced(lane, &mut next, findings, progress)?;
+        self.churn(edits, lane, &mut next, findings, progress)
     }
 
     /// Edits with nothing else going on.
     fn acknowledged(
         &self,
         lane: &mut Lane,
-        edits: &mut Edits<'_>,
+        next: &mut Next<'_>,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), Stop> {
@@ -76,7 +95,7 @@ impl KernelBench {
         let began = Instant::now();
         // On one thread in the namespace, as an agent is: to enter it anew for each edit would be timed with it.
         let outcome = router.run(|| -> Result<(), Stop> {
-            for edit in edits.by_ref().take(self.settings.edits) {
+            for (number, edit) in next.by_ref().take(self.settings.edits).enumerate() {
                 progress.step(|| format!("{name}: {} to its acknowledgement", edit.kind))?;
                 let edited = contender.edit(edit)?;
                 let ours = edited.elapsed.saturating_sub(edited.committed);
@@ -86,7 +105,9 @@ impl KernelBench {
                     edited.elapsed.as_nanos() as f64,
                 );
                 findings.sample(name, Measure::Computed(edit.kind), ours.as_nanos() as f64);
-                contender.idle()?;
+                if number % TIDY_EVERY == 0 {
+                    contender.idle()?;
+                }
                 if began.elapsed() > self.settings.edits_time() {
                     break;
                 }
@@ -100,14 +121,14 @@ impl KernelBench {
     fn enforced(
         &self,
         lane: &mut Lane,
-        edits: &mut Edits<'_>,
+        next: &mut Next<'_>,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), Stop> {
         let Lane { contender, router } = lane;
         let name = contender.name();
         let began = Instant::now();
-        for edit in edits.by_ref().take(self.settings.edits) {
+        for edit in next.by_ref().take(self.settings.edits) {
             progress.step(|| format!("{name}: {} by packets", edit.kind))?;
             let watch = router
                 .watch(&edit.probe, AFTER, || contender.edit(edit))
@@ -145,8 +166,9 @@ impl KernelBench {
     /// Edits without pause, with all of the cleaning up behind them.
     fn churn(
         &self,
+        edits: Edits,
         lane: &mut Lane,
-        edits: &mut Edits<'_>,
+        next: &mut Next<'_>,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), Stop> {
@@ -159,14 +181,14 @@ impl KernelBench {
                 progress.step(|| format!("{name}: churn"))?;
                 let (start, mut count) = (Instant::now(), 0_u32);
                 while start.elapsed() < slice {
-                    let Some(edit) = edits.next() else { return Ok(()) };
+                    let Some(edit) = next.next() else { return Ok(()) };
                     contender.edit(edit)?;
                     count += 1;
                 }
                 contender.idle()?;
                 findings.sample(
                     name,
-                    Measure::Churn,
+                    Measure::Churn(edits),
                     f64::from(count) / start.elapsed().as_secs_f64(),
                 );
                 if began.elapsed() > self.settings.edits_time() {

@@ -28,7 +28,7 @@ struct Task {
 }
 
 /// How a lane fares with a task.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Fare {
     packets: u32,
     rounds: usize,
@@ -72,8 +72,7 @@ impl KernelBench {
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), BenchError> {
-        let mut fares =
-            vec![Fare { packets: 0, rounds: 0, spent: Duration::ZERO, out: false }; lanes.len()];
+        let mut fares = vec![Fare::default(); lanes.len()];
         // The first round of all only finds out how many packets make a round, and warms up.
         for round in 0..=self.settings.rounds {
             for turn in rotation(lanes.len(), round) {

@@ -37,18 +37,17 @@ impl Table {
             return String::new();
         }
         let mut out = format!(
-            "<div class=\"scroll\"><table><caption>{}</caption>\n<thead><tr><th></th>",
+            "<p class=\"caption\">{}</p>\n<div class=\"scroll\"><table>\n<thead><tr><th></th>",
             escape(&self.caption)
         );
         for column in &self.columns {
-            _ = write!(out, "<th>{}</th>", escape(column));
+            _ = write!(out, "<th{}>{}</th>", own(column), escape(column));
         }
         out.push_str("</tr></thead>\n<tbody>\n");
         for (name, cells) in &self.rows {
-            let own = if name == PALISADE { " class=\"own\"" } else { "" };
-            _ = write!(out, "<tr{own}><td>{}</td>", escape(name));
-            for cell in cells {
-                _ = write!(out, "<td>{}</td>", escape(cell));
+            _ = write!(out, "<tr{}><td>{}</td>", own(name), escape(name));
+            for (cell, column) in cells.iter().zip(&self.columns) {
+                _ = write!(out, "<td{}>{}</td>", own(column), escape(cell));
             }
             out.push_str("</tr>\n");
         }
@@ -57,16 +56,23 @@ impl Table {
     }
 }
 
+/// Marks the project's own row or column.
+fn own(name: &str) -> &'static str {
+    if name == PALISADE { " class=\"own\"" } else { "" }
+}
+
 /// What the project set itself, and what was reached.
 pub(super) fn goals(report: &Report) -> String {
     if report.goals.iter().all(|goal| goal.reached.is_none()) {
         return String::new();
     }
     let mut out = String::from(
-        "<h2>Goals</h2>\n<div class=\"scroll\"><table><caption>Set before the measurement; ratios and bounds within this run.</caption>\n\
+        "<h2>Goals</h2>\n<p class=\"caption\">Set before the measurement; ratios and bounds within this run.</p>\n<div class=\"scroll\"><table>\n\
          <thead><tr><th>goal</th><th>bound</th><th>reached</th><th></th><th class=\"words\">of</th></tr></thead>\n<tbody>\n",
     );
-    for goal in &report.goals {
+    let (measured, unmeasured): (Vec<&Outcome>, Vec<&Outcome>) =
+        report.goals.iter().partition(|goal| goal.reached.is_some());
+    for goal in measured {
         let (class, word) = match goal.met() {
             Some(true) => ("met", "met"),
             Some(false) => ("missed", "missed"),
@@ -83,6 +89,14 @@ pub(super) fn goals(report: &Report) -> String {
         );
     }
     out.push_str("</tbody></table></div>\n");
+    if !unmeasured.is_empty() {
+        let goals: Vec<&str> = unmeasured.iter().map(|goal| goal.goal.as_str()).collect();
+        _ = writeln!(
+            out,
+            "<p class=\"dim\">Not measured by this run: {}.</p>",
+            escape(&goals.join("; "))
+        );
+    }
     out
 }
 

@@ -77,7 +77,7 @@ fn whole(cell: &CellReport) {
         has(Measure::Latency(moment));
     }
     assert!(has(Measure::UserMemory)[0] > 1e6);
-    assert!(has(Measure::Churn)[0] > 0.0);
+    assert!(has(Measure::Churn(Edits::RemotePods))[0] > 0.0);
     for (commit, load) in has(Measure::LoadCommit).iter().zip(has(Measure::Load)) {
         assert!(commit <= load);
     }

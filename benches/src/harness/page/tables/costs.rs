@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use palisade_compiler::model::{Family, Verdict};
 
 use super::super::super::figures::{kind_name, kinds};
-use super::super::super::measure::{Measure, Moment, Path};
-use super::super::super::report::{BASE, CellReport, PALISADE, Report};
+use super::super::super::measure::{Edits, Measure, Moment, Path};
+use super::super::super::report::{BASE, CONNTRACK, CellReport, PALISADE, Report};
 use super::super::super::settings::Cell;
 use super::super::super::statistics::median;
 use super::super::super::svg::{Quantity, escape};
@@ -39,11 +39,11 @@ pub(in super::super) fn match_costs(report: &Report) -> String {
         let cells = report.growing(like);
         let Some(one) = measure(report, like, Path::NewOne) else { continue };
         let caption = format!(
-            "Shape {}: what a first packet that is judged at one end pays on top of forwarding without rules; in brackets, times Palisade's",
+            "Shape {}: what judging a first packet at one end adds to bare conntrack; in brackets, times what Palisade adds",
             kind_name(like)
         );
         let mut table = Table::new(caption, cells.iter().map(|cell| policies(cell)));
-        for name in report.names().filter(|name| *name != BASE) {
+        for name in report.names().filter(|name| ![BASE, CONNTRACK].contains(name)) {
             let of = |cell: &&CellReport| {
                 let added = cell.added(name, one)?;
                 let ours = cell.added(PALISADE, one).filter(|ours| *ours > 0.0);
@@ -71,20 +71,22 @@ pub(in super::super) fn edits(report: &Report) -> String {
                 report.names().any(|n| cell.samples(n, Measure::Enforced(*kind, *to)).is_some())
             })
             .collect();
-        let columns = kinds.iter().map(|(kind, to)| {
-            format!("{kind} → {}", if *to == Verdict::Allow { "allow" } else { "deny" })
-        });
         let caption = format!(
             "{}: from the change to the last packet with the old verdict, median",
             cell.cell
         );
-        let mut table = Table::new(caption, columns.chain(["edits a second".to_owned()]));
-        for name in report.names() {
-            let enforced = kinds
-                .iter()
-                .map(|(kind, to)| cell.median(name, Measure::Enforced(*kind, *to)).map(time));
-            let churn = cell.median(name, Measure::Churn).map(|v| Quantity::PerSecond.write(v));
-            table.row(name, enforced.chain([churn]).collect());
+        let enforcing = || report.contenders.iter().filter(|c| c.enforces).map(|c| c.name.as_str());
+        let mut table = Table::new(caption, enforcing().map(str::to_owned));
+        for (kind, to) in kinds {
+            let verdict = if to == Verdict::Allow { "allow" } else { "deny" };
+            let of = |name| cell.median(name, Measure::Enforced(kind, to)).map(time);
+            table.row(&format!("{kind} → {verdict}"), enforcing().map(of).collect());
+        }
+        for (edits, what) in [(Edits::RemotePods, "remote pods"), (Edits::Others, "other edits")] {
+            let of = |name| {
+                cell.median(name, Measure::Churn(edits)).map(|v| Quantity::PerSecond.write(v))
+            };
+            table.row(&format!("sustained, {what}"), enforcing().map(of).collect());
         }
         out.push_str(&table.html());
     }
@@ -194,14 +196,14 @@ pub(in super::super) fn findings(report: &Report) -> String {
     let Some(one) = measure(report, like, Path::NewOne) else { return out };
     if let (Some(small), Some(large)) = (first.added(PALISADE, one), last.added(PALISADE, one)) {
         say(format!(
-            "Palisade adds {} to a first packet with {} and {} with {} (shape {}, judged at one end).",
+            "Judging a first packet at one end costs Palisade {} with {} and {} with {}, on top of conntrack (shape {}).",
             time(small),
             policies(first),
             time(large),
             policies(last),
             kind_name(like)
         ));
-        let others = report.names().filter(|name| ![BASE, PALISADE, "conntrack"].contains(name));
+        let others = report.names().filter(|name| ![BASE, PALISADE, CONNTRACK].contains(name));
         let ratios: Vec<String> = others
             .filter_map(|name| {
                 let added = last.added(name, one)?;
@@ -209,7 +211,7 @@ pub(in super::super) fn findings(report: &Report) -> String {
             })
             .collect();
         if !ratios.is_empty() {
-            say(format!("The other ways add, with {}: {}.", policies(last), ratios.join(", ")));
+            say(format!("The other ways, with {}: {}.", policies(last), ratios.join(", ")));
         }
     }
     say_denies(report, last, &mut say);
