@@ -6,8 +6,9 @@ mod lane;
 mod matching;
 pub mod memory;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use palisade_compiler::model::Verdict;
 
@@ -17,7 +18,7 @@ use super::report::{Absence, CellReport, Description, Packets, Series};
 use super::run::{Bench, BenchError};
 use super::settings::{Cell, Settings};
 use crate::contender::{self, Contender, LeftOut};
-use crate::inject::{InjectError, Method, Router};
+use crate::inject::{Flow, InjectError, Method, Router, Sighting};
 use crate::scenario::Scenario;
 
 pub use edits::one_round;
@@ -179,9 +180,38 @@ impl Findings {
         self.absent(contender, None, reason);
     }
 
+    /// The median time of a contender's loads.
+    fn load_time(&self, contender: &str) -> Duration {
+        let nanoseconds = self.report.median(contender, Measure::Load).unwrap_or(0.0);
+        Duration::from_nanos(nanoseconds as u64)
+    }
+
     fn refused(&self) -> BTreeSet<&str> {
         let all = self.report.absent.iter().filter(|absence| absence.measure.is_none());
         all.map(|absence| absence.contender.as_str()).collect()
+    }
+}
+
+/// A contender loaded while packets pass that are allowed throughout; `None` if it cannot be, which is filed.
+fn watched(
+    contender: Box<dyn Contender>,
+    scenario: &Scenario,
+    expected: &[(Vec<Flow>, Verdict)],
+    findings: &mut Findings,
+) -> Result<Option<Lane>, BenchError> {
+    let name = contender.name();
+    let mut lane = Lane::new(contender).map_err(|error| failed(&error))?;
+    let probe = expected.first().and_then(|(flows, _)| flows.first());
+    match lane.load_watched(scenario, probe) {
+        Ok(sightings) => {
+            let (samples, packets) = (latencies(&sightings), latency_packets(&sightings));
+            findings.samples(name, Measure::Latency(Moment::Loading), &samples, Some(packets));
+            Ok(Some(lane))
+        }
+        Err(error) => {
+            findings.refuse(name, error);
+            Ok(None)
+        }
     }
 }
 
@@ -189,7 +219,7 @@ impl Findings {
 const KEPT: usize = 4_000;
 
 /// Sightings as samples in nanoseconds.
-fn latencies(sightings: &[crate::inject::Sighting]) -> Vec<f64> {
+fn latencies(sightings: &[Sighting]) -> Vec<f64> {
     let all = || sightings.iter().map(|sighting| sighting.took.as_nanos() as f64);
     let mut kept: Vec<f64> = all().step_by(sightings.len().div_ceil(KEPT).max(1)).collect();
     let worst = all().fold(0.0, f64::max);
@@ -199,7 +229,7 @@ fn latencies(sightings: &[crate::inject::Sighting]) -> Vec<f64> {
     kept
 }
 
-fn latency_packets(sightings: &[crate::inject::Sighting]) -> Packets {
+fn latency_packets(sightings: &[Sighting]) -> Packets {
     let arrived = sightings.iter().filter(|sighting| sighting.arrived).count();
     Packets { timed: sightings.len() as u64, arrived: arrived as u64 }
 }
@@ -218,7 +248,7 @@ impl KernelBench {
         let allowed = scenario.flows(CHECKED, true);
         let denied = scenario.flows(CHECKED, false);
         let expected = [(allowed, Verdict::Allow), (denied, Verdict::Deny)];
-        let slow = self.repeat_loads(scenario, findings, progress)?;
+        let mut slow = self.repeat_loads(scenario, findings, progress)?;
         let mut lanes = Vec::new();
         for contender in self.fresh() {
             let name = contender.name();
@@ -226,21 +256,13 @@ impl KernelBench {
                 continue;
             }
             progress.step(|| format!("loading {name} while packets pass, and checking it"))?;
-            let mut lane = Lane::new(contender).map_err(|error| failed(&error))?;
-            let probe = expected.first().and_then(|(flows, _)| flows.first());
-            match lane.load_watched(scenario, probe) {
-                Ok(sightings) if !slow.contains(name) => findings.samples(
-                    name,
-                    Measure::Latency(Moment::Loading),
-                    &latencies(&sightings),
-                    Some(latency_packets(&sightings)),
-                ),
-                Ok(_) => {}
-                Err(error) => {
-                    findings.refuse(name, error);
-                    continue;
-                }
-            }
+            let mut lane = match slow.remove(name) {
+                Some(lane) => lane,
+                None => match watched(contender, scenario, &expected, findings)? {
+                    Some(lane) => lane,
+                    None => continue,
+                },
+            };
             match lane.check(&expected) {
                 Ok(()) => lanes.push(lane),
                 Err(wrong) => {
@@ -253,32 +275,38 @@ impl KernelBench {
         Ok(lanes)
     }
 
-    /// Times loads with nothing else going on. Returns who took too long to be loaded again and again.
+    /// Times loads with nothing else going on. Returns, loaded, who took too long to be loaded once more.
     fn repeat_loads(
         &self,
         scenario: &Scenario,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
-    ) -> Result<BTreeSet<&'static str>, BenchError> {
-        let mut slow = BTreeSet::new();
+    ) -> Result<BTreeMap<&'static str, Lane>, BenchError> {
+        let mut slow = BTreeMap::new();
         for round in 0..self.settings.loads {
             let mut fresh = self.fresh();
             let turn = round % fresh.len().max(1);
             fresh.rotate_left(turn);
             for contender in fresh {
                 let name = contender.name();
-                if slow.contains(name) || findings.refused().contains(name) {
+                if slow.contains_key(name) || findings.refused().contains(name) {
                     continue;
                 }
                 progress.step(|| format!("loading {name}"))?;
                 let mut lane = Lane::new(contender).map_err(|error| failed(&error))?;
                 match lane.load(scenario) {
                     Ok(loaded) => {
-                        if loaded.elapsed > self.settings.patience() {
-                            slow.insert(name);
-                        }
                         let enforces = lane.contender.enforces();
                         lane::file_load(name, enforces, loaded, round == 0, findings);
+                        if loaded.elapsed > self.settings.give_up() {
+                            let measure = Some(Measure::Latency(Moment::Loading));
+                            findings.absent(
+                                name,
+                                measure,
+                                "its load takes too long to be repeated",
+                            );
+                            slow.insert(name, lane);
+                        }
                     }
                     Err(error) => findings.refuse(name, error),
                 }
@@ -289,7 +317,7 @@ impl KernelBench {
 
     fn idle_latency(
         &self,
-        expected: &[(Vec<crate::inject::Flow>, Verdict)],
+        expected: &[(Vec<Flow>, Verdict)],
         lanes: &mut [Lane],
         findings: &mut Findings,
         progress: &mut Progress<'_>,

@@ -28,6 +28,8 @@ pub struct Settings {
     pub edits_ms: u64,
     /// The time that one contender may take for one match measure, once it has three rounds, and for a load that is repeated.
     pub patience_ms: u64,
+    /// Whose load takes longer is loaded once, and is not asked to follow edits.
+    pub give_up_ms: u64,
     /// Sustained churn and idle latency, of each contender in each cell.
     pub churn_ms: u64,
     pub idle_ms: u64,
@@ -94,6 +96,7 @@ impl Settings {
             edits: 400,
             edits_ms: 3_000,
             patience_ms: 4_000,
+            give_up_ms: 30_000,
             churn_ms: 1_000,
             idle_ms: 500,
         }
@@ -115,6 +118,7 @@ impl Settings {
             edits: 60,
             edits_ms: 250,
             patience_ms: 700,
+            give_up_ms: 2_000,
             churn_ms: 150,
             idle_ms: 100,
             ..Self::full()
@@ -123,6 +127,10 @@ impl Settings {
 
     pub fn edits_time(&self) -> Duration {
         Duration::from_millis(self.edits_ms)
+    }
+
+    pub fn give_up(&self) -> Duration {
+        Duration::from_millis(self.give_up_ms)
     }
 
     pub fn patience(&self) -> Duration {

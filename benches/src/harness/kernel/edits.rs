@@ -48,6 +48,15 @@ impl KernelBench {
         progress.step(|| "drawing edits".into())?;
         let round = one_round(scenario);
         for lane in lanes.iter_mut().filter(|lane| lane.contender.enforces()) {
+            let name = lane.contender.name();
+            let load = findings.load_time(name);
+            if load > self.settings.give_up() {
+                let reason = format!("its load took {load:.1?}: edits were not tried");
+                Edits::BOTH.into_iter().for_each(|edits| {
+                    findings.absent(name, Some(Measure::Churn(edits)), &reason);
+                });
+                continue;
+            }
             for edits in Edits::BOTH {
                 // What undoes an edit is of the same kind, so that these are whole rounds too.
                 let of = round.iter().filter(|edit| edits.has(edit.kind));
@@ -56,7 +65,7 @@ impl KernelBench {
                     Ok(()) => {}
                     Err(Stop::Bench(error)) => return Err(error),
                     Err(Stop::Contender(reason)) => {
-                        findings.absent(lane.contender.name(), Some(Measure::Churn(edits)), reason);
+                        findings.absent(name, Some(Measure::Churn(edits)), reason);
                     }
                 }
             }

@@ -57,7 +57,11 @@ impl KernelBench {
         let Some(program) = &self.program else { return Ok(()) };
         let cell = findings.report.cell;
         // A wrong or failed contender's memory says nothing, and who enforces nothing takes none.
-        let loaded = |name: &&str| findings.report.samples(name, Measure::Load).is_some();
+        let give_up = self.settings.give_up();
+        let loaded = |name: &&str| {
+            let time = findings.load_time(name);
+            !time.is_zero() && time <= give_up
+        };
         let names: Vec<&str> = contender::NAMES.into_iter().filter(loaded).collect();
         for _ in 0..self.settings.loads {
             for &name in &names {
