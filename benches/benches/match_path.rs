@@ -23,10 +23,9 @@ use palisade_compiler::model::{Family, Verdict};
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
 
-/// Policies and pods.
-const SIZES: [(usize, usize); 4] = [(10, 100), (100, 1_000), (1_000, 10_000), (10_000, 100_000)];
-/// Flows that stay in the caches, and flows that do not.
-const FLOWS: [usize; 2] = [64, 1024];
+/// Policies, pods, and numbers of flows: 64 stay in the caches, 1,024 of a large cluster do not.
+const SIZES: [(usize, usize, &[usize]); 4] =
+    [(10, 100, &[64]), (100, 1_000, &[64]), (1_000, 10_000, &[64]), (10_000, 100_000, &[64, 1024])];
 /// Packets of one round: enough that the kernel's clock and a stray interrupt weigh little.
 const PACKETS: u32 = 16_384;
 const ROUNDS: usize = 9;
@@ -118,8 +117,9 @@ fn nft(rules: &str) {
 }
 
 /// For each path, family and number of flows; fewer flows where the scenario has fewer.
-fn paths(scenario: &Scenario) -> Vec<Path> {
-    let wanted = FLOWS.into_iter().max().unwrap_or_default();
+fn paths(scenario: &Scenario, counts: &[usize]) -> Vec<Path> {
+    // Of both families, which are drawn.
+    let wanted = counts.iter().max().map_or(0, |most| most * 2 + most / 4);
     let (new, established) = (Stage::New, Stage::Established);
     let kinds = [
         ("new-both", new, Selected::Both, Verdict::Allow),
@@ -130,20 +130,15 @@ fn paths(scenario: &Scenario) -> Vec<Path> {
     ];
     let mut paths = Vec::new();
     for (name, stage, selected, verdict) in kinds {
-        let all = scenario.flows_selected(selected, 2 * wanted, verdict);
+        let all = scenario.flows_selected(selected, wanted, verdict);
         for family in Family::ALL {
             let of_family: Vec<Flow> =
                 all.iter().filter(|flow| Family::of(flow.from) == family).copied().collect();
-            for count in FLOWS {
+            for &count in counts {
                 let flows: Vec<Flow> = of_family.iter().take(count).copied().collect();
-                if !flows.is_empty() && (flows.len() == count || count == FLOWS[0]) {
-                    paths.push(Path {
-                        name,
-                        stage,
-                        arrives: verdict == Verdict::Allow,
-                        family,
-                        flows,
-                    });
+                let arrives = verdict == Verdict::Allow;
+                if !flows.is_empty() {
+                    paths.push(Path { name, stage, arrives, family, flows });
                 }
             }
         }
@@ -183,10 +178,10 @@ fn median(times: &mut Vec<f64>) -> f64 {
 fn match_path(c: &mut Criterion) {
     let comparing = !std::env::args().any(|argument| argument == "--test" || argument == "--list");
     let sizes = if comparing { &SIZES[..] } else { &SIZES[..1] };
-    for &(policies, pods) in sizes {
+    for &(policies, pods, flows) in sizes {
         let scenario = Scenario::new(ScenarioShape::Apps, policies, pods, SEED).dual_stack();
         let mut contenders = contenders(&scenario);
-        let paths = paths(&scenario);
+        let paths = paths(&scenario, flows);
         if comparing {
             compare(policies, &mut contenders, &paths);
         }

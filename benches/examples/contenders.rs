@@ -16,14 +16,15 @@ const EDITS: usize = 26;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let shape = arguments.next().context("usage: contenders SHAPE POLICIES PODS [NAME]")?;
+    let shape = arguments.next().context("usage: contenders SHAPE POLICIES PODS [NAME [EDITS]]")?;
     let shapes = ScenarioShape::ALL.into_iter();
     let shape = shapes.into_iter().find(|s| s.name() == shape).context("no such shape")?;
     let mut number = || arguments.next().context("a number is missing");
     let scenario = Scenario::new(shape, number()?.parse()?, number()?.parse()?, 1);
     let only = arguments.next();
+    let count = arguments.next().map_or(Ok(EDITS), |count| count.parse())?;
     println!("{}", scenario.name());
-    let edits: Vec<Edit> = scenario.edits().take(EDITS).collect();
+    let edits: Vec<Edit> = scenario.edits().take(count).collect();
     for contender in contenders() {
         match contender {
             Ok(mut contender) if only.as_deref().is_none_or(|name| name == contender.name()) => {

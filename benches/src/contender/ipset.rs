@@ -5,6 +5,7 @@
 //! the cluster is on the node, each with a set of all its subjects and one of each rule's peers, and every event leads to
 //! a resync of all sets and of the whole filter table.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Instant;
@@ -76,11 +77,9 @@ impl Ipset {
         for (family, writer) in &scripts {
             self.tools.restore(*family, &writer.table())?;
         }
-        let gone: Vec<String> = {
-            let live: std::collections::BTreeSet<&String> = sets.iter().collect();
-            let gone = state.sets.iter().filter(|set| !live.contains(set));
-            gone.map(|set| format!("destroy {set}\n")).collect()
-        };
+        let live: BTreeSet<&String> = sets.iter().collect();
+        let gone = state.sets.iter().filter(|set| !live.contains(set));
+        let gone: Vec<String> = gone.map(|set| format!("destroy {set}\n")).collect();
         if !gone.is_empty() {
             run("ipset", &["restore", "-exist"], &gone.concat())?;
         }
@@ -95,7 +94,9 @@ struct Writer {
     restore: String,
     declarations: String,
     body: String,
+    /// Names of the sets, and of those that contents pass through.
     sets: Vec<String>,
+    passing: BTreeSet<String>,
     chains: usize,
     rules: usize,
     entries: usize,
@@ -109,6 +110,7 @@ impl Default for Writer {
             declarations: String::new(),
             body: String::new(),
             sets: Vec::new(),
+            passing: BTreeSet::new(),
             chains: 0,
             rules: 0,
             entries: 0,
@@ -145,6 +147,9 @@ impl Writer {
             self.check_size()?;
         }
         self.append("KUBE-ROUTER-FORWARD", &format!("-m mark --mark {PASSED} -j ACCEPT"));
+        for passing in std::mem::take(&mut self.passing) {
+            let _ = writeln!(self.restore, "destroy {passing}");
+        }
         Ok(())
     }
 
@@ -227,7 +232,6 @@ impl Writer {
             let far = far.map(|set| format!("-m set --match-set {set} {far_end} "));
             let far = far.unwrap_or_default();
             for ports in port_matches(&rule.ports) {
-                // Protocol before sets is not how it writes it: sets come first.
                 let matches = format!("{far}-m set --match-set {near} {near_end}{ports}");
                 self.append(chain, &format!("{matches} -j MARK --set-xmark {ALLOWED}"));
                 self.append(chain, &format!("{matches} -m mark --mark {ALLOWED} -j RETURN"));
@@ -254,8 +258,7 @@ impl Writer {
         if ingress.is_empty() {
             self.append(&chain, &format!("-d {address} -j {DEFAULT}"));
         }
-        let all: std::collections::BTreeSet<usize> =
-            ingress.iter().chain(egress).copied().collect();
+        let all: BTreeSet<usize> = ingress.iter().chain(egress).copied().collect();
         for policy in all.into_iter().filter_map(|at| resolved.policies.get(at)) {
             let of = match policy.isolates {
                 Isolation { ingress: true, egress: true } => String::new(),
@@ -308,13 +311,16 @@ impl Writer {
         };
         let name = format!("{prefix}-{:016X}", hash(&format!("{kind} {what}")));
         let options = format!("{kind} family {family} hashsize 1024 maxelem {}", count.max(65_536));
-        // A set's own name may hold a set of other options: this one is made first, and the kinds are part of the name.
-        let _ = writeln!(self.restore, "create {name} {options}\ncreate TMP-{name} {options}");
-        let _ = writeln!(self.restore, "flush TMP-{name}");
-        for entry in entries {
-            let _ = writeln!(self.restore, "add TMP-{name} {entry}");
+        // One passing set for each sort of options, made once: what is swapped out of a name is emptied for the next.
+        let passing = format!("TMP-{:016X}", hash(&options));
+        if self.passing.insert(passing.clone()) {
+            let _ = writeln!(self.restore, "create {passing} {options}\nflush {passing}");
         }
-        let _ = writeln!(self.restore, "swap TMP-{name} {name}\ndestroy TMP-{name}");
+        for entry in entries {
+            let _ = writeln!(self.restore, "add {passing} {entry}");
+        }
+        let _ = writeln!(self.restore, "create {name} {options}");
+        let _ = writeln!(self.restore, "swap {passing} {name}\nflush {passing}");
         self.entries += count;
         self.sets.push(name.clone());
         name
