@@ -84,6 +84,9 @@ struct RunArgs {
     /// Only these contenders; without `none` there is nothing to subtract
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     contender: Vec<String>,
+    /// Leave the dual-stack clusters out
+    #[arg(long)]
+    ipv4_only: bool,
     /// Rounds of each match measure
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
@@ -210,6 +213,7 @@ impl RunArgs {
         if !self.shape.is_empty() {
             settings.cells.retain(|cell| self.shape.iter().any(|name| name == cell.shape.name()));
         }
+        settings.cells.retain(|cell| !(self.ipv4_only && cell.dual_stack));
         if !self.policies.is_empty() {
             settings.cells = self.sized(&settings.cells);
         }

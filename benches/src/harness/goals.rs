@@ -71,7 +71,7 @@ fn match_goals(report: &Report) -> Vec<Outcome> {
     let hot = first_packet(Path::NewBoth, HOT_FLOWS);
     let cell = |shape, policies| report.cell(Cell::new(shape, policies));
     for shape in [LARGE.shape, WORST] {
-        let added = |policies| cell(shape, policies)?.added(PALISADE, hot);
+        let added = |policies| Some(cell(shape, policies)?.added(PALISADE, hot)?.median);
         outcomes.push(
             at_most("first packet at 10,000 policies over 10 (64 flows)", 1.25, "×").reached(
                 ratio(added(10_000), added(10)),
@@ -81,11 +81,12 @@ fn match_goals(report: &Report) -> Vec<Outcome> {
     }
     let many = first_packet(Path::NewOne, MANY_FLOWS);
     let large = report.cell(LARGE);
-    let best = large.and_then(|cell| cell.added("nft-pod-dispatch", many));
+    let added = |name: &str| Some(large?.added(name, many)?.median);
+    let best = added("nft-pod-dispatch");
     outcomes.push(
         at_most("first packet at 100,000 pods over the best per-class shape (1,024 flows)", 2.5, "×")
             .reached(
-                ratio(large.and_then(|cell| cell.added(PALISADE, many)), best),
+                ratio(added(PALISADE), best),
                 format!("{LARGE}: what judging at one end adds, over nft-pod-dispatch's; no eBPF program was run"),
             ),
     );
@@ -125,7 +126,8 @@ fn match_goals(report: &Report) -> Vec<Outcome> {
 fn cheaper(cell: Option<&CellReport>, other: &str) -> (Option<f64>, String) {
     let of = format!("{WORST}: what judging at one end adds: {other} over Palisade");
     let one = first_packet(Path::NewOne, HOT_FLOWS);
-    let reached = cell.and_then(|cell| ratio(cell.added(other, one), cell.added(PALISADE, one)));
+    let added = |name: &str| Some(cell?.added(name, one)?.median);
+    let reached = ratio(added(other), added(PALISADE));
     (reached, of)
 }
 

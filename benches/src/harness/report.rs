@@ -115,10 +115,11 @@ impl CellReport {
         median(self.samples(contender, measure)?)
     }
 
-    /// The median cost over that of bare conntrack, measured beside it: what judging adds for who tracks connections anyway,
-    /// as every node does that translates addresses.
-    pub fn added(&self, contender: &str, measure: Measure) -> Option<f64> {
-        Some(self.median(contender, measure)? - self.median(CONNTRACK, measure)?)
+    /// The cost over that of bare conntrack in the same round, as every node has it that translates addresses: what judging
+    /// adds. What slows a whole round down is in both and cancels.
+    pub fn added(&self, contender: &str, measure: Measure) -> Option<Summary> {
+        let (own, bare) = (self.samples(contender, measure)?, self.samples(CONNTRACK, measure)?);
+        Summary::of(&own.iter().zip(bare).map(|(own, bare)| own - bare).collect::<Vec<_>>())
     }
 
     pub fn made(&self, contender: &str) -> Option<&Made> {

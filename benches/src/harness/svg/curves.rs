@@ -38,6 +38,8 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 560.0;
 const TOP: f64 = 56.0;
 const BOTTOM: f64 = 350.0;
+/// A curve that ends so far before the axis has its label there.
+const EARLY: f64 = 60.0;
 /// Labels at the curves' ends are at least so far apart.
 const LABEL: f64 = 16.0;
 
@@ -146,22 +148,30 @@ fn labels(out: &mut String, curves: &[&Curve], x: &Axis, y: &Axis) {
             Some((*curve, x.at(last.x), y.at(last.y)))
         })
         .collect();
+    // A curve that ends early has its name there: a line across the plot would look like figures.
+    let early = |end: &(&Curve, f64, f64)| end.1 < RIGHT - EARLY;
+    for (curve, end_x, end_y) in ends.iter().filter(|end| early(end)) {
+        label(out, curve, (end_x + 9.0, end_y + 4.0));
+    }
+    ends.retain(|end| !early(end));
     ends.sort_by(|a, b| a.2.total_cmp(&b.2));
     let places = spread(&ends.iter().map(|end| end.2).collect::<Vec<_>>());
     for ((curve, end_x, end_y), at) in ends.iter().zip(places) {
         let style = stroke(&curve.name);
         out.push_str(&line("leader", &style, (end_x + 7.0, *end_y), (RIGHT + 6.0, at)));
-        let colour = look(&curve.name).name;
-        let weight = if curve.name == "palisade" { ";font-weight:700" } else { "" };
-        _ = writeln!(
-            out,
-            "<text x=\"{:.1}\" y=\"{:.1}\" style=\"fill:var(--{colour}){weight}\">{}<tspan class=\"dim\" style=\"font-weight:400\"> {}</tspan></text>",
-            RIGHT + 10.0,
-            at + 4.0,
-            super::escape(&curve.name),
-            super::escape(&curve.note)
-        );
+        label(out, curve, (RIGHT + 10.0, at + 4.0));
     }
+}
+
+fn label(out: &mut String, curve: &Curve, (x, y): (f64, f64)) {
+    let colour = look(&curve.name).name;
+    let weight = if curve.name == "palisade" { ";font-weight:700" } else { "" };
+    _ = writeln!(
+        out,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" style=\"fill:var(--{colour}){weight}\">{}<tspan class=\"dim\" style=\"font-weight:400\"> {}</tspan></text>",
+        super::escape(&curve.name),
+        super::escape(&curve.note)
+    );
 }
 
 /// Heights in ascending order, moved apart to `LABEL` and kept within the plot.

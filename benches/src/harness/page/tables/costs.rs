@@ -8,7 +8,7 @@ use super::super::super::figures::{kind_name, kinds};
 use super::super::super::measure::{Edits, Measure, Moment, Path};
 use super::super::super::report::{BASE, CONNTRACK, CellReport, PALISADE, Report};
 use super::super::super::settings::Cell;
-use super::super::super::statistics::median;
+use super::super::super::statistics::{Summary, median};
 use super::super::super::svg::{Quantity, escape};
 use super::Table;
 use crate::scenario::EditKind;
@@ -16,6 +16,12 @@ use crate::scenario::EditKind;
 fn time(value: f64) -> String {
     let sign = if value < 0.0 { "−" } else { "" };
     format!("{sign}{}", Quantity::Nanoseconds.write(value.abs()))
+}
+
+/// ` ± 12 %`: half of the median's interval, where it is worth telling.
+fn give_or_take(summary: &Summary) -> String {
+    let share = (summary.high - summary.low) / 2.0 / summary.median.abs().max(1.0) * 100.0;
+    if share < 5.0 { String::new() } else { format!(" ± {share:.0} %") }
 }
 
 /// `12×`, `0.8×`.
@@ -39,18 +45,18 @@ pub(in super::super) fn match_costs(report: &Report) -> String {
         let cells = report.growing(like);
         let Some(one) = measure(report, like, Path::NewOne) else { continue };
         let caption = format!(
-            "Shape {}: what judging a first packet at one end adds to bare conntrack; in brackets, times what Palisade adds",
+            "Shape {}: what judging a first packet at one end adds to bare conntrack; ± half of the median's 95 % interval where that is 5 % or more; in brackets, times what Palisade adds",
             kind_name(like)
         );
         let mut table = Table::new(caption, cells.iter().map(|cell| policies(cell)));
         for name in report.names().filter(|name| ![BASE, CONNTRACK].contains(name)) {
             let of = |cell: &&CellReport| {
-                let added = cell.added(name, one)?;
-                let ours = cell.added(PALISADE, one).filter(|ours| *ours > 0.0);
+                let summary = cell.added(name, one)?;
+                let added = summary.median;
+                let ours = cell.added(PALISADE, one).map(|s| s.median).filter(|ours| *ours > 0.0);
                 let ratio = ours.filter(|_| name != PALISADE).map(|ours| times(added / ours));
-                Some(
-                    ratio.map_or_else(|| time(added), |ratio| format!("{} ({ratio})", time(added))),
-                )
+                let ratio = ratio.map_or_else(String::new, |ratio| format!(" ({ratio})"));
+                Some(format!("{}{}{ratio}", time(added), give_or_take(&summary)))
             };
             table.row(name, cells.iter().map(of).collect());
         }
@@ -194,7 +200,8 @@ pub(in super::super) fn findings(report: &Report) -> String {
     let cells = report.growing(like);
     let (Some(first), Some(last)) = (cells.first(), cells.last()) else { return out };
     let Some(one) = measure(report, like, Path::NewOne) else { return out };
-    if let (Some(small), Some(large)) = (first.added(PALISADE, one), last.added(PALISADE, one)) {
+    let added = |cell: &CellReport, name: &str| Some(cell.added(name, one)?.median);
+    if let (Some(small), Some(large)) = (added(first, PALISADE), added(last, PALISADE)) {
         say(format!(
             "Judging a first packet at one end costs Palisade {} with {} and {} with {}, on top of conntrack (shape {}).",
             time(small),
@@ -206,7 +213,7 @@ pub(in super::super) fn findings(report: &Report) -> String {
         let others = report.names().filter(|name| ![BASE, PALISADE, CONNTRACK].contains(name));
         let ratios: Vec<String> = others
             .filter_map(|name| {
-                let added = last.added(name, one)?;
+                let added = added(last, name)?;
                 (large > 0.0).then(|| format!("{name} {} ({})", time(added), times(added / large)))
             })
             .collect();
