@@ -135,19 +135,24 @@ impl<R: Ruleset> Dataplane<R> {
     ///
     /// As `install`.
     pub fn update(&mut self, delta: &Delta) -> Result<(), RulesetError> {
+        if self.soundness != Soundness::Sound {
+            return self.install(&self.program_after(delta));
+        }
+        if self.carry_out(delta).is_ok() {
+            return Ok(());
+        }
+        let program = self.program_after(delta);
+        self.counters.retries += 1;
+        self.read_again()?;
+        self.install(&program)
+    }
+
+    /// The program that a delta leads to, whether it is planned by now or not: a delta tells what is to be, not by how much.
+    /// A copy of everything, so not for every change.
+    fn program_after(&self, delta: &Delta) -> Program {
         let mut program = self.planner.program();
         delta.apply_to(&mut program);
-        match self.soundness {
-            Soundness::Sound => match self.carry_out(delta, &program) {
-                Ok(()) => Ok(()),
-                Err(_) => {
-                    self.counters.retries += 1;
-                    self.read_again()?;
-                    self.install(&program)
-                }
-            },
-            Soundness::Mendable | Soundness::Table => self.install(&program),
-        }
+        program
     }
 
     /// Removes what has no meaning any more, after a grace period. For when nothing else waits.
@@ -231,15 +236,15 @@ impl<R: Ruleset> Dataplane<R> {
         }
         self.delete_leftovers()?;
         let delta = Delta::between(&self.planner.program(), program);
-        self.carry_out(&delta, program)
+        self.carry_out(&delta)
     }
 
-    /// Plans a delta that leads to the program, makes room for it, and commits it.
-    fn carry_out(&mut self, delta: &Delta, program: &Program) -> Result<(), RulesetError> {
+    /// Plans a delta, makes room for it, and commits it.
+    fn carry_out(&mut self, delta: &Delta) -> Result<(), RulesetError> {
         self.make_room(delta)?;
         match self.planner.plan(delta) {
             Some(steps) => self.run(steps),
-            None => self.replace(program),
+            None => self.replace(&self.program_after(delta)),
         }
     }
 

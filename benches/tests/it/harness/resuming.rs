@@ -98,12 +98,12 @@ fn goals_are_judged_by_what_was_measured() {
         found.unwrap_or_else(|| panic!("no goal {text}"))
     };
     // Chains add 2 a policy and Palisade 200: 10 times as much at 1,000 policies, 100 times at 10,000.
-    let cheaper = goal("times cheaper than per-policy chains at 1000 policies");
+    let cheaper = goal("times cheaper than per-policy chains, 1,000 policies");
     assert!(
         (cheaper.reached.unwrap() - 10.0).abs() < 0.1 && cheaper.met() == Some(false),
         "{cheaper:?}"
     );
-    let missing = goal("times cheaper than ipset rules at 1000 policies");
+    let missing = goal("times cheaper than ipset rules, 1,000 policies");
     assert_eq!((missing.reached, missing.met()), (None, None));
 
     let like = settings(1).cells[0];
