@@ -4,6 +4,7 @@
 
 pub mod allocations;
 pub mod contender;
+pub mod harness;
 pub mod inject;
 pub mod scenario;
 #[allow(unsafe_code, reason = "bpf(2) and a counting allocator have no safe interface")]

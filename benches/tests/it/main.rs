@@ -9,5 +9,6 @@
 )]
 
 mod contender;
+mod harness;
 mod inject;
 mod scenario;

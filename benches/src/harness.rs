@@ -1,0 +1,24 @@
+//! The rule-scale harness behind `palisade-bench`: the same clusters, enforced in several ways, side by side in one run.
+//!
+//! ```text
+//! Settings -> cells -> Bench (the kernel) -> CellReport -> Report -> JSON, CSV, page, plots
+//!                        one cell at a time, kept on disk              Report, Report -> compare
+//! ```
+//!
+//! Nothing is timed whose verdicts are wrong: every contender is first held against the oracle by real packets, and while it is
+//! timed the packets that arrive are counted.
+
+pub mod cli;
+pub mod compare;
+pub mod figures;
+pub mod goals;
+pub mod kernel;
+pub mod machine;
+pub mod measure;
+pub mod page;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod settings;
+pub mod statistics;
+pub mod svg;

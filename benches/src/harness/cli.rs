@@ -1,0 +1,321 @@
+//! The command line of `palisade-bench`.
+
+mod privilege;
+mod signals;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::compare::Comparison;
+use super::figures;
+use super::goals;
+use super::kernel::{KernelBench, memory};
+use super::machine::Machine;
+use super::page;
+use super::progress::Progress;
+use super::report::Report;
+use super::run::{self, BenchError, Output, RunError};
+use super::settings::{Cell, Settings, shape_named};
+use super::svg;
+use crate::contender;
+use crate::inject::InjectError;
+
+/// Enforces the same clusters in several ways, side by side in one run and one kernel, and measures each: the rule-scale harness.
+#[derive(Debug, Parser)]
+#[command(name = "palisade-bench", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  palisade-bench run --out results --quick
+  palisade-bench run --out results                  # stopped? the same command goes on
+  palisade-bench run --out apps --shape apps --policies 10,1000 --contender none,conntrack,palisade
+  palisade-bench compare before/report.json after/report.json
+  palisade-bench render results/report.json --out page
+
+A run needs root, or a user namespace of its own (it makes one, and then falls back to packet sockets). Everything is inside
+network namespaces that end with the process.
+
+Exit status:
+  0    done
+  1    compare: something became worse; run: interrupted or failed, what is finished is kept
+  2    usage, or files that cannot be read or written
+  3    this kernel or this user cannot; what is missing is said";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure, and write report.json, report.csv, report.html and plots/*.svg
+    Run(RunArgs),
+    /// Show what became worse or better between two reports, and whether that is more than noise
+    Compare(CompareArgs),
+    /// Write the page, the plots and the CSV of a report again
+    Render(RenderArgs),
+    /// Print a completion script for a shell
+    Completions { shell: Shell },
+    /// What `run` calls for its figures of memory.
+    #[command(name = memory::COMMAND, hide = true)]
+    TakeMemory { cell: String, seed: u64, contender: String },
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// Directory for the report, and for finished cells until then
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Two shapes at up to three sizes, in less than two minutes
+    #[arg(long)]
+    quick: bool,
+    /// Draws the clusters, the connections and the edits
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Only these shapes
+    #[arg(long, value_delimiter = ',', value_name = "SHAPE")]
+    shape: Vec<String>,
+    /// Only these sizes, with ten pods for each policy (and at least 100 pods)
+    #[arg(long, value_delimiter = ',', value_name = "N")]
+    policies: Vec<usize>,
+    /// Only these contenders; without `none` there is nothing to subtract
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    contender: Vec<String>,
+    /// Leave the dual-stack clusters out
+    #[arg(long)]
+    ipv4_only: bool,
+    /// Rounds of each match measure
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Throw away finished cells of an earlier run
+    #[arg(long)]
+    fresh: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct CompareArgs {
+    before: PathBuf,
+    after: PathBuf,
+    /// The least change that counts, in per cent
+    #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
+    threshold: f64,
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+struct RenderArgs {
+    report: PathBuf,
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// The exit status of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    No = 1,
+    Usage = 2,
+    Cannot = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command ends without its result.
+struct Failure(Exit, String);
+
+impl Failure {
+    fn usage(reason: impl ToString) -> Self {
+        Self(Exit::Usage, reason.to_string())
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        let exit = match &error {
+            RunError::Bench(_) => Exit::No,
+            RunError::Io { .. } | RunError::State { .. } | RunError::OtherRun { .. } => Exit::Usage,
+        };
+        Self(exit, error.to_string())
+    }
+}
+
+/// Runs the command that the process was given, and says on standard error why it failed.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; if the terminal is gone, so is who asked.
+            _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let result = match cli.command {
+        Command::Run(args) => measure(&args),
+        Command::Compare(args) => compare(&args),
+        Command::Render(args) => render(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "palisade-bench",
+                &mut std::io::stdout(),
+            );
+            Ok(Exit::Done)
+        }
+        Command::TakeMemory { cell, seed, contender } => take_memory(&cell, seed, &contender),
+    };
+    result.unwrap_or_else(|Failure(exit, reason)| {
+        tell(&format!("palisade-bench: {reason}\n"));
+        exit
+    })
+}
+
+/// If nobody can read it, there is nobody to tell.
+fn tell(text: &str) {
+    _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::usage)
+}
+
+impl RunArgs {
+    fn settings(&self) -> Result<Settings, Failure> {
+        let mut settings = if self.quick { Settings::quick() } else { Settings::full() };
+        settings.seed = self.seed.unwrap_or(settings.seed);
+        settings.rounds = self.rounds.unwrap_or(settings.rounds).max(1);
+        for name in &self.contender {
+            if !contender::NAMES.contains(&name.as_str()) {
+                let known = contender::NAMES.join(", ");
+                return Err(Failure::usage(format!("no contender {name:?}; there are {known}")));
+            }
+        }
+        settings.contenders.clone_from(&self.contender);
+        for name in &self.shape {
+            shape_named(name).ok_or_else(|| {
+                Failure::usage(format!("no shape {name:?}; there are {}", shapes()))
+            })?;
+        }
+        if !self.shape.is_empty() {
+            settings.cells.retain(|cell| self.shape.iter().any(|name| name == cell.shape.name()));
+        }
+        settings.cells.retain(|cell| !(self.ipv4_only && cell.dual_stack));
+        if !self.policies.is_empty() {
+            settings.cells = self.sized(&settings.cells);
+        }
+        if settings.cells.is_empty() {
+            return Err(Failure::usage("no cluster has that shape and size"));
+        }
+        Ok(settings)
+    }
+
+    /// The cells' shapes at the sizes that were asked for, which need not be among the usual ones.
+    fn sized(&self, cells: &[Cell]) -> Vec<Cell> {
+        let mut sized: Vec<Cell> = Vec::new();
+        for &policies in &self.policies {
+            for cell in cells {
+                let cell = Cell { dual_stack: cell.dual_stack, ..Cell::new(cell.shape, policies) };
+                if !sized.contains(&cell) {
+                    sized.push(cell);
+                }
+            }
+        }
+        sized
+    }
+}
+
+fn shapes() -> String {
+    crate::scenario::ScenarioShape::ALL.map(|shape| shape.name()).join(", ")
+}
+
+fn measure(args: &RunArgs) -> Result<Exit, Failure> {
+    let settings = args.settings()?;
+    // Both before any other thread is started, since threads keep what they began with.
+    privilege::acquire().map_err(|reason| Failure(Exit::Cannot, reason))?;
+    let stop = signals::stop_on_interrupt().map_err(Failure::usage)?;
+    let program = std::env::current_exe().ok();
+    let mut bench = KernelBench::new(settings.clone(), contender::contenders, program).map_err(
+        |error: InjectError| {
+            Failure(Exit::Cannot, format!("nothing can be measured here: {error}"))
+        },
+    )?;
+    let mut machine = Machine::here();
+    machine.method = bench.method().to_string();
+    machine.fallback = bench.fallback().map(str::to_owned);
+    let mut progress = Progress::new(stop);
+    if let Some(reason) = &machine.fallback {
+        progress.say(&format!(
+            "packets are sent by packet sockets and timed in user space, since {reason}"
+        ));
+    }
+    if !machine.optimized {
+        progress.say("this is a build without optimisation: the harness's own times mean little");
+    }
+    let output = Output::open(&args.out, &settings, &machine, args.fresh)?;
+    let result = run::run(&settings, machine, &mut bench, &output, &mut progress);
+    let page = args.out.join("report.html");
+    match result {
+        Ok(report) => {
+            progress.say(&format!("{} cells; see {}", report.cells.len(), page.display()));
+            Ok(Exit::Done)
+        }
+        Err(error @ RunError::Bench(BenchError::Interrupted(_))) => Err(error.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn compare(args: &CompareArgs) -> Result<Exit, Failure> {
+    let before = Report::read(&args.before).map_err(Failure::usage)?;
+    let after = Report::read(&args.after).map_err(Failure::usage)?;
+    let comparison = Comparison::of(&before, &after, args.threshold / 100.0);
+    match args.output {
+        Format::Text => print(&comparison.text())?,
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&comparison).map_err(Failure::usage)?;
+            print(&format!("{text}\n"))?;
+        }
+    }
+    let worse = comparison.regressions().next().is_some();
+    Ok(if worse { Exit::No } else { Exit::Done })
+}
+
+fn render(args: &RenderArgs) -> Result<Exit, Failure> {
+    let mut report = Report::read(&args.report).map_err(Failure::usage)?;
+    report.goals = goals::judge(&report);
+    let put = |name: &str, text: &str| {
+        let path = args.out.join(name);
+        std::fs::write(&path, text)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    };
+    std::fs::create_dir_all(&args.out)
+        .map_err(|error| Failure::usage(format!("{}: {error}", args.out.display())))?;
+    put("report.html", &page::html(&report))?;
+    put("report.csv", &report.csv())?;
+    for figure in figures::all(&report) {
+        put(&format!("{}.svg", figure.name), &svg::standalone(&figure.svg))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn take_memory(cell: &str, seed: u64, contender: &str) -> Result<Exit, Failure> {
+    let cell: Cell = serde_json::from_str(cell).map_err(Failure::usage)?;
+    let taken =
+        memory::take(cell, seed, contender).map_err(|reason| Failure(Exit::Cannot, reason))?;
+    let text = serde_json::to_string(&taken).map_err(Failure::usage)?;
+    print(&format!("{text}\n"))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,342 @@
+//! Cells measured in this kernel: each contender in a network namespace of its own, all of them loaded, checked, and then timed
+//! in rounds that go by turns.
+
+mod edits;
+mod lane;
+mod matching;
+pub mod memory;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use palisade_compiler::model::Verdict;
+
+use super::measure::{Measure, Moment};
+use super::progress::Progress;
+use super::report::{Absence, CellReport, Description, Packets, Series};
+use super::run::{Bench, BenchError};
+use super::settings::{Cell, Settings};
+use crate::contender::{self, Contender, LeftOut};
+use crate::inject::{Flow, InjectError, Method, Router, Sighting};
+use crate::scenario::Scenario;
+
+pub use edits::one_round;
+use lane::Lane;
+
+/// What makes the contenders, each of them fresh.
+pub type Make = fn() -> Vec<Result<Box<dyn Contender>, LeftOut>>;
+
+/// The bench of this kernel.
+pub struct KernelBench {
+    settings: Settings,
+    make: Make,
+    method: Method,
+    fallback: Option<String>,
+    /// `palisade-bench`, which memory is measured in a process of; not measured if `None`.
+    program: Option<PathBuf>,
+}
+
+impl KernelBench {
+    /// # Errors
+    /// Why this kernel or this user cannot forward packets in a network namespace.
+    pub fn new(
+        settings: Settings,
+        make: Make,
+        program: Option<PathBuf>,
+    ) -> Result<Self, InjectError> {
+        let router = Router::new()?;
+        let (method, fallback) = (router.method(), router.fallback().map(str::to_owned));
+        Ok(Self { settings, make, method, fallback, program })
+    }
+
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
+    }
+
+    fn is_wanted(&self, name: &str) -> bool {
+        let wanted = &self.settings.contenders;
+        wanted.is_empty() || wanted.iter().any(|w| w == name)
+    }
+
+    /// Fresh contenders that are wanted and can be had.
+    fn fresh(&self) -> Vec<Box<dyn Contender>> {
+        let all = (self.make)().into_iter().flatten();
+        all.filter(|contender| self.is_wanted(contender.name())).collect()
+    }
+}
+
+impl Bench for KernelBench {
+    fn contenders(&self) -> (Vec<Description>, Vec<Absence>) {
+        let (mut there, mut left_out) = (Vec::new(), Vec::new());
+        for contender in (self.make)() {
+            match contender {
+                Ok(contender) if self.is_wanted(contender.name()) => there.push(Description {
+                    name: contender.name().to_owned(),
+                    what: contender.describe(),
+                    enforces: contender.enforces(),
+                }),
+                Ok(contender) => left_out.push(Absence {
+                    contender: contender.name().to_owned(),
+                    measure: None,
+                    reason: "it was not asked for".to_owned(),
+                }),
+                Err(absent) => left_out.push(absence(absent)),
+            }
+        }
+        left_out.extend(contender::engines().into_iter().map(|engine| match engine {
+            Ok(engine) => Absence {
+                contender: engine.name.to_owned(),
+                measure: None,
+                reason: format!(
+                    "{} is there, but driving an engine through an API server is not built yet",
+                    engine.binary.display()
+                ),
+            },
+            Err(absent) => absence(absent),
+        }));
+        (there, left_out)
+    }
+
+    fn measure(
+        &mut self,
+        cell: Cell,
+        progress: &mut Progress<'_>,
+    ) -> Result<CellReport, BenchError> {
+        progress.step(|| "making the cluster".into())?;
+        let scenario = cell.scenario(self.settings.seed);
+        let mut findings = Findings::new(cell);
+        let mut lanes = self.load(&scenario, &mut findings, progress)?;
+        self.match_costs(&scenario, &mut lanes, &mut findings, progress)?;
+        self.edit_times(&scenario, &mut lanes, &mut findings, progress)?;
+        drop(lanes);
+        self.memory(&mut findings, progress)?;
+        Ok(findings.report)
+    }
+}
+
+fn absence(left_out: LeftOut) -> Absence {
+    Absence { contender: left_out.name.to_owned(), measure: None, reason: left_out.reason }
+}
+
+fn failed(error: &InjectError) -> BenchError {
+    BenchError::Failed(error.to_string())
+}
+
+/// A cell's report while it is being made.
+struct Findings {
+    report: CellReport,
+}
+
+impl Findings {
+    fn new(cell: Cell) -> Self {
+        let (series, absent, made) = Default::default();
+        Self { report: CellReport { cell, series, absent, made, seconds: 0.0 } }
+    }
+
+    fn sample(&mut self, contender: &str, measure: Measure, value: f64) {
+        self.samples(contender, measure, &[value], None);
+    }
+
+    fn samples(
+        &mut self,
+        contender: &str,
+        measure: Measure,
+        values: &[f64],
+        packets: Option<Packets>,
+    ) {
+        let same = |s: &&mut Series| s.contender == contender && s.measure == measure;
+        match self.report.series.iter_mut().find(same) {
+            Some(series) => {
+                series.samples.extend(values);
+                if let (Some(sum), Some(packets)) = (&mut series.packets, packets) {
+                    sum.timed += packets.timed;
+                    sum.arrived += packets.arrived;
+                }
+            }
+            None if values.is_empty() => {}
+            None => self.report.series.push(Series {
+                contender: contender.to_owned(),
+                measure,
+                samples: values.to_vec(),
+                packets,
+            }),
+        }
+    }
+
+    fn absent(&mut self, contender: &str, measure: Option<Measure>, reason: impl ToString) {
+        let (contender, reason) = (contender.to_owned(), reason.to_string());
+        self.report.absent.push(Absence { contender, measure, reason });
+    }
+
+    /// Takes back everything about a contender that turned out not to be one.
+    fn refuse(&mut self, contender: &str, reason: impl ToString) {
+        self.report.series.retain(|series| series.contender != contender);
+        self.report.made.retain(|made| made.contender != contender);
+        self.absent(contender, None, reason);
+    }
+
+    /// The median time of a contender's loads.
+    fn load_time(&self, contender: &str) -> Duration {
+        let nanoseconds = self.report.median(contender, Measure::Load).unwrap_or(0.0);
+        Duration::from_nanos(nanoseconds as u64)
+    }
+
+    fn refused(&self) -> BTreeSet<&str> {
+        let all = self.report.absent.iter().filter(|absence| absence.measure.is_none());
+        all.map(|absence| absence.contender.as_str()).collect()
+    }
+}
+
+/// A contender loaded while packets pass that are allowed throughout; `None` if it cannot be, which is filed.
+fn watched(
+    contender: Box<dyn Contender>,
+    scenario: &Scenario,
+    expected: &[(Vec<Flow>, Verdict)],
+    findings: &mut Findings,
+) -> Result<Option<Lane>, BenchError> {
+    let name = contender.name();
+    let mut lane = Lane::new(contender).map_err(|error| failed(&error))?;
+    let probe = expected.first().and_then(|(flows, _)| flows.first());
+    match lane.load_watched(scenario, probe) {
+        Ok(sightings) => {
+            let (samples, packets) = (latencies(&sightings), latency_packets(&sightings));
+            findings.samples(name, Measure::Latency(Moment::Loading), &samples, Some(packets));
+            Ok(Some(lane))
+        }
+        Err(error) => {
+            findings.refuse(name, error);
+            Ok(None)
+        }
+    }
+}
+
+/// Latency samples that are kept of one measurement: evenly drawn, and the worst.
+const KEPT: usize = 4_000;
+
+/// Sightings as samples in nanoseconds.
+fn latencies(sightings: &[Sighting]) -> Vec<f64> {
+    let all = || sightings.iter().map(|sighting| sighting.took.as_nanos() as f64);
+    let mut kept: Vec<f64> = all().step_by(sightings.len().div_ceil(KEPT).max(1)).collect();
+    let worst = all().fold(0.0, f64::max);
+    if kept.len() < sightings.len() && !kept.contains(&worst) {
+        kept.push(worst);
+    }
+    kept
+}
+
+fn latency_packets(sightings: &[Sighting]) -> Packets {
+    let arrived = sightings.iter().filter(|sighting| sighting.arrived).count();
+    Packets { timed: sightings.len() as u64, arrived: arrived as u64 }
+}
+
+/// Flows whose verdict is held against the oracle's before anything is timed, of each verdict.
+const CHECKED: usize = 64;
+
+impl KernelBench {
+    /// Loads every contender as often as is asked for, the last time while packets pass; checks it; and keeps it.
+    fn load(
+        &self,
+        scenario: &Scenario,
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<Lane>, BenchError> {
+        let allowed = scenario.flows(CHECKED, true);
+        let denied = scenario.flows(CHECKED, false);
+        let expected = [(allowed, Verdict::Allow), (denied, Verdict::Deny)];
+        let mut slow = self.repeat_loads(scenario, findings, progress)?;
+        let mut lanes = Vec::new();
+        for contender in self.fresh() {
+            let name = contender.name();
+            if findings.refused().contains(name) {
+                continue;
+            }
+            progress.step(|| format!("loading {name} while packets pass, and checking it"))?;
+            let mut lane = match slow.remove(name) {
+                Some(lane) => lane,
+                None => match watched(contender, scenario, &expected, findings)? {
+                    Some(lane) => lane,
+                    None => continue,
+                },
+            };
+            match lane.check(&expected) {
+                Ok(()) => lanes.push(lane),
+                Err(wrong) => {
+                    progress.say(&format!("{name} is not timed: {wrong}"));
+                    findings.refuse(name, wrong);
+                }
+            }
+        }
+        self.idle_latency(&expected, &mut lanes, findings, progress)?;
+        Ok(lanes)
+    }
+
+    /// Times loads with nothing else going on. Returns, loaded, who took too long to be loaded once more.
+    fn repeat_loads(
+        &self,
+        scenario: &Scenario,
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<BTreeMap<&'static str, Lane>, BenchError> {
+        let mut slow = BTreeMap::new();
+        for round in 0..self.settings.loads {
+            let mut fresh = self.fresh();
+            let turn = round % fresh.len().max(1);
+            fresh.rotate_left(turn);
+            for contender in fresh {
+                let name = contender.name();
+                if slow.contains_key(name) || findings.refused().contains(name) {
+                    continue;
+                }
+                progress.step(|| format!("loading {name}"))?;
+                let mut lane = Lane::new(contender).map_err(|error| failed(&error))?;
+                match lane.load(scenario) {
+                    Ok(loaded) => {
+                        let enforces = lane.contender.enforces();
+                        lane::file_load(name, enforces, loaded, round == 0, findings);
+                        if loaded.elapsed > self.settings.give_up() {
+                            let measure = Some(Measure::Latency(Moment::Loading));
+                            findings.absent(
+                                name,
+                                measure,
+                                "its load takes too long to be repeated",
+                            );
+                            slow.insert(name, lane);
+                        }
+                    }
+                    Err(error) => findings.refuse(name, error),
+                }
+            }
+        }
+        Ok(slow)
+    }
+
+    fn idle_latency(
+        &self,
+        expected: &[(Vec<Flow>, Verdict)],
+        lanes: &mut [Lane],
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), BenchError> {
+        let Some(flow) = expected.first().and_then(|(flows, _)| flows.first()) else {
+            return Ok(());
+        };
+        for lane in lanes {
+            let name = lane.contender.name();
+            progress.step(|| format!("latency of {name}"))?;
+            let sightings =
+                lane.idle(flow, self.settings.idle_ms).map_err(|error| failed(&error))?;
+            findings.samples(
+                name,
+                Measure::Latency(Moment::Idle),
+                &latencies(&sightings),
+                Some(latency_packets(&sightings)),
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! Changes of the cluster: until the kernel has acknowledged them, until packets show them, and how many a second.
+
+use std::iter::Cycle;
+use std::slice;
+use std::time::{Duration, Instant};
+
+use palisade_compiler::model::Verdict;
+
+use super::lane::Lane;
+use super::{Findings, KernelBench};
+use crate::contender::ContenderError;
+use crate::harness::measure::{Edits, Measure};
+use crate::harness::progress::Progress;
+use crate::harness::run::BenchError;
+use crate::scenario::{Edit, Scenario};
+
+/// More than one round of any scenario's edits has.
+const MOST: usize = 2_000;
+/// How long a verdict must hold after an edit to be believed.
+const AFTER: Duration = Duration::from_millis(2);
+/// Between so many edits that are timed one by one there is a pause, in which a contender cleans up.
+const TIDY_EVERY: usize = 8;
+/// Parts of the time of churn, each a sample.
+const SLICES: u32 = 10;
+
+/// A scenario's edits until they begin again.
+pub fn one_round(scenario: &Scenario) -> Vec<Edit> {
+    let mut edits: Vec<Edit> = scenario.edits().take(MOST).collect();
+    if let Some(first) = edits.first().cloned()
+        && let Some(again) = edits.iter().skip(1).position(|edit| *edit == first)
+    {
+        edits.truncate(again + 1);
+    }
+    edits
+}
+
+/// A round of edits again and again.
+type Next<'a> = Cycle<slice::Iter<'a, Edit>>;
+
+impl KernelBench {
+    pub(super) fn edit_times(
+        &self,
+        scenario: &Scenario,
+        lanes: &mut [Lane],
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), BenchError> {
+        progress.step(|| "drawing edits".into())?;
+        let round = one_round(scenario);
+        for lane in lanes.iter_mut().filter(|lane| lane.contender.enforces()) {
+            let name = lane.contender.name();
+            let load = findings.load_time(name);
+            if load > self.settings.give_up() {
+                let reason = format!("its load took {load:.1?}: edits were not tried");
+                Edits::BOTH.into_iter().for_each(|edits| {
+                    findings.absent(name, Some(Measure::Churn(edits)), &reason);
+                });
+                continue;
+            }
+            for edits in Edits::BOTH {
+                // What undoes an edit is of the same kind, so that these are whole rounds too.
+                let of = round.iter().filter(|edit| edits.has(edit.kind));
+                let of: Vec<Edit> = of.cloned().collect();
+                match self.edits_of(edits, &of, lane, findings, progress) {
+                    Ok(()) => {}
+                    Err(Stop::Bench(error)) => return Err(error),
+                    Err(Stop::Contender(reason)) => {
+                        findings.absent(name, Some(Measure::Churn(edits)), reason);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn edits_of(
+        &self,
+        edits: Edits,
+        round: &[Edit],
+        lane: &mut Lane,
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), Stop> {
+        if round.is_empty() {
+            return Ok(());
+        }
+        // One measurement goes on where the one before ended: edits build on each other.
+        let mut next = round.iter().cycle();
+        self.acknowledged(lane, &mut next, findings, progress)?;
+        self.enforced(lane, &mut next, findings, progress)?;
+        self.churn(edits, lane, &mut next, findings, progress)
+    }
+
+    /// Edits with nothing else going on.
+    fn acknowledged(
+        &self,
+        lane: &mut Lane,
+        next: &mut Next<'_>,
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), Stop> {
+        let Lane { contender, router } = lane;
+        let name = contender.name();
+        let began = Instant::now();
+        // On one thread in the namespace, as an agent is: to enter it anew for each edit would be timed with it.
+        let outcome = router.run(|| -> Result<(), Stop> {
+            for (number, edit) in next.by_ref().take(self.settings.edits).enumerate() {
+                progress.step(|| format!("{name}: {} to its acknowledgement", edit.kind))?;
+                let edited = contender.edit(edit)?;
+                let ours = edited.elapsed.saturating_sub(edited.committed);
+                findings.sample(
+                    name,
+                    Measure::Acknowledged(edit.kind),
+                    edited.elapsed.as_nanos() as f64,
+                );
+                findings.sample(name, Measure::Computed(edit.kind), ours.as_nanos() as f64);
+                if number % TIDY_EVERY == 0 {
+                    contender.idle()?;
+                }
+                if began.elapsed() > self.settings.edits_time() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        outcome.map_err(|error| Stop::Contender(error.to_string()))?
+    }
+
+    /// Edits while packets show which verdict holds.
+    fn enforced(
+        &self,
+        lane: &mut Lane,
+        next: &mut Next<'_>,
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), Stop> {
+        let Lane { contender, router } = lane;
+        let name = contender.name();
+        let began = Instant::now();
+        for edit in next.by_ref().take(self.settings.edits) {
+            progress.step(|| format!("{name}: {} by packets", edit.kind))?;
+            let watch = router
+                .watch(&edit.probe, AFTER, || contender.edit(edit))
+                .map_err(|error| Stop::Contender(error.to_string()))?;
+            let enforced = watch.enforced(edit.to == Verdict::Allow);
+            watch.value?;
+            let measure = Measure::Enforced(edit.kind, edit.to);
+            match enforced {
+                Some(time) if time > Duration::ZERO => {
+                    findings.sample(name, measure, time.as_nanos() as f64);
+                }
+                Some(_) => {
+                    return Err(Stop::Contender(format!(
+                        "{}: the verdict had turned before the change",
+                        edit.kind
+                    )));
+                }
+                None => {
+                    return Err(Stop::Contender(format!(
+                        "{}: packets still met the old verdict after the acknowledgement",
+                        edit.kind
+                    )));
+                }
+            }
+            router
+                .run(|| contender.idle())
+                .map_err(|error| Stop::Contender(error.to_string()))??;
+            if began.elapsed() > self.settings.edits_time() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Edits without pause, with all of the cleaning up behind them.
+    fn churn(
+        &self,
+        edits: Edits,
+        lane: &mut Lane,
+        next: &mut Next<'_>,
+        findings: &mut Findings,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), Stop> {
+        let Lane { contender, router } = lane;
+        let name = contender.name();
+        let slice = Duration::from_millis(self.settings.churn_ms) / SLICES;
+        let began = Instant::now();
+        let outcome = router.run(|| -> Result<(), Stop> {
+            for _ in 0..SLICES {
+                progress.step(|| format!("{name}: churn"))?;
+                let (start, mut count) = (Instant::now(), 0_u32);
+                while start.elapsed() < slice {
+                    let Some(edit) = next.next() else { return Ok(()) };
+                    contender.edit(edit)?;
+                    count += 1;
+                }
+                contender.idle()?;
+                findings.sample(
+                    name,
+                    Measure::Churn(edits),
+                    f64::from(count) / start.elapsed().as_secs_f64(),
+                );
+                if began.elapsed() > self.settings.edits_time() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        outcome.map_err(|error| Stop::Contender(error.to_string()))?
+    }
+}
+
+/// Why edits end early.
+enum Stop {
+    Bench(BenchError),
+    Contender(String),
+}
+
+impl From<crate::harness::progress::Interrupted> for Stop {
+    fn from(interrupted: crate::harness::progress::Interrupted) -> Self {
+        Self::Bench(interrupted.into())
+    }
+}
+
+impl From<ContenderError> for Stop {
+    fn from(error: ContenderError) -> Self {
+        Self::Contender(error.to_string())
+    }
+}

@@ -1,0 +1,132 @@
+//! What the figures were taken on.
+
+use std::fs;
+use std::process::Command;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    pub cpu: String,
+    pub cpus: usize,
+    pub memory_bytes: u64,
+    /// Whether the CPU says that it is a virtual one.
+    pub virtual_machine: bool,
+    /// System name, release and version, as of uname(2).
+    pub kernel: String,
+    pub distribution: String,
+    /// Versions of the tools that contenders are loaded by, those that are there.
+    pub tools: Vec<String>,
+    /// How packets were injected, and why it was not the better way.
+    pub method: String,
+    pub fallback: Option<String>,
+    /// Processes that were running or waiting to, over the last minute, when the run began: more than the harness itself
+    /// means that others shared the CPUs.
+    pub load: f64,
+    pub version: String,
+    /// The commit of the sources, where the run was started in their repository.
+    pub commit: Option<String>,
+    /// Whether the harness was compiled with optimisation: without, its own times say nothing.
+    pub optimized: bool,
+    /// When the run began, in seconds since 1970, UTC.
+    pub began: u64,
+}
+
+impl Machine {
+    /// What can be learnt without privileges; the method is for the caller to fill in.
+    pub fn here() -> Self {
+        let cpu = read("/proc/cpuinfo");
+        let first = |key: &str| field(&cpu, key, ':').unwrap_or_default();
+        let flags = first("flags");
+        Self {
+            cpu: first("model name"),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_bytes: meminfo("MemTotal").unwrap_or(0),
+            virtual_machine: flags.split(' ').any(|flag| flag == "hypervisor"),
+            kernel: kernel(),
+            distribution: field(&read("/etc/os-release"), "PRETTY_NAME", '=')
+                .map(|name| name.trim_matches('"').to_owned())
+                .unwrap_or_default(),
+            tools: TOOLS.iter().filter_map(|(tool, flag)| first_line(tool, &[flag])).collect(),
+            load: read("/proc/loadavg")
+                .split(' ')
+                .next()
+                .and_then(|l| l.parse().ok())
+                .unwrap_or(0.0),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: first_line("git", &["rev-parse", "--short=12", "HEAD"]),
+            optimized: !cfg!(debug_assertions),
+            began: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
+            ..Self::default()
+        }
+    }
+
+    /// What must be equal for figures to be of one run: on another kernel or CPU it is another measurement.
+    pub fn identity(&self) -> [&str; 4] {
+        [&self.cpu, &self.kernel, &self.version, &self.method]
+    }
+}
+
+const TOOLS: [(&str, &str); 3] =
+    [("nft", "--version"), ("iptables", "--version"), ("ipset", "--version")];
+
+/// A value of /proc/meminfo in bytes.
+pub fn meminfo(key: &str) -> Option<u64> {
+    kibibytes(&read("/proc/meminfo"), key)
+}
+
+/// A value of `/proc/self/status` in bytes.
+pub fn own_memory(key: &str) -> Option<u64> {
+    kibibytes(&read("/proc/self/status"), key)
+}
+
+fn kibibytes(text: &str, key: &str) -> Option<u64> {
+    let value = field(text, key, ':')?;
+    Some(value.strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+fn field(text: &str, key: &str, separator: char) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(separator)?;
+        (name.trim() == key).then(|| value.trim().to_owned())
+    })
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+fn kernel() -> String {
+    nix::sys::utsname::uname().map_or_else(
+        |_| String::new(),
+        |name| {
+            let parts = [name.sysname(), name.release(), name.version()];
+            parts.map(|part| part.to_string_lossy().into_owned()).join(" ")
+        },
+    )
+}
+
+/// The first line that a program prints; `None` where it is missing or fails.
+fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().next()?.trim().to_owned();
+    (output.status.success() && !line.is_empty()).then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_proc_are_bytes() {
+        let text = "MemTotal:       24 kB\nSlab:            3 kB\n";
+        assert_eq!(kibibytes(text, "Slab"), Some(3072));
+        assert_eq!(kibibytes(text, "Sla"), None);
+        assert!(meminfo("MemTotal").unwrap() > 1 << 20);
+        assert!(own_memory("VmRSS").unwrap() > 1 << 10);
+        let here = Machine::here();
+        assert!(here.kernel.starts_with("Linux ") && here.cpus > 0, "{here:?}");
+    }
+}

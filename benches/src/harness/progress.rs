@@ -1,0 +1,121 @@
+//! What is under way, on standard error, and whether the user wants it to end.
+
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+/// The user asked to stop: what is finished is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("interrupted: finished cells are kept, the same command goes on from there")]
+pub struct Interrupted;
+
+/// Tells of steps, and is asked at each whether to go on.
+pub struct Progress<'a> {
+    stop: &'a AtomicBool,
+    began: Instant,
+    /// The line's beginning: which cell it is, of how many.
+    cell: String,
+    remaining: Option<Duration>,
+    shown: Option<Instant>,
+    terminal: bool,
+    quiet: bool,
+}
+
+/// A line is not rewritten more often.
+const EVERY: Duration = Duration::from_millis(100);
+
+impl<'a> Progress<'a> {
+    pub fn new(stop: &'a AtomicBool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let began = Instant::now();
+        Self {
+            stop,
+            began,
+            cell: String::new(),
+            remaining: None,
+            shown: None,
+            terminal,
+            quiet: false,
+        }
+    }
+
+    /// Says nothing.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { quiet: true, ..self }
+    }
+
+    pub fn cell(&mut self, cell: String, remaining: Option<Duration>) {
+        (self.cell, self.remaining) = (cell, remaining);
+        self.shown = None;
+        if !self.terminal {
+            self.say(&format!("{} {}", self.cell, self.times()));
+        }
+    }
+
+    /// Something that is to stay on the screen.
+    pub fn say(&mut self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        let clear = if self.terminal { "\r\x1b[K" } else { "" };
+        // Progress that nobody can read is no reason to fail.
+        _ = writeln!(std::io::stderr(), "{clear}{text}");
+    }
+
+    /// A step begins.
+    ///
+    /// # Errors
+    /// `Interrupted` if the user wants no more of them.
+    pub fn step(&mut self, what: impl FnOnce() -> String) -> Result<(), Interrupted> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Interrupted);
+        }
+        let due = self.shown.is_none_or(|shown| shown.elapsed() > EVERY);
+        if self.terminal && !self.quiet && due {
+            self.shown = Some(Instant::now());
+            let line = format!("{} {}  {}", self.cell, self.times(), what());
+            let line: String = line.chars().take(150).collect();
+            _ = write!(std::io::stderr(), "\r\x1b[K{line}");
+            _ = std::io::stderr().flush();
+        }
+        Ok(())
+    }
+
+    fn times(&self) -> String {
+        let left =
+            self.remaining.map_or_else(String::new, |left| format!(", some {} left", clock(left)));
+        format!("({} gone{left})", clock(self.began.elapsed()))
+    }
+}
+
+/// `1:02:03` or `2:03`.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_after_the_end_was_asked_for_is_refused() {
+        let stop = AtomicBool::new(false);
+        let mut progress = Progress::new(&stop).quiet();
+        assert_eq!(progress.step(String::new), Ok(()));
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(progress.step(String::new), Err(Interrupted));
+        assert_eq!(
+            [clock(Duration::from_secs(59)), clock(Duration::from_secs(3723))],
+            ["0:59", "1:02:03"]
+        );
+    }
+}
