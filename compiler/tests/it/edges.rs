@@ -43,8 +43,13 @@ fn an_untracked_packet_is_judged() {
 fn neighbour_discovery_passes_and_ping6_does_not() {
     let world = ingress("[]");
     for (kind, expected) in [(135, Verdict::Allow), (136, Verdict::Allow), (128, Verdict::Deny)] {
-        let verdict = walk(&world, "db/a -> web/a v6 icmpv6", |p| p.icmp_type = kind);
-        assert_eq!(verdict, expected, "type {kind}");
+        let verdict = |hop_limit| {
+            walk(&world, "db/a -> web/a v6 icmpv6", |p| {
+                (p.icmp_type, p.hop_limit) = (kind, hop_limit)
+            })
+        };
+        assert_eq!(verdict(255), expected, "type {kind}");
+        assert_eq!(verdict(254), Verdict::Deny, "type {kind}, by a router");
     }
 }
 

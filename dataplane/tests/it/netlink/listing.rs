@@ -99,7 +99,7 @@ fn what_nft_loads_is_read_back() {
         load(TEXT);
         let actual = Kernel::open().unwrap().read(TableName::Main).unwrap();
         assert_holds(&actual, &by_hand());
-        assert_eq!(actual[&Family::V4].version, Some(1));
+        assert_eq!(actual[&Family::V4].version, Some(2));
         assert!(!actual[&Family::V6].persistent);
     });
 }
