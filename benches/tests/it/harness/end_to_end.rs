@@ -17,7 +17,7 @@ fn a_tiny_run_from_end_to_end() {
         "--shape",
         "apps",
         "--policies",
-        "10,30,100",
+        "10,20,40",
         "--rounds",
         "3",
         "--out",
@@ -29,7 +29,7 @@ fn a_tiny_run_from_end_to_end() {
         .expect("started");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.contains("[3/3] apps/100-policies/1000-pods"), "{said}");
+    assert!(said.contains("[3/3] apps/40-policies/400-pods"), "{said}");
 
     let report = Report::read(&scratch.0.join("report.json")).expect("a report");
     assert_eq!(report.cells.len(), 3);
