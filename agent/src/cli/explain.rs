@@ -67,7 +67,7 @@ fn explain_files(args: &Args) -> Result<(Explanation, bool), Failure> {
     let mut compiler = Compiler::new(Locality::Everywhere);
     compiler.apply(input.changes);
     // Nothing is loaded, so that the bounds of the kernel's tables are none of this.
-    let warnings = compiler.warnings().into_iter().filter(|warning| !warning.is_fatal());
+    let warnings = compiler.warnings().into_iter().filter(|warning| !warning.is_bound());
     warnings.for_each(|warning| note(format_args!("warning: {warning}")));
     let snapshot = compiler.snapshot();
     let connection = resolve(snapshot, &args.from, &args.to, &args.protocol, args.port)

@@ -42,7 +42,7 @@ fn any_history_leads_to_the_same_program() {
     });
 }
 
-fn history(seed: u64) -> Vec<Vec<Change>> {
+pub(crate) fn history(seed: u64) -> Vec<Vec<Change>> {
     let mut rng = Rng::new(seed);
     let mut snapshot = Snapshot::new();
     let first = Cluster::random(seed).changes;
@@ -106,7 +106,7 @@ fn check(compiler: &Compiler, mirror: &Program, rng: &mut Rng) -> Result<(), Str
 }
 
 /// What is there, as the changes that make it from nothing.
-fn contents(snapshot: &Snapshot) -> Vec<Change> {
+pub(crate) fn contents(snapshot: &Snapshot) -> Vec<Change> {
     vec![
         Change::ResetPolicies(snapshot.policies().map(|p| p.as_ref().clone()).collect()),
         Change::ResetPods(snapshot.pods().cloned().collect()),
