@@ -218,7 +218,9 @@ fn explain_judges_more_pods_than_a_kernel_set_holds() {
     scratch.write("all.yaml", &text);
     let args = ["explain", "-f", scratch.path(), "x/p1", "x/p2", "--port", "80"];
     let ran = palisade(&args).exits(0);
-    assert!(ran.out.contains("deny") && ran.err.is_empty(), "{ran:?}");
+    // On a busy machine the reading takes long enough to be told.
+    let is_progress = |line: &str| line.starts_with("reading: ");
+    assert!(ran.out.contains("deny") && ran.err.lines().all(is_progress), "{ran:?}");
     palisade(&["render", "-f", scratch.path()]).exits(1).complains("4100 local pods");
 }
 
