@@ -40,6 +40,9 @@ pub fn take(cell: Cell, seed: u64, name: &str) -> Result<Taken, String> {
     let loaded = namespace.run(|| contender.load(&scenario)).map_err(|error| error.to_string())?;
     loaded.map_err(|error| error.to_string())?;
     let kernel = kernel_memory() - before;
+    // What was loaded is not the contender's, and it gives back what the load took, as the agent does.
+    drop(scenario);
+    palisade_heap::give_back();
     Ok(Taken { kernel, user: own_memory("VmRSS").unwrap_or(0) })
 }
 
