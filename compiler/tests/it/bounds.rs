@@ -2,7 +2,6 @@
 
 use palisade_compiler::compile::{Bounds, Compiler, Locality, Warning};
 use palisade_compiler::model::{Family, Verdict};
-use palisade_compiler::oracle::{self, Reason};
 use palisade_compiler::program::Program;
 use palisade_compiler::program::eval::{Packet, run};
 use palisade_compiler::snapshot::Change;
@@ -10,7 +9,7 @@ use palisade_compiler::testkit::{Rng, probes};
 
 use crate::churn::{contents, history};
 use crate::parallel::for_each_seed;
-use crate::properties::agree;
+use crate::properties::{agree, asked, locality};
 
 const HISTORIES: u64 = 1_500;
 
@@ -28,23 +27,25 @@ fn what_finds_no_room_is_denied_and_written_when_there_is_room_again() {
     for_each_seed(HISTORIES, |seed| {
         let mut rng = Rng::new(seed);
         let bounds = bounds(&mut rng);
-        let mut compiler = Compiler::bounded(Locality::Everywhere, bounds);
+        let locality = locality(seed);
+        let mut compiler = Compiler::bounded(locality.clone(), bounds);
         let mut mirror = Program::default();
         for batch in history(seed) {
             compiler.apply(batch).apply_to(&mut mirror);
-            check(&compiler, &mirror, bounds, &mut rng)?;
+            check(&compiler, &locality, &mirror, bounds, &mut rng)?;
             if rng.chance(30) {
                 compiler.tidy().apply_to(&mut mirror);
-                check(&compiler, &mirror, bounds, &mut rng)?;
+                check(&compiler, &locality, &mirror, bounds, &mut rng)?;
             }
         }
-        make_room(compiler, bounds)
+        make_room(compiler, &locality, bounds)
     });
 }
 
 /// Everything that is bounded keeps its bound; every subject is one; and nobody is allowed what the policies forbid.
 fn check(
     compiler: &Compiler,
+    locality: &Locality,
     mirror: &Program,
     bounds: Bounds,
     rng: &mut Rng,
@@ -53,7 +54,7 @@ fn check(
     if program != mirror {
         return Err("the deltas do not add up to the program".to_owned());
     }
-    let mut whole = Compiler::new(Locality::Everywhere);
+    let mut whole = Compiler::new(locality.clone());
     whole.apply(contents(compiler.snapshot()));
     for family in Family::ALL {
         let (here, there) = (program.family(family), whole.program().family(family));
@@ -69,17 +70,15 @@ fn check(
     }
     let probes = probes(compiler.snapshot(), rng);
     if !lacks(compiler) {
-        return agree(compiler.snapshot(), program, &probes);
+        return agree(compiler.snapshot(), locality, program, &probes);
     }
     for connection in &probes {
-        let decision = oracle::decide(compiler.snapshot(), connection);
-        let reasons = [&decision.egress.reason, &decision.ingress.reason];
+        let asked = asked(compiler.snapshot(), locality, connection);
         let packet =
             Packet { dnat: connection.from == connection.to, ..Packet::first(*connection) };
         let family = Family::of(connection.to);
         let seen = run(&mut program.family(family), family, &packet, &mut ()).0;
-        let opened = seen == Verdict::Allow && decision.verdict == Verdict::Deny;
-        if opened && !reasons.contains(&&Reason::OwnNode) {
+        if seen == Verdict::Allow && asked == Some(Verdict::Deny) {
             return Err(format!("{connection:?} is allowed where the tables are full"));
         }
     }
@@ -87,9 +86,9 @@ fn check(
 }
 
 /// Takes policies away until the rest fits; then nobody goes without.
-fn make_room(mut compiler: Compiler, bounds: Bounds) -> Result<(), String> {
+fn make_room(mut compiler: Compiler, locality: &Locality, bounds: Bounds) -> Result<(), String> {
     loop {
-        let mut scratch = Compiler::bounded(Locality::Everywhere, bounds);
+        let mut scratch = Compiler::bounded(locality.clone(), bounds);
         scratch.apply(contents(compiler.snapshot()));
         if !lacks(&scratch) {
             break;
@@ -105,7 +104,7 @@ fn make_room(mut compiler: Compiler, bounds: Bounds) -> Result<(), String> {
             break;
         }
     }
-    let mut whole = Compiler::new(Locality::Everywhere);
+    let mut whole = Compiler::new(locality.clone());
     whole.apply(contents(compiler.snapshot()));
     if lacks(&compiler) {
         return Err(format!("somebody still goes without: {:?}", compiler.warnings()));

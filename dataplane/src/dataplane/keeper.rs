@@ -8,12 +8,12 @@ use palisade_compiler::program::{Delta, Program};
 
 use super::build;
 use super::writer::Writer;
-use crate::capacity::{capacity, fits};
 use crate::compare::{self, Soundness};
 use crate::contents;
 use crate::plan::{Planner, Step};
 use crate::ruleset::{Actual, ActualChain, ActualTable, Ruleset, RulesetError, TableName};
 use crate::transaction::{Op, SetId, TableOp, Transaction};
+use palisade_compiler::program::capacity::{capacity, fits};
 
 #[derive(Debug)]
 pub(super) struct Keeper {
