@@ -44,6 +44,16 @@ pub(super) fn read(
     Policy { key, subjects, isolates, ingress, egress }
 }
 
+/// Makes a policy isolate what another of its name does, too. No selector is the union of two that differ, but that of
+/// the whole namespace holds both.
+pub(super) fn widen(policy: &mut Policy, other: &Policy) {
+    if policy.subjects != other.subjects {
+        policy.subjects = Selector::everything();
+    }
+    policy.isolates.ingress |= other.isolates.ingress;
+    policy.isolates.egress |= other.isolates.egress;
+}
+
 struct Spec {
     subjects: Selector,
     isolates: Isolation,

@@ -279,6 +279,43 @@ fn a_policy_with_a_wrong_name_or_version_isolates_too() {
     }
 }
 
+/// Whoever never knew it is told to isolate what any of them does, and to allow nothing.
+#[test]
+fn a_policy_given_twice_is_withheld_and_closed() {
+    for (first, second, expected, subjects) in [
+        ("{podSelector: {}, ingress: [{}]}", "{podSelector: {}}", "0 -", 0),
+        ("{podSelector: {matchLabels: {a: b}}}", "{podSelector: {matchLabels: {a: b}}}", "0 -", 1),
+        ("{podSelector: {matchLabels: {a: b}}}", "{podSelector: {matchLabels: {a: c}}}", "0 -", 0),
+        (
+            "{podSelector: {matchLabels: {a: b}}, policyTypes: [Ingress], ingress: [{}]}",
+            "{podSelector: {matchLabels: {a: b}}, policyTypes: [Egress], egress: [{}]}",
+            "0 0",
+            1,
+        ),
+        ("{podSelector: {matchLabels: {a: b}}, policyTypes: [Egress]}", "text", "0 0", 0),
+    ] {
+        for (first, second) in [(first, second), (second, first)] {
+            for text in [
+                [policy(first), policy(second)].join("---\n"),
+                [policy(first), policy(second), policy(first)].join("---\n"),
+            ] {
+                let (_, parsed) = read(&text);
+                let [withheld] = &parsed.withheld[..] else { panic!("{:?}", parsed.withheld) };
+                assert_eq!(withheld.object.to_string(), "NetworkPolicy x/p");
+                let closed = withheld.closed.as_ref().unwrap();
+                assert_eq!(
+                    (shape(closed), closed.subjects.requirements.len(), closed.key.to_string()),
+                    (expected.to_owned(), subjects, "x/p".to_owned()),
+                    "{text}"
+                );
+                assert!(fields(&parsed).contains(&"error metadata.name".to_owned()));
+                assert!(parsed.readable);
+                assert_helpful(&parsed);
+            }
+        }
+    }
+}
+
 #[test]
 fn each_error_says_where_it_is_and_what_to_do() {
     let text = "\
