@@ -19,7 +19,15 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse() {
-            return Ok(Self::Address(address));
+            // A mapped address goes over the wire as the IPv4 one, so that other policies judge it.
+            let mapped = match address {
+                IpAddr::V6(v6) => v6.to_ipv4_mapped(),
+                IpAddr::V4(_) => None,
+            };
+            return match mapped {
+                Some(v4) => Err(format!("{text} is an IPv4-mapped IPv6 address; write {v4}")),
+                None => Ok(Self::Address(address)),
+            };
         }
         match text.split_once('/') {
             Some((namespace, name))
@@ -98,5 +106,22 @@ fn protocol_number(name: &str, family: Family) -> Result<u8, String> {
         _ => name.parse().map_err(|_not_a_number| {
             format!("protocol: {name:?} is none of TCP, UDP, SCTP, ICMP, or a number 0-255")
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It would else be told what becomes of an address that no packet bears.
+    #[test]
+    fn an_ipv4_mapped_address_is_refused_with_the_one_that_is_meant() {
+        for text in ["::ffff:10.0.0.1", "::FFFF:a00:1"] {
+            let error = text.parse::<Endpoint>().unwrap_err();
+            assert!(error.ends_with("write 10.0.0.1"), "{error}");
+        }
+        for text in ["10.0.0.1", "fd00::1", "::10.0.0.1", "64:ff9b::10.0.0.1"] {
+            assert_eq!(text.parse(), Ok(Endpoint::Address(text.parse().unwrap())));
+        }
     }
 }

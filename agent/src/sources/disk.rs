@@ -199,7 +199,7 @@ pub struct Limits {
 struct Known {
     stamp: Option<Stamp>,
     problems: Vec<Problem>,
-    /// Whether it was ever read whole: nothing of it is withheld that was never known.
+    /// Whether it was ever read whole: nothing of it is withheld that was never known and that nothing closes.
     read: bool,
     /// Whether the last attempt failed, so that what stands is of an earlier one.
     stale: bool,
@@ -414,7 +414,7 @@ impl Known {
             .collect();
         readable.then(|| {
             // Whether anything withheld was never known is the merge's to say (`note_unknown`).
-            self.read |= withheld.is_empty();
+            self.read |= withheld.iter().all(|withheld| withheld.closed.is_some());
             Update::Set(Arc::clone(file), Manifest { objects, withheld })
         })
     }

@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use palisade_compiler::model::{Labels, Phase, Pod, PodAddresses};
-use palisade_compiler::parse::Object;
+use palisade_compiler::model::{
+    Isolation, Labels, Peers, Phase, Pod, PodAddresses, Policy, PolicyKey, PolicyRule, Ports,
+    Selector,
+};
+use palisade_compiler::parse::{Object, ObjectRef, Withheld};
 use palisade_compiler::snapshot::{Change, Snapshot};
 use proptest::prelude::*;
 
@@ -123,24 +126,55 @@ fn only_objects_that_differ_change() {
     assert_eq!(changes, [Change::ApplyPod(b), gone]);
 }
 
+fn withheld(kind: &str, name: &str, closed: Option<Policy>) -> Withheld {
+    let object =
+        ObjectRef { kind: kind.to_owned(), namespace: Some("x".to_owned()), name: name.to_owned() };
+    Withheld { object, closed }
+}
+
 #[test]
 fn what_is_withheld_stays_and_what_was_never_known_is_told() {
     let mut state = State::default();
     state.edit(&[("a.yaml", Some("a=1 b=1"))]);
-    let reference = |name: &str| palisade_compiler::parse::ObjectRef {
-        kind: "Pod".to_owned(),
-        namespace: Some("x".to_owned()),
-        name: name.to_owned(),
-    };
     let mut edit = state.sources.edit(&state.snapshot);
-    let mut with = manifest("b=2");
-    with.withheld = vec![reference("a"), reference("new")];
+    let mut with = manifest("a=2 b=2 new=2");
+    with.withheld = vec![withheld("Pod", "a", None), withheld("Pod", "new", None)];
     let unknown = edit.set_file(&path("a.yaml"), with);
     assert_eq!(unknown, [Key::Pod(Arc::from("x"), Arc::from("new"))]);
     edit.finish().into_iter().for_each(|change| state.snapshot.apply(change));
-    assert_eq!(state.show(), "a=1 b=2");
+    assert_eq!(state.show(), "a=1 b=2", "what is handed on of what is withheld does not count");
     state.edit(&[("a.yaml", None)]);
     assert_eq!(state.show(), "");
+}
+
+#[test]
+fn a_withheld_policy_is_closed_where_its_file_never_gave_it_and_else_stays() {
+    let policy = |ingress: Vec<PolicyRule>| Policy {
+        key: PolicyKey { namespace: Arc::from("x"), name: Arc::from("p") },
+        subjects: Selector::everything(),
+        isolates: Isolation { ingress: true, egress: false },
+        ingress,
+        egress: Vec::new(),
+    };
+    let everyone = || vec![PolicyRule { peers: Peers::Everyone, ports: Ports::Every }];
+    let (open, closed) = (policy(everyone()), policy(Vec::new()));
+    let ambiguous = || Manifest {
+        objects: vec![Object::Policy(open.clone())],
+        withheld: vec![withheld("NetworkPolicy", "p", Some(closed.clone()))],
+    };
+    let good = || Manifest { objects: vec![Object::Policy(open.clone())], withheld: Vec::new() };
+    let mut state = State::default();
+    let mut set = |file: &str, manifest| {
+        let mut edit = state.sources.edit(&state.snapshot);
+        assert_eq!(edit.set_file(&path(file), manifest), []);
+        edit.finish().into_iter().for_each(|change| state.snapshot.apply(change));
+        state.snapshot.policy(&open.key).map(|policy| (**policy).clone())
+    };
+    assert_eq!(set("a.yaml", ambiguous()), Some(closed.clone()));
+    assert_eq!(set("a.yaml", good()), Some(open.clone()));
+    assert_eq!(set("a.yaml", ambiguous()), Some(open.clone()), "as the file last gave it");
+    assert_eq!(set("b.yaml", ambiguous()), Some(open.clone()), "another file's stands");
+    assert_eq!(set("a.yaml", Manifest::default()), Some(closed.clone()), "which b.yaml declares");
 }
 
 /// Which file's object stands: the one before, while it declares it, else the first.
