@@ -7,6 +7,7 @@ mod blocks;
 mod chains;
 mod check;
 mod dispatch;
+mod ebpf;
 mod engines;
 mod ipset;
 mod iptables;
@@ -65,7 +66,7 @@ pub trait Contender: Send {
 }
 
 /// The names of all contenders, in the order in which they are shown.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
     "none",
     "conntrack",
     "palisade",
@@ -73,6 +74,7 @@ pub const NAMES: [&str; 7] = [
     "iptables-ipset",
     "nft-policy-chains",
     "nft-pod-dispatch",
+    "ebpf-hash",
 ];
 
 /// Every contender, fresh and not loaded, or why it is left out on this machine.
@@ -97,6 +99,7 @@ pub fn contender(name: &'static str) -> Result<Box<dyn Contender>, LeftOut> {
         }
         "nft-policy-chains" => Box::new(Nft::new(NftShape::PolicyChains)),
         "nft-pod-dispatch" => Box::new(Nft::new(NftShape::PodDispatch)),
+        "ebpf-hash" => Box::new(ebpf::EbpfHash::new().map_err(left_out)?),
         _ => return Err(left_out("there is no contender of that name".to_owned())),
     })
 }
@@ -167,6 +170,8 @@ pub enum ContenderError {
     TooLarge { what: &'static str, count: usize, limit: usize },
     #[error(transparent)]
     Kernel(#[from] palisade_dataplane::ruleset::RulesetError),
+    #[error("{what}: {source}")]
+    Bpf { what: String, source: std::io::Error },
     #[error("nothing is loaded")]
     NotLoaded,
 }

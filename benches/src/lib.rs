@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod allocations;
+mod bpf;
 pub mod contender;
 pub mod harness;
 pub mod inject;

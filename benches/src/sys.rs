@@ -11,10 +11,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
+const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
+const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_MAP_TYPE_HASH: u32 = 1;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_LPM_TRIE: u32 = 11;
+const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_PROG_TYPE_XDP: u32 = 6;
+const BPF_PROG_TYPE_NETFILTER: u32 = 32;
+const BPF_NETFILTER: u32 = 45;
 const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 2;
 
 /// The variants of `union bpf_attr`, as far as they are used; the kernel takes what is behind them for zero.
@@ -24,6 +31,7 @@ struct MapCreate {
     key_size: u32,
     value_size: u32,
     max_entries: u32,
+    map_flags: u32,
 }
 
 #[repr(C)]
@@ -44,6 +52,23 @@ struct ProgramLoad {
     log_level: u32,
     log_size: u32,
     log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+}
+
+#[repr(C)]
+struct NetfilterLink {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    pf: u32,
+    hooknum: u32,
+    priority: i32,
+    netfilter_flags: u32,
 }
 
 #[repr(C)]
@@ -97,89 +122,160 @@ fn length<T>(of: &[T]) -> io::Result<u32> {
     u32::try_from(of.len()).map_err(|_error| io::ErrorKind::InvalidInput.into())
 }
 
-/// A BPF array of values of one size.
+/// # Safety
+/// As [`bpf`]; and the command returns a new descriptor.
+unsafe fn open<T>(command: libc::c_int, attributes: &mut T) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's promise.
+    let fd = unsafe { bpf(command, attributes) }?;
+    // SAFETY: the kernel has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MapKind {
+    /// Keys are numbers below the number of entries.
+    Array,
+    Hash,
+    /// Keys are the length of a prefix in bits, a u32, and the bytes that begin with it; the longest one is found.
+    PrefixTrie,
+}
+
+/// A BPF map with keys of one size and values of one size.
 #[derive(Debug)]
-pub(crate) struct Array {
+pub(crate) struct Map {
     fd: OwnedFd,
+    key_size: usize,
     value_size: usize,
 }
 
-impl Array {
-    pub(crate) fn new(value_size: usize, entries: u32) -> io::Result<Self> {
-        let size = u32::try_from(value_size).unwrap_or(u32::MAX);
+impl Map {
+    pub(crate) fn new(
+        kind: MapKind,
+        key_size: usize,
+        value_size: usize,
+        entries: u32,
+    ) -> io::Result<Self> {
+        let (map_type, map_flags) = match kind {
+            MapKind::Array => (BPF_MAP_TYPE_ARRAY, 0),
+            MapKind::Hash => (BPF_MAP_TYPE_HASH, 0),
+            MapKind::PrefixTrie => (BPF_MAP_TYPE_LPM_TRIE, BPF_F_NO_PREALLOC),
+        };
         let mut attributes = MapCreate {
-            map_type: BPF_MAP_TYPE_ARRAY,
-            key_size: size_of::<u32>() as u32,
-            value_size: size,
+            map_type,
+            key_size: u32::try_from(key_size).unwrap_or(u32::MAX),
+            value_size: u32::try_from(value_size).unwrap_or(u32::MAX),
             max_entries: entries,
+            map_flags,
         };
         // SAFETY: the command takes this variant, which has no addresses.
-        let fd = unsafe { bpf(BPF_MAP_CREATE, &mut attributes) }?;
-        // SAFETY: the kernel has just opened it for us.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { fd, value_size })
+        let fd = unsafe { open(BPF_MAP_CREATE, &mut attributes) }?;
+        Ok(Self { fd, key_size, value_size })
     }
 
     pub(crate) fn descriptor(&self) -> i32 {
         self.fd.as_raw_fd()
     }
 
-    pub(crate) fn set(&self, index: u32, value: &[u8]) -> io::Result<()> {
-        self.element(BPF_MAP_UPDATE_ELEM, index, value.len(), value.as_ptr() as u64)
+    pub(crate) fn set(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        self.element(BPF_MAP_UPDATE_ELEM, key, value.len(), value.as_ptr() as u64)
     }
 
-    pub(crate) fn get(&self, index: u32, value: &mut [u8]) -> io::Result<()> {
-        self.element(BPF_MAP_LOOKUP_ELEM, index, value.len(), value.as_mut_ptr() as u64)
+    pub(crate) fn get(&self, key: &[u8], value: &mut [u8]) -> io::Result<()> {
+        self.element(BPF_MAP_LOOKUP_ELEM, key, value.len(), value.as_mut_ptr() as u64)
+    }
+
+    pub(crate) fn remove(&self, key: &[u8]) -> io::Result<()> {
+        self.element(BPF_MAP_DELETE_ELEM, key, self.value_size, 0)
     }
 
     fn element(
         &self,
         command: libc::c_int,
-        index: u32,
+        key: &[u8],
         length: usize,
         value: u64,
     ) -> io::Result<()> {
-        if length != self.value_size {
+        if key.len() != self.key_size || length != self.value_size {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let key = [index];
         let mut attributes = MapElement {
             map_fd: self.fd.as_raw_fd().cast_unsigned(),
             pad: 0,
-            key: address(&key),
+            key: address(key),
             value,
             flags: 0,
         };
-        // SAFETY: both commands take this variant; the key is a u32, and the value is of the array's value size
-        // (checked above), alive, and writable where it is written to.
+        // SAFETY: the commands take this variant; key and value are of the map's sizes (checked above) and alive, the value is
+        // writable where it is written to, and is not touched where it is removed.
         unsafe { bpf(command, &mut attributes) }.map(drop)
     }
 }
 
-/// An XDP program that is loaded and attached nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProgramKind {
+    Xdp,
+    /// For a hook of netfilter (Linux 6.4).
+    Netfilter,
+}
+
+/// A program that is loaded.
 #[derive(Debug)]
 pub(crate) struct Program {
     fd: OwnedFd,
 }
 
+/// A program that is attached as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Link {
+    _fd: OwnedFd,
+}
+
 impl Program {
     /// Loads instructions (`struct bpf_insn`) under a licence that may use all helpers. With `log`, the verifier's
     /// messages are written there, ended by NUL.
-    pub(crate) fn load(instructions: &[u64], log: &mut [u8]) -> io::Result<Self> {
+    pub(crate) fn load(
+        kind: ProgramKind,
+        instructions: &[u64],
+        log: &mut [u8],
+    ) -> io::Result<Self> {
+        let (prog_type, expected_attach_type) = match kind {
+            ProgramKind::Xdp => (BPF_PROG_TYPE_XDP, 0),
+            ProgramKind::Netfilter => (BPF_PROG_TYPE_NETFILTER, BPF_NETFILTER),
+        };
         let mut attributes = ProgramLoad {
-            prog_type: BPF_PROG_TYPE_XDP,
+            prog_type,
             insn_cnt: length(instructions)?,
             insns: address(instructions),
             license: c"GPL".as_ptr() as u64,
             log_level: u32::from(!log.is_empty()),
             log_size: length(log)?,
             log_buf: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
+            kern_version: 0,
+            prog_flags: 0,
+            prog_name: [0; 16],
+            prog_ifindex: 0,
+            expected_attach_type,
         };
         // SAFETY: the command takes this variant; instructions and licence are alive, the log is of its size.
-        let fd = unsafe { bpf(BPF_PROG_LOAD, &mut attributes) }?;
-        // SAFETY: the kernel has just opened it for us.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = unsafe { open(BPF_PROG_LOAD, &mut attributes) }?;
         Ok(Self { fd })
+    }
+
+    /// Attaches a netfilter program to a hook of the calling thread's namespace.
+    pub(crate) fn attach(&self, protocol: u32, hook: u32, priority: i32) -> io::Result<Link> {
+        let mut attributes = NetfilterLink {
+            prog_fd: self.fd.as_raw_fd().cast_unsigned(),
+            target_fd: 0,
+            attach_type: BPF_NETFILTER,
+            flags: 0,
+            pf: protocol,
+            hooknum: hook,
+            priority,
+            netfilter_flags: 0,
+        };
+        // SAFETY: the command takes this variant, which has no addresses.
+        let fd = unsafe { open(BPF_LINK_CREATE, &mut attributes) }?;
+        Ok(Link { _fd: fd })
     }
 
     /// Runs the program on `repeat` frames that begin as `frame`, in batches, as if received on the interface of the

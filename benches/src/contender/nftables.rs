@@ -45,7 +45,7 @@ impl Nft {
 }
 
 /// `ct state established accept`, in the tables of both families as Palisade has them.
-fn conntrack() -> Ruleset {
+pub(super) fn conntrack() -> Ruleset {
     let rules = vec!["ct state established accept".to_owned()];
     let chains = [(BASE.to_owned(), rules)].into_iter().collect();
     let table = Table { chains, ..Table::default() };

@@ -66,6 +66,11 @@ fn nft_pod_dispatch_is_right() {
     is_right("nft-pod-dispatch", scenarios(30, 200));
 }
 
+#[test]
+fn ebpf_hash_is_right() {
+    is_right("ebpf-hash", scenarios(30, 200));
+}
+
 /// The ways a contender can be wrong.
 #[derive(Debug, Clone, Copy)]
 enum Fault {

@@ -2,6 +2,7 @@
 
 mod comparing;
 mod end_to_end;
+mod judging;
 mod refusing;
 mod resuming;
 

@@ -8,7 +8,7 @@ use palisade_benches::harness::run::{Output, run};
 
 use super::*;
 
-fn report(scratch: &Scratch, pace: f64) -> Report {
+pub(super) fn report(scratch: &Scratch, pace: f64) -> Report {
     let settings = settings(1);
     let output =
         Output::open(&scratch.0, &settings, &Machine::default(), false).expect("a directory");

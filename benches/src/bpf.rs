@@ -1,0 +1,36 @@
+//! BPF programs assembled by hand: no compiler and no library for BPF is needed to build or to run the benches.
+
+pub(crate) mod assembler;
+pub(crate) mod btf;
+
+use std::io;
+
+use crate::sys::{Program, ProgramKind};
+
+/// A program that the kernel refused to load.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) source: io::Error,
+    /// The verifier's last words, if it had any.
+    pub(crate) words: String,
+}
+
+/// Lines of the verifier's messages that tell what it objects to.
+const LAST_WORDS: usize = 4;
+
+/// Loads a program, and once more with the verifier's messages if it is refused.
+pub(crate) fn load(kind: ProgramKind, code: &[u64]) -> Result<Program, Refused> {
+    Program::load(kind, code, &mut []).or_else(|source| {
+        let mut log = vec![0; 1 << 20];
+        Program::load(kind, code, &mut log)
+            .map_err(|_same| Refused { source, words: last_words(log) })
+    })
+}
+
+fn last_words(log: Vec<u8>) -> String {
+    let text: Vec<u8> = log.into_iter().take_while(|&byte| byte != 0).collect();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.iter().skip(lines.len().saturating_sub(LAST_WORDS));
+    last.copied().collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,140 @@
+//! `ebpf-hash`: a BPF program in the forward hook that looks the compiler's program up in BPF maps.
+//!
+//! It is as fast as such a program can be made without leaving out what decides a verdict: a packet of a connection that conntrack
+//! knows costs one comparison, any other two hash lookups (an address yields its class and whether it is isolated), and two
+//! more at each end that is isolated (row, port), or one where every port is allowed. It has no connection map of its own, as
+//! most engines have, which pay an insertion for every connection; nor a Service's hairpin, bridges, counts and logs of denials, nor
+//! the rule on segments in mid-stream. An edit changes one element after another: packets may meet half of it.
+
+mod maps;
+mod program;
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use palisade_compiler::compile::Compiler;
+use palisade_compiler::model::Family;
+use palisade_compiler::program::Delta;
+
+use super::nft::Ruleset;
+use super::{Contender, ContenderError, Edited, Loaded, families, nftables};
+use crate::scenario::{Edit, Scenario};
+use crate::sys::Link;
+use maps::{Change, Maps};
+use program::Kernel;
+
+/// What enforces one family.
+#[derive(Debug)]
+struct Half {
+    family: Family,
+    maps: Maps,
+    /// The program is attached as long as this is there.
+    _link: Link,
+}
+
+#[derive(Debug)]
+struct State {
+    compiler: Compiler,
+    halves: Vec<Half>,
+}
+
+#[derive(Debug)]
+pub(super) struct EbpfHash {
+    kernel: Kernel,
+    state: Option<State>,
+}
+
+impl EbpfHash {
+    /// # Errors
+    /// Why this kernel or this user cannot have it.
+    pub(super) fn new() -> Result<Self, String> {
+        Ok(Self { kernel: Kernel::find()?, state: None })
+    }
+}
+
+impl Contender for EbpfHash {
+    fn name(&self) -> &'static str {
+        "ebpf-hash"
+    }
+
+    fn describe(&self) -> String {
+        "a BPF netfilter program that finds the verdict in BPF hashes and prefix tries made from Palisade's compiled program, behind \
+         `conntrack`'s rule; the fastest case: established is what conntrack says, and there is no connection map to fill"
+            .to_owned()
+    }
+
+    fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError> {
+        // What it is compared with has the same rule, and is not timed either.
+        let base = nftables::conntrack();
+        Ruleset::default().commit(&base)?;
+        let changes = scenario.changes();
+        let started = Instant::now();
+        let mut compiler = Compiler::new(scenario.locality());
+        let delta = compiler.apply(changes);
+        let families = families(scenario);
+        let contents: Vec<(Family, Vec<Change>)> = families
+            .into_iter()
+            .map(|family| (family, contents(&delta, &compiler, family)))
+            .collect();
+        let called = Instant::now();
+        let mut halves = Vec::new();
+        for (family, contents) in &contents {
+            halves.push(self.half(*family, contents)?);
+        }
+        let (elapsed, committed) = (started.elapsed(), called.elapsed());
+        self.state = Some(State { compiler, halves });
+        Ok(Loaded {
+            elapsed,
+            committed,
+            sets: contents.len() * Maps::COUNT,
+            elements: contents.iter().map(|(_, contents)| contents.len()).sum(),
+            ..base.size()
+        })
+    }
+
+    fn edit(&mut self, edit: &Edit) -> Result<Edited, ContenderError> {
+        let change = edit.change.clone();
+        let started = Instant::now();
+        let state = self.state.as_mut().ok_or(ContenderError::NotLoaded)?;
+        let delta = state.compiler.apply([change]);
+        let called = Instant::now();
+        state.follow(&delta)?;
+        Ok(Edited { elapsed: started.elapsed(), committed: called.elapsed() })
+    }
+
+    fn idle(&mut self) -> Result<(), ContenderError> {
+        let state = self.state.as_mut().ok_or(ContenderError::NotLoaded)?;
+        while state.compiler.is_untidy() {
+            let delta = state.compiler.tidy();
+            if delta.is_empty() {
+                break;
+            }
+            state.follow(&delta)?;
+        }
+        Ok(())
+    }
+}
+
+impl EbpfHash {
+    /// Filled before it is attached: until then nothing is denied.
+    fn half(&self, family: Family, contents: &[Change]) -> Result<Half, ContenderError> {
+        let maps = Maps::new(family, contents)?;
+        maps.commit(contents)?;
+        let link = program::attach(family, &self.kernel, &maps)?;
+        Ok(Half { family, maps, _link: link })
+    }
+}
+
+impl State {
+    fn follow(&self, delta: &Delta) -> Result<(), ContenderError> {
+        for half in &self.halves {
+            half.maps.commit(&contents(delta, &self.compiler, half.family))?;
+        }
+        Ok(())
+    }
+}
+
+fn contents(delta: &Delta, compiler: &Compiler, family: Family) -> Vec<Change> {
+    maps::changes(delta.family(family), compiler.program().family(family))
+}

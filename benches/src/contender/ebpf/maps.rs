@@ -1,0 +1,254 @@
+//! The compiler's tables of one family as BPF maps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use palisade_compiler::model::Family;
+use palisade_compiler::program::{
+    AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, Tables, TablesDelta,
+};
+
+use crate::contender::ContenderError;
+use crate::contender::blocks::{self, number};
+use crate::sys::{Map, MapKind};
+
+/// What an address is isolated for: bits of the upper half of its value in `addresses`, whose lower half is its class.
+pub(super) const EGRESS: u32 = 1;
+pub(super) const INGRESS: u32 = 2;
+
+/// Bytes of (profile, protocol as u16, port in network order), the key of `ports`; in `port_ranges` prefixes of them.
+pub(super) const PORT_KEY: usize = 8;
+/// Bits of it before the port.
+const BEFORE_PORT: u32 = 48;
+/// Bytes of the length of a prefix, which precedes it.
+pub(super) const LENGTH: usize = size_of::<u32>();
+const CLASS: usize = size_of::<ClassId>();
+
+/// Maps have room for twice what they are loaded with, and for twice this at least.
+const FEWEST: usize = 2048;
+
+pub(super) const fn address_size(family: Family) -> usize {
+    match family {
+        Family::V4 => 4,
+        Family::V6 => 16,
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Name {
+    /// Address -> class, and what it is isolated for.
+    Addresses,
+    /// Prefix -> class.
+    Cidr,
+    /// (subject, peer's class) -> profile.
+    AllowIn,
+    AllowOut,
+    Ports,
+    PortRanges,
+}
+
+/// An element to set, or to remove if it has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) map: Name,
+    pub(super) key: Vec<u8>,
+    pub(super) value: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Maps {
+    pub(super) addresses: Map,
+    pub(super) cidr: Map,
+    pub(super) allow_in: Map,
+    pub(super) allow_out: Map,
+    pub(super) ports: Map,
+    pub(super) port_ranges: Map,
+}
+
+impl Maps {
+    pub(super) const COUNT: usize = 6;
+
+    /// Empty ones with room for the contents.
+    pub(super) fn new(family: Family, contents: &[Change]) -> Result<Self, ContenderError> {
+        let map = |name, kind, key_size, value_size| {
+            let count = contents.iter().filter(|change| change.map == name).count();
+            let room = u32::try_from(2 * count.max(FEWEST)).unwrap_or(u32::MAX);
+            Map::new(kind, key_size, value_size, room).map_err(|source| ContenderError::Bpf {
+                what: format!("create the map of {name:?}"),
+                source,
+            })
+        };
+        let address = address_size(family);
+        let (hash, trie) = (MapKind::Hash, MapKind::PrefixTrie);
+        Ok(Self {
+            addresses: map(Name::Addresses, hash, address, 8)?,
+            cidr: map(Name::Cidr, trie, LENGTH + address, 4)?,
+            allow_in: map(Name::AllowIn, hash, address + CLASS, 4)?,
+            allow_out: map(Name::AllowOut, hash, address + CLASS, 4)?,
+            ports: map(Name::Ports, hash, PORT_KEY, 4)?,
+            port_ranges: map(Name::PortRanges, trie, LENGTH + PORT_KEY, 4)?,
+        })
+    }
+
+    fn map(&self, name: Name) -> &Map {
+        match name {
+            Name::Addresses => &self.addresses,
+            Name::Cidr => &self.cidr,
+            Name::AllowIn => &self.allow_in,
+            Name::AllowOut => &self.allow_out,
+            Name::Ports => &self.ports,
+            Name::PortRanges => &self.port_ranges,
+        }
+    }
+
+    pub(super) fn commit(&self, changes: &[Change]) -> Result<(), ContenderError> {
+        for Change { map, key, value } in changes {
+            let done = match value {
+                Some(value) => self.map(*map).set(key, value),
+                None => self.map(*map).remove(key),
+            };
+            done.map_err(|source| {
+                let what = if value.is_some() { "set" } else { "remove" };
+                ContenderError::Bpf { what: format!("{what} an element of {map:?}"), source }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a delta does to the maps, given the tables that it leads to. What is named comes before what names it, and all that comes
+/// before all that goes.
+pub(super) fn changes(delta: &TablesDelta, after: &Tables) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut put = |map, key, value| changes.push(Change { map, key, value });
+    for (element, edit) in &delta.ports {
+        put(Name::Ports, port_key(element), edit.after.map(|()| number_value(1)));
+    }
+    let ranges = delta.port_ranges.iter();
+    let ranges = ranges.map(|(range, edit)| (range_keys(range), edit.after.map(|()| 1)));
+    for (key, value) in overlaid(ranges.collect()) {
+        put(Name::PortRanges, key, value);
+    }
+    for (map, edits) in [(Name::AllowIn, &delta.allow_in), (Name::AllowOut, &delta.allow_out)] {
+        for (&(subject, class), edit) in edits {
+            let profile = edit.after.map(|ProfileId(profile)| number_value(profile));
+            put(map, row_key(subject, class), profile);
+        }
+    }
+    let atoms = delta.cidr.iter();
+    let atoms =
+        atoms.map(|(range, edit)| (atom_keys(range), edit.after.map(|ClassId(class)| class)));
+    for (key, value) in overlaid(atoms.collect()) {
+        put(Name::Cidr, key, value);
+    }
+    let isolated = delta.local_in.keys().chain(delta.local_out.keys());
+    let touched: BTreeSet<IpAddr> = isolated.chain(delta.class.keys()).copied().collect();
+    for address in touched {
+        put(Name::Addresses, octets(address), address_value(address, after));
+    }
+    changes.sort_by_key(|change| change.value.is_none());
+    changes
+}
+
+fn number_value(number: u32) -> Vec<u8> {
+    number.to_ne_bytes().to_vec()
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+fn address_value(address: IpAddr, tables: &Tables) -> Option<Vec<u8>> {
+    let class = tables.class.get(&address);
+    let egress = if tables.local_out.contains(&address) { EGRESS } else { 0 };
+    let ingress = if tables.local_in.contains(&address) { INGRESS } else { 0 };
+    let isolated = egress | ingress;
+    let value = u64::from(isolated) << 32 | u64::from(class.map_or(0, |class| class.0));
+    (class.is_some() || isolated != 0).then(|| value.to_ne_bytes().to_vec())
+}
+
+fn row_key(subject: IpAddr, class: ClassId) -> Vec<u8> {
+    [octets(subject), number_value(class.0)].concat()
+}
+
+fn port_key(element: &PortElement) -> Vec<u8> {
+    let PortElement { profile, protocol, port } = *element;
+    let protocol = u16::from(protocol).to_ne_bytes();
+    [&profile.0.to_ne_bytes()[..], &protocol, &port.to_be_bytes()].concat()
+}
+
+fn range_keys(range: &PortRangeElement) -> Vec<Vec<u8>> {
+    let PortRangeElement { profile, protocol, first, last } = *range;
+    let key = |(port, length): (u128, u32)| {
+        let element = PortElement { profile, protocol, port: port as u16 };
+        [number_value(BEFORE_PORT + length), port_key(&element)].concat()
+    };
+    prefixes((first.into(), last.into()), u16::BITS).into_iter().map(key).collect()
+}
+
+fn atom_keys(range: &AddressRange) -> Vec<Vec<u8>> {
+    let family = Family::of(range.first);
+    let bits = 8 * address_size(family) as u32;
+    let key = |(address, length)| {
+        let address = blocks::address(address, family);
+        [number_value(length), octets(address)].concat()
+    };
+    prefixes((number(range.first), number(range.last)), bits).into_iter().map(key).collect()
+}
+
+/// Each key once: a prefix of what goes can be one of what comes.
+fn overlaid(edits: Vec<(Vec<Vec<u8>>, Option<u32>)>) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+    let (come, gone): (Vec<_>, Vec<_>) = edits.into_iter().partition(|(_, value)| value.is_some());
+    let mut keys = BTreeMap::new();
+    for (prefixes, value) in gone.into_iter().chain(come) {
+        keys.extend(prefixes.into_iter().map(|key| (key, value.map(number_value))));
+    }
+    keys
+}
+
+/// The fewest prefixes that together are the numbers `first` to `last`, of so many bits: first number, and length.
+fn prefixes((first, last): (u128, u128), bits: u32) -> Vec<(u128, u32)> {
+    let mut prefixes = Vec::new();
+    let mut next = Some(first);
+    while let Some(first) = next.filter(|first| *first <= last) {
+        // The largest block that begins here and does not end too late.
+        let mut free = first.trailing_zeros().min(bits);
+        let end = |free: u32| first | (1_u128.checked_shl(free).map_or(u128::MAX, |size| size - 1));
+        while end(free) > last {
+            free -= 1;
+        }
+        prefixes.push((first, bits - free));
+        next = end(free).checked_add(1);
+    }
+    prefixes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_their_prefixes() {
+        assert_eq!(prefixes((0, 65_535), 16), [(0, 0)]);
+        assert_eq!(prefixes((80, 80), 16), [(80, 16)]);
+        assert_eq!(prefixes((1, 6), 16), [(1, 16), (2, 15), (4, 15), (6, 16)]);
+        assert_eq!(prefixes((65_534, 65_535), 16), [(65_534, 15)]);
+        assert_eq!(prefixes((0, u128::MAX), 128), [(0, 0)]);
+        assert_eq!(prefixes((u128::MAX, u128::MAX), 128), [(u128::MAX, 128)]);
+        for (first, last) in [(0, 0), (1, 65_535), (1_000, 1_999), (30_001, 40_007)] {
+            let of: u32 = prefixes((first, last), 16).iter().map(|(_, l)| 1 << (16 - l)).sum();
+            assert_eq!(u128::from(of), last - first + 1);
+        }
+    }
+
+    #[test]
+    fn a_prefix_of_what_goes_and_comes_stays() {
+        let (old, new) = (vec![b"a".to_vec(), b"b".to_vec()], vec![b"b".to_vec(), b"c".to_vec()]);
+        let both = overlaid(vec![(new, Some(2)), (old, None)]);
+        let values: Vec<_> = both.into_values().map(|value| value.is_some()).collect();
+        assert_eq!(values, [false, true, true]);
+    }
+}
