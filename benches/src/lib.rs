@@ -3,9 +3,11 @@
 #![deny(unsafe_code)]
 
 pub mod allocations;
+pub mod api_server;
 pub mod contender;
 pub mod harness;
 pub mod inject;
+pub mod manifest;
 pub mod scenario;
 #[allow(unsafe_code, reason = "bpf(2) and a counting allocator have no safe interface")]
 mod sys;

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod api_server;
 mod contender;
 mod harness;
 mod inject;
