@@ -10,6 +10,7 @@
 
 mod api_server;
 mod contender;
+mod engine;
 mod harness;
 mod inject;
 mod scenario;
