@@ -54,7 +54,9 @@ impl KubeRouter {
         if !output.status.success() {
             return Err(format!("{} --version: {}: {version}", binary.display(), output.status));
         }
-        Ok(Self { binary, version, running: None })
+        // Before it stands where the binary is.
+        let version = version.find("version").and_then(|at| version.get(at..)).unwrap_or(&version);
+        Ok(Self { binary, version: version.trim().to_owned(), running: None })
     }
 
     fn command(&self, scenario: &Scenario, server: SocketAddr) -> Command {
@@ -93,8 +95,8 @@ impl Contender for KubeRouter {
 
     fn describe(&self) -> String {
         format!(
-            "the engine itself ({}), which watches an API server in its namespace; until packets show what it did",
-            self.version.trim()
+            "the engine itself (it says: {}), its firewall alone, which watches an API server in its namespace; timed by packets alone",
+            self.version
         )
     }
 
