@@ -1,7 +1,6 @@
 //! The agent's life: start, change, a second one, crash, restart, stop.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use palisade::protocol::{Request, Response, State};
 
@@ -110,31 +109,6 @@ fn apply_and_flush_are_refused_while_an_agent_owns_the_table() {
     agent.end("-TERM");
     netns.palisade(&["flush"]).exits(0);
     assert_eq!(netns.ruleset(), "");
-}
-
-#[test]
-fn a_second_agent_on_the_same_socket_is_refused_and_a_stale_socket_is_not() {
-    let netns = Netns::new();
-    let scratch = Scratch::guarded();
-    let mut agent = netns.agent(&scratch.0);
-    agent.until_enforcing();
-    let socket = agent.socket.clone();
-    let mode = fs::metadata(&socket).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    let path = socket.to_str().unwrap();
-    netns
-        .palisade(&["run", "-f", scratch.path(), "--socket", path])
-        .exits(3)
-        .complains("answers at");
-    agent.end("-KILL");
-    assert!(socket.exists(), "nobody removed it");
-    netns.palisade(&["status", "--socket", path]).exits(5).complains("no agent answers");
-    let again = netns.agent_with(&scratch.0, &["--log-format", "json"]);
-    fs::copy(scratch.0.join("guard.yaml"), scratch.0.join("copy.txt")).unwrap();
-    again.until_enforcing();
-    for line in again.log().lines() {
-        serde_json::from_str::<serde_json::Value>(line).unwrap();
-    }
 }
 
 #[test]
