@@ -104,7 +104,7 @@ fn apply_and_flush_are_refused_while_an_agent_owns_the_table() {
     agent.until_enforcing();
     let pid = agent.pid().to_string();
     netns.palisade(&["apply", "-f", scratch.path()]).exits(3).complains(&pid);
-    netns.palisade(&["flush"]).exits(3).complains(&pid);
+    netns.palisade(&["flush"]).exits(3).complains(&pid).complains("palisade status");
     agent.verify();
     agent.end("-TERM");
     netns.palisade(&["flush"]).exits(0);
@@ -132,7 +132,8 @@ fn only_pods_of_the_node_are_subjects_and_the_rest_is_not_judged_here() {
     }) else {
         panic!("no explanation");
     };
-    assert_eq!((explanation.egress.judged_here, explanation.ingress.judged_here), (true, false));
+    let [only] = explanation.families.as_slice() else { panic!("{explanation:?}") };
+    assert_eq!((only.egress.judged_here, only.ingress.judged_here), (true, false));
 }
 
 #[test]
@@ -195,7 +196,7 @@ fn commands_ask_the_agent() {
     netns
         .palisade(&["explain", "x/a", "x/none", "--port", "80", "--socket", socket])
         .exits(2)
-        .complains("x/none");
+        .complains("x/none in the manifests; the namespace has x/a, x/b");
     netns.palisade(&["verify", "--socket", "/nonexistent"]).exits(5);
 }
 
@@ -216,4 +217,12 @@ fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_told() {
     assert_eq!(of_netns(&format!("cat {sysctl}")).trim(), "1");
     let told = &status.not_enforced;
     assert!(told.iter().any(|gap| gap.contains("no route of their own")), "{told:?}");
+    let status = netns.palisade(&["status", "--socket", agent.socket.to_str().unwrap()]).exits(1);
+    assert!(status.out.contains("enforcing, BUT NOT ALL"), "{status:?}");
+    drop(agent);
+    let applied = netns.palisade(&["apply", "-f", scratch.path()]).exits(1);
+    assert!(
+        applied.err.contains("NOT ENFORCED") && applied.out.contains("changed 0"),
+        "{applied:?}"
+    );
 }
