@@ -312,13 +312,13 @@ impl Reconciler {
             Request::Status => Response::Status(Box::new(self.report.status())),
             Request::Explain { from, to, protocol, port } => {
                 let ends = from.parse().and_then(|from| Ok((from, to.parse()?)));
-                let connection = ends.and_then(|(from, to)| {
+                let connections = ends.and_then(|(from, to)| {
                     resolve(self.compiler.snapshot(), &from, &to, &protocol, port)
                 });
-                match connection {
-                    Ok(connection) => {
+                match connections {
+                    Ok(connections) => {
                         let node = self.node.as_deref();
-                        Response::Explanation(Box::new(explain(&self.compiler, &connection, node)))
+                        Response::Explanation(Box::new(explain(&self.compiler, &connections, node)))
                     }
                     Err(reason) => Response::Bad { reason },
                 }

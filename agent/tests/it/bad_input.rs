@@ -269,6 +269,69 @@ fn a_directory_that_disappears_keeps_everything() {
     assert_eq!(agent.verdict("x/a", "x/b"), "allow");
 }
 
+/// As when it is unmounted: what is there then was never meant.
+#[test]
+fn a_directory_that_is_replaced_keeps_everything() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let away = scratch.0.with_extension("away");
+    fs::rename(&scratch.0, &away).unwrap();
+    fs::create_dir(&scratch.0).unwrap();
+    let status = agent.until("the complaint", |status| told(status).contains("another one"));
+    assert_eq!((status.stale_files.len(), status.sizes.policies), (3, 1));
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+    agent.verify();
+    scratch.write("guard.yaml", &guard("[{}]"));
+    agent.until("the change", |status| status.enforced_revision == 2);
+    assert_eq!(agent.verdict("x/a", "x/b"), "allow");
+    fs::remove_dir_all(&scratch.0).unwrap();
+    fs::rename(&away, &scratch.0).unwrap();
+    agent.until_enforcing();
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+}
+
+#[test]
+fn a_directory_whose_last_manifest_is_removed_is_told() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    for name in ["namespace.yaml", "pods.yaml", "guard.yaml"] {
+        fs::remove_file(scratch.0.join(name)).unwrap();
+    }
+    let status = agent.until("the warning", |status| told(status).contains("the last manifest"));
+    assert_eq!((status.files, status.sizes.policies), (0, 0));
+    assert!(agent.log().contains("the last manifest was removed"), "{}", agent.log());
+}
+
+#[test]
+fn a_file_that_is_saved_line_by_line_opens_nothing() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let text = format!("# by a script\n{}", guard("[{from: [{ipBlock: {cidr: 10.9.0.0/16}}]}]"));
+    scratch.write("guard.yaml", "");
+    for (at, line) in text.split_inclusive('\n').enumerate() {
+        let mut file = fs::File::options().append(true).open(scratch.0.join("guard.yaml")).unwrap();
+        std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
+        drop(file);
+        // Another file's change makes the agent look.
+        scratch.write(
+            "more.yaml",
+            &pod("c", "10.0.0.3", "").replace("app: c", &format!("app: c{at}")),
+        );
+        let status = agent.until("the look", |status| status.enforced_revision as usize > at + 1);
+        assert_eq!(status.sizes.subjects_in, 1, "opened by {line:?}");
+        assert_eq!(agent.verdict("203.0.113.9", "x/b"), "allow", "believed at {line:?}");
+    }
+    agent.until("the rest", |status| status.stale_files.is_empty() && status.problem_count == 0);
+    agent.until("the change", |_| agent.verdict("203.0.113.9", "x/b") == "deny");
+    assert_eq!(agent.verdict("10.9.0.1", "x/b"), "allow");
+}
+
 #[test]
 fn a_named_file_that_vanishes_keeps_what_it_gave() {
     let netns = Netns::new();

@@ -163,8 +163,22 @@ impl Netns {
     }
 
     pub(crate) fn agent_with(&self, files: &Path, more: &[&str]) -> Agent {
-        let scratch = Scratch::new();
-        let socket = scratch.0.join("agent.sock");
+        self.agent_in(Scratch::new(), None, files, more)
+    }
+
+    /// With the socket of another.
+    pub(crate) fn agent_at(&self, socket: &Path, files: &Path, more: &[&str]) -> Agent {
+        self.agent_in(Scratch::new(), Some(socket), files, more)
+    }
+
+    fn agent_in(
+        &self,
+        scratch: Scratch,
+        socket: Option<&Path>,
+        files: &Path,
+        more: &[&str],
+    ) -> Agent {
+        let socket = socket.map_or_else(|| scratch.0.join("agent.sock"), Path::to_path_buf);
         let log = fs::File::create(scratch.0.join("log")).unwrap();
         let mut args =
             vec!["run", "-f", files.to_str().unwrap(), "--socket", socket.to_str().unwrap()];
@@ -198,6 +212,11 @@ impl Agent {
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.scratch.0.join("log")).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn until_log(&self, line: &str) {
+        until(line, || self.log().contains(line));
     }
 
     pub(crate) fn ask(&self, request: &Request) -> Response {
@@ -237,7 +256,7 @@ impl Agent {
         };
         match self.ask(&request) {
             Response::Explanation(explanation) => {
-                assert_eq!(explanation.divergence, None);
+                assert!(!explanation.diverges(), "{explanation:?}");
                 explanation.verdict
             }
             other => panic!("{other:?}"),

@@ -111,6 +111,10 @@ fn a_document_that_is_no_object_leaves_the_set_unknown() {
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: n}\n", "metadata.name is a truth value"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: 7}\n", "is a number"),
         ("apiVersion: v1\nkind: Pod\nkind: Node\nmetadata: {name: a}\n", "given twice"),
+        (
+            "kind: Namespace\nmetadata: {name: a}\nkind: Namespace\nmetadata: {name: b}\n",
+            "a second object begins there, put a line ---",
+        ),
         ("{\"kind\": \"Pod\", \"metadata\": {\"name\": \"a\", \"name\": \"b\"}}\n", "given twice"),
         ("apiVersion: v1\nkind: List\nitems: {}\n", "no YAML object"),
         ("apiVersion: v1\nkind: List\nitems: [text]\n", "no YAML object"),
