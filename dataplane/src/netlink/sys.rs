@@ -46,8 +46,8 @@ impl Socket {
         let socket = Self(mnl::Socket::new(bus)?);
         // A child process that kept it open would go on owning our tables.
         fcntl(socket.descriptor(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-        socket.netlink_option(libc::NETLINK_EXT_ACK)?;
-        socket.netlink_option(libc::NETLINK_CAP_ACK)?;
+        socket.netlink_option(libc::NETLINK_EXT_ACK, 1)?;
+        socket.netlink_option(libc::NETLINK_CAP_ACK, 1)?;
         Ok(socket)
     }
 
@@ -56,19 +56,44 @@ impl Socket {
         self.0.portid()
     }
 
-    fn netlink_option(&self, option: libc::c_int) -> io::Result<()> {
-        let one: libc::c_int = 1;
-        // SAFETY: the descriptor is open as long as `self`, and the value is an int of the length given.
+    fn netlink_option(&self, option: libc::c_int, value: u32) -> io::Result<()> {
+        self.option(libc::SOL_NETLINK, option, &value)
+    }
+
+    /// `setsockopt(2)`; `T` is what the option takes, and nothing in it outlives the call.
+    fn option<T>(&self, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+        // SAFETY: the descriptor is open as long as `self`, and the value is of the length given.
         let result = unsafe {
             libc::setsockopt(
                 self.0.as_raw_fd(),
-                libc::SOL_NETLINK,
+                level,
                 option,
-                (&raw const one).cast::<c_void>(),
-                size_of::<libc::c_int>() as libc::socklen_t,
+                std::ptr::from_ref(value).cast::<c_void>(),
+                size_of::<T>() as libc::socklen_t,
             )
         };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Hears the events of a group.
+    pub(super) fn join(&self, group: u32) -> io::Result<()> {
+        self.netlink_option(libc::NETLINK_ADD_MEMBERSHIP, group)
+    }
+
+    /// Has the kernel drop what tells of that port's own doing, before it takes up room.
+    pub(super) fn ignore(&self, port: u32) -> io::Result<()> {
+        const PORT_OFFSET: u32 = 12;
+        let step = |code: u32, k, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
+        // A filter loads words as big endian; netlink has its header in host order.
+        let port = u32::from_be_bytes(port.to_ne_bytes());
+        let mut program = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, PORT_OFFSET, 0, 0),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, port, 0, 1),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+            step(libc::BPF_RET | libc::BPF_K, u32::MAX, 0, 0),
+        ];
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        self.option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {

@@ -2,7 +2,6 @@
 //! tables of another version are switched, and a restart commits nothing.
 
 use std::net::Ipv4Addr;
-use std::process::Command;
 
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::{AddressRange, ClassId, Program};
@@ -293,42 +292,5 @@ fn a_second_writer_is_told_who_owns_the_tables() {
         );
         let refused = pipe("nft", &["flush", "table", "ip", "palisade"], "").unwrap_err();
         assert!(refused.contains("not permitted"), "{refused}");
-    });
-}
-
-/// Commits to a table of its own, one after the other, until it is dropped.
-struct Neighbour(std::process::Child);
-
-impl Neighbour {
-    fn start() -> Self {
-        let commits = "nft add table ip busy; while nft 'add set ip busy s { type ipv4_addr; }; delete set ip busy s'; do :; done";
-        Self(Command::new("sh").args(["-c", commits]).spawn().unwrap())
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-#[test]
-fn a_neighbour_that_commits_all_the_time_keeps_nobody_from_reading_or_writing() {
-    in_netns(|| {
-        let mut program = Program::default();
-        for n in 0..20_000 {
-            let address = Ipv4Addr::from_bits(0x0a00_0001 + n).into();
-            program.v4.class.insert(address, ClassId(ClassId::FIRST + n % 50));
-        }
-        start().install(&program).unwrap();
-        let _neighbour = Neighbour::start();
-        for round in 0..5 {
-            let mut dataplane = start();
-            let subject = Ipv4Addr::from_bits(0x0a00_0001 + round).into();
-            program.v4.local_in.insert(subject);
-            dataplane.install(&program).unwrap();
-            assert_equal(&mut dataplane, &program);
-        }
     });
 }

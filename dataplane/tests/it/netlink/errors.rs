@@ -183,20 +183,41 @@ fn an_element_of_another_set_is_not_even_sent() {
 }
 
 #[test]
-fn a_plain_table_is_retried_after_anybodys_change() {
+fn a_plain_table_is_retried_after_a_change_of_it_and_of_nothing_else() {
     in_netns(|| {
         let mut kernel = Kernel::open_without_owner().unwrap();
         kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         kernel.read(TableName::Main).unwrap();
         kernel.commit(TableName::Main, &transaction([add(1)])).unwrap();
-        kernel.commit(TableName::Main, &transaction([add(2)])).unwrap();
-        nft(&["add", "table", "ip", "other"]);
+        for change in ["add table ip other", "add table inet palisade", "delete table ip other"] {
+            nft(&[change]);
+            kernel.commit(TableName::Main, &transaction([add(2)])).unwrap();
+            kernel.commit(TableName::Main, &transaction([remove(2)])).unwrap();
+        }
+        nft(&["add element ip palisade class { 10.0.0.9 : 1:1 }"]);
+        nft(&["add table ip other"]);
         match kernel.commit(TableName::Main, &transaction([add(3)])) {
             Err(RulesetError::Retry { .. }) => {}
             other => panic!("{other:?}"),
         }
         kernel.read(TableName::Main).unwrap();
         kernel.commit(TableName::Main, &transaction([add(3)])).unwrap();
+    });
+}
+
+/// Who reads one name's tables after the other's has not thereby seen what became of these.
+#[test]
+fn a_change_of_a_plain_table_is_not_lost_over_reading_another() {
+    in_netns(|| {
+        let mut kernel = Kernel::open_without_owner().unwrap();
+        kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
+        kernel.read(TableName::Main).unwrap();
+        nft(&["add element ip palisade class { 10.0.0.9 : 1:1 }"]);
+        kernel.read(TableName::StandIn).unwrap();
+        match kernel.commit(TableName::Main, &transaction([add(3)])) {
+            Err(RulesetError::Retry { .. }) => {}
+            other => panic!("{other:?}"),
+        }
     });
 }
 
