@@ -5,6 +5,7 @@
 //! dumps -> instructions, elements -> Actual
 //! ```
 
+mod attributes;
 mod batch;
 mod declare;
 mod elements;
@@ -363,5 +364,54 @@ mod tests {
                 .unwrap();
         };
         std::thread::spawn(run).join().unwrap();
+    }
+
+    fn with_plain_tables(test: impl FnOnce(&mut Kernel) + Send + 'static) {
+        let run = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("this test needs root");
+            let mut kernel = Kernel::open_without_owner().unwrap();
+            let create = Op::CreateSet { id: SET, size: Some(16) };
+            let ops = vec![op(Op::CreateTable), op(create), op(Op::Add(SET, class(1)))];
+            kernel.commit(TableName::Main, &Transaction { ops }).unwrap();
+            test(&mut kernel);
+        };
+        std::thread::spawn(run).join().unwrap();
+    }
+
+    #[test]
+    fn a_read_is_right_whatever_reception_fails() {
+        with_plain_tables(|kernel| {
+            let wanted = kernel.read(TableName::Main).unwrap();
+            for errno in [nix::Error::EINTR, nix::Error::ENOBUFS] {
+                let (mut after, mut over) = (0, false);
+                while !over {
+                    kernel.query.socket().1.fail(after, errno);
+                    let read = kernel.read(TableName::Main);
+                    over = !kernel.query.socket().1.is_over();
+                    assert_eq!(read.unwrap(), wanted, "{errno} after {after}");
+                    after += 1;
+                }
+                assert!(after > 10, "only {after} receptions");
+            }
+        });
+    }
+
+    #[test]
+    fn events_that_were_lost_count_as_a_change() {
+        with_plain_tables(|kernel| {
+            kernel.read(TableName::Main).unwrap();
+            let mut other = Kernel::open_without_owner().unwrap();
+            let there = Transaction { ops: vec![op(Op::CreateTable)] };
+            other.commit(TableName::StandIn, &there).unwrap();
+            kernel.watch.as_ref().unwrap().socket().1.fail(0, nix::Error::ENOBUFS);
+            let add = |low| Transaction { ops: vec![op(Op::Add(SET, class(low)))] };
+            let result = kernel.commit(TableName::Main, &add(2));
+            assert!(matches!(result, Err(RulesetError::Retry { .. })), "{result:?}");
+            // A read that loses some is begun anew.
+            kernel.watch.as_ref().unwrap().socket().1.fail(1, nix::Error::ENOBUFS);
+            kernel.read(TableName::Main).unwrap();
+            assert!(kernel.watch.as_ref().unwrap().socket().1.is_over());
+            kernel.commit(TableName::Main, &add(2)).unwrap();
+        });
     }
 }

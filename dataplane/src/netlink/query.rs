@@ -36,6 +36,11 @@ pub(super) struct Query {
 }
 
 impl Query {
+    #[cfg(test)]
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     pub(super) fn open() -> io::Result<Self> {
         Ok(Self { socket: Socket::open(Bus::Netfilter)?, buffer: vec![0; BUFFER], sequence: 0 })
     }
@@ -101,7 +106,18 @@ impl Query {
         self.socket.send(&request)?;
         let mut interrupted = false;
         loop {
-            let length = self.socket.receive(&mut self.buffer, true)?;
+            let length = match self.socket.receive(&mut self.buffer, true) {
+                Ok(length) => length,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    // The one answer may be what was lost; the rest of a dump is to come, and in the way of the next question.
+                    if flags & flag::DUMP == 0 {
+                        return Err(QueryError::Interrupted);
+                    }
+                    interrupted = true;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let datagram = self.buffer.get(..length).unwrap_or_default();
             let end = wire::messages(datagram, |message| {
                 if message.sequence != self.sequence {

@@ -259,7 +259,9 @@ fn is_restore_map(query: &mut Query, place: Place, set: &Declared) -> Result<boo
             Some((key, value)) => (key.to_vec(), value.to_vec()),
             None => (Vec::new(), Vec::new()),
         };
-        message.get(LIST_ELEMENTS).map(|list| elements::in_list(list).map(element).collect::<Vec<_>>())
+        message
+            .get(LIST_ELEMENTS)
+            .map(|list| elements::in_list(list).map(element).collect::<Vec<_>>())
     })?;
     let found: BTreeMap<_, _> = lists.into_iter().flatten().collect();
     let wanted = TOS_PRIORITIES

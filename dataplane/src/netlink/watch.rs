@@ -29,6 +29,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    #[cfg(test)]
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     /// In the network namespace of the calling thread; `own` is the port of our batches.
     pub(super) fn open(own: u32, room: usize) -> io::Result<Self> {
         let socket = Socket::open(Bus::Netfilter)?;

@@ -25,8 +25,7 @@ struct Neighbour {
 impl Neighbour {
     fn start(name: &str) -> Self {
         nft(&["add", "table", "ip", name]);
-        let commits =
-            format!("add set ip {name} s {{ type ipv4_addr; }}; delete set ip {name} s");
+        let commits = format!("add set ip {name} s {{ type ipv4_addr; }}; delete set ip {name} s");
         let mut told = Command::new("yes").arg(commits).stdout(Stdio::piped()).spawn().unwrap();
         let nft = Command::new("nft")
             .arg("-i")
@@ -93,7 +92,8 @@ fn a_change_of_a_plain_table_is_noticed_among_those_of_others() {
         let mut kernel = Kernel::open_without_owner().unwrap();
         kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         let _neighbour = Neighbour::start("busy");
-        let subject = |n| op(Family::V4, Op::Add(id(SetName::LocalIn), Element::Address(address(n))));
+        let subject =
+            |n| op(Family::V4, Op::Add(id(SetName::LocalIn), Element::Address(address(n))));
         for n in 0..20 {
             kernel.read(TableName::Main).unwrap();
             kernel.commit(TableName::Main, &transaction([subject(n)])).unwrap();
