@@ -7,8 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use palisade::lab::Namespace;
 use palisade::protocol::{Request, Response, State, Status};
 use palisade::socket::Client;
+use palisade_dataplane::netlink::Kernel;
+use palisade_dataplane::ruleset::Ruleset as _;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -129,6 +132,12 @@ pub(crate) fn palisade_reads(args: &[&str], input: &str) -> Ran {
 
 /// A network namespace, held by a process of ours that sleeps in it.
 pub(crate) struct Netns(Child);
+
+/// Whether tables can belong to a process and outlive it (Linux 6.9). Where they cannot, nothing keeps others from writing to them.
+pub(crate) fn knows_owners() -> bool {
+    let namespace = Namespace::new().unwrap();
+    namespace.run(|| Kernel::open().unwrap().features().persistent_owner).unwrap()
+}
 
 impl Netns {
     pub(crate) fn new() -> Self {
