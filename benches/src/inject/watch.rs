@@ -45,7 +45,8 @@ impl<T> Watch<T> {
 pub enum Until {
     /// For so long.
     Passed(Duration),
-    /// Until all were judged `arrives` for so long, and no longer than the patience.
+    /// Until all were judged `arrives` for so long, and no longer than the patience. Packets come at a pace that leaves the CPU to
+    /// whoever does the work elsewhere: a millisecond is then how exact it is.
     Holds { arrives: bool, without_break: Duration, patience: Duration },
 }
 
@@ -62,6 +63,8 @@ impl Until {
     }
 }
 
+/// From one packet to the next, where they are not sent one right behind the other.
+const PACE: Duration = Duration::from_millis(1);
 /// Sightings before the work begins, so that nothing is cold.
 const BEFORE: usize = 64;
 /// Some minutes of them.
@@ -142,6 +145,9 @@ impl Router {
             }
             if end.get().is_some_and(|end| until.is_over(*end, first.arrived, first.sent)) {
                 break;
+            }
+            if matches!(until, Until::Holds { .. }) {
+                std::thread::sleep(PACE);
             }
         }
         sightings.push(self.sight(frame, &mut count)?);
