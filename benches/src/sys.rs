@@ -138,6 +138,7 @@ unsafe fn open<T>(command: libc::c_int, attributes: &mut T) -> io::Result<OwnedF
 pub(crate) enum MapKind {
     /// Keys are numbers below the number of entries.
     Array,
+    /// Elements are allocated as they come: those of the slabs lie in large pages, those made beforehand do not.
     Hash,
     /// Keys are the length of a prefix in bits, a u32, and the bytes that begin with it; the longest one is found.
     PrefixTrie,
@@ -160,7 +161,7 @@ impl Map {
     ) -> io::Result<Self> {
         let (map_type, map_flags) = match kind {
             MapKind::Array => (BPF_MAP_TYPE_ARRAY, 0),
-            MapKind::Hash => (BPF_MAP_TYPE_HASH, 0),
+            MapKind::Hash => (BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC),
             MapKind::PrefixTrie => (BPF_MAP_TYPE_LPM_TRIE, BPF_F_NO_PREALLOC),
         };
         let mut attributes = MapCreate {

@@ -1,8 +1,9 @@
 //! `ebpf-hash`: a BPF program in the forward hook that looks the compiler's program up in BPF maps.
 //!
-//! It is as fast as such a program can be made without leaving out what decides a verdict: a packet of a connection that conntrack
+//! It is meant to be as fast as such a program can be without leaving out what decides a verdict: a packet of a connection that conntrack
 //! knows costs one comparison, any other two hash lookups (an address yields its class and whether it is isolated), and two
-//! more at each end that is isolated (row, port), or one where every port is allowed. It has no connection map of its own, as
+//! more at each end that is isolated (row, port), or one where every port is allowed; prefix tries are asked only where a hash has
+//! nothing. That a packet which meets no policy pays for its remote address too is the price of a lookup less where one does. It has no connection map of its own, as
 //! most engines have, which pay an insertion for every connection; nor a Service's hairpin, bridges, counts and logs of denials, nor
 //! the rule on segments in mid-stream. An edit changes one element after another: packets may meet half of it.
 

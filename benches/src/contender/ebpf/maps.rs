@@ -24,8 +24,9 @@ const BEFORE_PORT: u32 = 48;
 pub(super) const LENGTH: usize = size_of::<u32>();
 const CLASS: usize = size_of::<ClassId>();
 
-/// Maps have room for twice what they are loaded with, and for twice this at least.
-const FEWEST: usize = 2048;
+/// Maps have room for a quarter more than they are loaded with, and for so many at least. A hash has a bucket for each, which
+/// are the denser in the caches the fewer they are.
+const FEWEST: usize = 4096;
 
 pub(super) const fn address_size(family: Family) -> usize {
     match family {
@@ -72,7 +73,7 @@ impl Maps {
     pub(super) fn new(family: Family, contents: &[Change]) -> Result<Self, ContenderError> {
         let map = |name, kind, key_size, value_size| {
             let count = contents.iter().filter(|change| change.map == name).count();
-            let room = u32::try_from(2 * count.max(FEWEST)).unwrap_or(u32::MAX);
+            let room = u32::try_from(FEWEST.max(count + count / 4)).unwrap_or(u32::MAX);
             Map::new(kind, key_size, value_size, room).map_err(|source| ContenderError::Bpf {
                 what: format!("create the map of {name:?}"),
                 source,
