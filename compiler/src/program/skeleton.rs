@@ -338,8 +338,3 @@ fn deny(family: Family, direction: Direction, pass: ChainName) -> Vec<Rule> {
     ]);
     rules
 }
-
-/// Whether an address can be a subject's or a pod's: what the skeleton's own rules never meet is no pod address.
-pub fn is_unicast(address: IpAddr) -> bool {
-    !address.is_unspecified() && !address.is_multicast() && !address.is_loopback()
-}

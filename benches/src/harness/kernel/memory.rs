@@ -43,8 +43,7 @@ pub fn take(settings: &Settings, cell: Cell, name: &str) -> Result<Taken, String
     let patience = settings.engine_patience();
     lane.load(&scenario, &expected, patience).map_err(|error| error.to_string())?;
     let kernel = kernel_memory() - before;
-    // What was loaded is not the contender's, and it gives back what the load took, as the agent does.
-    drop(scenario);
+    // As the agent does after a load.
     palisade_heap::give_back();
     Ok(Taken { kernel, user: lane.contender.resident() })
 }
