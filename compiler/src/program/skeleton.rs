@@ -4,7 +4,7 @@
 //! Nothing in it depends on a cluster. A lookup that misses ends its rule, not the packet's walk, so hash maps
 //! carry a catch-all element and every subject's path ends in a `deny_*` chain.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use ipnet::{IpNet, Ipv6Net};
 
