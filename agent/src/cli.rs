@@ -36,7 +36,8 @@ Examples:
 
 Exit status:
   0  done
-  1  the answer is no: verify differs, a connection could not be judged, a manifest has errors
+  1  the answer is no: verify differs, a connection could not be judged, a manifest has errors, or not all that policy speaks of
+     is enforced
   2  usage, or input that cannot be read
   3  not permitted: CAP_NET_ADMIN or nf_tables is missing, or another process owns the table
   4  the kernel refused

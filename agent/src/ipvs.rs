@@ -4,11 +4,20 @@ use std::fs;
 use std::path::Path;
 
 /// Where the kernel lists the virtual services of this network namespace; absent without IPVS.
-pub(crate) const TABLE: &str = "/proc/net/ip_vs";
+const TABLE: &str = "/proc/net/ip_vs";
+
+/// What is not enforced, where Services are balanced by IPVS.
+pub(crate) fn gap() -> Option<String> {
+    has_services(Path::new(TABLE)).then(|| {
+        "Services by IPVS: their traffic passes the input and output hooks and is not judged; use kube-proxy in its nftables or \
+         iptables mode"
+            .to_owned()
+    })
+}
 
 /// Whether a table in the form of `/proc/net/ip_vs` lists a service: a line that begins with what it is known by, a protocol
 /// or a firewall mark. Lines of backends (`->`) and of the head are none.
-pub(crate) fn has_services(table: &Path) -> bool {
+fn has_services(table: &Path) -> bool {
     let Ok(text) = fs::read_to_string(table) else { return false };
     text.lines().any(|line| ["TCP ", "UDP ", "SCTP ", "FWM "].iter().any(|p| line.starts_with(p)))
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::explanation::Explanation;
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest request, in bytes, its newline included.
 pub const MAX_REQUEST_BYTES: usize = 64 << 10;
@@ -122,8 +122,14 @@ pub struct Status {
 }
 
 impl Status {
+    /// Whether the kernel holds the program of the latest manifests.
     pub fn is_ready(&self) -> bool {
         self.state == State::Enforcing
+    }
+
+    /// Whether all that policy speaks of is enforced, as the latest manifests say it.
+    pub fn enforces_all(&self) -> bool {
+        self.is_ready() && self.not_enforced.is_empty()
     }
 }
 

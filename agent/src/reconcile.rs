@@ -239,7 +239,7 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Commits what the kernel does not have yet, unless the program must not be loaded.
+    /// Commits what the kernel does not have yet.
     fn enforce(&mut self, since: Option<Instant>) -> Result<(), RulesetError> {
         let now = Instant::now();
         let look_at_bridges = now >= self.bridges_at;
@@ -247,12 +247,6 @@ impl Reconciler {
             self.bridges_at = now + BRIDGES_EVERY;
         }
         self.retry_at = None;
-        if let Some(bound) = self.compiler.warnings().into_iter().find(|w| w.is_fatal()) {
-            self.enforcer.lose_step();
-            self.behind = Delta::default();
-            self.report.state(State::Behind, Some(bound.to_string()));
-            return Ok(());
-        }
         let was_in_step = self.enforcer.is_in_step();
         let delta = std::mem::take(&mut self.behind);
         let elements = delta.len();
@@ -318,13 +312,13 @@ impl Reconciler {
             Request::Status => Response::Status(Box::new(self.report.status())),
             Request::Explain { from, to, protocol, port } => {
                 let ends = from.parse().and_then(|from| Ok((from, to.parse()?)));
-                let connection = ends.and_then(|(from, to)| {
+                let connections = ends.and_then(|(from, to)| {
                     resolve(self.compiler.snapshot(), &from, &to, &protocol, port)
                 });
-                match connection {
-                    Ok(connection) => {
+                match connections {
+                    Ok(connections) => {
                         let node = self.node.as_deref();
-                        Response::Explanation(Box::new(explain(&self.compiler, &connection, node)))
+                        Response::Explanation(Box::new(explain(&self.compiler, &connections, node)))
                     }
                     Err(reason) => Response::Bad { reason },
                 }

@@ -1,12 +1,8 @@
 //! The agent's unix socket: who may ask, and how a question reaches the loop.
 //!
-//! The socket is made under another name with its permissions and then renamed, so that it is never open to others.
-
-use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -15,6 +11,7 @@ use crate::protocol::{
     Envelope, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Request, Response, VERSION,
 };
 
+pub mod seat;
 pub mod server;
 
 /// Where the agent answers (`--socket`).
@@ -29,6 +26,11 @@ pub enum ClientError {
         "no agent answers at {path} ({error}); start one with palisade run, or name its socket with --socket"
     )]
     NoAgent { path: PathBuf, error: io::Error },
+    #[error(
+        "the agent at {path} has not answered for {} s: it is there, and busy (it reads or loads something large); ask again later, \
+         palisade status is answered at any time", CLIENT_PATIENCE.as_secs()
+    )]
+    Late { path: PathBuf },
     #[error("{path} may not be used: the agent answers root, and the user it runs as, only")]
     NotPermitted { path: PathBuf },
     #[error(
@@ -41,11 +43,12 @@ pub enum ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     path: PathBuf,
+    patience: Duration,
 }
 
 impl Client {
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), patience: CLIENT_PATIENCE }
     }
 
     /// Asks, and waits for the response.
@@ -57,6 +60,10 @@ impl Client {
         let no_agent = |error: io::Error| match error.kind() {
             io::ErrorKind::PermissionDenied => {
                 ClientError::NotPermitted { path: self.path.clone() }
+            }
+            // Out of patience, or too many wait to be accepted.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                ClientError::Late { path: self.path.clone() }
             }
             _ => ClientError::NoAgent { path: self.path.clone(), error },
         };
@@ -75,8 +82,8 @@ impl Client {
 
     fn exchange(&self, request: &Request) -> io::Result<Vec<u8>> {
         let mut stream = UnixStream::connect(&self.path)?;
-        stream.set_read_timeout(Some(CLIENT_PATIENCE))?;
-        stream.set_write_timeout(Some(CLIENT_PATIENCE))?;
+        stream.set_read_timeout(Some(self.patience))?;
+        stream.set_write_timeout(Some(self.patience))?;
         let mut text = serde_json::to_vec(&Envelope::new(request))?;
         text.push(b'\n');
         debug_assert!(text.len() <= MAX_REQUEST_BYTES, "a request of the command line is short");
@@ -88,43 +95,22 @@ impl Client {
     }
 }
 
-#[derive(Debug, Error)]
-pub enum BindError {
-    #[error("an agent answers at {0} already; stop it, or give this one another --socket")]
-    Taken(PathBuf),
-    #[error("the socket {path} cannot be made ({error}); name another with --socket")]
-    Io { path: PathBuf, error: io::Error },
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-/// Makes the socket at `path`, for this user only. One that nobody answers is replaced.
-///
-/// # Errors
-///
-/// `Taken` if an agent answers there.
-pub fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, BindError> {
-    if UnixStream::connect(path).is_ok() {
-        return Err(BindError::Taken(path.to_path_buf()));
+    use super::*;
+
+    #[test]
+    fn an_agent_that_answers_late_is_not_one_that_is_not_there() {
+        let path = std::env::temp_dir().join(format!("palisade-late-{}", std::process::id()));
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let client = Client { path: path.clone(), patience: Duration::from_millis(20) };
+        let late = client.request(&Request::Verify).unwrap_err();
+        assert!(matches!(late, ClientError::Late { .. }), "{late}");
+        drop(listener);
+        let none = client.request(&Request::Verify).unwrap_err();
+        assert!(matches!(none, ClientError::NoAgent { .. }), "{none}");
+        std::fs::remove_file(path).unwrap();
     }
-    let make = || {
-        if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-            DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-        }
-        if fs::symlink_metadata(path).is_ok_and(|m| !is_socket(&m)) {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there and no socket"));
-        }
-        let mut name = path.as_os_str().to_os_string();
-        name.push(format!(".{}", std::process::id()));
-        let passing = PathBuf::from(name);
-        _ = fs::remove_file(&passing);
-        let listener = std::os::unix::net::UnixListener::bind(&passing)?;
-        fs::set_permissions(&passing, Permissions::from_mode(0o600))?;
-        fs::rename(&passing, path)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    make().map_err(|error| BindError::Io { path: path.to_path_buf(), error })
-}
-
-fn is_socket(metadata: &fs::Metadata) -> bool {
-    std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type())
 }

@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use palisade_compiler::model::PolicyKey;
-use palisade_compiler::parse::{Object, ObjectRef};
+use palisade_compiler::parse::{Object, ObjectRef, Withheld};
 use palisade_compiler::snapshot::{Change, Snapshot};
 
 use names::{NameId, Names};
@@ -75,9 +75,10 @@ impl fmt::Display for Key {
 /// What a file declares, as far as it could be read.
 #[derive(Debug, Clone, Default)]
 pub struct Manifest {
+    /// None of those that are withheld counts.
     pub objects: Vec<Object>,
     /// Declared but not understood; not gone.
-    pub withheld: Vec<ObjectRef>,
+    pub withheld: Vec<Withheld>,
 }
 
 /// Who holds what the standing objects say: all that `Edit::finish` returned so far was applied to it.
@@ -168,23 +169,34 @@ pub struct Edit<'a> {
 }
 
 impl Edit<'_> {
-    /// The file now declares this and nothing else. What is withheld stays as the file last gave it. Returns the withheld
-    /// objects that the file never gave: nobody knows what they say.
+    /// The file now declares this and nothing else. What is withheld stays as the file last gave it; what the file never
+    /// gave is closed. Returns the withheld objects of which nothing is known and that nothing closes.
     pub fn set_file(&mut self, file: &Arc<Path>, manifest: Manifest) -> Vec<Key> {
         let before = self.sources.files.remove(file).unwrap_or_default();
+        let named = |withheld: Withheld| Some((Key::named(&withheld.object)?, withheld.closed));
+        let withheld: HashMap<Key, _> = manifest.withheld.into_iter().filter_map(named).collect();
         let mut declared = HashSet::with_capacity(manifest.objects.len());
         for object in manifest.objects {
-            let id = self.sources.names.enter(Key::of(&object));
+            let key = Key::of(&object);
+            if withheld.contains_key(&key) {
+                continue;
+            }
+            let id = self.sources.names.enter(key);
             if declared.insert(id) {
                 self.put(id, file, object);
             }
         }
         let mut unknown = Vec::new();
-        for key in manifest.withheld.iter().filter_map(Key::named) {
-            match self.sources.names.find(&key) {
-                Some(id) if before.binary_search(&id).is_ok() => _ = declared.insert(id),
-                Some(id) if declared.contains(&id) => {}
-                Some(_) | None => unknown.push(key),
+        for (key, closed) in withheld {
+            let id = self.sources.names.find(&key);
+            match (id.filter(|id| before.binary_search(id).is_ok()), closed) {
+                (Some(given), _) => _ = declared.insert(given),
+                (None, Some(closed)) => {
+                    let id = self.sources.names.enter(key);
+                    declared.insert(id);
+                    self.put(id, file, Object::Policy(closed));
+                }
+                (None, None) => unknown.push(key),
             }
         }
         before.iter().filter(|id| !declared.contains(*id)).for_each(|&id| self.take(id, file));

@@ -27,6 +27,8 @@ fn main() -> anyhow::Result<()> {
     let edits: Vec<Edit> = scenario.edits().take(count).collect();
     for contender in contenders() {
         match contender {
+            // An engine needs packets that show what it did.
+            Ok(contender) if !contender.acknowledges() => {}
             Ok(mut contender) if only.as_deref().is_none_or(|name| name == contender.name()) => {
                 show(contender.as_mut(), &scenario, &edits)?;
             }
@@ -34,12 +36,7 @@ fn main() -> anyhow::Result<()> {
             Err(left_out) => println!("{left_out}"),
         }
     }
-    for engine in engines() {
-        match engine {
-            Ok(engine) => println!("{}: {}", engine.name, engine.binary.display()),
-            Err(left_out) => println!("{left_out}"),
-        }
-    }
+    engines().iter().for_each(|left_out| println!("{left_out}"));
     Ok(())
 }
 

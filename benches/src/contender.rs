@@ -11,6 +11,7 @@ mod ebpf;
 mod engines;
 mod ipset;
 mod iptables;
+mod kube_router;
 mod nft;
 mod nftables;
 mod palisade;
@@ -23,7 +24,8 @@ use palisade_compiler::model::{Family, Verdict};
 use thiserror::Error;
 
 pub use check::{SAMPLE, Sample, check};
-pub use engines::{Engine, engines};
+pub use engines::engines;
+pub use kube_router::KubeRouter;
 
 use crate::inject::{Flow, InjectError};
 use crate::scenario::{Edit, Scenario};
@@ -42,6 +44,11 @@ pub trait Contender: Send {
 
     /// What is behind the name on this machine: the tool and its variant, or the engine whose shape it is.
     fn describe(&self) -> String;
+
+    /// Whether the kernel has acknowledged when `load` and `edit` return. Of an engine on its own packets have to show it.
+    fn acknowledges(&self) -> bool {
+        true
+    }
 
     /// Programs the network namespace of the calling thread, which is as it was made.
     ///
@@ -63,10 +70,28 @@ pub trait Contender: Send {
     fn idle(&mut self) -> Result<(), ContenderError> {
         Ok(())
     }
+
+    /// Resident memory of the process that enforces, where there is one that stays.
+    fn resident(&self) -> Option<u64> {
+        None
+    }
+
+    /// To be asked while packets do not show yet what it was told.
+    ///
+    /// # Errors
+    /// `Ended` where it is a process and has ended.
+    fn check_alive(&self) -> Result<(), ContenderError> {
+        Ok(())
+    }
+
+    /// The last that it said, where it is a process that says something: it may tell why packets do not show what they should.
+    fn said(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The names of all contenders, in the order in which they are shown.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "none",
     "conntrack",
     "palisade",
@@ -75,6 +100,7 @@ pub const NAMES: [&str; 8] = [
     "nft-policy-chains",
     "nft-pod-dispatch",
     "ebpf-hash",
+    "kube-router",
 ];
 
 /// Every contender, fresh and not loaded, or why it is left out on this machine.
@@ -100,6 +126,7 @@ pub fn contender(name: &'static str) -> Result<Box<dyn Contender>, LeftOut> {
         "nft-policy-chains" => Box::new(Nft::new(NftShape::PolicyChains)),
         "nft-pod-dispatch" => Box::new(Nft::new(NftShape::PodDispatch)),
         "ebpf-hash" => Box::new(ebpf::EbpfHash::new().map_err(left_out)?),
+        "kube-router" => Box::new(KubeRouter::on_path().map_err(left_out)?),
         _ => return Err(left_out("there is no contender of that name".to_owned())),
     })
 }
@@ -139,7 +166,7 @@ fn families(scenario: &Scenario) -> Vec<Family> {
 /// What a load took and made. Of both families.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// From the objects in memory to the kernel's acknowledgement.
+    /// From the objects in memory to the kernel's acknowledgement, if the contender has one.
     pub elapsed: Duration,
     /// The part of it from the first call of a tool or of the kernel.
     pub committed: Duration,
@@ -168,6 +195,12 @@ pub enum ContenderError {
     TooSlow { tool: &'static str, patience: Duration },
     #[error("{count} {what}, more than the {limit} that are tried")]
     TooLarge { what: &'static str, count: usize, limit: usize },
+    #[error("{engine} ended by itself ({status}); it said: {said}")]
+    Ended { engine: &'static str, status: std::process::ExitStatus, said: String },
+    #[error("{engine} still worked after {patience:?} in which nothing was changed")]
+    Restless { engine: &'static str, patience: Duration },
+    #[error(transparent)]
+    ApiServer(#[from] crate::api_server::ApiServerError),
     #[error(transparent)]
     Kernel(#[from] palisade_dataplane::ruleset::RulesetError),
     #[error("{what}: {source}")]

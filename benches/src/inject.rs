@@ -35,7 +35,7 @@ use live::LiveFrames;
 use packet_socket::PacketSocket;
 use route::Ingress;
 use sink::Sink;
-pub use watch::{Sighting, Watch};
+pub use watch::{Sighting, Until, Watch};
 
 /// A connection to send packets of. ICMP has `source_port` for its identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

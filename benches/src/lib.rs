@@ -3,12 +3,15 @@
 #![deny(unsafe_code)]
 
 pub mod allocations;
+pub mod api_server;
 mod bpf;
 pub mod contender;
 pub mod harness;
 pub mod inject;
+pub mod manifest;
+mod process;
 pub mod scenario;
-#[allow(unsafe_code, reason = "bpf(2) and a counting allocator have no safe interface")]
+#[allow(unsafe_code, reason = "bpf(2), pre_exec and a counting allocator have no safe interface")]
 mod sys;
 pub mod universe;
 

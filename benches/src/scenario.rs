@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use palisade_compiler::compile::Locality;
-use palisade_compiler::model::{NAMESPACE_NAME_LABEL, Namespace, Pod, Policy, Verdict};
+use palisade_compiler::model::{NAMESPACE_NAME_LABEL, Namespace, Node, Pod, Policy, Verdict};
 use palisade_compiler::snapshot::{Change, Snapshot};
 use palisade_compiler::testkit::{Rng, namespace};
 
@@ -81,6 +81,27 @@ impl Scenario {
     /// Namespaces that policies are of: one for every hundred pods.
     pub(crate) fn namespaces(&self) -> usize {
         (self.pods / 100).max(2)
+    }
+
+    /// The nodes that pods are on, with addresses of their own (RFC 2544 and 5180): also the one that edits bring pods to. They are
+    /// no part of what contenders are given, since no policy is about them; an engine finds its own pods by its node's address.
+    pub fn nodes(&self) -> Vec<Node> {
+        let last = u16::try_from(self.newcomers()).unwrap_or(u16::MAX - 1);
+        let node = |n: u16| {
+            let v4 = IpAddr::V4(Ipv4Addr::from(0xc612_0000 + u32::from(n) + 1));
+            let v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, n + 1));
+            let v6 = self.dual_stack.then_some(v6);
+            Node {
+                name: format!("node-{n}").into(),
+                addresses: std::iter::once(v4).chain(v6).collect(),
+            }
+        };
+        (0..=last).map(node).collect()
+    }
+
+    /// The number of a node that no pod is on.
+    fn newcomers(&self) -> usize {
+        2 + self.pods / LOCAL_PODS
     }
 
     /// Everything, in the order namespaces, pods, policies.

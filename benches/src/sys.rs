@@ -1,10 +1,13 @@
-//! All `unsafe` of the crate: bpf(2), the address of a packet socket, and an allocator that counts.
+//! All `unsafe` of the crate: bpf(2), the address of a packet socket, what a child does before it is a program, and an allocator
+//! that counts.
 //!
 //! Each function here is safe to call: it owns what it opens, and checks the sizes of what it hands to the kernel.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// linux/bpf.h
@@ -323,6 +326,13 @@ pub(crate) fn bind_packet(socket: &OwnedFd, interface: u32, ethertype: u16) -> i
     // SAFETY: the descriptor is open, and the address is alive and of the size given.
     let result = unsafe { libc::bind(socket.as_raw_fd(), at, size) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The kernel kills the program when the thread that starts it ends, for whatever reason.
+pub(crate) fn end_with_this_thread(command: &mut Command) {
+    let ask = || Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?);
+    // SAFETY: between fork and exec it makes one system call, and allocates nothing.
+    unsafe { command.pre_exec(ask) };
 }
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);

@@ -20,6 +20,7 @@ mod judge;
 mod kinds;
 mod peers;
 mod ports;
+mod room;
 mod rows;
 mod subjects;
 mod warning;
@@ -30,7 +31,8 @@ use std::sync::Arc;
 
 pub use atoms::MAX_ATOMS;
 pub use canonical::Canonical;
-pub use warning::{MAX_ROWS, MAX_SUBJECTS, Warning};
+pub use room::{Bounds, MAX_PORT_RANGES, MAX_PORTS, MAX_ROWS};
+pub use warning::{MAX_SUBJECTS, Warning};
 
 use crate::model::Family;
 use crate::program::{Delta, Program};
@@ -41,6 +43,7 @@ use groups::{Groups, at};
 use kinds::Kinds;
 use peers::{PeerSetId, PeerSets};
 use ports::{Profiles, edit_ports};
+use room::Room;
 use rows::Lowering;
 use subjects::{PodGroups, Subjects};
 
@@ -90,6 +93,7 @@ pub struct Compiler {
     profiles: Profiles,
     atoms: [Atoms; 2],
     classes: [Classes; 2],
+    rooms: [Room; 2],
     /// The groups that each subject's rows are written for.
     lowered: BTreeMap<IpAddr, PodGroups>,
 }
@@ -109,6 +113,7 @@ impl Compiler {
             profiles: Profiles::new(),
             atoms: [Atoms::default(), Atoms::default()],
             classes: Family::ALL.map(Classes::new),
+            rooms: [Room::default(), Room::default()],
             lowered: BTreeMap::new(),
         }
     }
@@ -123,6 +128,11 @@ impl Compiler {
         }
         compiler.adopted = Some(found.clone());
         compiler
+    }
+
+    /// Like `new`, with other bounds than the usual ones.
+    pub fn bounded(locality: Locality, bounds: Bounds) -> Self {
+        Self { rooms: Family::ALL.map(|_| Room::new(bounds)), ..Self::new(locality) }
     }
 
     /// For `judge` only: every pod is local, whatever their number, and no rows are written.
@@ -186,7 +196,7 @@ impl Compiler {
     }
 
     /// Housekeeping that changes no verdict: merges classes that could be one, and forgets label keys that no rule names any
-    /// more. For when nothing else is to be done; an empty delta means that nothing is left.
+    /// more. And writes what there was no room for, where there is now. For when nothing else is to be done; an empty delta means that nothing is left.
     pub fn tidy(&mut self) -> Delta {
         for classes in &mut self.classes {
             classes.merge(MERGE_MOVES, true);
@@ -195,12 +205,23 @@ impl Compiler {
         if self.sets.forget_names() {
             self.regroup_kinds(&mut dirty);
         }
-        self.settle(&dirty, &BTreeSet::new())
+        let mut subjects = BTreeSet::new();
+        for room in &mut self.rooms {
+            let (groups, lacking) = room.take_due();
+            self.groups.refresh(groups);
+            subjects.extend(lacking);
+        }
+        let delta = self.settle(&dirty, &subjects);
+        if !delta.is_empty() {
+            // Merging may have made room.
+            self.rooms.iter_mut().for_each(Room::note_change);
+        }
+        delta
     }
 
     /// Whether `tidy` has something to do.
     pub fn is_untidy(&self) -> bool {
-        self.classes.iter().any(Classes::is_mergeable)
+        self.classes.iter().any(Classes::is_mergeable) || self.rooms.iter().any(Room::is_due)
     }
 
     fn recompile(&mut self, touched: &Touched) -> Delta {
@@ -231,7 +252,9 @@ impl Compiler {
         for pod in regrouped {
             subjects.extend(self.addresses_of(pod));
         }
-        self.settle(&addresses, &subjects)
+        let delta = self.settle(&addresses, &subjects);
+        self.rooms.iter_mut().for_each(Room::note_change);
+        delta
     }
 
     /// Takes the sets that no group uses any more out of kinds and atoms.
@@ -309,7 +332,8 @@ impl Compiler {
             classes.place(at, kind.map(|kind| (kind, atoms.sets_at(at))));
         }
         let fresh = self.groups.take_fresh();
-        for (family, classes) in Family::ALL.into_iter().zip(&mut self.classes) {
+        let rooms = self.rooms.iter_mut();
+        for ((family, classes), room) in Family::ALL.into_iter().zip(&mut self.classes).zip(rooms) {
             let (tables, delta) = (self.program.family_mut(family), delta.family_mut(family));
             let edits: ClassEdits = classes.settle(&self.kinds, &self.sets, tables, delta);
             if self.lowers {
@@ -318,6 +342,7 @@ impl Compiler {
                     groups: &mut self.groups,
                     classes,
                     profiles: &mut self.profiles,
+                    room,
                     tables,
                     delta,
                 };
@@ -336,16 +361,18 @@ impl Compiler {
             let owner = self.snapshot.owner_id(address);
             let wanted = owner.map_or([None, None], |pod| self.subjects.groups_of(pod));
             let written = self.lowered.get(&address).copied().unwrap_or([None, None]);
-            if wanted == written {
+            let family = Family::of(address);
+            let Some(room) = self.rooms.get_mut(at(family)) else { continue };
+            if wanted == written && !room.lacks(address) {
                 continue;
             }
-            let family = Family::of(address);
             let Some(classes) = self.classes.get(at(family)) else { continue };
             let mut lowering = Lowering {
                 family,
                 groups: &mut self.groups,
                 classes,
                 profiles: &mut self.profiles,
+                room,
                 tables: self.program.family_mut(family),
                 delta: delta.family_mut(family),
             };
@@ -358,8 +385,11 @@ impl Compiler {
     }
 
     fn retire_groups(&mut self, delta: &mut Delta) {
-        for group in self.groups.take_retired() {
-            for (family, column) in Family::ALL.into_iter().zip(&group.columns) {
+        for (id, group) in self.groups.take_retired() {
+            let rooms = self.rooms.iter_mut();
+            for ((family, column), room) in Family::ALL.into_iter().zip(&group.columns).zip(rooms) {
+                room.forget_group(id);
+                room.note_entries(column.len(), 0);
                 column.values().for_each(|&profile| self.profiles.release(profile, family));
             }
         }

@@ -14,6 +14,8 @@
 //! - A policy with a wrong field keeps its subjects and its directions and loses all its rules.
 //! - A namespace, node or pod whose identity (labels, node, network, addresses) cannot be read is *withheld*: it is named
 //!   in `Parsed::withheld`, and a caller that knew it before keeps what it knew.
+//! - So is an object that is given twice: nobody knows which of the two is meant. A policy is withheld with what it is to
+//!   be for whoever never knew it: it isolates what either isolates, and allows nothing.
 //! - A document that is no object, a list without items, an object without a good name or of a misspelt kind leave the set
 //!   of objects unknown: `Parsed::readable` is false.
 
@@ -56,10 +58,19 @@ pub struct Parsed {
     /// False if some document was no object, or it is not known which object some document is meant to be: the set of
     /// objects is then not the one that was meant, and absence from it means nothing.
     pub readable: bool,
-    /// Objects that are in the source but could not be read well enough to be handed on. Each has an error among
-    /// the diagnostics. They are not gone: whoever knew such an object keeps what was known, and whoever did not
-    /// must not take the rest for the whole (an unread pod may be one that a policy isolates).
-    pub withheld: Vec<ObjectRef>,
+    /// Objects that are in the source but of which it is not known what they say, each once and sorted. Each has an
+    /// error among the diagnostics. One that is given twice has been handed to the sink before that was found: it does
+    /// not count.
+    pub withheld: Vec<Withheld>,
+}
+
+/// An object that is declared, but not understood. It is not gone: whoever knew it keeps what was known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withheld {
+    pub object: ObjectRef,
+    /// What it is for whoever never knew it: a policy that isolates and allows nothing. Where there is none, who never knew
+    /// the object must not take the rest for the whole (an unread pod may be one that a policy isolates).
+    pub closed: Option<Policy>,
 }
 
 impl Parsed {
@@ -73,7 +84,7 @@ impl Parsed {
 /// `source` is the name that diagnostics bear. The caller bounds the size of `bytes`; nesting and YAML aliases are
 /// bounded here (`MAX_DEPTH`, and limits in `stream`). Never panics.
 ///
-/// Of two objects with one kind, namespace and name the first stands and the second is an error.
+/// An object handed to `sink` counts unless it is among `Parsed::withheld` in the end.
 pub fn parse(source: &str, bytes: &[u8], sink: &mut dyn FnMut(Object)) -> Parsed {
     stream::read(source, bytes, sink)
 }

@@ -4,6 +4,7 @@
 //! port) -> verdict. Everything here is plain ordered data: no handles, no kernel, no names of kernel objects
 //! beyond the logical ones.
 
+pub mod capacity;
 pub mod delta;
 pub mod eval;
 pub mod render;
@@ -134,6 +135,11 @@ impl Tables {
 
     /// The class of the atom that holds the address, whether or not a pod has it.
     pub fn cidr_class_of(&self, address: IpAddr) -> ClassId {
+        self.atom_over(address).unwrap_or(ClassId::UNKNOWN)
+    }
+
+    /// The class of the atom that the address is in.
+    pub(crate) fn atom_over(&self, address: IpAddr) -> Option<ClassId> {
         let highest = match address {
             IpAddr::V4(_) => IpAddr::from([0xff; 4]),
             IpAddr::V6(_) => IpAddr::from([0xff; 16]),
@@ -142,7 +148,7 @@ impl Tables {
             .range(..=AddressRange { first: address, last: highest })
             .next_back()
             .filter(|(range, _)| range.contains(address))
-            .map_or(ClassId::UNKNOWN, |(_, &class)| class)
+            .map(|(_, &class)| class)
     }
 
     /// How many elements the kernel holds for this, catch-alls not counted.

@@ -79,27 +79,11 @@ impl<R: Ruleset> Dataplane<R> {
     /// Any of `RulesetError`; the kernel then holds the old contents or some of the new, and every packet still gets a verdict of
     /// one of them. Calling it again goes on from there.
     pub fn install(&mut self, program: &Program) -> Result<(), RulesetError> {
-        let mut attempt = 1;
-        loop {
-            let result = self.try_install(program);
-            let Err(error) = result else { return Ok(()) };
-            self.writer.counters.retries += 1;
-            self.read_again()?;
-            let again = match error {
-                RulesetError::Retry { .. }
-                | RulesetError::Unknown { .. }
-                | RulesetError::Full { .. }
-                | RulesetError::Refused { .. } => attempt < ATTEMPTS,
-                RulesetError::NotPermitted { .. }
-                | RulesetError::Owned { .. }
-                | RulesetError::Unsupported { .. }
-                | RulesetError::Io(_) => false,
-            };
-            if !again {
-                return Err(error);
-            }
-            attempt += 1;
+        for attempt in 1.. {
+            let Err(error) = self.try_install(program) else { break };
+            self.recover(error, attempt)?;
         }
+        Ok(())
     }
 
     /// Puts a change of the program into force that the last `install` or `update`, which succeeded, left.
@@ -131,14 +115,14 @@ impl<R: Ruleset> Dataplane<R> {
     ///
     /// As `install`; what was not removed is harmless, and removed by the next `install`.
     pub fn settle(&mut self) -> Result<(), RulesetError> {
-        let result = self.main.settle(&mut self.writer);
-        if result.is_err() {
-            self.writer.counters.retries += 1;
+        for attempt in 1.. {
+            let Err(error) = self.main.settle(&mut self.writer) else { break };
             let program = self.main.program();
-            self.read_again()?;
-            return self.install(&program);
+            self.recover(error, attempt)?;
+            // Finds what was not removed, and has it wait again.
+            self.install(&program)?;
         }
-        result
+        Ok(())
     }
 
     /// Whether `settle` has something to do.
@@ -181,6 +165,30 @@ impl<R: Ruleset> Dataplane<R> {
         self.main = Keeper::read(TableName::Main, &mut self.writer)?;
         self.stand_in = Keeper::read(TableName::StandIn, &mut self.writer)?;
         Ok(())
+    }
+
+    /// Reads again what a failure left; the error, if trying once more is of no use.
+    fn recover(&mut self, error: RulesetError, attempt: usize) -> Result<(), RulesetError> {
+        self.writer.counters.retries += 1;
+        self.read_again()?;
+        match error {
+            RulesetError::Retry { .. }
+            | RulesetError::Unknown { .. }
+            | RulesetError::Full { .. }
+            | RulesetError::Refused { .. }
+                if attempt < ATTEMPTS =>
+            {
+                Ok(())
+            }
+            RulesetError::Retry { .. }
+            | RulesetError::Unknown { .. }
+            | RulesetError::Full { .. }
+            | RulesetError::Refused { .. }
+            | RulesetError::NotPermitted { .. }
+            | RulesetError::Owned { .. }
+            | RulesetError::Unsupported { .. }
+            | RulesetError::Io(_) => Err(error),
+        }
     }
 
     fn try_install(&mut self, program: &Program) -> Result<(), RulesetError> {
@@ -241,8 +249,10 @@ pub fn verify<R: Ruleset>(
     let owned = ruleset.features().persistent_owner;
     let mut last = None;
     for _ in 0..ATTEMPTS {
+        // Last what is there for long: a kernel that owns it does not go on listening for others.
+        let stand_in = ruleset.read(TableName::StandIn)?;
         let mut found = compare::differences(&ruleset.read(TableName::Main)?, program, owned);
-        found.extend(compare::stand_ins(&ruleset.read(TableName::StandIn)?));
+        found.extend(compare::stand_ins(&stand_in));
         if found.is_empty() || last.as_ref() == Some(&found) {
             return Ok(found);
         }

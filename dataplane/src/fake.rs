@@ -263,11 +263,11 @@ impl Kernel<'_> {
             Op::DeleteSet(id) => self.delete_set(*id),
             Op::CreateChain(chain) => {
                 let base = if chain.is_base() { FORWARD_BASE.to_owned() } else { String::new() };
-                let chains = &mut self.table()?.chains;
-                chains
-                    .entry(chain.as_str().to_owned())
-                    .or_insert(ActualChain { base, rules: Vec::new() });
-                Ok(())
+                let new = ActualChain { base, rules: Vec::new() };
+                match self.table()?.chains.insert(chain.as_str().to_owned(), new) {
+                    Some(_) => self.refuse("EEXIST"),
+                    None => Ok(()),
+                }
             }
             Op::DeleteChain(chain) => self.delete_chain(chain),
             Op::FlushChain(chain) => match self.table()?.chains.get_mut(chain) {
@@ -371,12 +371,10 @@ impl Kernel<'_> {
     fn add(&mut self, id: SetId, element: Element) -> Result<(), RulesetError> {
         let family = self.at.family;
         let Some(set) = self.table()?.sets.get_mut(&id) else { return self.refuse("ENOENT") };
-        if set.elements.contains(&element) {
-            return Ok(());
-        }
         if !suits(id.set, family, element) {
             return self.refuse("EINVAL");
         }
+        // The kernel takes one that is there without a word, unless it is asked not to, as `netlink` does.
         if overlaps(&set.elements, element) {
             return self.refuse("EEXIST");
         }

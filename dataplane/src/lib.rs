@@ -8,7 +8,6 @@
 #![deny(unsafe_code)]
 
 pub mod bridges;
-pub mod capacity;
 pub mod compare;
 pub mod contents;
 pub mod dataplane;

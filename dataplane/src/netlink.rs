@@ -5,6 +5,7 @@
 //! dumps -> instructions, elements -> Actual
 //! ```
 
+mod attributes;
 mod batch;
 mod declare;
 mod elements;
@@ -20,6 +21,7 @@ mod rule;
 #[allow(unsafe_code, reason = "the C libraries and system calls that have no safe interface")]
 mod sys;
 mod text;
+mod watch;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -32,17 +34,18 @@ use batch::{Batch, Setting};
 use outcome::Answers;
 use query::{Query, QueryError};
 use sys::Socket;
+use watch::Watch;
 
 pub use grace::{GraceMethod, grace_by, grace_method};
 pub use owner::{describe_owner, owner_process};
 pub use read::FORWARD_BASE;
 pub use text::{element_text, family_text};
 
-/// How often a read is begun anew because nftables changed under it.
+/// How often a read is begun anew because our tables changed under it.
 const READ_ATTEMPTS: usize = 10;
 
-/// How often a transaction on tables that only we may change is sent again because something else changed.
-const SEND_ATTEMPTS: usize = 16;
+/// How often a transaction is sent because others changed other tables: each time they committed once more while it was on its way.
+const SEND_ATTEMPTS: usize = 1000;
 
 /// nf_tables in the network namespace in which it was opened.
 ///
@@ -56,8 +59,10 @@ pub struct Kernel {
     sequence: u32,
     /// Largest batch that the send buffer was made for, in bytes.
     send_buffer: usize,
-    /// The generation of the ruleset that `read`, and our own commits since, left.
+    /// The generation of the ruleset up to which we know that our tables are as `read`, and our own commits since, left them.
     generation: Option<u32>,
+    /// What others do to our tables. Not there while all that we write to are ours alone.
+    watch: Option<Watch>,
     /// The tables that are owned by our socket, so that nobody else can have changed them.
     owned: BTreeSet<(TableName, Family)>,
     /// The kernel acknowledges the end of a batch (Linux 6.10).
@@ -75,16 +80,6 @@ impl Encoded {
     }
 }
 
-/// What one pass over the tables found.
-struct Reading {
-    actual: Actual,
-    /// Of the ruleset when the pass began.
-    generation: u32,
-    /// Whether the ruleset did not change meanwhile, by whomever. Our tables did not either if only we may write to them, or if
-    /// another pass finds the same.
-    is_current: bool,
-}
-
 impl Ruleset for Kernel {
     fn features(&self) -> Features {
         self.features
@@ -94,11 +89,8 @@ impl Ruleset for Kernel {
         let mut last = None;
         for _ in 0..READ_ATTEMPTS {
             match self.read_once(table) {
-                Ok(Reading { actual, generation, is_current }) => {
-                    let is_ours = !actual.is_empty()
-                        && actual.keys().all(|&family| self.owned.contains(&(table, family)));
-                    if is_current || is_ours || last.as_ref() == Some(&actual) {
-                        self.generation = Some(generation);
+                Ok((actual, is_certain)) => {
+                    if is_certain || self.holds(table, &actual) || last.as_ref() == Some(&actual) {
                         self.note_owned(table, &actual);
                         return Ok(actual);
                     }
@@ -116,23 +108,21 @@ impl Ruleset for Kernel {
         if transaction.ops.is_empty() {
             return Ok(());
         }
-        let ours = transaction.ops.iter().all(|op| self.owned.contains(&(table, op.family)));
-        // Taking over a table does no harm whatever became of it, but then it must be read again.
-        let claims = transaction.ops.iter().all(|op| op.op == Op::CreateTable);
-        let mut refused = 0;
-        loop {
+        let is_ours = self.is_ours(table, transaction.ops.iter().map(|op| op.family));
+        if !is_ours && self.watch.as_ref().is_some_and(|watch| !watch.is_untouched(table)) {
+            return Err(RulesetError::Retry { what: "our tables, after they were read".into() });
+        }
+        for _ in 0..SEND_ATTEMPTS {
             match self.send(table, transaction) {
-                // Whatever changed, it was not our tables: the kernel lets only their owner write to them.
-                Err(RulesetError::Retry { .. }) if (ours || claims) && refused < SEND_ATTEMPTS => {
-                    self.generation = Some(self.query.generation().map_err(query_failed)?);
-                    refused += 1;
+                Err(RulesetError::Retry { what }) => {
+                    if !self.rearm(table, is_ours)? {
+                        return Err(RulesetError::Retry { what });
+                    }
                 }
-                Ok(()) if refused > 0 && !ours => {
-                    return Err(RulesetError::Retry { what: "before the tables were ours".into() });
-                }
-                other => return other,
+                result => return result,
             }
         }
+        Err(RulesetError::Retry { what: format!("in each of {SEND_ATTEMPTS} attempts") })
     }
 
     fn grace(&mut self) -> Result<(), RulesetError> {
@@ -146,11 +136,41 @@ impl Kernel {
         self.socket.port()
     }
 
-    fn read_once(&mut self, table: TableName) -> Result<Reading, QueryError> {
+    /// One pass over the tables, and whether they are certain not to have changed meanwhile.
+    fn read_once(&mut self, table: TableName) -> Result<(Actual, bool), QueryError> {
+        let watch = match &mut self.watch {
+            Some(watch) => watch,
+            none => none.insert(Watch::open(self.socket.port(), open::RECEIVE_BUFFER)?),
+        };
+        watch.begin(table)?;
         let generation = self.query.generation()?;
         let actual = read::tables(&mut self.query, table)?;
-        let is_current = self.query.generation()? == generation;
-        Ok(Reading { actual, generation, is_current })
+        // Not the generation of now: its commit may have been to our tables, and not be told of yet.
+        self.generation = Some(watch.hear()?.unwrap_or(generation));
+        Ok((actual, watch.is_untouched(table)))
+    }
+
+    /// Whether the kernel lets nobody else write to the tables of these families.
+    fn is_ours(&self, table: TableName, mut families: impl Iterator<Item = Family>) -> bool {
+        families.all(|family| self.owned.contains(&(table, family)))
+    }
+
+    /// Whether there are tables, and only such.
+    fn holds(&self, table: TableName, actual: &Actual) -> bool {
+        !actual.is_empty() && self.is_ours(table, actual.keys().copied())
+    }
+
+    /// Whether a batch that was refused for the ruleset's generation may be sent again for another: our tables did not change.
+    fn rearm(&mut self, table: TableName, is_ours: bool) -> Result<bool, RulesetError> {
+        let generation = if is_ours {
+            Some(self.query.generation().map_err(query_failed)?)
+        } else if let Some(watch) = &mut self.watch {
+            watch.hear()?.filter(|_| watch.is_untouched(table))
+        } else {
+            None
+        };
+        self.generation = generation.or(self.generation);
+        Ok(generation.is_some())
     }
 
     fn note_owned(&mut self, table: TableName, actual: &Actual) {
@@ -158,6 +178,9 @@ impl Kernel {
         self.owned.retain(|(name, _)| *name != table);
         let owned = actual.iter().filter(|(_, table)| table.owner == Some(port));
         self.owned.extend(owned.map(|(&family, _)| (table, family)));
+        if self.holds(table, actual) {
+            self.watch = None;
+        }
     }
 
     fn send(&mut self, table: TableName, transaction: &Transaction) -> Result<(), RulesetError> {
@@ -245,6 +268,9 @@ impl Kernel {
             } else if op.op == Op::DeleteTable {
                 self.owned.remove(&(table, op.family));
             }
+        }
+        if self.is_ours(table, transaction.ops.iter().map(|op| op.family)) {
+            self.watch = None;
         }
         // The batch was bound to that generation, and the kernel counts by one, leaving out 0. If somebody else commits
         // behind us, our next batch is refused.
@@ -338,5 +364,54 @@ mod tests {
                 .unwrap();
         };
         std::thread::spawn(run).join().unwrap();
+    }
+
+    fn with_plain_tables(test: impl FnOnce(&mut Kernel) + Send + 'static) {
+        let run = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("this test needs root");
+            let mut kernel = Kernel::open_without_owner().unwrap();
+            let create = Op::CreateSet { id: SET, size: Some(16) };
+            let ops = vec![op(Op::CreateTable), op(create), op(Op::Add(SET, class(1)))];
+            kernel.commit(TableName::Main, &Transaction { ops }).unwrap();
+            test(&mut kernel);
+        };
+        std::thread::spawn(run).join().unwrap();
+    }
+
+    #[test]
+    fn a_read_is_right_whatever_reception_fails() {
+        with_plain_tables(|kernel| {
+            let wanted = kernel.read(TableName::Main).unwrap();
+            for errno in [nix::Error::EINTR, nix::Error::ENOBUFS] {
+                let (mut after, mut over) = (0, false);
+                while !over {
+                    kernel.query.socket().1.fail(after, errno);
+                    let read = kernel.read(TableName::Main);
+                    over = !kernel.query.socket().1.is_over();
+                    assert_eq!(read.unwrap(), wanted, "{errno} after {after}");
+                    after += 1;
+                }
+                assert!(after > 10, "only {after} receptions");
+            }
+        });
+    }
+
+    #[test]
+    fn events_that_were_lost_count_as_a_change() {
+        with_plain_tables(|kernel| {
+            kernel.read(TableName::Main).unwrap();
+            let mut other = Kernel::open_without_owner().unwrap();
+            let there = Transaction { ops: vec![op(Op::CreateTable)] };
+            other.commit(TableName::StandIn, &there).unwrap();
+            kernel.watch.as_ref().unwrap().socket().1.fail(0, nix::Error::ENOBUFS);
+            let add = |low| Transaction { ops: vec![op(Op::Add(SET, class(low)))] };
+            let result = kernel.commit(TableName::Main, &add(2));
+            assert!(matches!(result, Err(RulesetError::Retry { .. })), "{result:?}");
+            // A read that loses some is begun anew.
+            kernel.watch.as_ref().unwrap().socket().1.fail(1, nix::Error::ENOBUFS);
+            kernel.read(TableName::Main).unwrap();
+            assert!(kernel.watch.as_ref().unwrap().socket().1.is_over());
+            kernel.commit(TableName::Main, &add(2)).unwrap();
+        });
     }
 }

@@ -56,11 +56,16 @@ pub struct Planner {
 impl Planner {
     /// Starts from what the kernel has. What packets have read of it until now is not known.
     pub fn new(kernel: Program) -> Self {
+        Self { unsettled: true, ..Self::of_new_tables(kernel) }
+    }
+
+    /// Starts from tables whose elements were all there before any packet could read them.
+    pub fn of_new_tables(kernel: Program) -> Self {
         Self {
             v4: Table::new(kernel.v4),
             v6: Table::new(kernel.v6),
             generations: [Generations::default(); 2],
-            unsettled: true,
+            unsettled: false,
         }
     }
 
@@ -94,6 +99,11 @@ impl Planner {
         self.v4.garbage.len() + self.v6.garbage.len()
     }
 
+    /// Whether `idle` has something to do: removals, or the grace period that the next change would have to wait for.
+    pub fn is_unsettled(&self) -> bool {
+        self.unsettled || self.pending() > 0
+    }
+
     /// The steps that put the delta into force. Removals of what has no meaning any more are left for `idle`.
     ///
     /// `None`, and nothing planned, if the delta is so wide that replacing the whole table is cheaper (`MAX_MEET_ROWS`).
@@ -110,14 +120,16 @@ impl Planner {
         Some(steps)
     }
 
-    /// A grace period and the removals that wait for one; nothing if none do.
+    /// A grace period and the removals that wait for one; nothing if nothing does.
     pub fn idle(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         if self.pending() > 0 {
-            self.unsettled = false;
             let (v4, v6) = (remove_garbage(&mut self.v4), remove_garbage(&mut self.v6));
             self.join(v4, v6, &mut steps);
+        } else if self.unsettled {
+            steps.push(Step::Grace);
         }
+        self.unsettled = false;
         steps
     }
 

@@ -11,6 +11,7 @@ use super::input::{Manifests, Node, compile};
 use super::output::{Format, Progress, note, say, say_json};
 use super::{Exit, Failure};
 use crate::bridged;
+use crate::ipvs;
 use crate::progress::Heard;
 
 /// Program this network namespace from manifests, once
@@ -18,7 +19,8 @@ use crate::progress::Heard;
 /// Exits when the kernel has it; the rules stay. Only what differs from what is there is committed. It fails closed: a policy
 /// with wrong fields isolates the pods it selects and allows nothing, and the exit status is then 1; where it is not certain
 /// what is declared (a document that is no object, a pod whose labels or addresses cannot be read, a file or directory
-/// without a manifest), nothing is changed, and the exit status is 1 or 2.
+/// without a manifest), nothing is changed, and the exit status is 1 or 2. It is 1, too, if traffic that policy speaks of is
+/// not enforced though all was programmed, which is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -49,6 +51,8 @@ struct Outcome {
     /// Unknown before tables are made anew.
     transactions: Option<u64>,
     dry_run: bool,
+    /// Traffic that policy speaks of and the kernel does not judge, though it was programmed.
+    not_enforced: Vec<String>,
     /// What a dry run would do, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     plan: Vec<String>,
@@ -76,6 +80,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
             elements: program.elements(),
             transactions: plan.transactions,
             dry_run: true,
+            not_enforced: Vec::new(),
             plan: plan.steps,
         }
     } else {
@@ -83,13 +88,15 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         for family in switched.were_off {
             note(format_args!("bridged {family:?} packets now pass nftables (br_netfilter)"));
         }
-        for gap in switched.gaps {
+        let not_enforced: Vec<String> = switched.gaps.into_iter().chain(ipvs::gap()).collect();
+        for gap in &not_enforced {
             note(format_args!("warning: NOT ENFORCED: {gap}"));
         }
-        install(dataplane, &found, &program)?
+        Outcome { not_enforced, ..install(dataplane, &found, &program)? }
     };
     tell(args.output, &outcome, &Delta::between(&found, &program))?;
-    Ok(if input.has_errors { Exit::No } else { Exit::Done })
+    let all = !input.has_errors && outcome.not_enforced.is_empty();
+    Ok(if all { Exit::Done } else { Exit::No })
 }
 
 fn install<R: Ruleset>(
@@ -105,6 +112,7 @@ fn install<R: Ruleset>(
         elements: program.elements(),
         transactions: Some(dataplane.counters().transactions),
         dry_run: false,
+        not_enforced: Vec::new(),
         plan: Vec::new(),
     })
 }

@@ -1,16 +1,19 @@
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use palisade_compiler::compile::Compiler;
-use palisade_compiler::model::Connection;
+use palisade_compiler::model::{Connection, Verdict};
+use palisade_compiler::oracle::Decision;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::input::Manifests;
 use super::{Exit, Failure};
 use crate::connection::{Endpoint, resolve};
-use crate::explanation::by;
+use crate::explanation::{by, family_name};
+use crate::sources::disk::STDIN;
 
 /// Judge many connections: JSON lines in and out
 ///
@@ -19,6 +22,9 @@ use crate::explanation::by;
 /// In:  {"from":"shop/frontend","to":"shop/api","protocol":"TCP","port":8080}
 /// Out: the same object with "egress", "ingress" and "verdict" ("allow" or "deny") and "by": the rules that
 /// allow, or the policies that isolate. A line that cannot be judged gets "error", and the exit status is 1.
+///
+/// An address is judged as given. Between two pods that both have IPv4 and IPv6 addresses both families are
+/// judged, and allowed is what is allowed in both; where they differ, "families" has the answer for each.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
@@ -46,15 +52,64 @@ fn tcp() -> Value {
     Value::from("TCP")
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Answer {
-    egress: String,
-    ingress: String,
-    verdict: String,
+    egress: Judged,
+    ingress: Judged,
+    verdict: Judged,
     by: Vec<String>,
+    /// By family, where they differ.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    families: BTreeMap<&'static str, Answer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+struct Judged(Verdict);
+
+impl From<Judged> for String {
+    fn from(judged: Judged) -> Self {
+        judged.0.to_string()
+    }
+}
+
+impl Answer {
+    fn of(decision: &Decision) -> Self {
+        Self {
+            egress: Judged(decision.egress.verdict),
+            ingress: Judged(decision.ingress.verdict),
+            verdict: Judged(decision.verdict),
+            by: by(decision),
+            families: BTreeMap::new(),
+        }
+    }
+
+    fn verdicts(&self) -> [Judged; 3] {
+        [self.egress, self.ingress, self.verdict]
+    }
+
+    /// Of both families: allowed is what both allow.
+    fn of_both(families: [(&'static str, Self); 2]) -> Self {
+        let [(_, a), (_, b)] = &families;
+        let and = |x: Judged, y: Judged| Judged(x.0.and(y.0));
+        let mut by = a.by.clone();
+        by.extend(b.by.iter().filter(|line| !a.by.contains(line)).cloned());
+        let (egress, ingress) = (and(a.egress, b.egress), and(a.ingress, b.ingress));
+        let verdict = and(a.verdict, b.verdict);
+        let differ = a.verdicts() != b.verdicts();
+        let families = if differ { families.into() } else { BTreeMap::new() };
+        Self { egress, ingress, verdict, by, families }
+    }
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
+    let stdin = Path::new(STDIN);
+    if args.connections == stdin && args.manifests.files.iter().any(|file| file == stdin) {
+        return Err(Failure::Usage(
+            "-f - and --connections -: standard input cannot be both; put one of them into a file"
+                .into(),
+        ));
+    }
     let input = args.manifests.load()?;
     let mut compiler = Compiler::judging();
     compiler.apply(input.changes);
@@ -123,13 +178,13 @@ fn answer(compiler: &Compiler, line: &str) -> Result<Answer, String> {
     };
     let from: Endpoint = question.from.parse().map_err(|error| format!("from: {error}"))?;
     let to: Endpoint = question.to.parse().map_err(|error| format!("to: {error}"))?;
-    let connection: Connection =
-        resolve(compiler.snapshot(), &from, &to, &protocol, question.port)?;
-    let decision = compiler.judge(&connection);
-    Ok(Answer {
-        egress: decision.egress.verdict.to_string(),
-        ingress: decision.ingress.verdict.to_string(),
-        verdict: decision.verdict.to_string(),
-        by: by(&decision),
-    })
+    let connections = resolve(compiler.snapshot(), &from, &to, &protocol, question.port)?;
+    let judge = |connection: &Connection| {
+        (family_name(connection), Answer::of(&compiler.judge(connection)))
+    };
+    match connections.as_slice() {
+        [v4, v6] => Ok(Answer::of_both([judge(v4), judge(v6)])),
+        [one, ..] => Ok(judge(one).1),
+        [] => Err("the two ends have no address of the same family".into()),
+    }
 }

@@ -7,15 +7,16 @@ use super::input::Manifests;
 use super::output::{Format, colours, note, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
-use crate::connection::{Endpoint, resolve};
-use crate::explanation::{Explanation, explain};
+use crate::connection::{Endpoint, protocol_name, resolve};
+use crate::explanation::{Explained, Explanation, explain};
 use crate::protocol::{Request, Response};
 use crate::socket::{Client, DEFAULT};
 use crate::sources::disk::MAX_FILE_BYTES;
 
 /// Show one verdict with its whole reasoning, both directions
 ///
-/// For each direction the policies that isolate and the rules that allow, and the way of the first packet through the program.
+/// For each direction the policies that isolate and the rules that allow, or why none does, and the way of the first packet
+/// through the program; between two pods that both have IPv4 and IPv6 addresses for each family (give addresses for one).
 /// The specification read literally and the program must agree; where they do not, that is shown too, and the exit status
 /// is 1. With -f every pod is judged as if it were local.
 #[derive(Debug, clap::Args)]
@@ -57,7 +58,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         Format::Json => say_json(&explanation)?,
         Format::Text => print(&explanation)?,
     }
-    Ok(if has_errors || explanation.divergence.is_some() { Exit::No } else { Exit::Done })
+    Ok(if has_errors || explanation.diverges() { Exit::No } else { Exit::Done })
 }
 
 /// The explanation, and whether the manifests have errors.
@@ -67,12 +68,12 @@ fn explain_files(args: &Args) -> Result<(Explanation, bool), Failure> {
     let mut compiler = Compiler::new(Locality::Everywhere);
     compiler.apply(input.changes);
     // Nothing is loaded, so that the bounds of the kernel's tables are none of this.
-    let warnings = compiler.warnings().into_iter().filter(|warning| !warning.is_fatal());
+    let warnings = compiler.warnings().into_iter().filter(|warning| !warning.is_bound());
     warnings.for_each(|warning| note(format_args!("warning: {warning}")));
     let snapshot = compiler.snapshot();
-    let connection = resolve(snapshot, &args.from, &args.to, &args.protocol, args.port)
+    let connections = resolve(snapshot, &args.from, &args.to, &args.protocol, args.port)
         .map_err(Failure::Usage)?;
-    Ok((explain(&compiler, &connection, None), input.has_errors))
+    Ok((explain(&compiler, &connections, None), input.has_errors))
 }
 
 fn ask(args: &Args) -> Result<Explanation, Failure> {
@@ -89,26 +90,32 @@ fn ask(args: &Args) -> Result<Explanation, Failure> {
 }
 
 fn print(explanation: &Explanation) -> Result<(), Failure> {
-    let Explanation { from, to, protocol, port, verdict, .. } = explanation;
+    explanation.families.iter().try_for_each(print_one)
+}
+
+fn print_one(explained: &Explained) -> Result<(), Failure> {
+    let Explained { from, to, protocol, port, verdict, .. } = explained;
     let paint = |verdict: &str| match (colours(), verdict == Verdict::Allow.to_string()) {
         (true, true) => format!("\x1b[32m{verdict}\x1b[0m"),
         (true, false) => format!("\x1b[31m{verdict}\x1b[0m"),
         (false, _) => verdict.to_owned(),
     };
-    say(format_args!("{from} -> {to} protocol {protocol} port {port}: {}", paint(verdict)))?;
-    let sides =
-        [("egress of", from, &explanation.egress), ("ingress of", to, &explanation.ingress)];
+    let protocol = protocol_name(*protocol);
+    let port = port.map_or(String::new(), |port| format!(" port {port}"));
+    say(format_args!("{from} -> {to} {protocol}{port}: {}", paint(verdict)))?;
+    let sides = [("egress of", from, &explained.egress), ("ingress of", to, &explained.ingress)];
     for (what, who, side) in sides {
         say(format_args!("  {what} {who}: {}: {}", paint(&side.verdict), side.reason))?;
         if !side.judged_here {
             say("    its node judges that, not this one")?;
         }
-        if !side.isolated_by.is_empty() {
+        side.why.iter().try_for_each(|why| say(format_args!("    {why}")))?;
+        if side.why.is_empty() && !side.isolated_by.is_empty() {
             say(format_args!("    isolated by {}", side.isolated_by.join(", ")))?;
         }
     }
-    say(format_args!("  program: {}", explanation.path.join("; ")))?;
-    if let Some(divergence) = &explanation.divergence {
+    say(format_args!("  program: {}", explained.path.join("; ")))?;
+    if let Some(divergence) = &explained.divergence {
         let alarm = if colours() { "\x1b[1;31mDIVERGENCE\x1b[0m" } else { "DIVERGENCE" };
         say(format_args!("  {alarm}: {divergence}; please report this with the manifests"))?;
     }

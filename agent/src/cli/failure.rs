@@ -40,8 +40,10 @@ pub enum Failure {
     /// Beyond a bound of the kernel's tables; told already.
     #[error("the program is beyond a bound: nothing was done")]
     Bound,
-    #[error(transparent)]
+    #[error("{error}{remedy}", error = .0, remedy = remedy(.0))]
     Ruleset(#[from] RulesetError),
+    #[error("{what}: {error}")]
+    Kernel { what: &'static str, error: io::Error },
     #[error("{what}: {error}")]
     Io { what: String, error: io::Error },
     /// What was asked has no answer, or the answer is no.
@@ -56,7 +58,7 @@ pub enum Failure {
 impl Failure {
     /// Why it is not known which bridges carry pods.
     pub(super) fn bridges(error: io::Error) -> Self {
-        Self::Io { what: "finding the bridges of this host (rtnetlink)".to_owned(), error }
+        Self::Kernel { what: "finding the bridges of this host (rtnetlink)", error }
     }
 
     pub fn exit(&self) -> Exit {
@@ -65,6 +67,7 @@ impl Failure {
             Self::Manifests | Self::Bound | Self::No(_) => Exit::No,
             Self::NotPermitted(_) => Exit::NotPermitted,
             Self::NoAgent(_) => Exit::NoAgent,
+            Self::Kernel { .. } => Exit::Refused,
             Self::Ruleset(error) => match error {
                 RulesetError::NotPermitted { .. }
                 | RulesetError::Owned { .. }
@@ -76,5 +79,31 @@ impl Failure {
                 | RulesetError::Io(_) => Exit::Refused,
             },
         }
+    }
+}
+
+fn remedy(error: &RulesetError) -> &'static str {
+    match error {
+        RulesetError::Owned { .. } => {
+            ": stop that first, or ask it (palisade status, explain, verify); what it follows, it enforces when it is saved"
+        }
+        RulesetError::NotPermitted { .. }
+        | RulesetError::Unsupported { .. }
+        | RulesetError::Retry { .. }
+        | RulesetError::Unknown { .. }
+        | RulesetError::Full { .. }
+        | RulesetError::Refused { .. }
+        | RulesetError::Io(_) => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_does_not_say_where_pods_are_has_refused() {
+        let failure = Failure::bridges(io::ErrorKind::PermissionDenied.into());
+        assert_eq!(failure.exit(), Exit::Refused);
     }
 }

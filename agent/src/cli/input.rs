@@ -103,7 +103,7 @@ pub(crate) fn compile(compiler: &mut Compiler, changes: Vec<Change>) -> Result<(
     compiler.apply(changes);
     let warnings = compiler.warnings();
     warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
-    if warnings.iter().any(|warning| warning.is_fatal()) {
+    if warnings.iter().any(|warning| warning.is_bound()) {
         return Err(Failure::Bound);
     }
     Ok(())

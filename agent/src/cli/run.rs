@@ -8,7 +8,8 @@ use super::input::Node;
 use super::{Exit, Failure};
 use crate::reconcile::Config;
 use crate::run::{RunError, run};
-use crate::socket::{BindError, DEFAULT};
+use crate::socket::DEFAULT;
+use crate::socket::seat::BindError;
 use crate::sources::disk::{MAX_FILE_BYTES, STDIN};
 
 /// Follow manifests and enforce them: the agent
@@ -24,8 +25,10 @@ Examples:
 
 A directory stands for its .yaml, .yml and .json files; a file that is removed from it takes its objects along.
 A file named by -f keeps its objects when it vanishes, and a file that becomes empty (0 bytes) keeps them too. Of an
-object in two files the one that came first stands. An agent that starts with a broken file, or without any, changes
-nothing, and begins as soon as it is mended.")]
+object in two files the one that came first stands. A directory that is unmounted, or replaced by another, takes nothing
+along. A file that declares less than before is believed once it was left alone for a second, as scripts write line by line.
+An agent that starts with a broken file, or without any, changes nothing, and begins as soon as it is mended. One that
+finds another at its socket waits until that ends, and takes over.")]
 pub(super) struct Args {
     /// Files or directories (their .yaml, .yml and .json files) of Kubernetes objects
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
@@ -90,15 +93,12 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Ruleset(error) => Self::Ruleset(error),
-            RunError::Socket(BindError::Taken(_)) => Self::NotPermitted(error.to_string()),
             RunError::Socket(BindError::Io { error: ref io, .. })
                 if io.kind() == io::ErrorKind::PermissionDenied =>
             {
                 Self::NotPermitted(error.to_string())
             }
-            RunError::Socket(BindError::Io { path, error }) => {
-                Self::Io { what: format!("socket {}", path.display()), error }
-            }
+            RunError::Socket(_) => Self::Usage(error.to_string()),
             RunError::Process(error) => Self::Io { what: "the agent's process".into(), error },
             RunError::Fault => Self::No(error.to_string()),
         }

@@ -7,8 +7,8 @@ use crate::socket::{Client, ClientError, DEFAULT};
 
 /// Tell what the running agent enforces
 ///
-/// And how quickly, and what is wrong. Exit status 1 unless the kernel holds the program of the latest manifests, 5 if no
-/// agent answers.
+/// And how quickly, and what is wrong. Exit status 1 unless the kernel holds the program of the latest manifests and judges all
+/// that policy speaks of (nothing is listed as not enforced), 5 if no agent answers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: palisade status -o json")]
 pub(super) struct Args {
@@ -29,7 +29,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         Format::Json => say_json(&status)?,
         Format::Text => print(&status)?,
     }
-    Ok(if status.is_ready() { Exit::Done } else { Exit::No })
+    Ok(if status.enforces_all() { Exit::Done } else { Exit::No })
 }
 
 /// A response that is no answer to what was asked.
@@ -48,9 +48,9 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match &error {
             ClientError::NotPermitted { .. } => Self::NotPermitted(error.to_string()),
-            ClientError::NoAgent { .. } | ClientError::Garbled { .. } => {
-                Self::NoAgent(error.to_string())
-            }
+            ClientError::NoAgent { .. }
+            | ClientError::Late { .. }
+            | ClientError::Garbled { .. } => Self::NoAgent(error.to_string()),
         }
     }
 }
@@ -63,7 +63,8 @@ fn print(status: &Status) -> Result<(), Failure> {
         State::Starting => "starting",
         State::WaitingForManifests => "waiting for manifests",
         State::WaitingForTable => "waiting for the table",
-        State::Enforcing => "enforcing",
+        State::Enforcing if status.enforces_all() => "enforcing",
+        State::Enforcing => "enforcing, BUT NOT ALL: see what is not enforced below",
         State::Behind => "behind: an earlier program is enforced",
     };
     let paint = |good: bool, text: &str| match (colours(), good) {
@@ -71,7 +72,7 @@ fn print(status: &Status) -> Result<(), Failure> {
         (true, false) => format!("\x1b[31m{text}\x1b[0m"),
         (false, _) => text.to_owned(),
     };
-    say(format_args!("state       {}", paint(status.is_ready(), state)))?;
+    say(format_args!("state       {}", paint(status.enforces_all(), state)))?;
     if let Some(detail) = &status.detail {
         say(format_args!("            {detail}"))?;
     }

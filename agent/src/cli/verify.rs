@@ -12,14 +12,14 @@ use super::output::{Format, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
 use crate::bridged;
-use crate::protocol::{Request, Response, Verified};
+use crate::protocol::{MAX_TOLD, Request, Response, Verified};
 use crate::socket::{Client, DEFAULT};
 use crate::sources::disk::MAX_FILE_BYTES;
 
 /// Prove the kernel equal to the agent's program, or to manifests
 ///
 /// Reads the kernel back and compares it with the running agent's program, or with -f with what these manifests mean. Every
-/// rule and element that is missing or too many is named. Ids are the kernel's own, so that equal means equal in effect and
+/// rule and element that is missing or too many is named, up to a thousand, and the rest counted. Ids are the kernel's own, so that equal means equal in effect and
 /// contents. Exit status 0 only if it is equal, 1 if it differs, 5 if no agent answers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -47,6 +47,7 @@ pub(super) struct Args {
 struct Outcome {
     equal: bool,
     elements: usize,
+    /// At most `MAX_TOLD`.
     differences: Vec<String>,
     /// All of them, told or not.
     count: usize,
@@ -89,7 +90,7 @@ fn compare_with_files(args: &Args) -> Result<(Outcome, bool), Failure> {
         equal: differences.is_empty(),
         elements: program.elements(),
         count: differences.len(),
-        differences: differences.iter().map(ToString::to_string).collect(),
+        differences: differences.iter().take(MAX_TOLD).map(ToString::to_string).collect(),
     };
     Ok((outcome, input.has_errors))
 }
@@ -99,6 +100,9 @@ fn tell(format: Format, outcome: &Outcome) -> Result<(), Failure> {
         return say_json(outcome);
     }
     outcome.differences.iter().try_for_each(say)?;
+    if let Some(more) = outcome.count.checked_sub(outcome.differences.len()).filter(|&n| n > 0) {
+        say(format_args!("... and {more} more"))?;
+    }
     if outcome.equal {
         say(format_args!(
             "the kernel holds exactly these {} elements and the skeleton",

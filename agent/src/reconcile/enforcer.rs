@@ -1,7 +1,6 @@
 //! The program -> the kernel: claims the tables, keeps them equal, compares and heals.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Instant;
 
 use palisade_compiler::compile::Compiler;
@@ -120,15 +119,7 @@ impl Enforcer {
 
     /// What policy speaks of and this host's forward path does not show us.
     pub(super) fn not_enforced(&self) -> Vec<String> {
-        let mut gaps = self.gaps.clone();
-        if ipvs::has_services(Path::new(ipvs::TABLE)) {
-            gaps.push(
-                "Services by IPVS: their traffic passes the input and output hooks and is not judged; use kube-proxy in its nftables or \
-                 iptables mode"
-                    .to_owned(),
-            );
-        }
-        gaps
+        self.gaps.iter().cloned().chain(ipvs::gap()).collect()
     }
 
     fn program(&self, compiler: &Compiler) -> Program {

@@ -9,7 +9,7 @@ use palisade_compiler::parse::Severity;
 use palisade_compiler::snapshot::Change;
 
 use crate::progress::{LOG_EVERY, Pace};
-use crate::sources::disk::{Disk, Limits, Problem, Suspects, Update};
+use crate::sources::disk::{Disk, Limits, Problem, Update};
 use crate::sources::watch::Watch;
 use crate::sources::{Held, Key, Manifest, Sources};
 
@@ -52,13 +52,8 @@ impl Inputs {
     /// Reads what changed; `everything` trusts no event. No change comes of it before all files were read whole once:
     /// what is declared is not known until then.
     pub(super) fn look(&mut self, everything: bool, held: &dyn Held) -> Look {
-        self.watch.arm();
-        if everything {
-            self.watch.forget_busy();
-        }
-        let (mut suspects, since): (Suspects, _) = self.watch.take();
+        let (suspects, since) = self.watch.take(everything);
         self.since = self.since.or(since);
-        suspects.all |= everything;
         let (mut pace, began) = (Pace::new(LOG_EVERY), Instant::now());
         let updates = self.disk.scan(&suspects, began, &mut |reading| {
             if reading.objects == 0 {

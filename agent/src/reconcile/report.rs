@@ -110,19 +110,20 @@ impl Report {
         self.told = now;
     }
 
+    /// What of the compile is told, also after housekeeping.
     pub(super) fn sizes(&mut self, compiler: &Compiler) {
         self.status.sizes = compiler.stats().into();
-    }
-
-    pub(super) fn compiled(&mut self, compiler: &Compiler, took: Duration) {
-        let stats = compiler.stats();
-        self.status.sizes = stats.into();
         let now: BTreeSet<String> =
             compiler.warnings().iter().map(ToString::to_string).take(MAX_TOLD).collect();
         log_first(now.difference(&self.warned), |warning| tracing::warn!("{warning}"));
         tell_mended(&self.warned, &now);
         self.status.warnings = now.iter().cloned().collect();
         self.warned = now;
+    }
+
+    pub(super) fn compiled(&mut self, compiler: &Compiler, took: Duration) {
+        self.sizes(compiler);
+        let stats = compiler.stats();
         tracing::debug!(
             revision = self.revision,
             pods = stats.pods,

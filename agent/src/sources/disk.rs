@@ -1,22 +1,30 @@
 //! Paths -> manifests: reads what is new, and remembers what could not be read.
 //!
-//! A scan reads only what changed. The clock is an argument: a file that is missing from a directory counts as removed
-//! only when it is still missing `REMOVAL_GRACE` later, because editors save by moving the old file away before they write the
-//! new one, and a policy that is gone for a moment is a pod that is open for a moment.
+//! A scan reads only what changed. The clock is an argument, for two waits: a file that is missing from a directory counts as
+//! removed only when it is still missing `REMOVAL_GRACE` later, because editors save by moving the old file away before they
+//! write the new one, and a policy that is gone for a moment is a pod that is open for a moment. For the same reason a file that
+//! declares less than before, as one does that is written piece by piece, is believed only `WRITING_GRACE` later.
+//!
+//! A directory that is another one than before (unmounted, made anew) removes nothing: what is not in it was not taken out of it.
 
+mod known;
+mod listing;
+mod problem;
 mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use palisade_compiler::parse::{Diagnostic, Parsed, Severity};
-
 use super::{Key, Manifest};
-pub use read::{FileError, Read, Stamp, read_file};
+use known::Known;
+pub(in crate::sources) use listing::{Identity, is_manifest};
+use listing::{is_there, list};
+pub use problem::Problem;
+pub use read::{FileError, Stamp};
 
 /// The largest file that is read, in bytes (`--max-file-size`). The output of `kubectl get pods -A -o yaml` for 2,000 pods.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -24,111 +32,12 @@ pub const MAX_FILE_BYTES: u64 = 64 << 20;
 /// How long a file must be missing from a watched directory before what it declared is taken back.
 pub const REMOVAL_GRACE: Duration = Duration::from_millis(50);
 
+/// How long a file must be left alone before it is believed that it declares less than it did, or something else than the
+/// unreadable version before. A script that appends line by line writes again within milliseconds.
+pub const WRITING_GRACE: Duration = Duration::from_secs(1);
+
 /// The standard input's name as a path.
 pub const STDIN: &str = "-";
-
-/// Names of files that are read in a directory. Those that begin with a dot are editors' own.
-const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
-
-/// Something that a human should know about the sources.
-#[derive(Debug)]
-pub enum Problem {
-    /// The manifest has this to say; if `kept`, none of it was taken over and what the file last gave stays.
-    Manifest {
-        diagnostic: Diagnostic,
-        kept: bool,
-    },
-    /// The file cannot be read; what it last gave stays.
-    File {
-        file: Arc<Path>,
-        error: FileError,
-    },
-    /// A named file or a directory is not there; what it last gave stays.
-    Gone {
-        path: PathBuf,
-        directory: bool,
-    },
-    /// The directory cannot be listed; what its files last gave stays.
-    Directory {
-        path: PathBuf,
-        error: io::Error,
-    },
-    /// The directory never had a manifest.
-    Empty {
-        path: PathBuf,
-    },
-    /// What is inside these directories of a directory is not read.
-    Skipped {
-        path: PathBuf,
-        directories: Vec<String>,
-    },
-    Conflict(super::Conflict),
-}
-
-impl Problem {
-    pub fn severity(&self) -> Severity {
-        match self {
-            Self::Manifest { diagnostic, .. } => diagnostic.severity,
-            Self::File { .. } | Self::Gone { .. } | Self::Directory { .. } | Self::Conflict(_) => {
-                Severity::Error
-            }
-            Self::Empty { .. } | Self::Skipped { .. } => Severity::Warning,
-        }
-    }
-
-    /// Whether the input could not be read at all (exit status 2), rather than read and found wrong (1).
-    pub fn is_unreadable_input(&self) -> bool {
-        match self {
-            Self::File { .. } | Self::Gone { .. } | Self::Directory { .. } => true,
-            Self::Manifest { .. }
-            | Self::Empty { .. }
-            | Self::Skipped { .. }
-            | Self::Conflict(_) => false,
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Manifest { diagnostic, .. } => diagnostic.fmt(f),
-            Self::File { file, error } => write!(f, "{}: error: {error}", file.display()),
-            Self::Gone { path, directory } => {
-                let what = if *directory { "directory" } else { "file" };
-                write!(
-                    f,
-                    "{}: error: there is no such {what}; create it, or correct the path given by -f",
-                    path.display()
-                )
-            }
-            Self::Directory { path, error } => write!(
-                f,
-                "{}: error: the directory cannot be listed ({error}); make it readable",
-                path.display()
-            ),
-            Self::Empty { path } => write!(
-                f,
-                "{}: warning: there is no manifest in this directory ({}); correct the path given by -f, or put one there",
-                path.display(),
-                EXTENSIONS.map(|extension| format!("*.{extension}")).join(", ")
-            ),
-            Self::Skipped { path, directories } => write!(
-                f,
-                "{}: warning: directories inside a directory are not read ({}); give each to -f if it counts",
-                path.display(),
-                directories.join(", ")
-            ),
-            Self::Conflict(conflict) => write!(
-                f,
-                "{}: error: {}: it is declared in {} too, which stands (the first to come, and of those at once the first path); \
-                 remove one of the two",
-                conflict.file.display(),
-                conflict.object,
-                conflict.stands.display()
-            ),
-        }
-    }
-}
 
 /// What a scan found about a file.
 #[derive(Debug)]
@@ -172,20 +81,6 @@ impl fmt::Display for Reading<'_> {
     }
 }
 
-#[derive(Debug)]
-struct Given {
-    path: PathBuf,
-    /// Once it was seen to be one, a path that is not there is a directory that vanished.
-    directory: Option<bool>,
-    /// Whether it was ever listed, if it is a directory.
-    listed: bool,
-    /// Whether there ever was a manifest behind it.
-    gave: bool,
-    problem: Option<Problem>,
-    /// Of a directory: what is not read.
-    skipped: Option<Problem>,
-}
-
 /// What may be read.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -195,24 +90,29 @@ pub struct Limits {
     pub pipes: bool,
 }
 
+/// A path given on the command line.
 #[derive(Debug, Default)]
-struct Known {
-    stamp: Option<Stamp>,
-    problems: Vec<Problem>,
-    /// Whether it was ever read whole: nothing of it is withheld that was never known.
-    read: bool,
-    /// Whether the last attempt failed, so that what stands is of an earlier one.
-    stale: bool,
-    missing_since: Option<Instant>,
+struct Given {
+    /// Once it was seen to be one, a path that is not there is a directory that vanished.
+    directory: Option<bool>,
+    /// Of a directory: which it was when it was last listed.
+    listed: Option<Identity>,
+    /// Whether there ever was a manifest behind it.
+    gave: bool,
+    problem: Option<Problem>,
+    /// Of a directory: what is not read.
+    skipped: Option<Problem>,
 }
 
 /// The files behind the paths given on the command line.
 #[derive(Debug)]
 pub struct Disk {
-    given: Vec<Given>,
+    given: BTreeMap<PathBuf, Given>,
     limits: Limits,
     files: BTreeMap<Arc<Path>, Known>,
 }
+
+type Files = BTreeSet<Arc<Path>>;
 
 impl Disk {
     /// Duplicates among the paths count once. Nothing is read before the first scan.
@@ -221,20 +121,13 @@ impl Disk {
         let given = paths
             .into_iter()
             .filter(|path| seen.insert(std::path::absolute(path).unwrap_or_else(|_| path.clone())))
-            .map(|path| Given {
-                path,
-                directory: None,
-                listed: false,
-                gave: false,
-                problem: None,
-                skipped: None,
-            })
+            .map(|path| (path, Given::default()))
             .collect();
         Self { given, limits, files: BTreeMap::new() }
     }
 
     pub fn given(&self) -> impl Iterator<Item = &Path> {
-        self.given.iter().map(|given| given.path.as_path())
+        self.given.keys().map(PathBuf::as_path)
     }
 
     /// Whether every path given, and every file behind them, was read whole at least once, and there is one. Before that,
@@ -242,9 +135,9 @@ impl Disk {
     /// is not mounted yet.
     pub fn is_complete(&self) -> bool {
         !self.files.is_empty()
-            && self.given.iter().all(|given| match given.directory {
-                Some(true) => given.listed,
-                Some(false) => self.files.contains_key(given.path.as_path()),
+            && self.given.iter().all(|(path, given)| match given.directory {
+                Some(true) => given.listed.is_some(),
+                Some(false) => self.files.contains_key(path.as_path()),
                 None => false,
             })
             && self.files.values().all(|known| known.read)
@@ -252,27 +145,26 @@ impl Disk {
 
     /// Whether some path given has no manifest behind it, and never had.
     pub fn lacks_manifests(&self) -> bool {
-        self.given.iter().any(|given| given.listed && !given.gave)
+        self.given.values().any(|given| given.listed.is_some() && !given.gave)
     }
 
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        let given = self.given.iter().flat_map(|g| g.problem.iter().chain(&g.skipped));
+        let given = self.given.values().flat_map(|g| g.problem.iter().chain(&g.skipped));
         given.chain(self.files.values().flat_map(|known| &known.problems))
     }
 
     /// Files of which an earlier version stands.
     pub fn stale(&self) -> impl Iterator<Item = &Arc<Path>> {
-        self.files.iter().filter(|(_, known)| known.stale).map(|(file, _)| file)
+        self.files.iter().filter(|(_, known)| known.is_stale()).map(|(file, _)| file)
     }
 
     pub fn file_count(&self) -> usize {
         self.files.len()
     }
 
-    /// When a scan may find that a file is gone for good.
+    /// When a scan may find something though nothing happened: that a file is gone for good, or is meant as it is.
     pub fn next_look(&self) -> Option<Instant> {
-        let missing = self.files.values().filter_map(|known| known.missing_since).min()?;
-        Some(missing + REMOVAL_GRACE)
+        self.files.values().filter_map(Known::next_look).min()
     }
 
     /// Reads what changed among the suspects. `each` hears of every file before it is read, and of every object in it.
@@ -282,100 +174,104 @@ impl Disk {
         now: Instant,
         each: &mut dyn FnMut(Reading<'_>),
     ) -> Vec<Update> {
-        let mut updates = Vec::new();
-        let mut present = BTreeSet::new();
-        let mut owned = BTreeSet::new();
-        for index in 0..self.given.len() {
-            self.look(index, &mut present, &mut owned);
-        }
-        for file in &present {
-            let forced = suspects.paths.contains(file.as_ref());
-            let known = self.files.entry(Arc::clone(file)).or_default();
-            known.missing_since = None;
-            if suspects.busy.contains(file.as_ref()) {
+        let (mut updates, mut gone) = (Vec::new(), Vec::new());
+        for file in self.candidates(suspects) {
+            let Some(home) = self.home(&file) else {
+                gone.extend(self.miss(&file, now));
                 continue;
-            }
-            let stamp = if file.as_ref() == Path::new(STDIN) { None } else { Stamp::of(file) };
-            if !forced && known.stamp.is_some() && known.stamp == stamp {
-                continue;
-            }
-            each(Reading { file, objects: 0 });
-            if let Some(update) = known.read_again(file, self.limits, each) {
-                updates.push(update);
+            };
+            let known = self.files.entry(Arc::clone(&file)).or_default();
+            known.seen(home);
+            if !suspects.busy.contains(file.as_ref()) {
+                let forced = suspects.paths.contains(file.as_ref());
+                updates.extend(known.look(&file, forced, self.limits, now, each));
             }
         }
-        self.remove_missing(&present, &owned, now, &mut updates);
+        updates.extend(gone);
+        self.judge_directories();
         updates
     }
 
-    /// Adds the files behind a path to `present`, and those that would be missed were they not there to `owned`.
-    fn look(
-        &mut self,
-        index: usize,
-        present: &mut BTreeSet<Arc<Path>>,
-        owned: &mut BTreeSet<Arc<Path>>,
-    ) {
-        let paths: BTreeSet<PathBuf> = self.given.iter().map(|given| given.path.clone()).collect();
-        let Some(given) = self.given.get_mut(index) else { return };
-        if given.path == Path::new(STDIN) {
-            given.directory = Some(false);
-            present.insert(Arc::from(given.path.as_path()));
-            return;
-        }
-        given.skipped = None;
-        let Ok(metadata) = given.path.metadata() else {
-            let directory = given.directory == Some(true);
-            given.problem = Some(Problem::Gone { path: given.path.clone(), directory });
-            return;
-        };
-        given.directory = Some(metadata.is_dir());
-        if !metadata.is_dir() {
-            given.problem = None;
-            present.insert(Arc::from(given.path.as_path()));
-            return;
-        }
-        match list(&given.path) {
-            Ok(Listing { files, directories }) => {
-                given.listed = true;
-                given.gave |= !files.is_empty();
-                let path = || given.path.clone();
-                given.problem = (!given.gave).then(|| Problem::Empty { path: path() });
-                given.skipped = skipped(&given.path, directories, &paths);
-                let known = self.files.keys().filter(|f| f.parent() == Some(&given.path));
-                owned.extend(known.cloned());
-                present.extend(files);
-            }
-            Err(error) => {
-                given.problem = Some(Problem::Directory { path: given.path.clone(), error });
+    /// The files to look at: the suspects, what waits, and what the paths say that must be looked at.
+    fn candidates(&mut self, suspects: &Suspects) -> Files {
+        let unsettled = self.files.iter().filter(|(_, known)| known.is_unsettled());
+        let mut candidates: Files = unsettled.map(|(file, _)| Arc::clone(file)).collect();
+        let mut listed = Vec::new();
+        for (path, given) in &mut self.given {
+            if suspects.all || given.is_unsure() || suspects.paths.contains(path) {
+                listed.extend(
+                    given.look(path, &mut candidates).map(|listing| (path.clone(), listing)),
+                );
             }
         }
+        if !listed.is_empty() {
+            let paths: BTreeSet<PathBuf> = self.given.keys().cloned().collect();
+            for (path, listing) in listed {
+                candidates.extend(files_in(&self.files, &path).map(|(file, _)| Arc::clone(file)));
+                if let Some(given) = self.given.get_mut(&path) {
+                    given.skipped = listing.skipped(&path, &paths);
+                }
+            }
+        }
+        let inside = |path: &&PathBuf| is_manifest(path) && self.directory_of(path).is_some();
+        let suspected = suspects.paths.iter().filter(inside);
+        candidates.extend(suspected.map(|path| Arc::from(path.as_path())));
+        candidates
     }
 
-    /// Files that their directory no longer has are gone; others (of a directory that is gone, or named) stay as they were.
-    fn remove_missing(
-        &mut self,
-        present: &BTreeSet<Arc<Path>>,
-        owned: &BTreeSet<Arc<Path>>,
-        now: Instant,
-        updates: &mut Vec<Update>,
-    ) {
-        // Of a directory that is gone itself nothing is missing.
-        let unseen = self.files.iter_mut().filter(|(file, _)| !owned.contains(*file));
-        unseen.for_each(|(_, known)| known.missing_since = None);
-        let named: BTreeSet<&Path> = self
-            .given
-            .iter()
-            .filter(|given| given.directory == Some(false))
-            .map(|given| given.path.as_path())
-            .collect();
-        let missing = owned.iter().filter(|f| !present.contains(*f) && !named.contains(f.as_ref()));
-        for file in missing {
-            let Some(known) = self.files.get_mut(file) else { continue };
-            let since = *known.missing_since.get_or_insert(now);
-            if now.saturating_duration_since(since) >= REMOVAL_GRACE || !known.read {
-                self.files.remove(file);
-                updates.push(Update::Removed(Arc::clone(file)));
+    /// The directory given that the path is in.
+    fn directory_of(&self, path: &Path) -> Option<&Given> {
+        self.given.get(path.parent()?).filter(|given| given.directory == Some(true))
+    }
+
+    fn is_named(&self, file: &Path) -> bool {
+        self.given.get(file).is_some_and(|given| given.directory == Some(false))
+    }
+
+    /// Where a file is: `Some(None)` if it is named itself, or its directory; `None` if it is not there.
+    fn home(&self, file: &Path) -> Option<Option<Identity>> {
+        let is_there = if self.is_named(file) {
+            file == Path::new(STDIN) || file.metadata().is_ok()
+        } else {
+            is_there(file)
+        };
+        is_there.then(|| self.directory_of(file).and_then(|given| given.listed))
+    }
+
+    /// A file that is not there: gone, if its directory is there and the one it was in. One that is named stays.
+    fn miss(&mut self, file: &Arc<Path>, now: Instant) -> Option<Update> {
+        let named = self.is_named(file);
+        let known = self.files.get_mut(file)?;
+        let directory = file.parent().filter(|_| !named).and_then(Identity::of);
+        if !known.missed(directory, now) {
+            return None;
+        }
+        self.files.remove(file);
+        Some(Update::Removed(Arc::clone(file)))
+    }
+
+    /// What there is to say of directories that could be listed.
+    fn judge_directories(&mut self) {
+        for (path, given) in &mut self.given {
+            let unlisted =
+                matches!(given.problem, Some(Problem::Gone { .. } | Problem::Directory { .. }));
+            if given.directory != Some(true) || unlisted {
+                continue;
             }
+            let mut files = files_in(&self.files, path).peekable();
+            let any = files.peek().is_some();
+            let mut strayed = files.filter(|(_, known)| known.strayed).map(|(file, _)| file);
+            given.gave |= any;
+            let path = || path.clone();
+            given.problem = match strayed.next() {
+                Some(file) => {
+                    let (file, count) = (Arc::clone(file), 1 + strayed.count());
+                    Some(Problem::Replaced { path: path(), file, count })
+                }
+                None if any => None,
+                None if given.gave => Some(Problem::Emptied { path: path() }),
+                None => Some(Problem::Empty { path: path() }),
+            };
         }
     }
 
@@ -387,85 +283,52 @@ impl Disk {
     }
 }
 
-impl Known {
-    fn read_again(
-        &mut self,
-        file: &Arc<Path>,
-        limits: Limits,
-        each: &mut dyn FnMut(Reading<'_>),
-    ) -> Option<Update> {
-        let mut told = |objects| each(Reading { file, objects });
-        let (stamp, parsed, objects) = match read_file(file, limits, &mut told) {
-            Ok(Read { stamp, parsed, objects }) => (stamp, parsed, objects),
-            Err(error) => {
-                self.stamp = None;
-                self.stale = true;
-                self.problems = vec![Problem::File { file: Arc::clone(file), error }];
-                return None;
+impl Given {
+    /// Whether to look at it though nothing happened.
+    fn is_unsure(&self) -> bool {
+        self.directory.is_none() || self.problem.is_some()
+    }
+
+    /// Adds the files behind the path to `files`; returns the listing of a directory.
+    fn look(&mut self, path: &Path, files: &mut Files) -> Option<listing::Listing> {
+        if path == Path::new(STDIN) {
+            self.directory = Some(false);
+            files.insert(Arc::from(path));
+            return None;
+        }
+        self.skipped = None;
+        let Ok(metadata) = path.metadata() else {
+            let directory = self.directory == Some(true);
+            self.problem = Some(Problem::Gone { path: path.to_path_buf(), directory });
+            return None;
+        };
+        self.directory = Some(metadata.is_dir());
+        if !metadata.is_dir() {
+            self.problem = None;
+            files.insert(Arc::from(path));
+            return None;
+        }
+        match list(path) {
+            Ok(listing) => {
+                self.listed = Some(Identity::from(&metadata));
+                self.problem = None;
+                files.extend(listing.files.iter().cloned());
+                Some(listing)
             }
-        };
-        self.stamp = stamp;
-        self.stale = !parsed.readable;
-        let Parsed { diagnostics, readable, withheld, .. } = parsed;
-        let kept = !readable;
-        self.problems = diagnostics
-            .into_iter()
-            .map(|diagnostic| Problem::Manifest { diagnostic, kept })
-            .collect();
-        readable.then(|| {
-            // Whether anything withheld was never known is the merge's to say (`note_unknown`).
-            self.read |= withheld.is_empty();
-            Update::Set(Arc::clone(file), Manifest { objects, withheld })
-        })
-    }
-}
-
-struct Listing {
-    /// The manifests of a directory, not of those inside it.
-    files: Vec<Arc<Path>>,
-    /// The names of those inside it that are not hidden.
-    directories: Vec<String>,
-}
-
-fn list(directory: &Path) -> io::Result<Listing> {
-    let mut listing = Listing { files: Vec::new(), directories: Vec::new() };
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        let Some(name) = path.file_name().filter(|n| !n.as_encoded_bytes().starts_with(b"."))
-        else {
-            continue;
-        };
-        // A link that leads nowhere is a file that cannot be read, and is reported as one.
-        let metadata = path.metadata().ok();
-        if metadata.as_ref().is_some_and(std::fs::Metadata::is_dir) {
-            listing.directories.push(name.to_string_lossy().into_owned());
-            continue;
-        }
-        if is_manifest(&path) && metadata.is_none_or(|metadata| metadata.is_file()) {
-            listing.files.push(Arc::from(path));
+            Err(error) => {
+                self.problem = Some(Problem::Directory { path: path.to_path_buf(), error });
+                None
+            }
         }
     }
-    Ok(listing)
 }
 
-/// Whether a file of a directory is read, by its name.
-pub(super) fn is_manifest(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    !hidden && EXTENSIONS.contains(&extension)
-}
-
-/// Directories inside one that are named, of those that are not read; the rest is counted.
-const MAX_SKIPPED: usize = 5;
-
-fn skipped(path: &Path, directories: Vec<String>, given: &BTreeSet<PathBuf>) -> Option<Problem> {
-    let mut unread: Vec<String> =
-        directories.into_iter().filter(|name| !given.contains(&path.join(name))).collect();
-    unread.sort_unstable();
-    if let Some(more) = unread.len().checked_sub(MAX_SKIPPED).filter(|&more| more > 0) {
-        unread.truncate(MAX_SKIPPED);
-        unread.push(format!("and {more} more"));
-    }
-    let path = path.to_path_buf();
-    (!unread.is_empty()).then_some(Problem::Skipped { path, directories: unread })
+/// The files that lie in the directory itself.
+fn files_in<'a>(
+    files: &'a BTreeMap<Arc<Path>, Known>,
+    directory: &'a Path,
+) -> impl Iterator<Item = (&'a Arc<Path>, &'a Known)> {
+    let from = (Bound::Included(directory), Bound::Unbounded);
+    let below = files.range::<Path, _>(from).take_while(move |(f, _)| f.starts_with(directory));
+    below.filter(move |(file, _)| file.parent() == Some(directory))
 }

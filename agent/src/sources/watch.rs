@@ -4,7 +4,7 @@
 //! here: what happens while the reader is busy gathers in one set of bounded size.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use thiserror::Error;
 
-use super::disk::{Stamp, Suspects, is_manifest};
+use super::disk::{Identity, Stamp, Suspects, is_manifest};
 
 /// Paths that wait to be looked at; more of them are a reason to look at everything.
 pub const MAX_SUSPECTS: usize = 4096;
@@ -36,6 +36,8 @@ struct Gathered {
     suspects: Suspects,
     /// When the first of it came.
     since: Option<Instant>,
+    /// Whether a link came, which leads to a directory that may not be watched yet.
+    links: bool,
 }
 
 /// The paths given, as the kernel names them and as the user does.
@@ -53,7 +55,7 @@ pub struct Watch {
     targets: Arc<Mutex<Targets>>,
     given: Vec<PathBuf>,
     /// What each watched directory was when the watch was set: a directory that is made anew needs a new watch.
-    watched: BTreeMap<PathBuf, (u64, u64)>,
+    watched: Identities,
     /// What the files that somebody writes were at the last `forget_busy`.
     written: BTreeMap<PathBuf, Option<Stamp>>,
     errors: Vec<WatchError>,
@@ -82,9 +84,29 @@ impl Watch {
         Self { watcher, gathered, targets, given, watched, written, errors }
     }
 
-    /// Sees to it that the directories that exist now are watched. To be called before each scan, so that nothing happens
-    /// unseen between the scan and the watch.
-    pub fn arm(&mut self) {
+    /// What gathered since the last time, and when the first of it came: to be scanned now. What is busy stays noted until it is
+    /// closed. `everything` trusts no event. Nor is one trusted to come when a directory is unmounted or mounted over.
+    pub fn take(&mut self, everything: bool) -> (Suspects, Option<Instant>) {
+        if everything {
+            self.forget_busy();
+        }
+        let replaced = self.watched.iter().any(|(path, was)| Identity::of(path) != Some(*was));
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        gathered.suspects.all |= everything || replaced;
+        let suspects = gathered.suspects.clone();
+        gathered.suspects.paths.clear();
+        gathered.suspects.all = false;
+        let since = gathered.since.take();
+        let unwatched = std::mem::take(&mut gathered.links) || suspects.all;
+        drop(gathered);
+        if unwatched {
+            self.arm();
+        }
+        (suspects, since)
+    }
+
+    /// Sees to it that the directories that exist now are watched, so that nothing happens unseen after the scan that follows.
+    fn arm(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         let (targets, wanted) = targets_of(&self.given);
         *self.targets.lock().unwrap_or_else(PoisonError::into_inner) = targets;
@@ -111,18 +133,9 @@ impl Watch {
         }
     }
 
-    /// What gathered since the last time, and when the first of it came. What is busy stays noted until it is closed.
-    pub fn take(&self) -> (Suspects, Option<Instant>) {
-        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-        let suspects = gathered.suspects.clone();
-        gathered.suspects.paths.clear();
-        gathered.suspects.all = false;
-        (suspects, gathered.since.take())
-    }
-
     /// Forgets who wrote nothing since the last call: for a look at everything that must not trust events. Who writes
     /// slowly is still writing, and what is there of it is not what is meant.
-    pub fn forget_busy(&mut self) {
+    fn forget_busy(&mut self) {
         let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps = gathered.suspects.busy.iter().map(|file| (file.clone(), Stamp::of(file)));
         let stamps: BTreeMap<_, _> = stamps.collect();
@@ -135,7 +148,7 @@ impl Watch {
     }
 }
 
-type Identities = BTreeMap<PathBuf, (u64, u64)>;
+type Identities = BTreeMap<PathBuf, Identity>;
 
 fn targets_of(given: &[PathBuf]) -> (Targets, Identities) {
     let (mut targets, mut wanted) = (Targets::default(), Identities::new());
@@ -178,10 +191,10 @@ fn links_in(directory: &Path) -> Vec<(OsString, PathBuf)> {
 
 /// The directory, or the nearest one above it that exists.
 fn want_nearest(directory: Option<&Path>, wanted: &mut Identities) {
-    let existing = directory.into_iter().flat_map(Path::ancestors).find_map(|directory| {
-        let metadata = directory.metadata().ok().filter(std::fs::Metadata::is_dir)?;
-        Some((directory.to_path_buf(), (metadata.dev(), metadata.ino())))
-    });
+    let existing = directory
+        .into_iter()
+        .flat_map(Path::ancestors)
+        .find_map(|directory| Some((directory.to_path_buf(), Identity::of(directory)?)));
     wanted.extend(existing);
 }
 
@@ -261,9 +274,11 @@ impl Gathered {
             | EventKind::Any
             | EventKind::Other => {
                 self.suspects.busy.remove(&name);
-                // A link that files are reached by (`..data` of a ConfigMap), or a path given that is a directory.
-                let plain = name.extension().and_then(OsStr::to_str).is_some();
-                self.suspects.all |= !plain || targets.is_above_one(path);
+                let is_link = is_link(path);
+                self.links |= is_link;
+                // A link that files are reached by (`..data` of a ConfigMap), or a path given that is or was a directory.
+                let leads = is_link && !is_manifest(&name);
+                self.suspects.all |= leads || (targets.is_above_one(path) && !path.is_file());
             }
         }
         if self.suspects.paths.len() >= MAX_SUSPECTS {

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use palisade::protocol::Status;
+use palisade::protocol::{State, Status};
 
 use super::command::{NAMESPACE, Netns, Scratch, guard, pod, policy};
 
@@ -20,7 +20,10 @@ fn case(file: &'static str, text: impl Into<String>, says: &'static [&'static st
 
 /// Each leaves a -> b denied, as it was.
 fn cases() -> Vec<Case> {
-    [no_objects(), wrong_policies(), wrong_identities()].into_iter().flatten().collect()
+    [no_objects(), wrong_policies(), wrong_identities(), given_twice()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Files that say nothing for certain.
@@ -85,7 +88,6 @@ fn wrong_identities() -> Vec<Case> {
             &["NetworkPolicy x/guard", "second.yaml", "guard.yaml"],
         ),
         case("a-first.yaml", guard(everyone), &["NetworkPolicy x/guard", "a-first.yaml", "stands"]),
-        case("guard.yaml", guard("[]") + "---\n" + &guard(everyone), &["NetworkPolicy x/guard"]),
         case(
             "other.yaml",
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolice\nmetadata: {name: y}\n",
@@ -126,6 +128,41 @@ fn wrong_identities() -> Vec<Case> {
     ]
 }
 
+/// One name twice in one file, in whatever order.
+fn given_twice() -> Vec<Case> {
+    let everyone = "[{}]";
+    vec![
+        case("guard.yaml", guard("[]") + "---\n" + &guard(everyone), &["NetworkPolicy x/guard"]),
+        case("guard.yaml", guard(everyone) + "---\n" + &guard("[]"), &["NetworkPolicy x/guard"]),
+        case("guard.yaml", guard(everyone) + "---\n" + &guard(everyone), &["stands at", "already"]),
+        // As an object that is pasted in front of the one that is enforced.
+        case(
+            "guard.yaml",
+            policy("guard", "{podSelector: {matchLabels: {app: a}}}") + "---\n" + &guard("[]"),
+            &["NetworkPolicy x/guard", "guard.yaml:1"],
+        ),
+        case(
+            "pods.yaml",
+            pod("b", "10.0.0.9", "") + &pod("a", "10.0.0.1", "") + &pod("b", "10.0.0.2", ""),
+            &["Pod x/b", "pods.yaml:1"],
+        ),
+        case(
+            "pods.yaml",
+            pod("a", "10.0.0.1", "")
+                + &pod("b", "10.0.0.2", "")
+                + &pod("b", "10.0.0.2", "").replace("{app: b}", "{app: c}"),
+            &["Pod x/b", "pods.yaml:6"],
+        ),
+        case(
+            "namespace.yaml",
+            NAMESPACE.to_owned()
+                + "---\n"
+                + &NAMESPACE.replace("name: x", "name: x, labels: {a: b}"),
+            &["Namespace x", "stands at"],
+        ),
+    ]
+}
+
 fn told(status: &Status) -> String {
     [status.problems.join("\n"), status.warnings.join("\n")].join("\n")
 }
@@ -154,6 +191,49 @@ fn a_running_agent_reports_wrong_input_and_opens_nothing() {
             status.problem_count == 0 && status.warnings.is_empty() && status.stale_files.is_empty()
         });
     }
+}
+
+/// Of which nothing is known when the agent starts: it isolates what either does, and allows nothing.
+#[test]
+fn a_policy_given_twice_from_the_start_is_closed() {
+    let (all, none) = (guard("[{}]"), guard("[]"));
+    let elsewhere =
+        policy("guard", "{podSelector: {matchLabels: {app: a}}, policyTypes: [Egress]}");
+    for (first, second) in [(&all, &none), (&none, &all), (&elsewhere, &all), (&all, &elsewhere)] {
+        let netns = Netns::new();
+        let scratch = Scratch::guarded();
+        scratch.write("guard.yaml", &[first.as_str(), second].join("---\n"));
+        let agent = netns.agent(&scratch.0);
+        let status = agent.until("enforcement", |status| status.state == State::Enforcing);
+        assert!(told(&status).contains("NetworkPolicy x/guard"), "{status:?}");
+        assert_eq!(agent.verdict("x/a", "x/b"), "deny", "{first}{second}");
+        agent.verify();
+        scratch.write("guard.yaml", &all);
+        agent.until("mending", |status| status.problem_count == 0);
+        assert_eq!(agent.verdict("x/a", "x/b"), "allow");
+        // From now on it is known what the file last gave.
+        scratch.write("guard.yaml", &[first.as_str(), second].join("---\n"));
+        agent.until("the complaint", |status| told(status).contains("NetworkPolicy x/guard"));
+        assert_eq!(agent.verdict("x/a", "x/b"), "allow");
+        agent.verify();
+    }
+}
+
+#[test]
+fn apply_closes_a_policy_given_twice_and_refuses_a_pod_given_twice() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
+    for text in [[guard("[{}]"), guard("[]")], [guard("[]"), guard("[{}]")]] {
+        scratch.write("guard.yaml", &text.join("---\n"));
+        netns.palisade(&["apply", "-f", scratch.path()]).exits(1).complains("x/guard");
+        assert_closed(&netns.ruleset());
+    }
+    let before = netns.ruleset();
+    let twice = pod("a", "10.0.0.1", "") + &pod("b", "10.0.0.9", "") + &pod("b", "10.0.0.2", "");
+    scratch.write("pods.yaml", &twice);
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(1).complains("Pod x/b");
+    assert_eq!(netns.ruleset(), before);
 }
 
 #[test]
@@ -187,6 +267,69 @@ fn a_directory_that_disappears_keeps_everything() {
     scratch.write("guard.yaml", &guard("[{}]"));
     agent.until("the change", |status| status.enforced_revision == 2);
     assert_eq!(agent.verdict("x/a", "x/b"), "allow");
+}
+
+/// As when it is unmounted: what is there then was never meant.
+#[test]
+fn a_directory_that_is_replaced_keeps_everything() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let away = scratch.0.with_extension("away");
+    fs::rename(&scratch.0, &away).unwrap();
+    fs::create_dir(&scratch.0).unwrap();
+    let status = agent.until("the complaint", |status| told(status).contains("another one"));
+    assert_eq!((status.stale_files.len(), status.sizes.policies), (3, 1));
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+    agent.verify();
+    scratch.write("guard.yaml", &guard("[{}]"));
+    agent.until("the change", |status| status.enforced_revision == 2);
+    assert_eq!(agent.verdict("x/a", "x/b"), "allow");
+    fs::remove_dir_all(&scratch.0).unwrap();
+    fs::rename(&away, &scratch.0).unwrap();
+    agent.until_enforcing();
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+}
+
+#[test]
+fn a_directory_whose_last_manifest_is_removed_is_told() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    for name in ["namespace.yaml", "pods.yaml", "guard.yaml"] {
+        fs::remove_file(scratch.0.join(name)).unwrap();
+    }
+    let status = agent.until("the warning", |status| told(status).contains("the last manifest"));
+    assert_eq!((status.files, status.sizes.policies), (0, 0));
+    assert!(agent.log().contains("the last manifest was removed"), "{}", agent.log());
+}
+
+#[test]
+fn a_file_that_is_saved_line_by_line_opens_nothing() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let text = format!("# by a script\n{}", guard("[{from: [{ipBlock: {cidr: 10.9.0.0/16}}]}]"));
+    scratch.write("guard.yaml", "");
+    for (at, line) in text.split_inclusive('\n').enumerate() {
+        let mut file = fs::File::options().append(true).open(scratch.0.join("guard.yaml")).unwrap();
+        std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
+        drop(file);
+        // Another file's change makes the agent look.
+        scratch.write(
+            "more.yaml",
+            &pod("c", "10.0.0.3", "").replace("app: c", &format!("app: c{at}")),
+        );
+        let status = agent.until("the look", |status| status.enforced_revision as usize > at + 1);
+        assert_eq!(status.sizes.subjects_in, 1, "opened by {line:?}");
+        assert_eq!(agent.verdict("203.0.113.9", "x/b"), "allow", "believed at {line:?}");
+    }
+    agent.until("the rest", |status| status.stale_files.is_empty() && status.problem_count == 0);
+    agent.until("the change", |_| agent.verdict("203.0.113.9", "x/b") == "deny");
+    assert_eq!(agent.verdict("10.9.0.1", "x/b"), "allow");
 }
 
 #[test]
@@ -268,7 +411,12 @@ fn apply_enforces_a_policy_with_wrong_fields_closed_and_says_so() {
     let scratch = Scratch::guarded();
     scratch.write("guard.yaml", &guard("[{from: [{ipBlock: {cidr: nonsense}}]}, {}]"));
     netns.palisade(&["apply", "-f", scratch.path()]).exits(1).complains("nonsense");
-    let listed = netns.ruleset();
+    assert_closed(&netns.ruleset());
+}
+
+/// b is isolated, and nothing may reach it.
+#[track_caller]
+fn assert_closed(listed: &str) {
     let isolated = listed.split("set local_in").nth(1).unwrap().split('}').next().unwrap();
     assert!(isolated.contains("10.0.0.2"), "{listed}");
     let rows = listed.split("map allow_in").nth(1).unwrap().split("\n\t}").next().unwrap();

@@ -7,8 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use palisade::lab::Namespace;
 use palisade::protocol::{Request, Response, State, Status};
 use palisade::socket::Client;
+use palisade_dataplane::netlink::Kernel;
+use palisade_dataplane::ruleset::Ruleset as _;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -130,6 +133,12 @@ pub(crate) fn palisade_reads(args: &[&str], input: &str) -> Ran {
 /// A network namespace, held by a process of ours that sleeps in it.
 pub(crate) struct Netns(Child);
 
+/// Whether tables can belong to a process and outlive it (Linux 6.9). Where they cannot, nothing keeps others from writing to them.
+pub(crate) fn knows_owners() -> bool {
+    let namespace = Namespace::new().unwrap();
+    namespace.run(|| Kernel::open().unwrap().features().persistent_owner).unwrap()
+}
+
 impl Netns {
     pub(crate) fn new() -> Self {
         let holder = Command::new("unshare").args(["--net", "sleep", "300"]).spawn().unwrap();
@@ -163,8 +172,22 @@ impl Netns {
     }
 
     pub(crate) fn agent_with(&self, files: &Path, more: &[&str]) -> Agent {
-        let scratch = Scratch::new();
-        let socket = scratch.0.join("agent.sock");
+        self.agent_in(Scratch::new(), None, files, more)
+    }
+
+    /// With the socket of another.
+    pub(crate) fn agent_at(&self, socket: &Path, files: &Path, more: &[&str]) -> Agent {
+        self.agent_in(Scratch::new(), Some(socket), files, more)
+    }
+
+    fn agent_in(
+        &self,
+        scratch: Scratch,
+        socket: Option<&Path>,
+        files: &Path,
+        more: &[&str],
+    ) -> Agent {
+        let socket = socket.map_or_else(|| scratch.0.join("agent.sock"), Path::to_path_buf);
         let log = fs::File::create(scratch.0.join("log")).unwrap();
         let mut args =
             vec!["run", "-f", files.to_str().unwrap(), "--socket", socket.to_str().unwrap()];
@@ -198,6 +221,11 @@ impl Agent {
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.scratch.0.join("log")).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn until_log(&self, line: &str) {
+        until(line, || self.log().contains(line));
     }
 
     pub(crate) fn ask(&self, request: &Request) -> Response {
@@ -237,7 +265,7 @@ impl Agent {
         };
         match self.ask(&request) {
             Response::Explanation(explanation) => {
-                assert_eq!(explanation.divergence, None);
+                assert!(!explanation.diverges(), "{explanation:?}");
                 explanation.verdict
             }
             other => panic!("{other:?}"),

@@ -12,6 +12,7 @@ use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::RulesetError;
 
 use super::{Contender, ContenderError, Edited, Loaded};
+use crate::process;
 use crate::scenario::{Edit, Scenario};
 
 #[derive(Debug)]
@@ -84,6 +85,10 @@ impl Contender for Palisade {
             state.dataplane.update(&delta)?;
         }
         Ok(state.dataplane.settle()?)
+    }
+
+    fn resident(&self) -> Option<u64> {
+        process::resident("self")
     }
 }
 

@@ -61,7 +61,7 @@ enum Command {
     Completions { shell: Shell },
     /// What `run` calls for its figures of memory.
     #[command(name = memory::COMMAND, hide = true)]
-    TakeMemory { cell: String, seed: u64, contender: String },
+    TakeMemory { settings: String, cell: String, contender: String },
 }
 
 #[derive(Debug, clap::Args)]
@@ -176,7 +176,9 @@ pub fn main() -> Exit {
             );
             Ok(Exit::Done)
         }
-        Command::TakeMemory { cell, seed, contender } => take_memory(&cell, seed, &contender),
+        Command::TakeMemory { settings, cell, contender } => {
+            take_memory(&settings, &cell, &contender)
+        }
     };
     result.unwrap_or_else(|Failure(exit, reason)| {
         tell(&format!("palisade-bench: {reason}\n"));
@@ -311,10 +313,11 @@ fn render(args: &RenderArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn take_memory(cell: &str, seed: u64, contender: &str) -> Result<Exit, Failure> {
+fn take_memory(settings: &str, cell: &str, contender: &str) -> Result<Exit, Failure> {
+    let settings: Settings = serde_json::from_str(settings).map_err(Failure::usage)?;
     let cell: Cell = serde_json::from_str(cell).map_err(Failure::usage)?;
     let taken =
-        memory::take(cell, seed, contender).map_err(|reason| Failure(Exit::Cannot, reason))?;
+        memory::take(&settings, cell, contender).map_err(|reason| Failure(Exit::Cannot, reason))?;
     let text = serde_json::to_string(&taken).map_err(Failure::usage)?;
     print(&format!("{text}\n"))?;
     Ok(Exit::Done)

@@ -10,19 +10,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use palisade_compiler::model::Verdict;
-
 use super::measure::{Measure, Moment};
 use super::progress::Progress;
 use super::report::{Absence, CellReport, Description, Packets, Series};
 use super::run::{Bench, BenchError};
 use super::settings::{Cell, Settings};
 use crate::contender::{self, Contender, LeftOut};
-use crate::inject::{Flow, InjectError, Method, Router, Sighting};
+use crate::inject::{InjectError, Method, Router, Sighting};
 use crate::scenario::Scenario;
 
 pub use edits::one_round;
-use lane::Lane;
+use lane::{Expected, Lane};
 
 /// What makes the contenders, each of them fresh.
 pub type Make = fn() -> Vec<Result<Box<dyn Contender>, LeftOut>>;
@@ -88,17 +86,7 @@ impl Bench for KernelBench {
                 Err(absent) => left_out.push(absence(absent)),
             }
         }
-        left_out.extend(contender::engines().into_iter().map(|engine| match engine {
-            Ok(engine) => Absence {
-                contender: engine.name.to_owned(),
-                measure: None,
-                reason: format!(
-                    "{} is there, but driving an engine through an API server is not built yet",
-                    engine.binary.display()
-                ),
-            },
-            Err(absent) => absence(absent),
-        }));
+        left_out.extend(contender::engines().into_iter().map(absence));
         (there, left_out)
     }
 
@@ -196,13 +184,14 @@ impl Findings {
 fn watched(
     contender: Box<dyn Contender>,
     scenario: &Scenario,
-    expected: &[(Vec<Flow>, Verdict)],
+    expected: &Expected,
+    patience: Duration,
     findings: &mut Findings,
 ) -> Result<Option<Lane>, BenchError> {
     let name = contender.name();
     let mut lane = Lane::new(contender).map_err(|error| failed(&error))?;
-    let probe = expected.first().and_then(|(flows, _)| flows.first());
-    match lane.load_watched(scenario, probe) {
+    let earlier = findings.load_time(name);
+    match lane.load_watched(scenario, expected, patience, earlier) {
         Ok(sightings) => {
             let (samples, packets) = (latencies(&sightings), latency_packets(&sightings));
             findings.samples(name, Measure::Latency(Moment::Loading), &samples, Some(packets));
@@ -234,9 +223,6 @@ fn latency_packets(sightings: &[Sighting]) -> Packets {
     Packets { timed: sightings.len() as u64, arrived: arrived as u64 }
 }
 
-/// Flows whose verdict is held against the oracle's before anything is timed, of each verdict.
-const CHECKED: usize = 64;
-
 impl KernelBench {
     /// Loads every contender as often as is asked for, the last time while packets pass; checks it; and keeps it.
     fn load(
@@ -245,10 +231,9 @@ impl KernelBench {
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<Vec<Lane>, BenchError> {
-        let allowed = scenario.flows(CHECKED, true);
-        let denied = scenario.flows(CHECKED, false);
-        let expected = [(allowed, Verdict::Allow), (denied, Verdict::Deny)];
-        let mut slow = self.repeat_loads(scenario, findings, progress)?;
+        let expected = Expected::of(scenario);
+        let patience = self.settings.engine_patience();
+        let mut slow = self.repeat_loads(scenario, &expected, findings, progress)?;
         let mut lanes = Vec::new();
         for contender in self.fresh() {
             let name = contender.name();
@@ -258,7 +243,7 @@ impl KernelBench {
             progress.step(|| format!("loading {name} while packets pass, and checking it"))?;
             let mut lane = match slow.remove(name) {
                 Some(lane) => lane,
-                None => match watched(contender, scenario, &expected, findings)? {
+                None => match watched(contender, scenario, &expected, patience, findings)? {
                     Some(lane) => lane,
                     None => continue,
                 },
@@ -279,6 +264,7 @@ impl KernelBench {
     fn repeat_loads(
         &self,
         scenario: &Scenario,
+        expected: &Expected,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<BTreeMap<&'static str, Lane>, BenchError> {
@@ -294,10 +280,9 @@ impl KernelBench {
                 }
                 progress.step(|| format!("loading {name}"))?;
                 let mut lane = Lane::new(contender).map_err(|error| failed(&error))?;
-                match lane.load(scenario) {
+                match lane.load(scenario, expected, self.settings.engine_patience()) {
                     Ok(loaded) => {
-                        let enforces = lane.contender.enforces();
-                        lane::file_load(name, enforces, loaded, round == 0, findings);
+                        lane::file_load(lane.contender.as_ref(), loaded, round == 0, findings);
                         if loaded.elapsed > self.settings.give_up() {
                             let measure = Some(Measure::Latency(Moment::Loading));
                             findings.absent(
@@ -317,14 +302,12 @@ impl KernelBench {
 
     fn idle_latency(
         &self,
-        expected: &[(Vec<Flow>, Verdict)],
+        expected: &Expected,
         lanes: &mut [Lane],
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), BenchError> {
-        let Some(flow) = expected.first().and_then(|(flows, _)| flows.first()) else {
-            return Ok(());
-        };
+        let Some(flow) = expected.allowed() else { return Ok(()) };
         for lane in lanes {
             let name = lane.contender.name();
             progress.step(|| format!("latency of {name}"))?;

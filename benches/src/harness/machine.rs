@@ -76,11 +76,6 @@ pub fn meminfo(key: &str) -> Option<u64> {
     kibibytes(&read("/proc/meminfo"), key)
 }
 
-/// A value of `/proc/self/status` in bytes.
-pub fn own_memory(key: &str) -> Option<u64> {
-    kibibytes(&read("/proc/self/status"), key)
-}
-
 fn kibibytes(text: &str, key: &str) -> Option<u64> {
     let value = field(text, key, ':')?;
     Some(value.strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
@@ -125,7 +120,6 @@ mod tests {
         assert_eq!(kibibytes(text, "Slab"), Some(3072));
         assert_eq!(kibibytes(text, "Sla"), None);
         assert!(meminfo("MemTotal").unwrap() > 1 << 20);
-        assert!(own_memory("VmRSS").unwrap() > 1 << 10);
         let here = Machine::here();
         assert!(here.kernel.starts_with("Linux ") && here.cpus > 0, "{here:?}");
     }

@@ -30,6 +30,9 @@ pub struct Settings {
     pub patience_ms: u64,
     /// Whose load takes longer is loaded once, and is not asked to follow edits.
     pub give_up_ms: u64,
+    /// How long it may take until packets show what an engine was told.
+    #[serde(default)]
+    pub engine_ms: u64,
     /// Sustained churn and idle latency, of each contender in each cell.
     pub churn_ms: u64,
     pub idle_ms: u64,
@@ -97,6 +100,7 @@ impl Settings {
             edits_ms: 3_000,
             patience_ms: 4_000,
             give_up_ms: 30_000,
+            engine_ms: 120_000,
             churn_ms: 1_000,
             idle_ms: 500,
         }
@@ -119,6 +123,7 @@ impl Settings {
             edits_ms: 250,
             patience_ms: 700,
             give_up_ms: 2_000,
+            engine_ms: 20_000,
             churn_ms: 150,
             idle_ms: 100,
             ..Self::full()
@@ -131,6 +136,10 @@ impl Settings {
 
     pub fn give_up(&self) -> Duration {
         Duration::from_millis(self.give_up_ms)
+    }
+
+    pub fn engine_patience(&self) -> Duration {
+        Duration::from_millis(self.engine_ms)
     }
 
     pub fn patience(&self) -> Duration {

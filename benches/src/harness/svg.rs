@@ -27,7 +27,7 @@ enum Mark {
     Cross,
 }
 
-const LOOKS: [Look; 10] = [
+const LOOKS: [Look; 11] = [
     Look { name: "none", light: "#8a8f98", dark: "#8b93a1", mark: Mark::Cross },
     Look { name: "conntrack", light: "#5c6470", dark: "#b4bcc8", mark: Mark::Cross },
     Look { name: "palisade", light: "#0064b0", dark: "#5db4ff", mark: Mark::Circle },
@@ -36,6 +36,7 @@ const LOOKS: [Look; 10] = [
     Look { name: "nft-policy-chains", light: "#b0508a", dark: "#ec9ccb", mark: Mark::Triangle },
     Look { name: "nft-pod-dispatch", light: "#00805e", dark: "#3fd0a4", mark: Mark::Diamond },
     Look { name: "ebpf-hash", light: "#a01c3c", dark: "#ff8096", mark: Mark::Square },
+    Look { name: "kube-router", light: "#4d7c0f", dark: "#a3e635", mark: Mark::Triangle },
     Look { name: "other-a", light: "#6a4fb3", dark: "#b7a3f5", mark: Mark::Square },
     Look { name: "other-b", light: "#7a5c3a", dark: "#d0ac80", mark: Mark::Triangle },
 ];

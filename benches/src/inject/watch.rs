@@ -1,7 +1,6 @@
 //! One first packet after another, each followed to its end: which verdict holds when, and how long a packet takes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
@@ -41,6 +40,31 @@ impl<T> Watch<T> {
     }
 }
 
+/// How long packets are watched when the work has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// For so long.
+    Passed(Duration),
+    /// Until all were judged `arrives` for so long, and no longer than the patience. Packets come at a pace that leaves the CPU to
+    /// whoever does the work elsewhere: a millisecond is then how exact it is.
+    Holds { arrives: bool, without_break: Duration, patience: Duration },
+}
+
+impl Until {
+    /// With `since` of those packets that all were judged alike until now, the last so.
+    fn is_over(self, ended: Instant, arrived: bool, since: Instant) -> bool {
+        match self {
+            Self::Passed(after) => ended.elapsed() >= after,
+            Self::Holds { arrives, without_break, patience } => {
+                let holds = arrived == arrives && since.elapsed() >= without_break;
+                holds || ended.elapsed() >= patience
+            }
+        }
+    }
+}
+
+/// From one packet to the next, where they are not sent one right behind the other.
+const PACE: Duration = Duration::from_millis(1);
 /// Sightings before the work begins, so that nothing is cold.
 const BEFORE: usize = 64;
 /// Some minutes of them.
@@ -68,24 +92,24 @@ impl Router {
     }
 
     /// Runs `work` on a thread in the router's namespace while first packets of the flow are sent, one behind the other,
-    /// from before it begins until `after` its end. By the packet socket, whatever the method.
+    /// from before it begins until some time after its end. By the packet socket, whatever the method.
     ///
     /// # Errors
     /// As `probe`.
     pub fn watch<T: Send>(
         &mut self,
         flow: &Flow,
-        after: Duration,
+        until: Until,
         work: impl FnOnce() -> T + Send,
     ) -> Result<Watch<T>, InjectError> {
         let router: &Self = self;
         router.sink.forget_connections()?;
         let frame = frame::of_flows(&[*flow], Step::First)?.into_iter().next().unwrap_or_default();
-        let stop = AtomicBool::new(false);
+        let end = OnceLock::new();
         let (warm, warmed) = mpsc::channel();
         std::thread::scope(|scope| {
-            let stop = &stop;
-            let watcher = scope.spawn(move || router.sight_until(&frame, stop, &warm));
+            let end = &end;
+            let watcher = scope.spawn(move || router.sight_until(&frame, until, end, &warm));
             // An error means that the watcher has ended, which it says itself.
             let _ = warmed.recv();
             let timed = router.namespace.run(|| {
@@ -93,8 +117,7 @@ impl Router {
                 let value = work();
                 (value, began, Instant::now())
             });
-            std::thread::sleep(after);
-            stop.store(true, Ordering::Relaxed);
+            end.get_or_init(Instant::now);
             let sightings = join(watcher)?;
             let (value, began, ended) = timed?;
             Ok(Watch { value, began, ended, sightings })
@@ -104,16 +127,27 @@ impl Router {
     fn sight_until(
         &self,
         frame: &Frame,
-        stop: &AtomicBool,
+        until: Until,
+        end: &OnceLock<Instant>,
         warm: &mpsc::Sender<()>,
     ) -> Result<Vec<Sighting>, InjectError> {
         stay_on_this_cpu()?;
         let mut count = self.sink.arrived()?;
-        let mut sightings = Vec::with_capacity(1 << 16);
-        while !stop.load(Ordering::Relaxed) && sightings.len() < MAX_SIGHTINGS {
-            sightings.push(self.sight(frame, &mut count)?);
+        let mut sightings: Vec<Sighting> = Vec::with_capacity(1 << 16);
+        let mut alike: Option<Sighting> = None;
+        while sightings.len() < MAX_SIGHTINGS {
+            let sighting = self.sight(frame, &mut count)?;
+            let first = alike.filter(|first| first.arrived == sighting.arrived).unwrap_or(sighting);
+            alike = Some(first);
+            sightings.push(sighting);
             if sightings.len() == BEFORE {
                 let _ = warm.send(());
+            }
+            if end.get().is_some_and(|end| until.is_over(*end, first.arrived, first.sent)) {
+                break;
+            }
+            if matches!(until, Until::Holds { .. }) {
+                std::thread::sleep(PACE);
             }
         }
         sightings.push(self.sight(frame, &mut count)?);

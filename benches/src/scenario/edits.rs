@@ -180,8 +180,7 @@ fn remote_pod(
 ) -> Option<Loop> {
     let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
     let remote = ends.into_iter().find(|pod| !is_local(pod))?;
-    let node = 2 + scenario.pods / LOCAL_PODS;
-    let (twin, probe) = twin(scenario, &remote, (node, site), flow)?;
+    let (twin, probe) = twin(scenario, &remote, (scenario.newcomers(), site), flow)?;
     Some(life([EditKind::PodBorn, EditKind::PodRelabelled, EditKind::PodGone], &twin, probe))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use palisade::lab::packet::{ICMP, ICMPV6, SCTP, TCP, UDP};
 use palisade_benches::inject::{
-    BATCH, Flow, InjectError, MAX_FLOWS, MAX_PACKETS, Method, Router, Stage, rotation,
+    BATCH, Flow, InjectError, MAX_FLOWS, MAX_PACKETS, Method, Router, Stage, Until, rotation,
 };
 
 const PACKETS: u32 = 4 * BATCH;
@@ -290,7 +290,8 @@ fn a_watch_sees_a_verdict_turn_while_it_works() {
             let status = Command::new("nft").args(arguments).status().expect("nft");
             assert!(status.success());
         };
-        let watch = router.watch(&flow, Duration::from_millis(20), edit).expect("a watch");
+        let watch =
+            router.watch(&flow, Until::Passed(Duration::from_millis(20)), edit).expect("a watch");
         let (began, ended) = (watch.began, watch.ended);
         let mut before = watch.sightings.iter().filter(|s| s.sent + s.took < began).peekable();
         assert!(before.peek().is_some() && before.all(|s| s.arrived != arrives), "{verb}");

@@ -8,7 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod api_server;
 mod contender;
+mod engine;
 mod harness;
 mod inject;
 mod scenario;

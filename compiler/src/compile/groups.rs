@@ -112,8 +112,11 @@ pub(super) struct Group {
     pods: usize,
     /// Subjects' addresses that rows are written for, and those rows, by family. What is allowed nothing has no row.
     pub(super) members: [BTreeSet<IpAddr>; 2],
-    pub(super) columns: [BTreeMap<ClassId, ProfileId>; 2],
+    pub(super) columns: [Column; 2],
 }
+
+/// What a group allows each class; a class that is not in it is allowed nothing.
+pub(super) type Column = BTreeMap<ClassId, ProfileId>;
 
 pub(super) const fn at(family: Family) -> usize {
     match family {
@@ -134,6 +137,12 @@ impl Group {
     /// Where everyone is allowed everything, nothing is isolated.
     pub(super) fn isolates(&self, family: Family) -> bool {
         !self.base(family).is_every()
+    }
+
+    /// None where the group does not isolate.
+    pub(super) fn column(&self, family: Family) -> Option<&Column> {
+        let column = self.columns.get(at(family));
+        column.filter(|_| self.isolates(family))
     }
 
     pub(super) fn sets(&self) -> impl Iterator<Item = PeerSetId> {
@@ -224,6 +233,11 @@ impl Groups {
         }
     }
 
+    /// Has the columns of these groups made once more.
+    pub(super) fn refresh(&mut self, groups: BTreeSet<GroupId>) {
+        self.fresh.extend(groups);
+    }
+
     pub(super) fn take_fresh(&mut self) -> BTreeSet<GroupId> {
         std::mem::take(&mut self.fresh)
     }
@@ -289,9 +303,9 @@ impl Groups {
         }
     }
 
-    pub(super) fn take_retired(&mut self) -> Vec<Group> {
+    pub(super) fn take_retired(&mut self) -> Vec<(GroupId, Group)> {
         let unwanted = std::mem::take(&mut self.unwanted);
-        unwanted.into_iter().filter_map(|id| self.groups.remove(&id)).collect()
+        unwanted.into_iter().filter_map(|id| Some((id, self.groups.remove(&id)?))).collect()
     }
 }
 

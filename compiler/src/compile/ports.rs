@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::room::Bounds;
 use crate::model::{Family, Protocol};
 use crate::program::delta::record;
 use crate::program::{
@@ -30,6 +31,15 @@ pub(crate) struct PortRange {
 impl PortRange {
     pub(crate) fn new(protocol: Protocol, first: u16, last: u16) -> Self {
         Self { protocol: protocol.number(), first, last }
+    }
+
+    /// Ports in it.
+    fn width(&self) -> u32 {
+        u32::from(self.last) - u32::from(self.first) + 1
+    }
+
+    fn is_expanded(&self) -> bool {
+        self.width() <= MAX_EXPANDED_PORTS
     }
 }
 
@@ -65,11 +75,19 @@ impl PortSet {
                 .any(|r| r.protocol == protocol && r.first <= port && port <= r.last)
     }
 
+    /// How many elements of `ports` and of `port_ranges` it makes.
+    fn size(&self) -> (usize, usize) {
+        let (narrow, wide): (Vec<&PortRange>, Vec<&PortRange>) =
+            self.ranges.iter().partition(|range| range.is_expanded());
+        (narrow.into_iter().map(|range| range.width() as usize).sum(), wide.len())
+    }
+
     /// What the kernel holds for this under a profile's id: single ports, and ranges too wide to expand.
     fn elements(&self, profile: ProfileId) -> (Vec<PortElement>, Vec<PortRangeElement>) {
         let (mut ports, mut ranges) = (Vec::new(), Vec::new());
-        for &PortRange { protocol, first, last } in &self.ranges {
-            if u32::from(last) - u32::from(first) < MAX_EXPANDED_PORTS {
+        for range in &self.ranges {
+            let &PortRange { protocol, first, last } = range;
+            if range.is_expanded() {
                 ports.extend((first..=last).map(|port| PortElement { profile, protocol, port }));
             } else {
                 ranges.push(PortRangeElement { profile, protocol, first, last });
@@ -170,33 +188,43 @@ impl Profiles {
         self.by_id.len()
     }
 
-    /// The id of a content for one more column of the family.
+    /// The id of a content for one more column of the family; `None` if its ports do not fit into the tables any more.
     pub(super) fn acquire(
         &mut self,
         content: &Arc<PortSet>,
         family: Family,
+        bounds: &Bounds,
         tables: &mut Tables,
         delta: &mut TablesDelta,
-    ) -> ProfileId {
+    ) -> Option<ProfileId> {
         if content.is_empty() {
-            return ProfileId::NOTHING;
+            return Some(ProfileId::NOTHING);
         }
         if content.is_every() {
-            return ProfileId::EVERYTHING;
+            return Some(ProfileId::EVERYTHING);
+        }
+        let is_used = |profile: &mut Profile| *count(&mut profile.uses, family) > 0;
+        if !self.by_content.get_mut(content).is_some_and(is_used) {
+            let (ports, ranges) = content.size();
+            if tables.ports.len() + ports > bounds.ports
+                || tables.port_ranges.len() + ranges > bounds.port_ranges
+            {
+                return None;
+            }
         }
         if !self.by_content.contains_key(content) {
             let id = self.adopted.remove(&**content).unwrap_or_else(|| self.fresh());
             self.by_content.insert(Arc::clone(content), Profile { id, uses: [0, 0] });
             self.by_id.insert(id, Arc::clone(content));
         }
-        let Some(profile) = self.by_content.get_mut(content) else { return ProfileId::NOTHING };
+        let profile = self.by_content.get_mut(content)?;
         let uses = count(&mut profile.uses, family);
         *uses += 1;
         let id = profile.id;
         if *uses == 1 {
             edit_ports(content, id, true, tables, delta);
         }
-        id
+        Some(id)
     }
 
     pub(super) fn release(&mut self, id: ProfileId, family: Family) {

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::classes::{ClassEdits, Classes};
-use super::groups::{GroupId, Groups, at};
+use super::groups::{Column, Group, GroupId, Groups, at};
 use super::peers::{Item, PeerSetId};
 use super::ports::{PortSet, Profiles};
+use super::room::Room;
 use super::subjects::PodGroups;
 use crate::model::{Direction, Family};
 use crate::program::delta::{Edits, record};
@@ -20,11 +21,10 @@ pub(super) struct Lowering<'a> {
     pub(super) groups: &'a mut Groups,
     pub(super) classes: &'a Classes,
     pub(super) profiles: &'a mut Profiles,
+    pub(super) room: &'a mut Room,
     pub(super) tables: &'a mut Tables,
     pub(super) delta: &'a mut TablesDelta,
 }
-
-type Column = BTreeMap<ClassId, ProfileId>;
 
 impl Lowering<'_> {
     /// Brings the columns of all groups in use up to date with the classes, and the rows of their members with them.
@@ -81,63 +81,93 @@ impl Lowering<'_> {
         } else {
             self.classes.signature(class).map(|signature| group.profile(signature, family))
         };
-        let after = content.map_or(ProfileId::NOTHING, |content| {
-            self.profiles.acquire(&content, family, self.tables, self.delta)
+        let (members, family) = (group.members.get(at(family)), at(family));
+        let members = members.map_or(0, BTreeSet::len);
+        let Some(column) = group.columns.get_mut(family) else { return };
+        let (rows, _) = rows_of(group.key.direction, self.tables, self.delta);
+        let fits = column.contains_key(&class) || self.room.takes_entry(rows.len(), members);
+        let after = content.filter(|content| !content.is_empty()).map(|content| {
+            let (bounds, profiles) = (&self.room.bounds, &mut self.profiles);
+            fits.then(|| profiles.acquire(&content, self.family, bounds, self.tables, self.delta))
+                .flatten()
         });
-        let Some(column) = group.columns.get_mut(at(family)) else { return };
+        if after == Some(None) {
+            self.room.note_group(id);
+        }
+        let after = after.flatten().unwrap_or(ProfileId::NOTHING);
+        let entries = column.len();
         let before = match after {
             ProfileId::NOTHING => column.remove(&class),
             _ => column.insert(class, after),
         };
+        self.room.note_entries(entries, column.len());
         if let Some(before) = before {
-            self.profiles.release(before, family);
+            self.profiles.release(before, self.family);
         }
         let after = (after != ProfileId::NOTHING).then_some(after);
         if before == after {
             return;
         }
         let (rows, edits) = rows_of(group.key.direction, self.tables, self.delta);
-        for &member in group.members.get(at(family)).into_iter().flatten() {
+        for &member in group.members.get(family).into_iter().flatten() {
             write_row(rows, edits, (member, class), after);
         }
     }
 
-    /// Moves an address from the groups its rows are written for to others.
+    /// Moves an address from the groups its rows are written for to others. Also for one that had no room for its rows.
     pub(super) fn relower(&mut self, address: IpAddr, from: PodGroups, to: PodGroups) {
-        let family = at(self.family);
-        let mut is_subject = false;
+        let (mut is_subject, mut lacks) = (false, false);
         for ((direction, from), to) in Direction::ALL.into_iter().zip(from).zip(to) {
-            let isolates = |id: Option<GroupId>| {
-                id.and_then(|id| self.groups.get(id)).is_some_and(|g| g.isolates(self.family))
-            };
-            let (was, is) = (isolates(from), isolates(to));
-            is_subject |= is;
+            let isolates =
+                to.and_then(|id| self.groups.get(id)).filter(|g| g.isolates(self.family));
+            let isolated = isolates.is_some();
+            is_subject |= isolated;
             let subjects = match direction {
                 Direction::Ingress => (&mut self.tables.local_in, &mut self.delta.local_in),
                 Direction::Egress => (&mut self.tables.local_out, &mut self.delta.local_out),
             };
-            write_member(subjects.0, subjects.1, address, is);
-            if from == to {
-                continue;
-            }
-            let empty = Column::new();
-            let column = |id: Option<GroupId>, isolates: bool| {
-                let group = id.filter(|_| isolates).and_then(|id| self.groups.get(id));
-                group.and_then(|g| g.columns.get(family)).unwrap_or(&empty)
-            };
-            let changes = column_changes(column(from, was), column(to, is));
-            let (rows, edits) = rows_of(direction, self.tables, self.delta);
-            for (class, after) in changes {
-                write_row(rows, edits, (address, class), after);
-            }
-            if let Some(members) = from.and_then(|id| self.groups.get_mut(id)) {
-                members.members.get_mut(family).map(|members| members.remove(&address));
-            }
-            if let Some(members) = to.and_then(|id| self.groups.get_mut(id)) {
-                members.members.get_mut(family).map(|members| members.insert(address));
-            }
+            write_member(subjects.0, subjects.1, address, isolated);
+            lacks |= !self.move_rows(direction, address, from, to);
         }
         write_member(&mut self.tables.hairpin, &mut self.delta.hairpin, address, is_subject);
+        self.room.note_subject(address, lacks);
+    }
+
+    /// Writes a subject's rows of one direction anew; without any, and false, if there is no room for them.
+    fn move_rows(
+        &mut self,
+        direction: Direction,
+        address: IpAddr,
+        from: Option<GroupId>,
+        to: Option<GroupId>,
+    ) -> bool {
+        let family = at(self.family);
+        let is_member = |group: &&Group| {
+            group.members.get(family).is_some_and(|members| members.contains(&address))
+        };
+        let written = from.and_then(|id| self.groups.get(id)).filter(is_member);
+        if from == to && (written.is_some() || to.is_none()) {
+            return true;
+        }
+        let wanted = to.and_then(|id| self.groups.get(id));
+        let empty = Column::new();
+        let before = written.and_then(|group| group.column(self.family)).unwrap_or(&empty);
+        let mut after = wanted.and_then(|group| group.column(self.family)).unwrap_or(&empty);
+        let (rows, edits) = rows_of(direction, self.tables, self.delta);
+        let fits = self.room.takes_rows(rows.len(), after.len().saturating_sub(before.len()));
+        if !fits {
+            after = &empty;
+        }
+        for (class, after) in column_changes(before, after) {
+            write_row(rows, edits, (address, class), after);
+        }
+        if let Some(group) = from.and_then(|id| self.groups.get_mut(id)) {
+            group.members.get_mut(family).map(|members| members.remove(&address));
+        }
+        if let Some(group) = to.filter(|_| fits).and_then(|id| self.groups.get_mut(id)) {
+            group.members.get_mut(family).map(|members| members.insert(address));
+        }
+        fits
     }
 }
 

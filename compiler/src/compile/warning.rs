@@ -4,14 +4,12 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::atoms::MAX_ATOMS;
+use super::room::{MAX_PORT_RANGES, MAX_PORTS, MAX_ROWS};
 use super::{Compiler, Locality};
 use crate::model::Family;
 
-/// Subjects of one family and direction: the size of the sets `local_in` and `local_out`.
+/// Subjects of one family and direction that one host is planned for. More are isolated too.
 pub const MAX_SUBJECTS: usize = 4096;
-
-/// Rows of one family and direction that a kernel map is built for (some 300 MB of kernel memory).
-pub const MAX_ROWS: usize = 4_194_304;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Warning {
@@ -21,20 +19,21 @@ pub enum Warning {
     NoLocalPods { node: String },
     /// More atoms than a change of blocks stays quick for. They are enforced.
     ManyAtoms { family: Family, atoms: usize },
-    /// More subjects than the kernel's sets are made for: the program must not be loaded.
+    /// More subjects than one host is planned for.
     TooManySubjects { family: Family, subjects: usize },
-    /// More rows than the kernel's maps are made for: the program must not be loaded.
-    TooManyRows { family: Family, rows: usize },
+    /// The tables are full: some subjects are allowed less than their policies say (`Bounds`).
+    NoRoom { family: Family, groups: usize, subjects: usize },
 }
 
 impl Warning {
-    /// Whether the program is beyond a bound of the kernel's tables, and must not replace what is enforced.
-    pub fn is_fatal(&self) -> bool {
+    /// Whether a bound is passed: what is isolated is isolated all the same. An agent goes on and tells it; who can still
+    /// choose another input should not load the program.
+    pub fn is_bound(&self) -> bool {
         match self {
             Self::ContestedAddress { .. } | Self::NoLocalPods { .. } | Self::ManyAtoms { .. } => {
                 false
             }
-            Self::TooManySubjects { .. } | Self::TooManyRows { .. } => true,
+            Self::TooManySubjects { .. } | Self::NoRoom { .. } => true,
         }
     }
 }
@@ -62,10 +61,11 @@ impl fmt::Display for Warning {
                 "{family:?}: {subjects} local pods are isolated, over the bound of {MAX_SUBJECTS}: name the pods of this host with \
                  --node-name"
             ),
-            Self::TooManyRows { family, rows } => write!(
+            Self::NoRoom { family, groups, subjects } => write!(
                 f,
-                "{family:?}: the policies make {rows} rows of (pod, class), over the bound of {MAX_ROWS}: fewer local pods, or fewer \
-                 policies that tell peers apart"
+                "{family:?}: the tables are full ({MAX_ROWS} rows of (pod, class), {MAX_PORTS} ports, {MAX_PORT_RANGES} port ranges): \
+                 {groups} groups of pods and {subjects} pods more are denied some of what their policies allow; fewer local pods, \
+                 fewer policies that tell peers apart, or fewer ports"
             ),
         }
     }
@@ -94,9 +94,11 @@ impl Compiler {
             if subjects > MAX_SUBJECTS {
                 warnings.push(Warning::TooManySubjects { family, subjects });
             }
-            let rows = tables.allow_in.len().max(tables.allow_out.len());
-            if rows > MAX_ROWS {
-                warnings.push(Warning::TooManyRows { family, rows });
+        }
+        for (family, room) in Family::ALL.into_iter().zip(&self.rooms) {
+            let (groups, subjects) = room.lacking();
+            if groups + subjects > 0 {
+                warnings.push(Warning::NoRoom { family, groups, subjects });
             }
         }
         warnings

@@ -192,8 +192,10 @@ struct Draft {
     spec: Option<Value>,
     /// The status of what has not said its kind yet.
     status: Option<Value>,
+    /// The items of what has not said its kind yet, and need not, in a typed list.
+    items: Option<Value>,
     bare: Option<Bare>,
-    /// Whether the items were read before the kind was known.
+    /// Whether the items were read before the list had said what they are.
     early_items: bool,
     /// Whether there are items that were not read, of what is no list by its kind.
     stray_items: bool,
@@ -211,12 +213,19 @@ impl Draft {
         !self.kind.is_absent() || self.inherited.is_some()
     }
 
-    fn kind_so_far(&self) -> Option<&str> {
+    /// The kind that the object itself has said so far. What follows is read as that at once; as what its list says only when
+    /// all of it is there, since its own kind may still come, and decides.
+    fn own_kind(&self) -> Option<&str> {
         match &self.kind {
             Lenient::Is(kind) => Some(kind),
             Lenient::Wrong(_) => Some(""),
-            Lenient::Missing | Lenient::Null => self.inherited.as_ref().map(|typed| &*typed.kind),
+            Lenient::Missing | Lenient::Null => None,
         }
+    }
+
+    /// The kind, as far as it is known: its own, or else what the list says.
+    fn whole_kind(&self) -> Option<&str> {
+        self.own_kind().or_else(|| self.inherited.as_ref().map(|typed| &*typed.kind))
     }
 
     fn fill<'de, A: MapAccess<'de>>(
@@ -225,7 +234,7 @@ impl Draft {
         mut map: A,
         level: usize,
     ) -> Result<Self, A::Error> {
-        let (mut spec, mut status) = (false, false);
+        let (mut spec, mut status, mut items) = (false, false, false);
         while let Some(Key(key)) = map.next_key()? {
             if self.offset.is_none() {
                 self.offset = reader.report.offset_of(&key);
@@ -238,6 +247,7 @@ impl Draft {
                 "spec" => self.fill_spec(&mut map)?,
                 "status" if std::mem::replace(&mut status, true) => return Err(given_twice(&key)),
                 "status" => self.fill_status(&mut map)?,
+                "items" if std::mem::replace(&mut items, true) => return Err(given_twice(&key)),
                 "items" => self.fill_items(reader, &mut map, level)?,
                 other => {
                     if self.unknown.len() < MAX_UNKNOWN {
@@ -251,7 +261,7 @@ impl Draft {
     }
 
     fn fill_spec<'de, A: MapAccess<'de>>(&mut self, map: &mut A) -> Result<(), A::Error> {
-        match self.kind_so_far() {
+        match self.own_kind() {
             Some("Pod") => self.pod_spec = map.next_value()?,
             Some("NetworkPolicy") | None => self.spec = Some(map.next_value::<Tree>()?.0),
             Some(_) => _ = map.next_value::<Skip>()?,
@@ -260,7 +270,7 @@ impl Draft {
     }
 
     fn fill_status<'de, A: MapAccess<'de>>(&mut self, map: &mut A) -> Result<(), A::Error> {
-        match self.kind_so_far() {
+        match self.own_kind() {
             Some("Pod") => self.pod_status = map.next_value()?,
             Some("Node") => self.node_status = map.next_value()?,
             None => self.status = Some(map.next_value::<Tree>()?.0),
@@ -275,36 +285,56 @@ impl Draft {
         map: &mut A,
         level: usize,
     ) -> Result<(), A::Error> {
-        let is_list = self.kind_so_far().is_none_or(|kind| kind.ends_with("List"));
+        if self.own_kind().is_none() && self.inherited.is_some() {
+            self.items = Some(map.next_value::<Tree>()?.0);
+            return Ok(());
+        }
+        match self.items_to_read(reader, level)? {
+            Some(items) => self.bare = Some(map.next_value_seed(items)?),
+            None => _ = map.next_value::<Skip>()?,
+        }
+        Ok(())
+    }
+
+    /// How to read the items, unless they are none of a list.
+    fn items_to_read<'r, 'a, 's, E: de::Error>(
+        &mut self,
+        reader: &'r mut Reader<'a, 's>,
+        level: usize,
+    ) -> Result<Option<Items<'r, 'a, 's>>, E> {
+        let is_list = self.whole_kind().is_none_or(|kind| kind.ends_with("List"));
         if !is_list || (reader.rereading && level > 0) {
             self.stray_items |= !is_list;
-            return map.next_value::<Skip>().map(|_| ());
-        }
-        if self.bare.is_some() {
-            return Err(given_twice("items"));
+            return Ok(None);
         }
         if level >= MAX_LIST_LEVELS {
             let message = format_args!("lists stand in lists more than {MAX_LIST_LEVELS} deep");
-            return Err(de::Error::custom(message));
+            return Err(E::custom(message));
         }
-        self.early_items = self.kind_so_far().is_none();
+        // Only the items of a document can be read again.
+        let untold = self.kind.is_absent() || (level == 0 && self.api_version.is_absent());
+        self.early_items = untold;
         let told = if reader.rereading { reader.typed.clone() } else { None };
-        let inherited = told.or_else(|| self.typed_items());
-        self.bare = Some(map.next_value_seed(Items { reader, inherited, level: level + 1 })?);
-        Ok(())
+        let inherited = told.or_else(|| self.typed_items().filter(|_| !untold));
+        Ok(Some(Items { reader, inherited, level: level + 1 }))
     }
 
     /// What the items of this list are, if it is a typed one.
     fn typed_items(&self) -> Option<Typed> {
-        let kind = self.kind_so_far()?.strip_suffix("List").filter(|kind| !kind.is_empty())?;
+        let kind = self.whole_kind()?.strip_suffix("List").filter(|kind| !kind.is_empty())?;
         Some(Typed { api_version: self.api_version.as_known().cloned(), kind: Arc::from(kind) })
     }
 
-    fn finish<E: de::Error>(self, reader: &mut Reader<'_, '_>, level: usize) -> Result<(), E> {
+    fn finish<E: de::Error>(mut self, reader: &mut Reader<'_, '_>, level: usize) -> Result<(), E> {
         if reader.rereading && level == 0 {
             return Ok(());
         }
-        let Some(kind) = self.kind_so_far().map(str::to_owned) else { return Ok(()) };
+        let Some(kind) = self.whole_kind().map(str::to_owned) else { return Ok(()) };
+        if let Some(items) = self.items.take()
+            && let Some(seed) = self.items_to_read(reader, level)?
+        {
+            self.bare = Some(seed.deserialize(items).map_err(E::custom)?);
+        }
         if let Lenient::Wrong(found) = self.kind {
             let message = format!("kind is {found}, not a string; the object is not read");
             reader.report.unreadable(self.offset, message, "write the kind as a string");

@@ -44,7 +44,11 @@ impl<T> Lenient<T> {
 }
 
 pub(super) fn given_twice<E: de::Error>(key: &str) -> E {
-    E::custom(format_args!("the key {key:?} is given twice"))
+    let hint = match key {
+        "apiVersion" | "kind" => " (if a second object begins there, put a line --- before it)",
+        _ => "",
+    };
+    E::custom(format_args!("the key {key:?} is given twice{hint}"))
 }
 
 /// A type that a field may have: built from those forms that fit it.

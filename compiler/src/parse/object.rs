@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::lenient::{Lenient, Pairs};
 use super::names::{self, DNS_LABEL_RULE, DNS_SUBDOMAIN_RULE, LABEL_KEY_RULE, LABEL_VALUE_RULE};
-use super::report::{KINDS, ObjectRef, Report, Subject, Told};
+use super::report::{KINDS, Name, Report, Subject, Told};
 use super::wire::{Metadata, NodeStatus, PodSpec, PodStatus};
 use super::{Object, node, pod, policy};
 use crate::model::{Labels, PolicyKey};
@@ -54,7 +54,7 @@ pub(super) fn read(report: &mut Report<'_>, sink: &mut dyn FnMut(Object), writte
     let kind = Arc::clone(&written.kind);
     let foreign = is_foreign(&written.api_version);
     let known = KINDS.iter().find(|(known, _)| **known == *kind).filter(|_| !foreign);
-    let Some(&(_, version)) = known else {
+    let Some(&(known, version)) = known else {
         if let Some(meant) = misspelt(&kind).filter(|_| !foreign) {
             let message = format!("there is no kind {kind:?}; the object is not read");
             let remedy = format!("if {meant} was meant, write kind: {meant}");
@@ -68,14 +68,11 @@ pub(super) fn read(report: &mut Report<'_>, sink: &mut dyn FnMut(Object), writte
         Ok(found) => found,
         Err((message, remedy)) => return report.unreadable(written.offset, message, remedy),
     };
-    let object = ObjectRef {
-        kind: kind.to_string(),
-        namespace: namespace.as_deref().map(str::to_owned),
-        name: name.to_string(),
-    };
-    let mut subject = Subject::new(report, object, written.offset);
-    if subject.is_duplicate() {
-        return;
+    let own = Name { kind: known, namespace: namespace.clone(), name: Arc::clone(&name) };
+    let mut subject = Subject::new(report, &own, written.offset);
+    let again = subject.is_given_again(own);
+    if again && &*kind != "NetworkPolicy" {
+        return subject.withhold();
     }
     check_version(&mut subject, &written.api_version, version);
     if &*kind == "NetworkPolicy" && !names::is_dns_subdomain(&name) {
@@ -93,8 +90,10 @@ pub(super) fn read(report: &mut Report<'_>, sink: &mut dyn FnMut(Object), writte
         Some(namespace) => {
             let key = PolicyKey { namespace, name };
             let read = policy::read(&mut subject, key, written.policy_spec, &written.unknown);
-            report.emit(Object::Policy(read), sink);
-            return;
+            if again {
+                return subject.withhold_policy(read);
+            }
+            return report.emit(Object::Policy(read), sink);
         }
     };
     match read {

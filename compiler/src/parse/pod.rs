@@ -1,7 +1,7 @@
 //! Pods.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::lenient::Lenient;
@@ -242,17 +242,27 @@ fn addresses(
 
 const ADDRESS_REMEDY: &str = "write the IPv4 or IPv6 address that the pod has";
 
+/// An address that a pod can have: one that packets go to one host by. (The link-local ones of IPv4 count, since some
+/// networks give them to pods and the kernel forwards them; those of IPv6 mean something on one link only.)
 fn address(subject: &mut Subject<'_, '_>, text: &str, field: &str) -> Result<IpAddr, Told> {
     let Ok(address) = text.parse::<IpAddr>() else {
         let message = format!("{text:?} is no IP address");
         return Err(subject.error(field, message, ADDRESS_REMEDY));
     };
-    let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    if let IpAddr::V6(v6) = address
+        && let Some(v4) = v6.to_ipv4_mapped()
+    {
+        let message = format!("{address} is an IPv4-mapped IPv6 address, which no pod can have");
+        return Err(subject.error(field, message, format!("write {v4}")));
+    }
+    let of_v4 = |is: fn(&Ipv4Addr) -> bool| matches!(&address, IpAddr::V4(v4) if is(v4));
+    let of_v6 = |is: fn(&Ipv6Addr) -> bool| matches!(&address, IpAddr::V6(v6) if is(v6));
     let kinds = [
-        (mapped, "an IPv4-mapped IPv6 address"),
         (address.is_unspecified(), "the unspecified address"),
         (address.is_loopback(), "a loopback address"),
         (address.is_multicast(), "a multicast address"),
+        (of_v4(Ipv4Addr::is_broadcast), "the broadcast address"),
+        (of_v6(Ipv6Addr::is_unicast_link_local), "a link-local address"),
     ];
     let Some((_, kind)) = kinds.into_iter().find(|(is, _)| *is) else { return Ok(address) };
     let message = format!("{address} is {kind}, which no pod can have");

@@ -24,24 +24,33 @@ pub(super) fn read(
     for field in unknown {
         unknown_field(subject, "", field, &["apiVersion", "kind", "metadata", "spec"]);
     }
-    let missing = spec.is_none();
-    let spec = spec.filter(|spec| !spec.is_null()).unwrap_or_else(|| Map::new().into());
-    let mut policy = match spec.as_object() {
-        Some(map) => read_spec(subject, map),
-        None => {
-            wrong_type(subject, "spec".into(), &spec, "a map");
+    let mut policy = match spec {
+        Some(Value::Object(map)) => read_spec(subject, &map),
+        None | Some(Value::Null) => {
+            let message = "is missing: the policy isolates its whole namespace, both directions";
+            subject.error("spec", message, "write spec, and under it podSelector and policyTypes");
+            Spec::all_isolated()
+        }
+        Some(other) => {
+            wrong_type(subject, "spec".into(), &other, "a map");
             Spec::all_isolated()
         }
     };
-    if missing && !unknown.is_empty() {
-        // One of the unknown fields may be the spec.
-        policy = Spec::all_isolated();
-    }
     if subject.errors > 0 {
         (policy.ingress, policy.egress) = (Vec::new(), Vec::new());
     }
     let Spec { subjects, isolates, ingress, egress } = policy;
     Policy { key, subjects, isolates, ingress, egress }
+}
+
+/// Makes a policy isolate what another of its name does, too. No selector is the union of two that differ, but that of
+/// the whole namespace holds both.
+pub(super) fn widen(policy: &mut Policy, other: &Policy) {
+    if policy.subjects != other.subjects {
+        policy.subjects = Selector::everything();
+    }
+    policy.isolates.ingress |= other.isolates.ingress;
+    policy.isolates.egress |= other.isolates.egress;
 }
 
 struct Spec {
@@ -264,6 +273,9 @@ fn remedy_for(field: &str, known: &[&str]) -> String {
         "cidr" | "except" if known.contains(&"ipBlock") => return "write it under ipBlock".into(),
         "from" | "to" | "ports" if known.contains(&"podSelector") => {
             return "write it into an item of the list ingress or egress".into();
+        }
+        "podSelector" | "policyTypes" | "ingress" | "egress" if known.contains(&"spec") => {
+            return "write it under spec".into();
         }
         _ => {}
     }

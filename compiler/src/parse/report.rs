@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashMap};
+use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
 
 use super::lenient::Lenient;
-use super::{Object, Parsed};
+use super::{Object, Parsed, Withheld, policy};
 use crate::intern::Interner;
+use crate::model::{Isolation, Policy, PolicyKey, Selector};
 
 /// How many diagnostics a source may have; what goes beyond is counted in one more.
 pub const MAX_DIAGNOSTICS: usize = 10_000;
@@ -143,15 +144,37 @@ pub(super) struct Report<'a> {
     lines: Vec<usize>,
     unread: BTreeMap<(Arc<str>, Arc<str>), (Spot, usize)>,
     unread_beyond: usize,
-    /// Objects met, by the hash of kind, namespace and name: 100,000 names cost 3 MiB. Seeded anew by each process,
-    /// and 64 bits: of a million objects two are taken for one with a chance of 1 in 30 million, and never in silence.
-    seen: HashMap<u64, Spot>,
-    hasher: DefaultHashBuilder,
+    /// Objects met, and where each stands first. The names are those that the objects themselves hold.
+    met: HashMap<Name, Spot>,
+    /// What each policy isolates, for the case that it is given again.
+    isolating: HashMap<PolicyKey, (Arc<Selector>, Isolation)>,
+    /// Each once: that of a policy for each would leave as many holes in the heap.
+    subjects: HashSet<Arc<Selector>>,
     /// Held until the source is read, so that its objects share what they have in common.
     interner: Interner,
     pub(super) objects: usize,
     pub(super) readable: bool,
-    pub(super) withheld: Vec<ObjectRef>,
+    withheld: BTreeMap<ObjectRef, Option<Policy>>,
+}
+
+/// What makes two objects one and the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Name {
+    /// One of `KINDS`.
+    pub(super) kind: &'static str,
+    /// Of pods and policies.
+    pub(super) namespace: Option<Arc<str>>,
+    pub(super) name: Arc<str>,
+}
+
+impl Name {
+    fn reference(&self) -> ObjectRef {
+        ObjectRef {
+            kind: self.kind.to_owned(),
+            namespace: self.namespace.as_deref().map(str::to_owned),
+            name: self.name.to_string(),
+        }
+    }
 }
 
 impl<'a> Report<'a> {
@@ -166,12 +189,13 @@ impl<'a> Report<'a> {
             lines: Vec::new(),
             unread: BTreeMap::new(),
             unread_beyond: 0,
-            seen: HashMap::new(),
-            hasher: DefaultHashBuilder::default(),
+            met: HashMap::new(),
+            isolating: HashMap::new(),
+            subjects: HashSet::new(),
             interner: Interner::default(),
             objects: 0,
             readable: true,
-            withheld: Vec::new(),
+            withheld: BTreeMap::new(),
         }
     }
 
@@ -240,11 +264,12 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Notes an object, or returns where one of the same kind and name stands before it.
-    fn first_of(&mut self, object: &ObjectRef, spot: Spot) -> Option<Spot> {
-        match self.seen.entry(self.hasher.hash_one(object)) {
-            hashbrown::hash_map::Entry::Occupied(first) => Some(*first.get()),
-            hashbrown::hash_map::Entry::Vacant(place) => {
+    /// Notes an object, or returns where one of the same name stands before it.
+    fn meet(&mut self, mut name: Name, spot: Spot) -> Option<Spot> {
+        name.namespace = name.namespace.map(|namespace| self.interner.string(&namespace));
+        match self.met.entry(name) {
+            Entry::Occupied(first) => Some(*first.get()),
+            Entry::Vacant(place) => {
                 place.insert(spot);
                 None
             }
@@ -255,7 +280,7 @@ impl<'a> Report<'a> {
     pub(super) fn mark(&self) -> (usize, usize, usize) {
         (
             self.diagnostics.len() + self.suppressed,
-            self.seen.len(),
+            self.met.len(),
             self.unread.len() + self.unread_beyond,
         )
     }
@@ -288,11 +313,12 @@ impl<'a> Report<'a> {
                 remedy,
             });
         }
+        let withheld = self.withheld.into_iter();
         Parsed {
             diagnostics: self.diagnostics,
             objects: self.objects,
             readable: self.readable,
-            withheld: self.withheld,
+            withheld: withheld.map(|(object, closed)| Withheld { object, closed }).collect(),
         }
     }
 }
@@ -334,26 +360,23 @@ pub(super) struct Subject<'r, 'a> {
 pub(super) struct Told;
 
 impl<'r, 'a> Subject<'r, 'a> {
-    pub(super) fn new(
-        report: &'r mut Report<'a>,
-        object: ObjectRef,
-        offset: Option<usize>,
-    ) -> Self {
+    pub(super) fn new(report: &'r mut Report<'a>, name: &Name, offset: Option<usize>) -> Self {
         let spot = Spot { document: report.document, offset };
-        Self { report, object, spot, errors: 0, unsound: false }
+        Self { report, object: name.reference(), spot, errors: 0, unsound: false }
     }
 
-    /// Tells an error if an object of the same name stands before this one.
-    pub(super) fn is_duplicate(&mut self) -> bool {
-        let Some(first) = self.report.first_of(&self.object, self.spot) else { return false };
+    /// Whether an object of the same name stands before this one, which is an error: nobody knows which is meant.
+    pub(super) fn is_given_again(&mut self, name: Name) -> bool {
+        let unknown = match name.kind {
+            "NetworkPolicy" => "both isolate and allow nothing",
+            _ => "neither is read",
+        };
+        let Some(first) = self.report.meet(name, self.spot) else { return false };
         let first = self.report.place(first);
-        self.error(
-            "metadata.name",
-            format!(
-                "the same object stands at {first} already; that one counts, this one does not"
-            ),
-            "remove one of the two, or rename one",
+        let message = format!(
+            "the same object stands at {first} already; what was known of it stays, and if nothing was, {unknown}"
         );
+        self.error("metadata.name", message, "remove one of the two, or rename one");
         true
     }
 
@@ -402,8 +425,23 @@ impl<'r, 'a> Subject<'r, 'a> {
         self.error(field, format!("is {found}, not {expected}"), remedy)
     }
 
+    /// The object is not handed on, or, handed on before, is to be taken back.
     pub(super) fn withhold(self) {
-        self.report.withheld.push(self.object);
+        self.report.withheld.entry(self.object).or_default();
+    }
+
+    /// A policy that was given before, and has no rules, as none with an error has: withheld, and for whoever never knew it
+    /// closed over all that were given.
+    pub(super) fn withhold_policy(self, again: Policy) {
+        let Report { isolating, withheld, .. } = self.report;
+        let closed = withheld.entry(self.object).or_default().get_or_insert_with(|| {
+            let mut first = again.clone();
+            if let Some((subjects, isolates)) = isolating.get(&again.key) {
+                (first.subjects, first.isolates) = (subjects.as_ref().clone(), *isolates);
+            }
+            first
+        });
+        policy::widen(closed, &again);
     }
 }
 
@@ -412,7 +450,14 @@ impl Report<'_> {
         self.objects += 1;
         match &mut object {
             Object::Pod(pod) => self.interner.pod(pod),
-            Object::Policy(policy) => self.interner.policy(policy),
+            Object::Policy(policy) => {
+                self.interner.policy(policy);
+                let subjects = self
+                    .subjects
+                    .get_or_insert_with(&policy.subjects, |subjects| Arc::new(subjects.clone()));
+                let isolating = (Arc::clone(subjects), policy.isolates);
+                self.isolating.insert(policy.key.clone(), isolating);
+            }
             Object::Namespace(_) | Object::Node(_) => {}
         }
         sink(object);

@@ -2,6 +2,7 @@
 
 mod documents;
 mod hostile;
+mod order;
 mod pods;
 mod policies;
 mod selectors;

@@ -12,7 +12,7 @@ use super::skeleton::{
     self, ChainName, Expr, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
     TOS_PRIORITIES, ct,
 };
-use super::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables};
+use super::{ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables};
 use crate::model::{Connection, Family, Verdict};
 
 /// What connection tracking makes of a packet.
@@ -388,7 +388,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
         let tables = self.view.tables(set);
         let found = match set {
             SetName::Class => tables.class.get(&address).map(|id| id.0),
-            SetName::Cidr => atom(tables, address).map(|id| id.0),
+            SetName::Cidr => tables.atom_over(address).map(|id| id.0),
             SetName::AllowIn => tables.allow_in.get(&(address, class)).map(|id| id.0),
             SetName::AllowOut => tables.allow_out.get(&(address, class)).map(|id| id.0),
             SetName::LocalIn
@@ -414,16 +414,6 @@ fn expr_map(expr: Expr) -> Option<(Side, SetName)> {
     } else {
         None
     }
-}
-
-fn atom(tables: &Tables, address: IpAddr) -> Option<ClassId> {
-    let highest = match address {
-        IpAddr::V4(_) => IpAddr::from([0xff; 4]),
-        IpAddr::V6(_) => IpAddr::from([0xff; 16]),
-    };
-    let (range, class) =
-        tables.cidr.range(..=AddressRange { first: address, last: highest }).next_back()?;
-    range.contains(address).then_some(*class)
 }
 
 fn in_ranges(tables: &Tables, profile: ProfileId, protocol: u8, port: u16) -> bool {

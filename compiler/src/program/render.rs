@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::capacity::capacity;
 use super::skeleton::{
     self, ChainName, Direction, Expr, ICMP, ICMPV6, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT,
     ND_REDIRECT, ND_ROUTER_ADVERT, SetName, Side, TOS_MASK, TOS_PRIORITIES, ct,
@@ -26,31 +27,6 @@ pub fn rule(family: Family, exprs: &[Expr]) -> impl fmt::Display {
 /// The comment of both tables, by which a later version knows the skeleton it finds.
 pub fn table_comment() -> String {
     format!("palisade skeleton {}", skeleton::VERSION)
-}
-
-/// Subjects a node is planned for: 250 pods of both directions, with room.
-const MIN_SUBJECTS: u32 = 4_096;
-/// Bridges that carry subjects: a few a node.
-const MIN_BRIDGES: u32 = 256;
-const MIN_CLASS: u32 = 65_536;
-const MIN_ROWS: u32 = 65_536;
-const MIN_PORTS: u32 = 16_384;
-
-/// The `size` that a set of so many elements is made with: a power of two with room for half as many again.
-///
-/// A sized hash is faster and never resized, but refuses elements beyond its size. 0 for interval sets, which are
-/// made without one.
-pub fn capacity(set: SetName, elements: usize) -> u32 {
-    let minimum = match set {
-        SetName::LocalIn | SetName::LocalOut | SetName::Hairpin => MIN_SUBJECTS,
-        SetName::Bridges => MIN_BRIDGES,
-        SetName::Class => MIN_CLASS,
-        SetName::AllowIn | SetName::AllowOut => MIN_ROWS,
-        SetName::Ports => MIN_PORTS,
-        SetName::Cidr | SetName::PortRanges => return 0,
-    };
-    let wanted = u32::try_from(elements.saturating_add(elements / 2)).unwrap_or(u32::MAX);
-    wanted.checked_next_power_of_two().unwrap_or(u32::MAX).max(minimum)
 }
 
 /// What an element of the set is, as in `type ipv4_addr : classid`.
@@ -109,8 +85,8 @@ fn write_set(
     writeln!(f, "\t\ttype {}", set_type(family, set))?;
     let elements = elements(tables, set);
     match capacity(set, elements.len()) {
-        0 => writeln!(f, "\t\tflags interval")?,
-        size => writeln!(f, "\t\tsize {size}")?,
+        None => writeln!(f, "\t\tflags interval")?,
+        Some(size) => writeln!(f, "\t\tsize {size}")?,
     }
     let catch_all = set.has_catch_all().then(|| format!("* : {}", ClassId::UNKNOWN));
     let mut all = catch_all.into_iter().chain(elements);

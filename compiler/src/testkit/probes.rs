@@ -67,7 +67,7 @@ fn blocks(snapshot: &Snapshot) -> BTreeSet<IpNet> {
     found
 }
 
-/// The first and last address, and their neighbours outside where there are some.
+/// The first and last address, and their neighbours on both sides where there are some.
 fn edges(net: IpNet) -> impl Iterator<Item = IpAddr> {
     let (first, last) = (net.network(), net.broadcast());
     let next = |address: IpAddr, up: bool| -> Option<IpAddr> {
@@ -84,7 +84,8 @@ fn edges(net: IpNet) -> impl Iterator<Item = IpAddr> {
             }
         }
     };
-    [Some(first), Some(last), next(first, false), next(last, true)].into_iter().flatten()
+    let of = move |edge| [Some(edge), next(edge, false), next(edge, true)];
+    [first, last].into_iter().flat_map(of).flatten()
 }
 
 /// Every bound of every port and range, and of every named port, with one below and one above; and port 0.

@@ -12,7 +12,7 @@ use palisade_compiler::testkit::build::{pod, policy, rule};
 use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
 
 use crate::parallel::{count, for_each_seed, guarded};
-use crate::properties::agree;
+use crate::properties::{agree, locality};
 
 /// Overridden by `PALISADE_HISTORIES`.
 const HISTORIES: u64 = 3_000;
@@ -42,7 +42,7 @@ fn any_history_leads_to_the_same_program() {
     });
 }
 
-fn history(seed: u64) -> Vec<Vec<Change>> {
+pub(crate) fn history(seed: u64) -> Vec<Vec<Change>> {
     let mut rng = Rng::new(seed);
     let mut snapshot = Snapshot::new();
     let first = Cluster::random(seed).changes;
@@ -62,7 +62,8 @@ fn history(seed: u64) -> Vec<Vec<Change>> {
 /// Applies the changes in batches of these sizes. After each: the deltas add up to the program, it equals one compiled
 /// from scratch, and it agrees with the oracle; also after housekeeping.
 fn replay(changes: &[Change], batches: &[usize], seed: u64) -> Result<(), String> {
-    let mut compiler = Compiler::new(Locality::Everywhere);
+    let locality = locality(seed);
+    let mut compiler = Compiler::new(locality.clone());
     let mut mirror = Program::default();
     let mut rng = Rng::new(seed);
     let mut rest = changes;
@@ -70,43 +71,50 @@ fn replay(changes: &[Change], batches: &[usize], seed: u64) -> Result<(), String
         let (batch, later) = rest.split_at(size);
         rest = later;
         compiler.apply(batch.iter().cloned()).apply_to(&mut mirror);
-        check(&compiler, &mirror, &mut rng)?;
+        check(&compiler, &locality, &mirror, &mut rng)?;
         if rng.chance(20) {
             compiler.tidy().apply_to(&mut mirror);
-            check(&compiler, &mirror, &mut rng).map_err(|m| format!("after tidy: {m}"))?;
+            check(&compiler, &locality, &mirror, &mut rng)
+                .map_err(|m| format!("after tidy: {m}"))?;
         }
     }
     Ok(())
 }
 
-fn check(compiler: &Compiler, mirror: &Program, rng: &mut Rng) -> Result<(), String> {
+fn check(
+    compiler: &Compiler,
+    locality: &Locality,
+    mirror: &Program,
+    rng: &mut Rng,
+) -> Result<(), String> {
     if compiler.program() != mirror {
         return Err(format!("the deltas give {mirror:#?}\nnot {:#?}", compiler.program()));
     }
-    let mut scratch = Compiler::new(Locality::Everywhere);
+    let mut scratch = Compiler::new(locality.clone());
     scratch.apply(contents(compiler.snapshot()));
     let (here, there) = (compiler.program().canonical(), scratch.program().canonical());
     if here != there {
         return Err(format!("this history gives {here:#?}\nfrom scratch it is {there:#?}"));
     }
-    let mut adopting = Compiler::adopting(Locality::Everywhere, scratch.program());
+    let mut adopting = Compiler::adopting(locality.clone(), scratch.program());
     adopting.apply(contents(compiler.snapshot()));
     if adopting.program() != scratch.program() {
         return Err("a restart would change the program".to_owned());
     }
     let probes = probes(compiler.snapshot(), rng);
-    for connection in &probes {
+    let judged = probes.iter().filter(|_| *locality == Locality::Everywhere);
+    for connection in judged {
         let (judged, decided) =
             (compiler.judge(connection), oracle::decide(compiler.snapshot(), connection));
         if judged != decided {
             return Err(format!("{connection:?}: the matrix: {judged:?}\nthe oracle: {decided:?}"));
         }
     }
-    agree(compiler.snapshot(), compiler.program(), &probes)
+    agree(compiler.snapshot(), locality, compiler.program(), &probes)
 }
 
 /// What is there, as the changes that make it from nothing.
-fn contents(snapshot: &Snapshot) -> Vec<Change> {
+pub(crate) fn contents(snapshot: &Snapshot) -> Vec<Change> {
     vec![
         Change::ResetPolicies(snapshot.policies().map(|p| p.as_ref().clone()).collect()),
         Change::ResetPods(snapshot.pods().cloned().collect()),

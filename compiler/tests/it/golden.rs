@@ -8,11 +8,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use palisade_compiler::program::render::{capacity, render};
-use palisade_compiler::program::skeleton::SetName;
+use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::parse::{Object, parse};
+use palisade_compiler::program::render::render;
 use palisade_compiler::program::{
     AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables,
 };
+use palisade_compiler::snapshot::Change;
 
 #[track_caller]
 fn golden(case: &str, program: &Program) {
@@ -173,14 +175,27 @@ fn equal_programs_render_alike() {
     );
 }
 
+/// The whole way, from manifests to text.
 #[test]
-fn capacity_leaves_room_and_has_minima() {
-    assert_eq!(capacity(SetName::LocalIn, 0), 4096);
-    assert_eq!(capacity(SetName::Class, 100_000), 262_144);
-    assert_eq!(capacity(SetName::Class, 1_000_000), 2_097_152);
-    assert_eq!(capacity(SetName::Cidr, 20_000), 0);
-    assert_eq!(capacity(SetName::PortRanges, 1), 0);
-    for elements in (0..200_000).step_by(777) {
-        assert!(capacity(SetName::Class, elements) as usize > elements + elements / 3);
+fn shop() {
+    let shop = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/shop");
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(shop).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mut changes = Vec::new();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|e| e == "yaml")) {
+        let text = fs::read(file).unwrap();
+        let parsed = parse("shop", &text, &mut |object| {
+            changes.push(match object {
+                Object::Namespace(namespace) => Change::ApplyNamespace(namespace),
+                Object::Node(node) => Change::ApplyNode(node),
+                Object::Pod(pod) => Change::ApplyPod(pod),
+                Object::Policy(policy) => Change::ApplyPolicy(policy),
+            });
+        });
+        assert_eq!(parsed.diagnostics, [], "{}", file.display());
     }
+    let mut compiler = Compiler::new(Locality::Everywhere);
+    compiler.apply(changes);
+    golden("shop", compiler.program());
 }

@@ -8,6 +8,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "tests read and write golden files")]
 
+mod bounds;
 mod churn;
 mod edges;
 mod golden;

@@ -5,12 +5,12 @@ use palisade_compiler::program::delta::Edits;
 use palisade_compiler::program::skeleton::{ChainName, SetName, rules};
 use palisade_compiler::program::{Program, Tables, TablesDelta};
 
-use crate::capacity::capacity;
 use crate::contents;
 use crate::ruleset::{ActualSet, ActualTable};
 use crate::transaction::{
     Element, Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, SetId, TableOp, Transaction,
 };
+use palisade_compiler::program::capacity::capacity;
 
 /// Both tables from nothing: sets, elements in bounded transactions, and in the last one the rules.
 pub(super) fn in_chunks(program: &Program) -> Vec<Transaction> {

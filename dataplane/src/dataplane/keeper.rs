@@ -8,12 +8,12 @@ use palisade_compiler::program::{Delta, Program};
 
 use super::build;
 use super::writer::Writer;
-use crate::capacity::{capacity, fits};
 use crate::compare::{self, Soundness};
 use crate::contents;
 use crate::plan::{Planner, Step};
 use crate::ruleset::{Actual, ActualChain, ActualTable, Ruleset, RulesetError, TableName};
 use crate::transaction::{Op, SetId, TableOp, Transaction};
+use palisade_compiler::program::capacity::{capacity, fits};
 
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -93,7 +93,7 @@ impl Keeper {
 
     /// Whether `settle` has something to do.
     pub(super) fn is_unsettled(&self) -> bool {
-        self.planner.pending() > 0
+        self.planner.is_unsettled()
     }
 
     pub(super) fn is_present(&self) -> bool {
@@ -294,7 +294,8 @@ impl Keeper {
         for transaction in build::in_chunks(program) {
             writer.commit(self.name, transaction)?;
         }
-        self.built(program);
+        // No packet came before the rules, so the next change need not wait for any.
+        self.built(program, Planner::of_new_tables(program.clone()));
         Ok(())
     }
 
@@ -308,13 +309,13 @@ impl Keeper {
         let mut ops = self.deletions();
         ops.extend(build::in_chunks(program).into_iter().flat_map(|t| t.ops));
         writer.commit(self.name, Transaction { ops })?;
-        self.built(program);
+        self.built(program, Planner::new(program.clone()));
         Ok(())
     }
 
-    fn built(&mut self, program: &Program) {
+    fn built(&mut self, program: &Program, planner: Planner) {
         *self = Self::of_nothing(self.name);
-        self.planner = Planner::new(program.clone());
+        self.planner = planner;
         self.soundness = Soundness::Sound;
         self.present = Family::ALL.to_vec();
         self.entrances = build::entrances(&Family::ALL).collect();

@@ -10,8 +10,8 @@ use super::sys::{Bus, Socket};
 use super::wire::{self, ERROR};
 use crate::ruleset::{Features, RulesetError};
 
-/// Room for the errors of a batch in which every message fails.
-const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
+/// Room for the errors of a batch in which every message fails, and for what others commit while a large table is read.
+pub(super) const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
 
 impl Kernel {
     /// Opens nf_tables in the network namespace of the calling thread. Tables that it creates are owned by it where
@@ -48,6 +48,7 @@ impl Kernel {
             sequence: 1,
             send_buffer: 0,
             generation: None,
+            watch: None,
             owned: std::collections::BTreeSet::new(),
             acknowledges_end: false,
         })

@@ -9,6 +9,9 @@ use super::wire::{self, Attribute, Attributes, DONE, ERROR, Header, flag, msg};
 /// A dump's datagrams have at most 32 KiB (`netlink_dump` of the kernel).
 const BUFFER: usize = 64 * 1024;
 
+/// How often a dump is begun anew because nftables changed under it: it takes far less time than most commits are apart.
+const DUMPS: usize = 20;
+
 /// Why an answer is not there.
 #[derive(Debug)]
 pub(super) enum QueryError {
@@ -33,6 +36,11 @@ pub(super) struct Query {
 }
 
 impl Query {
+    #[cfg(test)]
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     pub(super) fn open() -> io::Result<Self> {
         Ok(Self { socket: Socket::open(Bus::Netfilter)?, buffer: vec![0; BUFFER], sequence: 0 })
     }
@@ -46,31 +54,41 @@ impl Query {
         generation.ok_or(QueryError::Refused(nix::Error::EPROTO))
     }
 
-    /// All objects of one kind, with the message's family; `attributes` narrow the request.
-    pub(super) fn dump(
+    /// What `visit` makes of all objects of one kind, each with its message's family, as they were at one moment; `attributes`
+    /// narrow the request.
+    pub(super) fn dump<T>(
         &mut self,
         kind: u16,
         family: u8,
         attributes: &[u8],
-        visit: impl FnMut(u8, Attributes<'_>),
-    ) -> Result<(), QueryError> {
-        match self.dump_loosely(kind, family, attributes, visit)? {
-            true => Ok(()),
-            false => Err(QueryError::Interrupted),
+        mut visit: impl FnMut(u8, Attributes<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, QueryError> {
+        for _ in 0..DUMPS {
+            let mut found = Vec::new();
+            let asked = self.ask(kind, family, flag::DUMP, attributes, |family, attributes| {
+                found.extend(visit(family, attributes));
+            });
+            match asked {
+                Ok(true) => return Ok(found),
+                Ok(false) | Err(QueryError::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
         }
+        Err(QueryError::Interrupted)
     }
 
-    /// As `dump`, and whether nothing changed meanwhile: else what was visited may be of several generations.
+    /// As `dump`, once, whatever changed meanwhile: what was visited is right if it was not that.
     pub(super) fn dump_loosely(
         &mut self,
         kind: u16,
         family: u8,
         attributes: &[u8],
         visit: impl FnMut(u8, Attributes<'_>),
-    ) -> Result<bool, QueryError> {
-        self.ask(kind, family, flag::DUMP, attributes, visit)
+    ) -> Result<(), QueryError> {
+        self.ask(kind, family, flag::DUMP, attributes, visit).map(|_whole| ())
     }
 
+    /// Whether nothing changed meanwhile.
     fn ask(
         &mut self,
         kind: u16,
@@ -88,7 +106,18 @@ impl Query {
         self.socket.send(&request)?;
         let mut interrupted = false;
         loop {
-            let length = self.socket.receive(&mut self.buffer, true)?;
+            let length = match self.socket.receive(&mut self.buffer, true) {
+                Ok(length) => length,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    // The one answer may be what was lost; the rest of a dump is to come, and in the way of the next question.
+                    if flags & flag::DUMP == 0 {
+                        return Err(QueryError::Interrupted);
+                    }
+                    interrupted = true;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let datagram = self.buffer.get(..length).unwrap_or_default();
             let end = wire::messages(datagram, |message| {
                 if message.sequence != self.sequence {

@@ -53,6 +53,9 @@ impl Place {
     }
 }
 
+/// What was there if nobody changed the tables meanwhile: others' commits interrupt every long dump, and that of a set is right
+/// nevertheless unless they were about the set.
+///
 /// A dump of a hash that is being resized repeats some elements in place of others, and nothing marks it. Only a
 /// hash with a declared size is never resized; others are read until two dumps agree.
 pub(super) fn tables(query: &mut Query, name: TableName) -> Result<Actual, QueryError> {
@@ -79,13 +82,10 @@ pub(super) fn owner(
 
 /// The table without what is in it.
 fn table(query: &mut Query, place: Place) -> Result<Option<ActualTable>, QueryError> {
-    let mut found = None;
-    query.dump(msg::GETTABLE, place.proto(), &[], |family, table| {
-        if place.is_of(family, table, 1) {
-            found = Some(table_of(table));
-        }
+    let found = query.dump(msg::GETTABLE, place.proto(), &[], |family, table| {
+        place.is_of(family, table, 1).then(|| table_of(table))
     })?;
-    Ok(found)
+    Ok(found.into_iter().next())
 }
 
 /// `nft_table_attributes`
@@ -102,13 +102,13 @@ fn table_of(table: Attributes<'_>) -> ActualTable {
 
 /// `nft_chain_attributes`
 fn chains(query: &mut Query, place: Place, table: &mut ActualTable) -> Result<(), QueryError> {
-    query.dump(msg::GETCHAIN, place.proto(), &[], |family, chain| {
+    let found = query.dump(msg::GETCHAIN, place.proto(), &[], |family, chain| {
         let name = chain.get(3).and_then(Attribute::string);
-        if let Some(name) = name.filter(|_| place.is_of(family, chain, 1)) {
-            let found = ActualChain { base: base_of(chain), rules: Vec::new() };
-            table.chains.insert(name.to_owned(), found);
-        }
-    })
+        let name = name.filter(|_| place.is_of(family, chain, 1))?;
+        Some((name.to_owned(), ActualChain { base: base_of(chain), rules: Vec::new() }))
+    })?;
+    table.chains.extend(found);
+    Ok(())
 }
 
 /// As nft writes it; empty for a regular chain.
@@ -149,11 +149,8 @@ fn sets_and_rules(
     place: Place,
     table: &mut ActualTable,
 ) -> Result<(), QueryError> {
-    let mut sets = Vec::new();
-    query.dump(msg::GETSET, place.proto(), &place.request(), |family, set| {
-        if place.is_of(family, set, 1) {
-            sets.extend(declared(set));
-        }
+    let sets = query.dump(msg::GETSET, place.proto(), &place.request(), |family, set| {
+        if place.is_of(family, set, 1) { declared(set) } else { None }
     })?;
     let mut restores = BTreeSet::new();
     for set in sets {
@@ -169,13 +166,11 @@ fn sets_and_rules(
     }
     rules(query, place, &restores, table)?;
     for kind in [msg::GETOBJ, msg::GETFLOWTABLE] {
-        query.dump(kind, place.proto(), &place.request(), |family, object| {
-            if place.is_of(family, object, 1)
-                && let Some(name) = object.get(2).and_then(Attribute::string)
-            {
-                table.foreign.insert(name.to_owned());
-            }
+        let found = query.dump(kind, place.proto(), &place.request(), |family, object| {
+            let name = object.get(2).and_then(Attribute::string);
+            name.filter(|_| place.is_of(family, object, 1)).map(str::to_owned)
         })?;
+        table.foreign.extend(found);
     }
     Ok(())
 }
@@ -213,8 +208,7 @@ fn contents(
     set: &Declared,
 ) -> Result<ActualSet, QueryError> {
     let mut last = dump_set(query, place, id)?;
-    // Others' commits interrupt every long dump; two that agree prove that they were about other tables.
-    if !last.whole || set.size.is_none() {
+    if set.size.is_none() {
         let mut agreed = false;
         for _ in 1..DUMPS {
             let again = dump_set(query, place, id)?;
@@ -237,20 +231,18 @@ struct Dump {
     elements: Vec<Element>,
     /// Whether all are of a form that we write.
     known: bool,
-    /// Whether the ruleset did not change meanwhile.
-    whole: bool,
 }
 
 fn dump_set(query: &mut Query, place: Place, id: SetId) -> Result<Dump, QueryError> {
     let mut collector = Collector::new(place.family, id.set);
     let request = place.request_set(&id.to_string());
-    let whole = query.dump_loosely(msg::GETSETELEM, place.proto(), &request, |_, message| {
+    query.dump_loosely(msg::GETSETELEM, place.proto(), &request, |_, message| {
         if let Some(list) = message.get(LIST_ELEMENTS) {
             elements::in_list(list).for_each(|element| collector.add(element));
         }
     })?;
     let (elements, known) = collector.finish();
-    Ok(Dump { elements, known, whole })
+    Ok(Dump { elements, known })
 }
 
 /// Whether an anonymous set is the map of `RestorePriority`.
@@ -261,15 +253,17 @@ fn is_restore_map(query: &mut Query, place: Place, set: &Declared) -> Result<boo
     if (set.declaration.key_length, set.declaration.data) != key || set.flags & map != map {
         return Ok(false);
     }
-    let mut found = BTreeMap::new();
-    query.dump(msg::GETSETELEM, place.proto(), &place.request_set(&set.name), |_, message| {
-        if let Some(list) = message.get(LIST_ELEMENTS) {
-            found.extend(elements::in_list(list).map(|element| match elements::raw(element) {
-                Some((key, value)) => (key.to_vec(), value.to_vec()),
-                None => (Vec::new(), Vec::new()),
-            }));
-        }
+    let request = place.request_set(&set.name);
+    let lists = query.dump(msg::GETSETELEM, place.proto(), &request, |_, message| {
+        let element = |element| match elements::raw(element) {
+            Some((key, value)) => (key.to_vec(), value.to_vec()),
+            None => (Vec::new(), Vec::new()),
+        };
+        message
+            .get(LIST_ELEMENTS)
+            .map(|list| elements::in_list(list).map(element).collect::<Vec<_>>())
     })?;
+    let found: BTreeMap<_, _> = lists.into_iter().flatten().collect();
     let wanted = TOS_PRIORITIES
         .into_iter()
         .map(|(tos, priority)| (vec![tos], priority.to_ne_bytes().to_vec()))
@@ -284,14 +278,17 @@ fn rules(
     restores: &BTreeSet<String>,
     table: &mut ActualTable,
 ) -> Result<(), QueryError> {
-    query.dump(msg::GETRULE, place.proto(), &place.request(), |family, message| {
+    let found = query.dump(msg::GETRULE, place.proto(), &place.request(), |family, message| {
         let chain = message.get(2).and_then(Attribute::string);
-        if place.is_of(family, message, 1)
-            && let Some(chain) = chain.and_then(|name| table.chains.get_mut(name))
-        {
-            chain.rules.push(rule_of(place.family, restores, message));
+        let chain = chain.filter(|_| place.is_of(family, message, 1))?;
+        Some((chain.to_owned(), rule_of(place.family, restores, message)))
+    })?;
+    for (chain, rule) in found {
+        if let Some(chain) = table.chains.get_mut(&chain) {
+            chain.rules.push(rule);
         }
-    })
+    }
+    Ok(())
 }
 
 fn rule_of(family: Family, restores: &BTreeSet<String>, message: Attributes<'_>) -> ActualRule {

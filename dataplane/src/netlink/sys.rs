@@ -15,8 +15,9 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use palisade_compiler::model::Family;
 
+use super::attributes::{Value, attributes};
 use super::declare::Declaration;
-use super::instruction::{Instruction, VERDICT_REGISTER};
+use super::instruction::Instruction;
 use super::wire::{self, Header};
 use crate::ruleset::TableName;
 
@@ -28,7 +29,7 @@ pub(super) fn proto(family: Family) -> ProtoFamily {
 }
 
 /// A netlink socket.
-pub(super) struct Socket(mnl::Socket);
+pub(super) struct Socket(mnl::Socket, #[cfg(test)] pub(super) tests::Failing);
 
 // SAFETY: `mnl_socket` is a file descriptor and the address it is bound to, with no tie to the thread that opened it.
 unsafe impl Send for Socket {}
@@ -43,11 +44,15 @@ impl Socket {
     /// Opens it to one part of the kernel, in the network namespace of the calling thread, with errors that tell where, and do not echo the
     /// request.
     pub(super) fn open(bus: Bus) -> io::Result<Self> {
-        let socket = Self(mnl::Socket::new(bus)?);
+        let socket = Self(
+            mnl::Socket::new(bus)?,
+            #[cfg(test)]
+            tests::Failing::default(),
+        );
         // A child process that kept it open would go on owning our tables.
         fcntl(socket.descriptor(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-        socket.netlink_option(libc::NETLINK_EXT_ACK)?;
-        socket.netlink_option(libc::NETLINK_CAP_ACK)?;
+        socket.netlink_option(libc::NETLINK_EXT_ACK, 1)?;
+        socket.netlink_option(libc::NETLINK_CAP_ACK, 1)?;
         Ok(socket)
     }
 
@@ -56,19 +61,44 @@ impl Socket {
         self.0.portid()
     }
 
-    fn netlink_option(&self, option: libc::c_int) -> io::Result<()> {
-        let one: libc::c_int = 1;
-        // SAFETY: the descriptor is open as long as `self`, and the value is an int of the length given.
+    fn netlink_option(&self, option: libc::c_int, value: u32) -> io::Result<()> {
+        self.option(libc::SOL_NETLINK, option, &value)
+    }
+
+    /// `setsockopt(2)`; `T` is what the option takes, and nothing in it outlives the call.
+    fn option<T>(&self, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+        // SAFETY: the descriptor is open as long as `self`, and the value is of the length given.
         let result = unsafe {
             libc::setsockopt(
                 self.0.as_raw_fd(),
-                libc::SOL_NETLINK,
+                level,
                 option,
-                (&raw const one).cast::<c_void>(),
-                size_of::<libc::c_int>() as libc::socklen_t,
+                std::ptr::from_ref(value).cast::<c_void>(),
+                size_of::<T>() as libc::socklen_t,
             )
         };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Hears the events of a group.
+    pub(super) fn join(&self, group: u32) -> io::Result<()> {
+        self.netlink_option(libc::NETLINK_ADD_MEMBERSHIP, group)
+    }
+
+    /// Has the kernel drop what tells of that port's own doing, before it takes up room.
+    pub(super) fn ignore(&self, port: u32) -> io::Result<()> {
+        const PORT_OFFSET: u32 = 12;
+        let step = |code: u32, k, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
+        // A filter loads words as big endian; netlink has its header in host order.
+        let port = u32::from_be_bytes(port.to_ne_bytes());
+        let mut program = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, PORT_OFFSET, 0, 0),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, port, 0, 1),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+            step(libc::BPF_RET | libc::BPF_K, u32::MAX, 0, 0),
+        ];
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        self.option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
@@ -110,7 +140,7 @@ impl Socket {
             flags |= MsgFlags::MSG_DONTWAIT;
         }
         loop {
-            match recv(self.0.as_raw_fd(), buffer, flags) {
+            match self.recv(buffer, flags) {
                 Ok(length) if length <= buffer.len() => return Ok(length),
                 Ok(length) => {
                     return Err(io::Error::other(format!("a netlink message of {length} bytes")));
@@ -119,6 +149,15 @@ impl Socket {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// `recv(2)`, which the crate's tests have fail.
+    fn recv(&self, buffer: &mut [u8], flags: MsgFlags) -> nix::Result<usize> {
+        #[cfg(test)]
+        if let Some(errno) = self.1.next() {
+            return Err(errno);
+        }
+        recv(self.0.as_raw_fd(), buffer, flags)
     }
 }
 
@@ -293,15 +332,6 @@ pub(super) fn put_rule(
     append_object(out, &rule, kind, sequence, flags);
 }
 
-/// An attribute of a libnftnl expression.
-enum Value<'a> {
-    U16(u16),
-    U32(u32),
-    U64(u64),
-    Text(&'a str),
-    Bytes(&'a [u8]),
-}
-
 impl Expression for Instruction {
     fn to_expr(&self, _rule: &nftnl::Rule<'_>) -> NonNull<nft::nftnl_expr> {
         let (name, values) = attributes(self);
@@ -334,109 +364,11 @@ fn set_attribute(expression: NonNull<nft::nftnl_expr>, kind: u16, value: &Value<
     }
 }
 
-/// libnftnl's name for the instruction, and its attributes.
-fn attributes(instruction: &Instruction) -> (&'static str, Vec<(u32, Value<'_>)>) {
-    use Instruction as I;
-    use Value::{Bytes, Text, U16, U32, U64};
-    match instruction {
-        I::Meta { .. } => ("meta", numbers(instruction)),
-        I::SetMeta { .. } => ("meta", numbers(instruction)),
-        I::Ct { .. } => ("ct", numbers(instruction)),
-        I::Payload { .. } => ("payload", numbers(instruction)),
-        I::Byteorder { .. } => ("byteorder", numbers(instruction)),
-        I::Bitwise { mask, xor, .. } => {
-            let mut values = numbers(instruction);
-            values.push((nft::NFTNL_EXPR_BITWISE_MASK, Bytes(mask)));
-            values.push((nft::NFTNL_EXPR_BITWISE_XOR, Bytes(xor)));
-            ("bitwise", values)
-        }
-        I::Compare { value, .. } => {
-            let mut values = numbers(instruction);
-            values.push((nft::NFTNL_EXPR_CMP_DATA, Bytes(value)));
-            ("cmp", values)
-        }
-        I::Lookup { set, id, to, .. } => {
-            let mut values = numbers(instruction);
-            values.push((nft::NFTNL_EXPR_LOOKUP_SET, Text(set)));
-            values.extend(to.map(|to| (nft::NFTNL_EXPR_LOOKUP_DREG, U32(to))));
-            values.extend(id.map(|id| (nft::NFTNL_EXPR_LOOKUP_SET_ID, U32(id))));
-            ("lookup", values)
-        }
-        I::Load { value, .. } => {
-            let mut values = numbers(instruction);
-            values.push((nft::NFTNL_EXPR_IMM_DATA, Bytes(value)));
-            ("immediate", values)
-        }
-        I::Verdict { chain, .. } => {
-            let mut values = numbers(instruction);
-            values.extend(chain.as_ref().map(|name| (nft::NFTNL_EXPR_IMM_CHAIN, Text(name))));
-            ("immediate", values)
-        }
-        I::Counter => ("counter", Vec::new()),
-        I::Limit { rate, per, burst } => {
-            let (rate, per) = (U64(*rate), U64(*per));
-            let values = vec![
-                (nft::NFTNL_EXPR_LIMIT_RATE, rate),
-                (nft::NFTNL_EXPR_LIMIT_UNIT, per),
-                (nft::NFTNL_EXPR_LIMIT_BURST, U32(*burst)),
-                (nft::NFTNL_EXPR_LIMIT_TYPE, U32(0)),
-            ];
-            ("limit", values)
-        }
-        I::Log { group, prefix } => {
-            let group = (nft::NFTNL_EXPR_LOG_GROUP, U16(*group));
-            ("log", vec![group, (nft::NFTNL_EXPR_LOG_PREFIX, Text(prefix))])
-        }
-    }
-}
-
-/// The attributes that are 32-bit numbers.
-fn numbers(instruction: &Instruction) -> Vec<(u32, Value<'_>)> {
-    use Instruction as I;
-    let values = match instruction {
-        I::Meta { key, to } => {
-            vec![(nft::NFTNL_EXPR_META_KEY, *key), (nft::NFTNL_EXPR_META_DREG, *to)]
-        }
-        I::SetMeta { key, from } => {
-            vec![(nft::NFTNL_EXPR_META_KEY, *key), (nft::NFTNL_EXPR_META_SREG, *from)]
-        }
-        I::Ct { key, to } => {
-            vec![(nft::NFTNL_EXPR_CT_KEY, *key), (nft::NFTNL_EXPR_CT_DREG, *to)]
-        }
-        I::Payload { base, offset, length, to } => vec![
-            (nft::NFTNL_EXPR_PAYLOAD_BASE, *base),
-            (nft::NFTNL_EXPR_PAYLOAD_OFFSET, *offset),
-            (nft::NFTNL_EXPR_PAYLOAD_LEN, *length),
-            (nft::NFTNL_EXPR_PAYLOAD_DREG, *to),
-        ],
-        I::Bitwise { from, to, mask, .. } => vec![
-            (nft::NFTNL_EXPR_BITWISE_SREG, *from),
-            (nft::NFTNL_EXPR_BITWISE_DREG, *to),
-            (nft::NFTNL_EXPR_BITWISE_LEN, mask.len() as u32),
-        ],
-        I::Byteorder { from, to, op, length, size } => vec![
-            (nft::NFTNL_EXPR_BYTEORDER_SREG, *from),
-            (nft::NFTNL_EXPR_BYTEORDER_DREG, *to),
-            (nft::NFTNL_EXPR_BYTEORDER_OP, *op),
-            (nft::NFTNL_EXPR_BYTEORDER_LEN, *length),
-            (nft::NFTNL_EXPR_BYTEORDER_SIZE, *size),
-        ],
-        I::Compare { from, op, .. } => {
-            vec![(nft::NFTNL_EXPR_CMP_SREG, *from), (nft::NFTNL_EXPR_CMP_OP, *op)]
-        }
-        I::Lookup { from, .. } => vec![(nft::NFTNL_EXPR_LOOKUP_SREG, *from)],
-        I::Load { to, .. } => vec![(nft::NFTNL_EXPR_IMM_DREG, *to)],
-        I::Verdict { code, .. } => vec![
-            (nft::NFTNL_EXPR_IMM_DREG, VERDICT_REGISTER),
-            (nft::NFTNL_EXPR_IMM_VERDICT, code.cast_unsigned()),
-        ],
-        I::Counter | I::Limit { .. } | I::Log { .. } => Vec::new(),
-    };
-    values.into_iter().map(|(kind, value)| (kind, Value::U32(value))).collect()
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
     use palisade_compiler::program::{
         AddressRange, ClassId, PortElement, PortRangeElement, ProfileId,
     };
@@ -445,6 +377,28 @@ mod tests {
     use super::super::wire::{Attribute, Attributes, NF_HEADER};
     use super::*;
     use crate::transaction::Element;
+
+    /// What the next receptions come to; `None` for what is there.
+    #[derive(Default)]
+    pub(in super::super) struct Failing(RefCell<VecDeque<Option<nix::Error>>>);
+
+    impl Failing {
+        /// Has the reception after so many others fail.
+        pub(in super::super) fn fail(&self, after: usize, errno: nix::Error) {
+            let mut next: VecDeque<_> = (0..after).map(|_| None).collect();
+            next.push_back(Some(errno));
+            *self.0.borrow_mut() = next;
+        }
+
+        /// Whether none is to fail any more.
+        pub(in super::super) fn is_over(&self) -> bool {
+            self.0.borrow().is_empty()
+        }
+
+        pub(super) fn next(&self) -> Option<nix::Error> {
+            self.0.borrow_mut().pop_front().flatten()
+        }
+    }
 
     /// An element as libnftnl takes it: flags, key, end of the key, value, userdata.
     type Parts<'a> = (u32, &'a [u8], &'a [u8], &'a [u8], &'a [u8]);

@@ -20,6 +20,7 @@ pub(super) mod msg {
     pub(crate) const NEWSETELEM: u16 = 12;
     pub(crate) const GETSETELEM: u16 = 13;
     pub(crate) const DELSETELEM: u16 = 14;
+    pub(crate) const NEWGEN: u16 = 15;
     pub(crate) const GETGEN: u16 = 16;
     pub(crate) const GETOBJ: u16 = 19;
     pub(crate) const GETFLOWTABLE: u16 = 23;
@@ -170,6 +171,11 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// Whether it is an nf_tables message of that kind.
+    pub(super) fn is_nf(self, kind: u16) -> bool {
+        self.kind == (SUBSYS_NFTABLES << 8) | kind
+    }
+
     /// The attributes of an nf_tables message, and the family it is about.
     pub(super) fn nf(self) -> Option<(u8, Attributes<'a>)> {
         let family = *self.payload.first()?;

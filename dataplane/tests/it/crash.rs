@@ -1,4 +1,5 @@
-//! A process killed (SIGKILL) before and after every transaction of a change: its successor leads to the right end.
+//! A process killed (SIGKILL) before and after every transaction of a change: what it leaves judges as the old program or the new
+//! one, and its successor leads to the right end.
 
 use std::env;
 use std::net::Ipv4Addr;
@@ -6,15 +7,19 @@ use std::process::Command;
 
 use nix::sys::signal::{Signal, raise};
 use palisade_compiler::compile::{Compiler, Locality};
-use palisade_compiler::program::{ClassId, Program};
+use palisade_compiler::model::{Connection, Family};
+use palisade_compiler::program::{ClassId, ProfileId, Program};
 use palisade_compiler::snapshot::Change;
-use palisade_compiler::testkit::{Cluster, Rng, random_change};
+use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
 use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::fake::Both;
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{Actual, Features, Ruleset, RulesetError, TableName};
 use palisade_dataplane::transaction::Transaction;
 
 use crate::netns::{in_netns, load};
+use crate::replacement::judge_by;
+use crate::walk::{Packet, verdict};
 
 /// Histories, each killed at every place.
 const HISTORIES: u64 = 6;
@@ -37,9 +42,24 @@ fn large() -> Program {
         if n < 100 {
             program.v4.local_in.insert(address);
             program.v4.hairpin.insert(address);
+            program
+                .v4
+                .allow_in
+                .insert((address, ClassId(ClassId::FIRST + n)), ProfileId::EVERYTHING);
         }
     }
     program
+}
+
+/// What packets meet in this namespace.
+fn judged() -> impl Fn(&Packet) -> bool {
+    let mut kernel = Kernel::open().unwrap();
+    let mut read = |table| kernel.read(table).unwrap();
+    judge_by(&Both { main: read(TableName::Main), stand_in: read(TableName::StandIn) })
+}
+
+fn by(program: &Program, packet: &Packet) -> bool {
+    verdict(program.family(Family::of(packet.from)), packet)
 }
 
 /// A kernel that kills the process at a given commit.
@@ -129,13 +149,40 @@ fn run_child(seed: &str, places: usize) -> bool {
     status.success()
 }
 
+/// The programs that a history goes through, and packets that they may tell apart.
+fn course(seed: u64) -> (Vec<Program>, Vec<Packet>) {
+    let mut rng = Rng::new(seed);
+    let mut compiler = Compiler::new(Locality::Everywhere);
+    let (mut programs, mut packets) = (Vec::new(), Vec::new());
+    for batch in history(seed) {
+        compiler.apply(batch);
+        programs.push(compiler.program().clone());
+        let found = probes(compiler.snapshot(), &mut rng);
+        let few = (0..50).filter_map(|_| found.get(rng.below(found.len().max(1))).copied());
+        packets.extend(few.map(Packet::from));
+    }
+    (programs, packets)
+}
+
+/// Whether some step of the course has, for each packet, its old or its new verdict. Before the first nothing is enforced.
+fn is_between(programs: &[Program], packets: &[Packet], seen: impl Fn(&Packet) -> bool) -> bool {
+    (0..programs.len()).any(|step| {
+        packets.iter().all(|packet| {
+            let before = step.checked_sub(1).is_none_or(|before| by(&programs[before], packet));
+            [before, by(&programs[step], packet)].contains(&seen(packet))
+        })
+    })
+}
+
 #[test]
 fn killed_before_or_after_any_transaction_the_next_start_ends_right() {
     let mut killed = 0;
     for seed in 0..HISTORIES {
+        let (programs, packets) = course(seed);
         for places in 0.. {
             let finished = in_netns(|| {
                 let finished = run_child(&seed.to_string(), places);
+                assert!(is_between(&programs, &packets, judged()), "seed {seed}, place {places}");
                 let mut dataplane = Dataplane::start(Kernel::open().unwrap()).unwrap();
                 let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
                 compiler.apply(history(seed).concat());
@@ -185,11 +232,26 @@ fn killed_while_tables_are_replaced_the_next_start_ends_right() {
 }
 
 #[test]
-fn killed_inside_a_load_of_100_000_pods_the_next_start_ends_right() {
+fn killed_inside_a_load_of_100_000_pods_nothing_is_enforced_or_all_and_the_next_start_ends_right() {
     let program = large();
-    let mut places = 0;
+    let peers = [0, 7, 150, 499, 50_007, PODS - 1, PODS + 1];
+    let packet = |from: u32, to: u32| {
+        let [from, to] = [from, to].map(|n| Ipv4Addr::from_bits(0x0a00_0001 + n).into());
+        Packet::from(Connection { from, to, protocol: 6, port: 80 })
+    };
+    let packets: Vec<Packet> = [0, 7, 99, 100, PODS - 1]
+        .into_iter()
+        .flat_map(|to| peers.iter().map(move |&from| packet(from, to)))
+        .collect();
+    let wanted: Vec<bool> = packets.iter().map(|packet| by(&program, packet)).collect();
+    assert!(wanted.contains(&true) && wanted.contains(&false));
+    let (mut places, mut open) = (0, 0);
     while !in_netns(|| {
         let finished = run_child(LOAD, places);
+        let seen: Vec<bool> = packets.iter().map(judged()).collect();
+        let is_open = seen.iter().all(|&allowed| allowed);
+        assert!(is_open || seen == wanted, "place {places}: {seen:?}");
+        open += usize::from(is_open);
         let mut dataplane = Dataplane::start(Kernel::open().unwrap()).unwrap();
         dataplane.install(&program).unwrap();
         assert_eq!(dataplane.verify(&program).unwrap(), [], "place {places}");
@@ -197,5 +259,5 @@ fn killed_inside_a_load_of_100_000_pods_the_next_start_ends_right() {
     }) {
         places += 1;
     }
-    assert!(places > 20, "only {places} places to die at");
+    assert!(places > 20 && open > 20, "only {places} places to die at, {open} of them open");
 }

@@ -5,7 +5,7 @@ use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::Program;
 use palisade_compiler::snapshot::{Change, Snapshot};
 use palisade_compiler::testkit::{Cluster, Rng, random_change};
-use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::dataplane::{self, Dataplane};
 use palisade_dataplane::fake::{Event, Fake, Fault};
 use palisade_dataplane::ruleset::Features;
 
@@ -86,6 +86,58 @@ fn every_error_at_every_call_leads_to_the_right_end() {
     }
     assert!(runs > 500 && failed > 100, "{runs} runs, {failed} failures: too few to mean anything");
     println!("{runs} runs with an error each, {failed} of them told the caller");
+}
+
+/// An engine that has something to settle, and the program that it enforces.
+fn unsettled(fake: &mut Fake, seed: u64) -> (Dataplane<&mut Fake>, Program) {
+    let mut dataplane = Dataplane::start(fake).unwrap();
+    let mut compiler = Compiler::new(Locality::Everywhere);
+    for (i, batch) in history(seed).into_iter().enumerate() {
+        let delta = compiler.apply(batch);
+        match i {
+            0 => dataplane.install(compiler.program()).unwrap(),
+            _ => dataplane.update(&delta).unwrap(),
+        }
+    }
+    (dataplane, compiler.program().clone())
+}
+
+#[test]
+fn what_settles_leaves_nothing_whatever_failed_meanwhile() {
+    let (mut runs, mut settled) = (0, 0);
+    for seed in 0..3 * HISTORIES {
+        let mut reference = Fake::default();
+        let (mut dataplane, _) = unsettled(&mut reference, seed);
+        let first = dataplane.ruleset().calls();
+        dataplane.settle().unwrap();
+        let calls = first..dataplane.ruleset().calls();
+        for call in calls {
+            for fault in Fault::ALL {
+                let mut fake = Fake::default();
+                fake.fail(call, fault);
+                let (mut dataplane, program) = unsettled(&mut fake, seed);
+                let result = dataplane.settle();
+                let passes = matches!(
+                    fault,
+                    Fault::Retry
+                        | Fault::UnknownCommitted
+                        | Fault::UnknownLost
+                        | Fault::Full
+                        | Fault::Refused
+                );
+                assert_eq!(result.is_ok(), passes, "seed {seed}, call {call}, {fault:?}");
+                drop(dataplane);
+                if passes {
+                    let differences = dataplane::verify(&mut fake, &program).unwrap();
+                    let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
+                    assert!(told.is_empty(), "seed {seed}, call {call}, {fault:?}: {told:#?}");
+                    settled += 1;
+                }
+                runs += 1;
+            }
+        }
+    }
+    assert!(settled > 50, "{settled} of {runs} runs settled: too few to mean anything");
 }
 
 #[test]

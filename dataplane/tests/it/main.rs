@@ -11,6 +11,7 @@ mod bridges;
 mod crash;
 mod engine;
 mod faults;
+mod neighbours;
 mod netlink;
 mod netns;
 mod plan;

@@ -4,5 +4,5 @@ mod errors;
 mod listing;
 mod load;
 mod ownership;
-mod program;
+pub(crate) mod program;
 mod readback;

@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use nix::sched::{CloneFlags, unshare};
+use palisade_dataplane::netlink::Kernel;
+use palisade_dataplane::ruleset::RulesetError;
 
 /// Runs the test on a thread of its own in a new network namespace, which is gone when it returns, also by a panic.
 pub(crate) fn in_netns<T: Send>(test: impl FnOnce() -> T + Send) -> T {
@@ -14,6 +16,19 @@ pub(crate) fn in_netns<T: Send>(test: impl FnOnce() -> T + Send) -> T {
     };
     let result = std::thread::scope(|scope| scope.spawn(run).join());
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+pub(crate) type Open = fn() -> Result<Kernel, RulesetError>;
+
+/// The ways in which our tables are kept: owned by us, where the kernel has that (Linux 6.9), and open to all, as before it. What a
+/// test expects of either it asks the kernel's `features`, so that it means the same on older ones.
+pub(crate) const WAYS: [Open; 2] = [Kernel::open, Kernel::open_without_owner];
+
+/// Runs the test once for each way, each time in a namespace of its own.
+pub(crate) fn each_way(test: impl Fn(Open) + Sync) {
+    for open in WAYS {
+        in_netns(|| test(open));
+    }
 }
 
 /// Runs a program in this namespace; panics with its errors unless it succeeds.

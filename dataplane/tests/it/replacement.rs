@@ -50,6 +50,15 @@ fn state(both: &Both, family: Family) -> State {
     [&both.main, &both.stand_in].map(|actual| Met::of(actual, family))
 }
 
+/// The verdict of a packet that meets nothing but this.
+pub(crate) fn judge_by(both: &Both) -> impl Fn(&Packet) -> bool + use<> {
+    let states = Family::ALL.map(|family| (family, state(both, family)));
+    move |packet| {
+        let of = |(family, _): &&(Family, State)| *family == Family::of(packet.from);
+        states.iter().find(of).is_none_or(|(_, state)| state.iter().all(|met| met.verdict(packet)))
+    }
+}
+
 /// The verdicts of a packet that enters at any state of a window: the hooks are those of then, each table's rules those of
 /// when it is reached, and the maps of any moment from there on.
 fn verdicts(window: &[State], packet: &Packet) -> BTreeSet<bool> {

@@ -67,7 +67,11 @@ impl Watched {
 /// Follows a cluster through its changes; returns how many windows were judged.
 fn follow(seed: u64) -> Result<usize, String> {
     let mut rng = Rng::new(seed);
-    let mut compiler = Compiler::new(Locality::Everywhere);
+    let locality = match seed / 2 % 2 {
+        0 => Locality::Everywhere,
+        _ => Locality::Node("n1".into()),
+    };
+    let mut compiler = Compiler::new(locality);
     let mut planner = Planner::new(Program::default());
     let mut watched = Family::ALL.map(Watched::new);
     let mut before = Program::default();
@@ -78,10 +82,15 @@ fn follow(seed: u64) -> Result<usize, String> {
         } else {
             (0..=rng.below(2)).map(|_| random_change(&mut rng, compiler.snapshot())).collect()
         };
+        // Also of what goes: its removal is what may be met half done.
+        let mut probed = probes(compiler.snapshot(), &mut rng);
         let delta = compiler.apply(batch);
         let after = compiler.program().clone();
-        let packets: Vec<Packet> =
-            probes(compiler.snapshot(), &mut rng).into_iter().map(Packet::from).collect();
+        probed.extend(probes(compiler.snapshot(), &mut rng));
+        let packets: Vec<Packet> = probed
+            .into_iter()
+            .map(|c| Packet { midstream: c.protocol == 6 && rng.chance(10), ..c.into() })
+            .collect();
         for family in &mut watched {
             family.programs.push(after.family(family.family).clone());
         }

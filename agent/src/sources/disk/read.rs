@@ -63,11 +63,11 @@ pub enum FileError {
 
 /// A file as it was read.
 #[derive(Debug)]
-pub struct Read {
+pub(super) struct Read {
     /// `None` for pipes.
-    pub stamp: Option<Stamp>,
-    pub parsed: Parsed,
-    pub objects: Vec<Object>,
+    pub(super) stamp: Option<Stamp>,
+    pub(super) parsed: Parsed,
+    pub(super) objects: Vec<Object>,
 }
 
 /// Reads a file, or standard input for `-`. `each` hears how many objects are read, at each.
@@ -75,7 +75,7 @@ pub struct Read {
 /// # Errors
 ///
 /// `FileError`; nothing of the file is known then.
-pub fn read_file(
+pub(super) fn read_file(
     file: &Path,
     limits: Limits,
     each: &mut dyn FnMut(usize),

@@ -6,18 +6,24 @@ use std::time::{Duration, Instant};
 
 use palisade_compiler::model::Verdict;
 
-use super::lane::Lane;
+use super::lane::{Lane, NOT_ACKNOWLEDGED, quote};
 use super::{Findings, KernelBench};
 use crate::contender::ContenderError;
 use crate::harness::measure::{Edits, Measure};
 use crate::harness::progress::Progress;
 use crate::harness::run::BenchError;
+use crate::inject::Until;
 use crate::scenario::{Edit, Scenario};
 
 /// More than one round of any scenario's edits has.
 const MOST: usize = 2_000;
-/// How long a verdict must hold after an edit to be believed.
+/// How long a verdict must hold after an edit to be believed; of an engine longer, since it may not be through yet.
 const AFTER: Duration = Duration::from_millis(2);
+const AFTER_ENGINE: Duration = Duration::from_millis(20);
+/// An engine's edits are timed by packets alone: in the time of all the measurements of others, and so many at least that most kinds
+/// are among them.
+const ENGINE_TIMES: u32 = 3;
+const FEWEST_OF_ENGINE: usize = 12;
 /// Between so many edits that are timed one by one there is a pause, in which a contender cleans up.
 const TIDY_EVERY: usize = 8;
 /// Parts of the time of churn, each a sample.
@@ -86,6 +92,11 @@ impl KernelBench {
         }
         // One measurement goes on where the one before ended: edits build on each other.
         let mut next = round.iter().cycle();
+        if !lane.contender.acknowledges() {
+            let name = lane.contender.name();
+            findings.absent(name, Some(Measure::Churn(edits)), NOT_ACKNOWLEDGED);
+            return self.enforced(lane, &mut next, findings, progress);
+        }
         self.acknowledged(lane, &mut next, findings, progress)?;
         self.enforced(lane, &mut next, findings, progress)?;
         self.churn(edits, lane, &mut next, findings, progress)
@@ -137,35 +148,45 @@ impl KernelBench {
         let Lane { contender, router } = lane;
         let name = contender.name();
         let began = Instant::now();
-        for edit in next.by_ref().take(self.settings.edits) {
+        let (fewest, times) =
+            if contender.acknowledges() { (1, 1) } else { (FEWEST_OF_ENGINE, ENGINE_TIMES) };
+        let time = self.settings.edits_time() * times;
+        for (number, edit) in next.by_ref().take(self.settings.edits).enumerate() {
             progress.step(|| format!("{name}: {} by packets", edit.kind))?;
+            let arrives = edit.to == Verdict::Allow;
+            let until = if contender.acknowledges() {
+                Until::Passed(AFTER)
+            } else {
+                let patience = self.settings.engine_patience();
+                Until::Holds { arrives, without_break: AFTER_ENGINE, patience }
+            };
             let watch = router
-                .watch(&edit.probe, AFTER, || contender.edit(edit))
+                .watch(&edit.probe, until, || contender.edit(edit))
                 .map_err(|error| Stop::Contender(error.to_string()))?;
-            let enforced = watch.enforced(edit.to == Verdict::Allow);
+            let enforced = watch.enforced(arrives);
             watch.value?;
-            let measure = Measure::Enforced(edit.kind, edit.to);
             match enforced {
                 Some(time) if time > Duration::ZERO => {
+                    let measure = Measure::Enforced(edit.kind, edit.to);
                     findings.sample(name, measure, time.as_nanos() as f64);
                 }
-                Some(_) => {
-                    return Err(Stop::Contender(format!(
-                        "{}: the verdict had turned before the change",
-                        edit.kind
-                    )));
+                Some(_) => return Err(Stop::of(edit, "the verdict had turned before the change")),
+                None if contender.acknowledges() => {
+                    let why = "packets still met the old verdict after the acknowledgement";
+                    return Err(Stop::of(edit, why));
                 }
                 None => {
-                    return Err(Stop::Contender(format!(
-                        "{}: packets still met the old verdict after the acknowledgement",
-                        edit.kind
-                    )));
+                    contender.check_alive()?;
+                    let patience = self.settings.engine_patience();
+                    let said = quote(contender.said().as_deref());
+                    let why = format!("packets still met the old verdict after {patience:?}{said}");
+                    return Err(Stop::of(edit, &why));
                 }
             }
             router
                 .run(|| contender.idle())
                 .map_err(|error| Stop::Contender(error.to_string()))??;
-            if began.elapsed() > self.settings.edits_time() {
+            if began.elapsed() > time && number + 1 >= fewest {
                 break;
             }
         }
@@ -214,6 +235,12 @@ impl KernelBench {
 enum Stop {
     Bench(BenchError),
     Contender(String),
+}
+
+impl Stop {
+    fn of(edit: &Edit, why: &str) -> Self {
+        Self::Contender(format!("{}: {why}", edit.kind))
+    }
 }
 
 impl From<crate::harness::progress::Interrupted> for Stop {

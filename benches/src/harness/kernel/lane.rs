@@ -1,6 +1,6 @@
 //! One contender in the network namespace that it is measured in.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palisade_compiler::model::Verdict;
 use thiserror::Error;
@@ -9,12 +9,32 @@ use super::Findings;
 use crate::contender::{Contender, ContenderError, Loaded};
 use crate::harness::measure::Measure;
 use crate::harness::report::Made;
-use crate::inject::{Flow, InjectError, Router, Sighting};
+use crate::inject::{Flow, InjectError, Router, Sighting, Until};
 use crate::scenario::Scenario;
 
 pub(super) struct Lane {
     pub(super) contender: Box<dyn Contender>,
     pub(super) router: Router,
+}
+
+/// Connections of a cluster by the verdict that the oracle gives them.
+pub(super) struct Expected(pub(super) [(Vec<Flow>, Verdict); 2]);
+
+impl Expected {
+    pub(super) fn of(scenario: &Scenario) -> Self {
+        let flows = |allowed| scenario.flows(CHECKED, allowed);
+        Self([(flows(true), Verdict::Allow), (flows(false), Verdict::Deny)])
+    }
+
+    /// Of who is not asked.
+    pub(super) fn none() -> Self {
+        Self([(Vec::new(), Verdict::Allow), (Vec::new(), Verdict::Deny)])
+    }
+
+    /// One that is always allowed.
+    pub(super) fn allowed(&self) -> Option<&Flow> {
+        self.0.first().and_then(|(flows, _)| flows.first())
+    }
 }
 
 #[derive(Debug, Error)]
@@ -23,6 +43,20 @@ pub(super) enum LoadError {
     Contender(#[from] ContenderError),
     #[error(transparent)]
     Inject(#[from] InjectError),
+    #[error(transparent)]
+    Wrong(#[from] Wrong),
+    #[error("{patience:?} after it was told the cluster, {wrong}{}", quote(.said.as_deref()))]
+    Late { patience: Duration, wrong: Wrong, said: Option<String> },
+}
+
+/// Why some measures cannot be had of an engine.
+pub(super) const NOT_ACKNOWLEDGED: &str =
+    "an engine acknowledges neither a load nor an edit: only packets show what it has done";
+
+/// What an engine said, to stand behind a reason.
+pub(super) fn quote(said: Option<&str>) -> String {
+    said.filter(|said| !said.is_empty())
+        .map_or_else(String::new, |said| format!("; it said: {said}"))
 }
 
 #[derive(Debug, Error)]
@@ -40,6 +74,10 @@ pub(super) enum Wrong {
     Inject(#[from] InjectError),
 }
 
+/// Flows whose verdict is held against the oracle's before anything is timed, of each verdict.
+const CHECKED: usize = 64;
+/// Between looks whether an engine enforces: a look takes a CPU some milliseconds, which the engine needs too.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// With fewer connections of a verdict a check shows little.
 const FEWEST: usize = 16;
 
@@ -48,32 +86,82 @@ impl Lane {
         Ok(Self { contender, router: Router::new()? })
     }
 
-    pub(super) fn load(&mut self, scenario: &Scenario) -> Result<Loaded, LoadError> {
+    /// Loads until everything is enforced: as the kernel acknowledges it, or as packets show it within the patience.
+    pub(super) fn load(
+        &mut self,
+        scenario: &Scenario,
+        expected: &Expected,
+        patience: Duration,
+    ) -> Result<Loaded, LoadError> {
         let Self { contender, router } = self;
-        Ok(router.run(|| contender.load(scenario))??)
+        let loaded = router.run(|| contender.load(scenario))??;
+        let settled = self.settle(expected, patience)?;
+        Ok(Loaded { elapsed: loaded.elapsed + settled, ..loaded })
     }
 
-    /// Loads while first packets pass that are allowed before, meanwhile and after; only what was sent while it loaded counts.
+    /// Loads while first packets pass that are allowed before, meanwhile and after; only what was sent while it loaded counts. Of an
+    /// engine that is the time that an earlier load took.
     pub(super) fn load_watched(
         &mut self,
         scenario: &Scenario,
-        probe: Option<&Flow>,
+        expected: &Expected,
+        patience: Duration,
+        earlier: Duration,
     ) -> Result<Vec<Sighting>, LoadError> {
-        let Some(probe) = probe else { return self.load(scenario).map(|_| Vec::new()) };
+        let Some(probe) = expected.allowed() else {
+            return self.load(scenario, expected, patience).map(|_| Vec::new());
+        };
         let Self { contender, router } = self;
-        let watch = router.watch(probe, Duration::ZERO, || contender.load(scenario))?;
+        let until = Until::Passed(Duration::ZERO);
+        let watch = router.watch(probe, until, || {
+            contender.load(scenario)?;
+            if !contender.acknowledges() {
+                std::thread::sleep(earlier);
+            }
+            Ok::<_, ContenderError>(())
+        })?;
         watch.value?;
+        self.settle(expected, patience)?;
         let during =
             |sighting: &Sighting| sighting.sent >= watch.began && sighting.sent <= watch.ended;
         Ok(watch.sightings.into_iter().filter(during).collect())
     }
 
+    /// Waits until packets show that the cluster is enforced, where nobody else says so; and then until there is nothing left to do,
+    /// which is not in the time that it returns.
+    fn settle(&mut self, expected: &Expected, patience: Duration) -> Result<Duration, LoadError> {
+        if self.contender.acknowledges() {
+            return Ok(Duration::ZERO);
+        }
+        let began = Instant::now();
+        loop {
+            let wrong = self.check(expected).err();
+            let took = began.elapsed();
+            match wrong {
+                None => {
+                    let Self { contender, router } = self;
+                    router.run(|| contender.idle())??;
+                    return Ok(took);
+                }
+                Some(wrong @ Wrong::Verdict { .. }) if took > patience => {
+                    let said = self.contender.said();
+                    return Err(LoadError::Late { patience, wrong, said });
+                }
+                Some(Wrong::Verdict { .. }) => {
+                    self.contender.check_alive()?;
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                Some(wrong) => return Err(wrong.into()),
+            }
+        }
+    }
+
     /// Holds the verdicts of real packets, in the namespace and under the very rules that will be timed, against the oracle's.
-    pub(super) fn check(&mut self, expected: &[(Vec<Flow>, Verdict)]) -> Result<(), Wrong> {
+    pub(super) fn check(&mut self, expected: &Expected) -> Result<(), Wrong> {
         if !self.contender.enforces() {
             return Ok(());
         }
-        for (flows, verdict) in expected {
+        for (flows, verdict) in &expected.0 {
             if flows.len() < FEWEST {
                 return Err(Wrong::TooFew);
             }
@@ -89,20 +177,29 @@ impl Lane {
     }
 
     pub(super) fn idle(&mut self, flow: &Flow, ms: u64) -> Result<Vec<Sighting>, InjectError> {
-        Ok(self.router.watch(flow, Duration::from_millis(ms), || ())?.sightings)
+        Ok(self.router.watch(flow, Until::Passed(Duration::from_millis(ms)), || ())?.sightings)
     }
 }
 
-/// Files what a load took, and once what it made. Who enforces nothing has nothing to load.
+/// Files what a load took, and once what it made. Who enforces nothing has nothing to load; what an engine calls, and what that makes,
+/// is its own affair.
 pub(super) fn file_load(
-    name: &str,
-    enforces: bool,
+    contender: &dyn Contender,
     loaded: Loaded,
     first: bool,
     findings: &mut Findings,
 ) {
-    if enforces {
+    let name = contender.name();
+    if contender.enforces() {
         findings.sample(name, Measure::Load, loaded.elapsed.as_nanos() as f64);
+    }
+    if !contender.acknowledges() {
+        if first {
+            findings.absent(name, Some(Measure::LoadCommit), NOT_ACKNOWLEDGED);
+        }
+        return;
+    }
+    if contender.enforces() {
         findings.sample(name, Measure::LoadCommit, loaded.committed.as_nanos() as f64);
     }
     if first {

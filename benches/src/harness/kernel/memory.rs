@@ -3,24 +3,24 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use palisade::lab::Namespace;
 use serde::{Deserialize, Serialize};
 
+use super::lane::{Expected, Lane};
 use super::{Findings, KernelBench};
 use crate::contender;
-use crate::harness::machine::{meminfo, own_memory};
+use crate::harness::machine::meminfo;
 use crate::harness::measure::Measure;
 use crate::harness::progress::Progress;
 use crate::harness::run::BenchError;
-use crate::harness::settings::Cell;
+use crate::harness::settings::{Cell, Settings};
 
 /// What a load left behind, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
     /// The rise of what the whole kernel holds in slabs, per-CPU areas and vmalloc: other processes' are in it.
     pub kernel: i64,
-    /// Resident memory of the process that loaded.
-    pub user: u64,
+    /// Resident memory of the process that enforces, where one stays.
+    pub user: Option<u64>,
 }
 
 /// The hidden command by which the harness calls itself.
@@ -30,17 +30,23 @@ pub const COMMAND: &str = "take-memory";
 ///
 /// # Errors
 /// What made the load fail, in words.
-pub fn take(cell: Cell, seed: u64, name: &str) -> Result<Taken, String> {
+pub fn take(settings: &Settings, cell: Cell, name: &str) -> Result<Taken, String> {
     let all = contender::NAMES.into_iter().find(|known| *known == name);
     let known = all.ok_or_else(|| format!("there is no contender {name}"))?;
-    let mut contender = contender::contender(known).map_err(|error| error.to_string())?;
-    let namespace = Namespace::new().map_err(|error| error.to_string())?;
-    let scenario = cell.scenario(seed);
+    let contender = contender::contender(known).map_err(|error| error.to_string())?;
+    let scenario = cell.scenario(settings.seed);
+    // What shows that an engine has loaded would be in the memory of who is loaded in this process.
+    let expected =
+        if contender.acknowledges() { Expected::none() } else { Expected::of(&scenario) };
+    let mut lane = Lane::new(contender).map_err(|error| error.to_string())?;
     let before = kernel_memory();
-    let loaded = namespace.run(|| contender.load(&scenario)).map_err(|error| error.to_string())?;
-    loaded.map_err(|error| error.to_string())?;
+    let patience = settings.engine_patience();
+    lane.load(&scenario, &expected, patience).map_err(|error| error.to_string())?;
     let kernel = kernel_memory() - before;
-    Ok(Taken { kernel, user: own_memory("VmRSS").unwrap_or(0) })
+    // What was loaded is not the contender's, and it gives back what the load took, as the agent does.
+    drop(scenario);
+    palisade_heap::give_back();
+    Ok(Taken { kernel, user: lane.contender.resident() })
 }
 
 fn kernel_memory() -> i64 {
@@ -66,13 +72,13 @@ impl KernelBench {
         for _ in 0..self.settings.loads {
             for &name in &names {
                 progress.step(|| format!("memory of {name}"))?;
-                match in_a_process(program, cell, self.settings.seed, name) {
+                match in_a_process(program, &self.settings, cell, name) {
                     Ok(Taken { kernel, user }) => {
                         // What others gave back meanwhile can outweigh a small load.
                         if kernel > 0 {
                             findings.sample(name, Measure::KernelMemory, kernel as f64);
                         }
-                        if name == crate::harness::report::PALISADE {
+                        if let Some(user) = user {
                             findings.sample(name, Measure::UserMemory, user as f64);
                         }
                     }
@@ -84,10 +90,16 @@ impl KernelBench {
     }
 }
 
-fn in_a_process(program: &Path, cell: Cell, seed: u64, name: &str) -> Result<Taken, String> {
+fn in_a_process(
+    program: &Path,
+    settings: &Settings,
+    cell: Cell,
+    name: &str,
+) -> Result<Taken, String> {
+    let settings = serde_json::to_string(settings).map_err(|error| error.to_string())?;
     let cell = serde_json::to_string(&cell).map_err(|error| error.to_string())?;
     let output = Command::new(program)
-        .args([COMMAND, &cell, &seed.to_string(), name])
+        .args([COMMAND, &settings, &cell, name])
         .stdin(Stdio::null())
         .output()
         .map_err(|error| error.to_string())?;

@@ -111,6 +111,10 @@ fn a_document_that_is_no_object_leaves_the_set_unknown() {
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: n}\n", "metadata.name is a truth value"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: 7}\n", "is a number"),
         ("apiVersion: v1\nkind: Pod\nkind: Node\nmetadata: {name: a}\n", "given twice"),
+        (
+            "kind: Namespace\nmetadata: {name: a}\nkind: Namespace\nmetadata: {name: b}\n",
+            "a second object begins there, put a line ---",
+        ),
         ("{\"kind\": \"Pod\", \"metadata\": {\"name\": \"a\", \"name\": \"b\"}}\n", "given twice"),
         ("apiVersion: v1\nkind: List\nitems: {}\n", "no YAML object"),
         ("apiVersion: v1\nkind: List\nitems: [text]\n", "no YAML object"),
@@ -232,30 +236,39 @@ fn no_kind_of_kubernetes_passes_for_a_misspelt_one() {
     }
 }
 
+/// Which of the two is meant nobody knows, in whatever order they stand.
 #[test]
-fn of_two_objects_of_one_name_the_first_stands() {
-    let (objects, parsed) = read(
-        "\
-apiVersion: v1
-kind: Pod
-metadata: {name: a, uid: first}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: a, namespace: default, uid: second}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: a, namespace: other}
-",
-    );
-    assert_eq!(names(&objects), ["pod default/a", "pod other/a"]);
-    assert!(matches!(&objects[0], Object::Pod(pod) if pod.uid == Some("first".into())));
+fn an_object_given_twice_is_withheld() {
+    let one = |kind: &str, rest: &str| {
+        format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: a{rest}}}\n")
+    };
+    for (kind, first, second) in [
+        ("Pod", ", uid: first", ", namespace: default, uid: second"),
+        ("Pod", ", labels: {app: a}", ", labels: [wrong]"),
+        ("Pod", "", ""),
+        ("Namespace", ", labels: {team: a}", ", labels: {team: b}"),
+        ("Node", "", ", uid: second"),
+    ] {
+        for (first, second) in [(first, second), (second, first)] {
+            let other = one(kind, "").replace("name: a", "name: other");
+            let text = [one(kind, first), one(kind, second), other, one(kind, first)].join("---\n");
+            let (objects, parsed) = read(&text);
+            let withheld: Vec<_> = parsed.withheld.iter().map(|w| w.object.to_string()).collect();
+            let name = if kind == "Pod" { "Pod default/a".into() } else { format!("{kind} a") };
+            assert_eq!(withheld, [name], "{text}");
+            assert!(parsed.withheld[0].closed.is_none() && parsed.readable);
+            assert!(names(&objects).iter().any(|name| name.ends_with("other")), "{text}");
+            assert!(fields(&parsed).contains(&"error metadata.name".to_owned()));
+            assert_helpful(&parsed);
+        }
+    }
+    let (_, parsed) = read(&[one("Pod", ""), one("Pod", "")].join("---\n"));
     assert_eq!(
         findings(&parsed),
         "in.yaml:5: error: Pod default/a: metadata.name: the same object stands at in.yaml:1 already; \
-         that one counts, this one does not; remove one of the two, or rename one\n"
+         what was known of it stays, and if nothing was, neither is read; remove one of the two, or rename one\n"
     );
+    good(&[one("Pod", ""), one("Pod", ", namespace: other"), one("Node", "")].join("---\n"));
 }
 
 #[test]
@@ -271,7 +284,7 @@ fn an_object_with_a_wrong_version_is_withheld() {
         assert!(objects.is_empty() && parsed.readable, "{text}");
         assert_eq!(fields(&parsed), [format!("error {field}")], "{text}");
         assert_eq!(parsed.withheld.len(), 1);
-        assert_eq!(Some(&parsed.withheld[0]), parsed.diagnostics[0].object.as_ref());
+        assert_eq!(Some(&parsed.withheld[0].object), parsed.diagnostics[0].object.as_ref());
         assert_helpful(&parsed);
     }
 }

@@ -101,7 +101,12 @@ fn a_pod_whose_identity_cannot_be_read_is_withheld() {
         ("ip: 10.0.0.1}", "ip: 127.0.0.1}", "status.podIPs[0].ip"),
         ("ip: 10.0.0.1}", "ip: 0.0.0.0}", "status.podIPs[0].ip"),
         ("ip: 10.0.0.1}", "ip: 224.0.0.1}", "status.podIPs[0].ip"),
+        ("ip: 10.0.0.1}", "ip: 255.255.255.255}", "status.podIPs[0].ip"),
         ("ip: \"fd00::1\"", "ip: \"::ffff:10.0.0.1\"", "status.podIPs[1].ip"),
+        ("ip: \"fd00::1\"", "ip: \"::\"", "status.podIPs[1].ip"),
+        ("ip: \"fd00::1\"", "ip: \"::1\"", "status.podIPs[1].ip"),
+        ("ip: \"fd00::1\"", "ip: \"fe80::1\"", "status.podIPs[1].ip"),
+        ("ip: \"fd00::1\"", "ip: \"febf::1\"", "status.podIPs[1].ip"),
         ("ip: \"fd00::1\"", "ip: \"ff02::1\"", "status.podIPs[1].ip"),
         ("{ip: 10.0.0.1}, ", "{IP: 10.0.0.1}, ", "status.podIPs[0].ip"),
         ("{ip: 10.0.0.1}, ", "10.0.0.1, ", "status.podIPs[0]"),
@@ -122,6 +127,18 @@ fn a_pod_whose_identity_cannot_be_read_is_withheld() {
         read("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: 1\nstatus: 2\n");
     assert!(objects.is_empty());
     assert_eq!(fields(&parsed), ["error spec", "error status"]);
+}
+
+#[test]
+fn every_unicast_address_is_a_pods() {
+    let mapped = POD.replace("fd00::1", "::ffff:10.0.0.1");
+    assert!(super::findings(&read(&mapped).1).contains("write 10.0.0.1"));
+    for v4 in ["169.254.1.1", "100.64.0.1", "240.0.0.1", "255.255.255.254", "8.8.8.8"] {
+        assert!(!only_pod(good(&POD.replace("10.0.0.1", v4))).addresses.is_empty(), "{v4}");
+    }
+    for v6 in ["2001:db8::1", "fec0::1", "64:ff9b::1", "fe7f::1", "2000::"] {
+        assert!(!only_pod(good(&POD.replace("fd00::1", v6))).addresses.is_empty(), "{v6}");
+    }
 }
 
 #[test]

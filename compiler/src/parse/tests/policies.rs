@@ -44,7 +44,6 @@ fn what_may_not_be_meant_is_told() {
         ("{podSelector: {}, policyTypes: [Egress], ingress: [{}]}", "- 0", "spec.ingress"),
         ("{podSelector: {}, policyTypes: [Ingress], egress: [{}]}", "0 -", "spec.egress"),
         ("{}", "0 -", "spec.podSelector"),
-        ("", "0 -", "spec.podSelector"),
         (
             "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.1/8}}]}]}",
             "1 -",
@@ -236,6 +235,8 @@ fn a_policy_with_a_wrong_rule_isolates_and_allows_nothing() {
 #[test]
 fn a_policy_with_a_wrong_spec_isolates_what_it_may_mean() {
     for (spec, expected, field) in [
+        ("", "0 0", "spec"),
+        ("null", "0 0", "spec"),
         ("text", "0 0", "spec"),
         ("[{}]", "0 0", "spec"),
         ("{podSelector: {}, policyTypes: Ingress, ingress: [{}]}", "0 0", "spec.policyTypes"),
@@ -259,7 +260,14 @@ fn a_policy_with_a_wrong_spec_isolates_what_it_may_mean() {
     let misspelt = policy("{podSelector: {matchLabels: {a: b}}}").replace("spec:", "sepc:");
     let (objects, parsed) = read(&misspelt);
     assert_eq!(shape(&only_policy(objects)), "0 0");
-    assert_eq!(fields(&parsed), ["error sepc", "warning spec.podSelector"]);
+    assert_eq!(fields(&parsed), ["error sepc", "error spec"]);
+    let (objects, parsed) = read(&policy("").replace("spec: \n", ""));
+    assert_eq!(shape(&only_policy(objects)), "0 0");
+    assert!(findings(&parsed).contains("spec: is missing"), "{}", findings(&parsed));
+    let unindented = policy("\npodSelector: {}\npolicyTypes: [Ingress]\ningress: [{}]");
+    let (objects, parsed) = read(&unindented);
+    assert_eq!(shape(&only_policy(objects)), "0 0");
+    assert!(findings(&parsed).contains("write it under spec"), "{}", findings(&parsed));
 }
 
 #[test]
@@ -276,6 +284,43 @@ fn a_policy_with_a_wrong_name_or_version_isolates_too() {
         let (objects, parsed) = read(&whole.replace(right, wrong));
         assert_eq!(shape(&only_policy(objects)), "0 -");
         assert_eq!(fields(&parsed), [format!("error {field}")]);
+    }
+}
+
+/// Whoever never knew it is told to isolate what any of them does, and to allow nothing.
+#[test]
+fn a_policy_given_twice_is_withheld_and_closed() {
+    for (first, second, expected, subjects) in [
+        ("{podSelector: {}, ingress: [{}]}", "{podSelector: {}}", "0 -", 0),
+        ("{podSelector: {matchLabels: {a: b}}}", "{podSelector: {matchLabels: {a: b}}}", "0 -", 1),
+        ("{podSelector: {matchLabels: {a: b}}}", "{podSelector: {matchLabels: {a: c}}}", "0 -", 0),
+        (
+            "{podSelector: {matchLabels: {a: b}}, policyTypes: [Ingress], ingress: [{}]}",
+            "{podSelector: {matchLabels: {a: b}}, policyTypes: [Egress], egress: [{}]}",
+            "0 0",
+            1,
+        ),
+        ("{podSelector: {matchLabels: {a: b}}, policyTypes: [Egress]}", "text", "0 0", 0),
+    ] {
+        for (first, second) in [(first, second), (second, first)] {
+            for text in [
+                [policy(first), policy(second)].join("---\n"),
+                [policy(first), policy(second), policy(first)].join("---\n"),
+            ] {
+                let (_, parsed) = read(&text);
+                let [withheld] = &parsed.withheld[..] else { panic!("{:?}", parsed.withheld) };
+                assert_eq!(withheld.object.to_string(), "NetworkPolicy x/p");
+                let closed = withheld.closed.as_ref().unwrap();
+                assert_eq!(
+                    (shape(closed), closed.subjects.requirements.len(), closed.key.to_string()),
+                    (expected.to_owned(), subjects, "x/p".to_owned()),
+                    "{text}"
+                );
+                assert!(fields(&parsed).contains(&"error metadata.name".to_owned()));
+                assert!(parsed.readable);
+                assert_helpful(&parsed);
+            }
+        }
     }
 }
 

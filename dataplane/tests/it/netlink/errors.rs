@@ -12,7 +12,7 @@ use palisade_dataplane::ruleset::{Ruleset as _, RulesetError, TableName};
 use palisade_dataplane::transaction::{Element, Generations, Op, TableOp};
 
 use super::program::{create_both, id, op, transaction};
-use crate::netns::{in_netns, load, nft};
+use crate::netns::{each_way, in_netns, load, nft};
 
 fn class(low: u8) -> Element {
     Element::Class([10, 0, 0, low].into(), ClassId(ClassId::FIRST))
@@ -26,10 +26,10 @@ fn remove(low: u8) -> TableOp {
     op(Family::V4, Op::Remove(id(SetName::Class), class(low)))
 }
 
-/// A namespace with the empty skeleton in it.
-fn with_skeleton(test: impl FnOnce(&mut Kernel) + Send) {
-    in_netns(|| {
-        let mut kernel = Kernel::open().unwrap();
+/// A namespace with the empty skeleton in it, in each way.
+fn with_skeleton(test: impl Fn(&mut Kernel) + Sync) {
+    each_way(|open| {
+        let mut kernel = open().unwrap();
         kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         kernel.read(TableName::Main).unwrap();
         test(&mut kernel);
@@ -150,8 +150,8 @@ fn a_rule_to_a_missing_chain_is_named() {
 
 #[test]
 fn a_full_set_is_told_from_other_errors() {
-    in_netns(|| {
-        let mut kernel = Kernel::open().unwrap();
+    each_way(|open| {
+        let mut kernel = open().unwrap();
         let small = op(Family::V4, Op::CreateSet { id: id(SetName::Class), size: Some(4) });
         kernel
             .commit(TableName::Main, &transaction([op(Family::V4, Op::CreateTable), small]))
@@ -183,14 +183,19 @@ fn an_element_of_another_set_is_not_even_sent() {
 }
 
 #[test]
-fn a_plain_table_is_retried_after_anybodys_change() {
+fn a_plain_table_is_retried_after_a_change_of_it_and_of_nothing_else() {
     in_netns(|| {
         let mut kernel = Kernel::open_without_owner().unwrap();
         kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         kernel.read(TableName::Main).unwrap();
         kernel.commit(TableName::Main, &transaction([add(1)])).unwrap();
-        kernel.commit(TableName::Main, &transaction([add(2)])).unwrap();
-        nft(&["add", "table", "ip", "other"]);
+        for change in ["add table ip other", "add table inet palisade", "delete table ip other"] {
+            nft(&[change]);
+            kernel.commit(TableName::Main, &transaction([add(2)])).unwrap();
+            kernel.commit(TableName::Main, &transaction([remove(2)])).unwrap();
+        }
+        nft(&["add element ip palisade class { 10.0.0.9 : 1:1 }"]);
+        nft(&["add table ip other"]);
         match kernel.commit(TableName::Main, &transaction([add(3)])) {
             Err(RulesetError::Retry { .. }) => {}
             other => panic!("{other:?}"),
@@ -200,33 +205,62 @@ fn a_plain_table_is_retried_after_anybodys_change() {
     });
 }
 
+/// Who reads one name's tables after the other's has not thereby seen what became of these.
 #[test]
-fn an_owned_table_is_not_disturbed_by_changes_elsewhere() {
+fn a_change_of_a_plain_table_is_not_lost_over_reading_another() {
+    in_netns(|| {
+        let mut kernel = Kernel::open_without_owner().unwrap();
+        kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
+        kernel.read(TableName::Main).unwrap();
+        nft(&["add element ip palisade class { 10.0.0.9 : 1:1 }"]);
+        kernel.read(TableName::StandIn).unwrap();
+        match kernel.commit(TableName::Main, &transaction([add(3)])) {
+            Err(RulesetError::Retry { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn changes_elsewhere_do_not_disturb_and_a_flush_only_what_is_not_owned() {
     with_skeleton(|kernel| {
-        assert!(kernel.features().persistent_owner, "this kernel has no persistent table owner");
         for low in 1..=5 {
             nft(&["add", "table", "ip", &format!("other{low}")]);
             kernel.commit(TableName::Main, &transaction([add(low)])).unwrap();
         }
         nft(&["flush", "ruleset"]);
-        kernel.commit(TableName::Main, &transaction((1..=5).map(remove))).unwrap();
-        assert_eq!(kernel.read(TableName::Main).unwrap().len(), 2);
+        let result = kernel.commit(TableName::Main, &transaction((1..=5).map(remove)));
+        let left = kernel.read(TableName::Main).unwrap().len();
+        if kernel.features().persistent_owner {
+            result.unwrap();
+            assert_eq!(left, 2);
+        } else {
+            assert!(matches!(result, Err(RulesetError::Retry { .. })), "{result:?}");
+            assert_eq!(left, 0);
+        }
     });
 }
 
 #[test]
 fn a_plain_table_is_not_claimed() {
-    in_netns(|| {
+    each_way(|open| {
         load("table ip palisade { }\n");
         let wanted = op(Family::V4, Op::CreateTable);
-        let mut kernel = Kernel::open().unwrap();
+        let mut kernel = open().unwrap();
         let result = kernel.commit(TableName::Main, &transaction([wanted.clone()]));
-        assert_refused(result, &wanted, "add table ip palisade", "EOPNOTSUPP");
+        let owned = kernel.features().persistent_owner;
+        if owned {
+            assert_refused(result, &wanted, "add table ip palisade", "EOPNOTSUPP");
+        } else {
+            result.unwrap();
+        }
         // It is replaced in one transaction.
         kernel
             .commit(TableName::Main, &transaction([op(Family::V4, Op::DeleteTable), wanted]))
             .unwrap();
-        assert_eq!(kernel.read(TableName::Main).unwrap()[&Family::V4].owner, Some(kernel.port()));
+        let table = &kernel.read(TableName::Main).unwrap()[&Family::V4];
+        assert_eq!(table.owner, owned.then_some(kernel.port()));
+        assert_eq!(table.version, Some(palisade_compiler::program::skeleton::VERSION));
     });
 }
 

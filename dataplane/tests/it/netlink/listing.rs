@@ -10,7 +10,7 @@ use palisade_dataplane::ruleset::{Ruleset as _, TableName};
 use palisade_dataplane::transaction::Element;
 
 use super::program::{Contents, Random, assert_holds, contents, create_both};
-use crate::netns::{in_netns, load, nft};
+use crate::netns::{each_way, in_netns, load, nft};
 
 /// The skeleton and `by_hand`, in nft's own language.
 const TEXT: &str = include_str!("skeleton.nft");
@@ -125,8 +125,8 @@ fn a_listing_loads_again_into_the_same() {
 
 #[test]
 fn every_way_of_listing_works_also_on_an_owned_table() {
-    in_netns(|| {
-        let mut kernel = Kernel::open().unwrap();
+    each_way(|open| {
+        let mut kernel = open().unwrap();
         kernel.commit(TableName::Main, &create_both(&by_hand())).unwrap();
         let json = nft(&["-j", "list", "ruleset"]);
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");

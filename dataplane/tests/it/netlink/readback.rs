@@ -12,7 +12,7 @@ use palisade_dataplane::transaction::{Element, Generations, Op, SetId};
 use super::program::{
     Random, assert_holds, contents, create, create_both, id, op, size_of, transaction,
 };
-use crate::netns::{in_netns, load, nft};
+use crate::netns::{WAYS, each_way, in_netns, load, nft};
 
 #[test]
 fn an_empty_namespace_has_no_tables() {
@@ -26,12 +26,12 @@ fn an_empty_namespace_has_no_tables() {
 
 #[test]
 fn random_programs_are_read_back_equal() {
-    for seed in 1..=20 {
+    for (seed, open) in (1..=20).zip(WAYS.into_iter().cycle()) {
         in_netns(|| {
             let mut random = Random(seed * 0x9e37_79b9);
             let wanted: BTreeMap<_, _> =
                 Family::ALL.map(|family| (family, contents(&mut random, family))).into();
-            let mut kernel = Kernel::open().unwrap();
+            let mut kernel = open().unwrap();
             kernel.commit(TableName::Main, &create_both(&wanted)).unwrap();
             let actual = kernel.read(TableName::Main).unwrap();
             assert_holds(&actual, &wanted);
@@ -48,9 +48,9 @@ fn random_programs_are_read_back_equal() {
 
 #[test]
 fn one_program_becomes_another_and_then_nothing() {
-    in_netns(|| {
+    each_way(|open| {
         let mut random = Random(77);
-        let mut kernel = Kernel::open().unwrap();
+        let mut kernel = open().unwrap();
         let all = |random: &mut Random| -> BTreeMap<_, _> {
             Family::ALL.map(|family| (family, contents(random, family))).into()
         };
@@ -80,8 +80,8 @@ fn one_program_becomes_another_and_then_nothing() {
 
 #[test]
 fn a_fuller_set_takes_over_under_the_next_generation() {
-    in_netns(|| {
-        let mut kernel = Kernel::open().unwrap();
+    each_way(|open| {
+        let mut kernel = open().unwrap();
         kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         let mut generations = Generations::default();
         let next = SetId { set: SetName::Class, generation: 1 };

@@ -148,16 +148,16 @@ pub(in super::super) fn memory(report: &Report) -> String {
         let cells = report.growing(like);
         let caption = format!("Shape {}: kernel memory, median", kind_name(like));
         let mut table = Table::new(caption, cells.iter().map(|cell| policies(cell)));
-        for name in report.names() {
-            let of = |cell: &&CellReport| {
-                cell.median(name, Measure::KernelMemory).map(|v| Quantity::Bytes.write(v))
-            };
-            table.row(name, cells.iter().map(of).collect());
-        }
-        let user = |cell: &&CellReport| {
-            cell.median(PALISADE, Measure::UserMemory).map(|v| Quantity::Bytes.write(v))
+        let row = |name: &str, of: Measure| {
+            let median = |cell: &&CellReport| Some(Quantity::Bytes.write(cell.median(name, of)?));
+            cells.iter().map(median).collect::<Vec<_>>()
         };
-        table.row("palisade's process, resident", cells.iter().map(user).collect());
+        for name in report.names() {
+            table.row(name, row(name, Measure::KernelMemory));
+        }
+        for name in report.names() {
+            table.row(&format!("{name}'s process, resident"), row(name, Measure::UserMemory));
+        }
         out.push_str(&table.html());
     }
     out

@@ -1,6 +1,6 @@
 //! How many elements a set is declared to hold (`size`): more than it has, so that it seldom has to be built anew.
 
-use palisade_compiler::program::skeleton::SetName;
+use super::skeleton::SetName;
 
 /// The `size` for a set that is to hold `elements` elements, its catch-all not counted; `None` for interval sets, which
 /// have no bound.

@@ -1,0 +1,203 @@
+//! The objects as they are, and what happened to them since the start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hyper::body::Bytes;
+use palisade_compiler::model::{Namespace, Node, Pod, Policy};
+use palisade_compiler::snapshot::Change;
+use serde_json::{Value, json};
+
+use super::resource::Resource;
+use crate::manifest;
+
+/// The namespace is empty where the resource has none.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) resource: Resource,
+    pub(super) namespace: Arc<str>,
+    pub(super) name: Arc<str>,
+}
+
+/// Objects of one resource, of all namespaces or of one.
+#[derive(Debug, Clone)]
+pub(super) struct Collection {
+    pub(super) resource: Resource,
+    pub(super) namespace: Option<Arc<str>>,
+}
+
+impl Collection {
+    fn has(&self, key: &Key) -> bool {
+        self.resource == key.resource && self.namespace.as_ref().is_none_or(|n| *n == key.namespace)
+    }
+}
+
+#[derive(Debug)]
+struct Event {
+    key: Key,
+    /// A line of a watch.
+    line: Bytes,
+}
+
+/// Every change makes a new version, by which lists and watches say where they are.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    objects: BTreeMap<Key, Bytes>,
+    /// Addresses of nodes, which their pods name.
+    hosts: BTreeMap<Arc<str>, Vec<IpAddr>>,
+    /// The version that the first event led away from.
+    first: u64,
+    events: Vec<Event>,
+}
+
+/// A version of which there is no history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Expired;
+
+impl Store {
+    pub(super) fn new(objects: impl IntoIterator<Item = Change>) -> Self {
+        let mut store = Self::default();
+        objects.into_iter().for_each(|change| store.apply(change));
+        store.first = store.version();
+        store.events.clear();
+        store
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<&Bytes> {
+        self.objects.get(key)
+    }
+
+    pub(super) fn list(&self, of: &Collection) -> impl Iterator<Item = &Bytes> {
+        self.objects.iter().filter(|(key, _)| of.has(key)).map(|(_, object)| object)
+    }
+
+    /// The lines of a watch for what happened after the version.
+    pub(super) fn since(
+        &self,
+        version: u64,
+        of: &Collection,
+    ) -> Result<impl Iterator<Item = &Bytes>, Expired> {
+        let at = version.checked_sub(self.first).ok_or(Expired)?;
+        let at = usize::try_from(at).map_err(|_too_large| Expired)?;
+        let events = self.events.get(at..).ok_or(Expired)?;
+        Ok(events.iter().filter(|event| of.has(&event.key)).map(|event| &event.line))
+    }
+
+    pub(super) fn apply(&mut self, change: Change) {
+        match change {
+            Change::ApplyNamespace(namespace) => self.put_namespace(&namespace),
+            Change::DeleteNamespace(name) => self.remove(key(Resource::Namespaces, "", &name)),
+            Change::ResetNamespaces(all) => {
+                self.keep(Resource::Namespaces, all.iter().map(|n| ("", &*n.name)));
+                all.iter().for_each(|namespace| self.put_namespace(namespace));
+            }
+            Change::ApplyNode(node) => self.put_node(node),
+            Change::DeleteNode(name) => {
+                self.hosts.remove(&name);
+                self.remove(key(Resource::Nodes, "", &name));
+            }
+            Change::ResetNodes(all) => {
+                self.keep(Resource::Nodes, all.iter().map(|n| ("", &*n.name)));
+                self.hosts.clear();
+                all.into_iter().for_each(|node| self.put_node(node));
+            }
+            Change::ApplyPod(pod) => self.put_pod(&pod),
+            Change::DeletePod { namespace, name, .. } => {
+                self.remove(key(Resource::Pods, &namespace, &name));
+            }
+            Change::ResetPods(all) => {
+                self.keep(Resource::Pods, all.iter().map(|p| (&*p.namespace, &*p.name)));
+                all.iter().for_each(|pod| self.put_pod(pod));
+            }
+            Change::ApplyPolicy(policy) => self.put_policy(&policy),
+            Change::DeletePolicy(of) => {
+                self.remove(key(Resource::NetworkPolicies, &of.namespace, &of.name));
+            }
+            Change::ResetPolicies(all) => {
+                let names = all.iter().map(|p| (&*p.key.namespace, &*p.key.name));
+                self.keep(Resource::NetworkPolicies, names);
+                all.iter().for_each(|policy| self.put_policy(policy));
+            }
+        }
+    }
+
+    fn put_namespace(&mut self, namespace: &Namespace) {
+        let object = manifest::namespace(namespace);
+        self.put(key(Resource::Namespaces, "", &namespace.name), object);
+    }
+
+    fn put_node(&mut self, node: Node) {
+        self.put(key(Resource::Nodes, "", &node.name), manifest::node(&node));
+        self.hosts.insert(node.name, node.addresses);
+    }
+
+    fn put_pod(&mut self, pod: &Pod) {
+        let host = pod.node.as_ref().and_then(|node| self.hosts.get(node));
+        let object = manifest::pod(pod, host.map_or(&[], Vec::as_slice));
+        self.put(key(Resource::Pods, &pod.namespace, &pod.name), object);
+    }
+
+    fn put_policy(&mut self, policy: &Policy) {
+        let of = key(Resource::NetworkPolicies, &policy.key.namespace, &policy.key.name);
+        self.put(of, manifest::policy(policy));
+    }
+
+    /// Removes what is not among the names.
+    fn keep<'a>(&mut self, resource: Resource, names: impl Iterator<Item = (&'a str, &'a str)>) {
+        let names: BTreeSet<Key> = names.map(|(ns, name)| key(resource, ns, name)).collect();
+        let all = self.objects.keys().filter(|key| key.resource == resource);
+        let gone: Vec<Key> = all.filter(|key| !names.contains(key)).cloned().collect();
+        gone.into_iter().for_each(|key| self.remove(key));
+    }
+
+    fn put(&mut self, key: Key, mut object: Value) {
+        let verb = if self.objects.contains_key(&key) { "MODIFIED" } else { "ADDED" };
+        self.set_version(&mut object);
+        let object = Bytes::from(object.to_string());
+        self.objects.insert(key.clone(), object.clone());
+        self.events.push(Event { key, line: line(verb, &object) });
+    }
+
+    /// What is not there is not removed, and nothing happens.
+    fn remove(&mut self, key: Key) {
+        let Some(object) = self.objects.remove(&key) else { return };
+        // A deleted object comes at the version of its deletion. It is what was written here, so it reads.
+        let mut last: Value = serde_json::from_slice(&object).unwrap_or_default();
+        self.set_version(&mut last);
+        self.events.push(Event { key, line: line("DELETED", &Bytes::from(last.to_string())) });
+    }
+
+    fn set_version(&self, object: &mut Value) {
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("resourceVersion".into(), (self.version() + 1).to_string().into());
+        }
+    }
+}
+
+fn key(resource: Resource, namespace: &str, name: &str) -> Key {
+    Key { resource, namespace: namespace.into(), name: name.into() }
+}
+
+/// An event of a watch, as it is sent.
+pub(super) fn line(verb: &str, object: &Bytes) -> Bytes {
+    let head = format!("{{\"type\":\"{verb}\",\"object\":");
+    [head.as_bytes(), object, b"}\n"].concat().into()
+}
+
+/// What ends the objects that a watch begins with, where it was asked to begin so.
+pub(super) fn initial_end(resource: Resource, version: u64) -> Bytes {
+    let object = json!({
+        "kind": resource.kind(),
+        "apiVersion": resource.api_version(),
+        "metadata": {
+            "resourceVersion": version.to_string(),
+            "annotations": {"k8s.io/initial-events-end": "true"},
+        },
+    });
+    line("BOOKMARK", &Bytes::from(object.to_string()))
+}

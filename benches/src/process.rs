@@ -1,0 +1,196 @@
+//! A long-running program under test: it ends with its owner, whatever that dies of, and so does everything that it started.
+
+use std::fs;
+use std::io::{self, PipeReader, Read as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::sys;
+
+/// How often it is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(20);
+/// What is kept of what it says: an engine may print a whole ruleset when it fails.
+const KEPT_BYTES: usize = 16 << 10;
+const KEPT_LINES: usize = 6;
+const KEPT_LINE: usize = 300;
+/// It rests when it used no more CPU than a tick of the kernel's accounting in so long, and no program that it started runs.
+const REST: Duration = Duration::from_millis(100);
+const TICKS: u64 = 1;
+
+/// In PID and mount namespaces of its own, with an empty `/run`: locks and sockets there are not the host's.
+#[derive(Debug)]
+pub(crate) struct Process {
+    id: u32,
+    shared: Arc<Shared>,
+    stop: Option<Sender<()>>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    said: Mutex<Vec<u8>>,
+    ended: Mutex<Option<ExitStatus>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Process {
+    /// Starts it in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// Where it cannot be started, or the namespaces cannot be had.
+    pub(crate) fn start(mut command: Command) -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+        // Ctrl-C in a terminal is for us alone: the program ends when its owner does.
+        command.process_group(0);
+        sys::end_with_this_thread(&mut command);
+        let shared = Arc::new(Shared::default());
+        let (started, start) = mpsc::channel();
+        let (stop, stopped) = mpsc::channel();
+        let (said, ended) = (Arc::clone(&shared), Arc::clone(&shared));
+        let listener = thread::Builder::new()
+            .name("listener".into())
+            .spawn(move || listen(reader, &said.said))?;
+        // The kernel ends the program with the thread that started it, so this one stays.
+        let keeper = thread::Builder::new().name("keeper".into()).spawn(move || {
+            let child = spawn(&mut command);
+            // The command holds an end of the pipe, which must end with the program.
+            drop(command);
+            let status = match child {
+                Ok(child) => {
+                    let _ = started.send(Ok(child.id()));
+                    keep(child, &stopped)
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                    None
+                }
+            };
+            // Whoever learns that it has ended can read all that it said.
+            let _ = listener.join();
+            *lock(&ended.ended) = status;
+        })?;
+        let id = start.recv().map_err(io::Error::other)??;
+        Ok(Self { id, shared, stop: Some(stop), keeper: Some(keeper) })
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&self) -> Option<ExitStatus> {
+        *lock(&self.shared.ended)
+    }
+
+    /// The last lines that it printed, in one.
+    pub(crate) fn said(&self) -> String {
+        let text = String::from_utf8_lossy(&lock(&self.shared.said)).into_owned();
+        let lines: Vec<String> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| line.chars().take(KEPT_LINE).collect())
+            .collect();
+        lines.get(lines.len().saturating_sub(KEPT_LINES)..).unwrap_or_default().join("; ")
+    }
+
+    pub(crate) fn resident(&self) -> Option<u64> {
+        resident(&self.id.to_string())
+    }
+
+    /// Waits until it rests or has ended; false if it did neither within the patience.
+    pub(crate) fn rest(&self, patience: Duration) -> bool {
+        let began = Instant::now();
+        let mut before = self.ticks();
+        while self.ended().is_none() {
+            thread::sleep(REST);
+            let now = self.ticks();
+            if now.saturating_sub(before) <= TICKS && !self.has_children() {
+                return true;
+            }
+            if began.elapsed() > patience {
+                return false;
+            }
+            before = now;
+        }
+        true
+    }
+
+    /// Its CPU time, and that of the programs that it started and has waited for.
+    fn ticks(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap_or_default();
+        // Behind the name, which may hold anything, utime is field 12, and stime, cutime and cstime follow (proc(5)).
+        let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
+        fields.split_whitespace().skip(11).take(4).filter_map(|f| f.parse::<u64>().ok()).sum()
+    }
+
+    /// Where the kernel does not list them, none is seen.
+    fn has_children(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id)).into_iter().flatten();
+        let children = threads.flatten().map(|thread| thread.path().join("children"));
+        children
+            .into_iter()
+            .any(|file| fs::read_to_string(file).is_ok_and(|children| !children.trim().is_empty()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(keeper) = self.keeper.take() {
+            // A thread that panicked has ended, and the program with it.
+            let _ = keeper.join();
+        }
+    }
+}
+
+/// Resident memory of a process in bytes; `self` is this one.
+pub(crate) fn resident(process: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// The program is the first of a PID namespace: when it ends, the kernel ends the rest.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)?;
+    let nothing = None::<&str>;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), nothing)?;
+    command.spawn()
+}
+
+/// Until it has ended, or its owner wants it to.
+fn keep(mut child: Child, stopped: &mpsc::Receiver<()>) -> Option<ExitStatus> {
+    loop {
+        match stopped.recv_timeout(LOOK) {
+            Err(RecvTimeoutError::Timeout) => {
+                if let Ok(Some(status)) = child.try_wait() {
+                    return Some(status);
+                }
+            }
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                // It may have ended by itself meanwhile.
+                let _ = child.kill();
+                return child.wait().ok();
+            }
+        }
+    }
+}
+
+fn listen(mut from: PipeReader, said: &Mutex<Vec<u8>>) {
+    let mut part = [0; 4096];
+    // Until the last who could write has ended.
+    while let Ok(length @ 1..) = from.read(&mut part) {
+        let mut said = lock(said);
+        said.extend_from_slice(part.get(..length).unwrap_or_default());
+        let surplus = said.len().saturating_sub(KEPT_BYTES);
+        said.drain(..surplus);
+    }
+}

@@ -1,0 +1,164 @@
+//! Engines: driven through an API server, believed by packets alone, and gone with their owner. Scripts stand for them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use palisade_benches::contender::{
+    Contender, ContenderError, Edited, KubeRouter, LeftOut, Loaded, contender,
+};
+use palisade_benches::harness::kernel::KernelBench;
+use palisade_benches::harness::measure::Measure;
+use palisade_benches::harness::progress::Progress;
+use palisade_benches::harness::report::{CellReport, PALISADE};
+use palisade_benches::harness::run::Bench as _;
+use palisade_benches::harness::settings::{Cell, Settings};
+use palisade_benches::inject::Router;
+use palisade_benches::scenario::{Edit, Scenario, ScenarioShape};
+
+const NAME: &str = "kube-router";
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+/// A script under the engine's name, which knows its version and otherwise does as told.
+fn script(folder: &str, text: &str) -> PathBuf {
+    let folder =
+        std::env::temp_dir().join(format!("palisade-engine-{}-{folder}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join(NAME);
+    let text = format!("#!/bin/sh\n[ \"$1\" = --version ] && echo a script && exit\n{text}\n");
+    fs::write(&file, text).expect("written");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("executable");
+    file
+}
+
+fn engine(folder: &str, text: &str) -> Result<Box<dyn Contender>, LeftOut> {
+    let engine = KubeRouter::at(script(folder, text));
+    Ok(Box::new(engine.map_err(|reason| LeftOut { name: NAME, reason })?))
+}
+
+type Make = fn() -> Vec<Result<Box<dyn Contender>, LeftOut>>;
+
+fn measured(make: Make) -> CellReport {
+    let cell = Cell::new(ScenarioShape::Apps, 20);
+    let cells = vec![cell];
+    let settings = Settings { cells, rounds: 3, edits: 12, engine_ms: 400, ..Settings::quick() };
+    let mut bench = KernelBench::new(settings, make, None).expect("root and nf_tables");
+    bench.measure(cell, &mut Progress::new(&GO_ON).quiet()).expect("measured")
+}
+
+/// Why nothing was measured of it.
+fn refusal(report: &CellReport) -> &str {
+    assert!(report.series.iter().all(|series| series.contender != NAME), "it was timed");
+    let absent = report.absent.iter().find(|a| a.contender == NAME && a.measure.is_none());
+    &absent.expect("refused").reason
+}
+
+/// The processes of this machine with that text among their arguments.
+fn running(text: &str) -> usize {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let arguments = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    arguments.filter(|line| String::from_utf8_lossy(line).contains(text)).count()
+}
+
+#[test]
+fn a_deliberately_wrong_engine_is_refused() {
+    let report =
+        measured(|| vec![contender("none"), engine("open", "echo at ease; exec sleep 987")]);
+    let reason = refusal(&report);
+    assert!(reason.contains("its verdict is not the oracle's: it allows 64 of 64"), "{reason}");
+    assert!(reason.contains("it said: at ease"), "{reason}");
+}
+
+#[test]
+fn an_engine_that_ends_says_why() {
+    let report = measured(|| {
+        vec![contender("none"), engine("gone", "echo no way >&2; echo 'reason: none'; exit 7")]
+    });
+    let reason = refusal(&report);
+    assert!(
+        reason.contains("exit status: 7") && reason.contains("no way; reason: none"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn an_engine_is_gone_with_its_owner_and_so_is_what_it_started() {
+    let text = "setsid sleep 86398.5 & sleep 86397.5";
+    let scenario = Scenario::new(ScenarioShape::Apps, 10, 100, 7);
+    let mut engine = engine("children", text).expect("usable");
+    let router = Router::new().expect("root");
+    router.run(|| engine.load(&scenario)).expect("entered").expect("started");
+    let sleepers = || [running("86398.5"), running("86397.5")];
+    for _ in 0..200 {
+        if sleepers() == [1, 1] {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(sleepers(), [1, 1]);
+    assert!(engine.resident().is_some_and(|bytes| bytes > 0));
+    assert!(engine.check_alive().is_ok());
+    drop(engine);
+    assert_eq!(sleepers(), [0, 0]);
+}
+
+#[test]
+fn a_binary_that_cannot_be_used_is_left_out() {
+    let missing = KubeRouter::at(PathBuf::from("/no/such/kube-router")).expect_err("missing");
+    assert!(missing.contains("/no/such/kube-router"), "{missing}");
+    let false_one = KubeRouter::at(Path::new("/bin/false").to_owned()).expect_err("it fails");
+    assert!(false_one.contains("/bin/false --version: exit status: 1"), "{false_one}");
+}
+
+/// Palisade as an engine is: it acknowledges nothing.
+struct Mute(Box<dyn Contender>);
+
+impl Contender for Mute {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn describe(&self) -> String {
+        "mute".into()
+    }
+
+    fn acknowledges(&self) -> bool {
+        false
+    }
+
+    fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError> {
+        self.0.load(scenario)
+    }
+
+    fn edit(&mut self, edit: &Edit) -> Result<Edited, ContenderError> {
+        self.0.edit(edit)
+    }
+
+    fn resident(&self) -> Option<u64> {
+        Some(1)
+    }
+}
+
+#[test]
+fn packets_alone_are_asked_where_nobody_acknowledges() {
+    let contenders: Make =
+        || vec![contender("none"), contender(PALISADE).map(|c| Box::new(Mute(c)) as _)];
+    let report = measured(contenders);
+    let measured = |is: fn(&Measure) -> bool| {
+        report.series.iter().filter(|s| s.contender == NAME && is(&s.measure)).count()
+    };
+    assert_eq!(measured(|m| matches!(m, Measure::Load)), 1, "{:?}", report.absent);
+    assert!(measured(|m| matches!(m, Measure::Enforced(..))) > 2, "{:?}", report.absent);
+    assert!(measured(|m| matches!(m, Measure::Match { .. })) > 2, "{:?}", report.absent);
+    let by_word = |m: &Measure| {
+        use Measure::{Acknowledged, Churn, Computed, LoadCommit};
+        matches!(m, LoadCommit | Acknowledged(_) | Computed(_) | Churn(_))
+    };
+    assert_eq!(measured(by_word), 0);
+    let unmeasured = |a: &&palisade_benches::harness::report::Absence| {
+        a.contender == NAME && a.measure.as_ref().is_some_and(by_word)
+    };
+    assert_eq!(report.absent.iter().filter(unmeasured).count(), 3, "{:?}", report.absent);
+}
