@@ -1,5 +1,6 @@
 //! What is known of one file: the version that was taken over, and whether a newer one may be half of what is meant.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use super::listing::Identity;
 use super::problem::Problem;
 use super::read::{FileError, Read, Stamp, read_file};
 use super::{Limits, REMOVAL_GRACE, Reading, STDIN, Update, WRITING_GRACE};
-use crate::sources::Manifest;
+use crate::sources::{Key, Manifest};
 
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -41,8 +42,15 @@ struct Version {
 }
 
 impl Version {
+    /// How many objects it declares. What is withheld since it is declared twice may have been handed on once.
     fn objects(&self) -> usize {
-        self.manifest.objects.len() + self.manifest.withheld.len()
+        let Manifest { objects, withheld } = &self.manifest;
+        let withheld: BTreeSet<Key> =
+            withheld.iter().filter_map(|w| Key::named(&w.object)).collect();
+        let declared = objects
+            .iter()
+            .filter(|object| withheld.is_empty() || !withheld.contains(&Key::of(object)));
+        declared.count() + withheld.len()
     }
 }
 
@@ -105,7 +113,6 @@ impl Known {
         let fewer = version.objects() < self.objects;
         if self.read && (fewer || self.is_doubtful(now)) {
             self.doubted = Some(now);
-            self.problems.clear();
             self.held = Some(version);
             return None;
         }
