@@ -104,18 +104,24 @@ impl Scenario {
         2 + self.pods / LOCAL_PODS
     }
 
-    /// Everything, in the order namespaces, pods, policies.
+    /// Everything, in the order namespaces, pods, policies. Equal strings and label sets are held once, as whoever reads
+    /// manifests holds them: else the objects' memory would be most of what a process has after a load.
     pub fn changes(&self) -> Vec<Change> {
+        let snapshot = self.snapshot();
+        let namespaces = snapshot.namespaces().cloned().map(Change::ApplyNamespace);
+        let pods = snapshot.pods().cloned().map(Change::ApplyPod);
+        let policies = snapshot.policies().map(|policy| Change::ApplyPolicy((**policy).clone()));
+        namespaces.chain(pods).chain(policies).collect()
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
         let spaces = (0..self.namespaces()).map(|n| self.namespace(n));
         let unpoliced = Change::ApplyNamespace(named(UNPOLICED, "none"));
         let pods = (0..self.pods).map(|i| Change::ApplyPod(self.pod(i)));
         let policies = (0..self.policies).map(|k| Change::ApplyPolicy(self.policy(k)));
-        spaces.chain([unpoliced]).chain(pods).chain(policies).collect()
-    }
-
-    pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::new();
-        self.changes().into_iter().for_each(|change| snapshot.apply(change));
+        let all = spaces.chain([unpoliced]).chain(pods).chain(policies);
+        all.for_each(|change| snapshot.apply(change));
         snapshot
     }
 

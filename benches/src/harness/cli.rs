@@ -69,7 +69,7 @@ struct RunArgs {
     /// Directory for the report, and for finished cells until then
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Two shapes at up to three sizes, in less than two minutes
+    /// Two shapes, one of them at two sizes, in less than two minutes
     #[arg(long)]
     quick: bool,
     /// Draws the clusters, the connections and the edits

@@ -14,12 +14,16 @@ const NEWROUTE: u16 = 24;
 const GETROUTE: u16 = 26;
 const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_EXT_MASK: u16 = 29;
 const IFLA_INFO_KIND: u16 = 1;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 /// Answer with the route that matches rather than with the one to the address (`RTM_F_FIB_MATCH`).
 const FIB_MATCH: u32 = 0x2000;
+
+/// `RTEXT_FILTER_SKIP_STATS`: without the counters of every link, which the kernel sums up over all processors.
+const SKIP_STATS: u32 = 8;
 
 /// Lengths of `struct ifinfomsg` and `struct rtmsg`.
 const LINK_HEADER: usize = 16;
@@ -55,7 +59,9 @@ impl Routes {
     /// All bridges and VLANs, by index.
     pub(crate) fn links(&mut self) -> io::Result<BTreeMap<u32, Link>> {
         let mut links = BTreeMap::new();
-        self.ask(GETLINK, flag::DUMP, &[0; LINK_HEADER], |message| {
+        let mut request = vec![0; LINK_HEADER];
+        wire::put(&mut request, IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
+        self.ask(GETLINK, flag::DUMP, &request, |message| {
             let index = message.payload.get(4..8).and_then(number);
             let attributes = Attributes(message.payload.get(LINK_HEADER..).unwrap_or_default());
             let link = match kind(attributes) {
