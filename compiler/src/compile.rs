@@ -196,7 +196,8 @@ impl Compiler {
     }
 
     /// Housekeeping that changes no verdict: merges classes that could be one, and forgets label keys that no rule names any
-    /// more. And writes what there was no room for, where there is now. For when nothing else is to be done; an empty delta means that nothing is left.
+    /// more. And writes what there was no room for, where there is now. For when nothing else is to be done; an empty delta
+    /// means that nothing is left.
     pub fn tidy(&mut self) -> Delta {
         for classes in &mut self.classes {
             classes.merge(MERGE_MOVES, true);

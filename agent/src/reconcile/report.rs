@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use palisade_compiler::compile::Compiler;
+use palisade_compiler::compile::{Compiler, Stats};
 use palisade_compiler::parse::Severity;
 use palisade_dataplane::compare::Difference;
 
@@ -111,19 +111,20 @@ impl Report {
     }
 
     /// What of the compile is told, also after housekeeping.
-    pub(super) fn sizes(&mut self, compiler: &Compiler) {
-        self.status.sizes = compiler.stats().into();
+    pub(super) fn sizes(&mut self, compiler: &Compiler) -> Stats {
+        let stats = compiler.stats();
+        self.status.sizes = stats.into();
         let now: BTreeSet<String> =
             compiler.warnings().iter().map(ToString::to_string).take(MAX_TOLD).collect();
         log_first(now.difference(&self.warned), |warning| tracing::warn!("{warning}"));
         tell_mended(&self.warned, &now);
         self.status.warnings = now.iter().cloned().collect();
         self.warned = now;
+        stats
     }
 
     pub(super) fn compiled(&mut self, compiler: &Compiler, took: Duration) {
-        self.sizes(compiler);
-        let stats = compiler.stats();
+        let stats = self.sizes(compiler);
         tracing::debug!(
             revision = self.revision,
             pods = stats.pods,

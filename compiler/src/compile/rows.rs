@@ -71,7 +71,7 @@ impl Lowering<'_> {
     }
 
     fn update_cell(&mut self, id: GroupId, class: ClassId) {
-        let family = self.family;
+        let (family, place) = (self.family, at(self.family));
         let Some(group) = self.groups.get_mut(id) else { return };
         if !group.isolates(family) {
             return;
@@ -81,14 +81,13 @@ impl Lowering<'_> {
         } else {
             self.classes.signature(class).map(|signature| group.profile(signature, family))
         };
-        let (members, family) = (group.members.get(at(family)), at(family));
-        let members = members.map_or(0, BTreeSet::len);
-        let Some(column) = group.columns.get_mut(family) else { return };
+        let members = group.members.get(place).map_or(0, BTreeSet::len);
+        let Some(column) = group.columns.get_mut(place) else { return };
         let (rows, _) = rows_of(group.key.direction, self.tables, self.delta);
         let fits = column.contains_key(&class) || self.room.takes_entry(rows.len(), members);
         let after = content.filter(|content| !content.is_empty()).map(|content| {
             let (bounds, profiles) = (&self.room.bounds, &mut self.profiles);
-            fits.then(|| profiles.acquire(&content, self.family, bounds, self.tables, self.delta))
+            fits.then(|| profiles.acquire(&content, family, bounds, self.tables, self.delta))
                 .flatten()
         });
         if after == Some(None) {
@@ -102,14 +101,14 @@ impl Lowering<'_> {
         };
         self.room.note_entries(entries, column.len());
         if let Some(before) = before {
-            self.profiles.release(before, self.family);
+            self.profiles.release(before, family);
         }
         let after = (after != ProfileId::NOTHING).then_some(after);
         if before == after {
             return;
         }
         let (rows, edits) = rows_of(group.key.direction, self.tables, self.delta);
-        for &member in group.members.get(family).into_iter().flatten() {
+        for &member in group.members.get(place).into_iter().flatten() {
             write_row(rows, edits, (member, class), after);
         }
     }
