@@ -36,7 +36,7 @@ pub use warning::{MAX_SUBJECTS, Warning};
 
 use crate::model::Family;
 use crate::program::{Delta, Program};
-use crate::snapshot::{Change, PodId, Snapshot, Touched};
+use crate::snapshot::{Change, PodId, Snapshot, Touched, UndeclaredNamespaces};
 use atoms::{AtomEdits, Atoms, number};
 use classes::{ClassEdits, Classes, MERGE_MOVES};
 use groups::{Groups, at};
@@ -133,6 +133,13 @@ impl Compiler {
     /// Like `new`, with other bounds than the usual ones.
     pub fn bounded(locality: Locality, bounds: Bounds) -> Self {
         Self { rooms: Family::ALL.map(|_| Room::new(bounds)), ..Self::new(locality) }
+    }
+
+    /// The same compile of an input in which namespaces that nothing declares are as the mode says.
+    #[must_use]
+    pub fn with_undeclared(mut self, undeclared: UndeclaredNamespaces) -> Self {
+        self.snapshot = Snapshot::with_undeclared(undeclared);
+        self
     }
 
     /// For `judge` only: every pod is local, whatever their number, and no rows are written.

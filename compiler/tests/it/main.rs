@@ -16,4 +16,5 @@ mod meaning;
 mod parallel;
 mod parsing;
 mod properties;
+mod snapshot;
 mod tidy;
