@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use palisade_compiler::compile::{Compiler, Locality};
-use palisade_compiler::parse::{Object, parse};
+use palisade_compiler::parse::parse;
 use palisade_compiler::program::render::render;
 use palisade_compiler::program::{
     AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables,
@@ -186,12 +186,7 @@ fn shop() {
     for file in files.iter().filter(|file| file.extension().is_some_and(|e| e == "yaml")) {
         let text = fs::read(file).unwrap();
         let parsed = parse("shop", &text, &mut |object| {
-            changes.push(match object {
-                Object::Namespace(namespace) => Change::ApplyNamespace(namespace),
-                Object::Node(node) => Change::ApplyNode(node),
-                Object::Pod(pod) => Change::ApplyPod(pod),
-                Object::Policy(policy) => Change::ApplyPolicy(policy),
-            });
+            changes.push(Change::from(object));
         });
         assert_eq!(parsed.diagnostics, [], "{}", file.display());
     }
