@@ -8,6 +8,7 @@ mod label_index;
 mod namespaces;
 mod owners;
 mod reset;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
@@ -18,12 +19,13 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::compact::grow_slowly;
 use crate::intern::Interner;
-use crate::model::{Namespace, Node, Pod, Policy, PolicyKey};
+use crate::model::{EndpointSlice, Namespace, Node, Pod, Policy, PolicyKey, Service};
 pub use change::{Change, ObjectKind};
 use namespaces::NamespaceTable;
 pub use namespaces::UndeclaredNamespaces;
 use owners::AddressOwners;
 use reset::Resets;
+use services::Services;
 
 /// A pod's place in its snapshot, reused after the pod is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +55,8 @@ pub struct Snapshot {
     hasher: DefaultHashBuilder,
     by_name: HashTable<u32>,
     owners: AddressOwners,
+    /// For explanations; no verdict depends on them.
+    services: Services,
     resets: Resets,
 }
 
@@ -97,6 +101,27 @@ impl Snapshot {
 
     pub fn policy(&self, key: &PolicyKey) -> Option<&Arc<Policy>> {
         self.policies.get(key)
+    }
+
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.all()
+    }
+
+    pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
+        self.services.named(namespace, name)
+    }
+
+    /// The Services that clients reach by this address.
+    pub fn services_at(&self, address: IpAddr) -> impl Iterator<Item = &Service> {
+        self.services.at(address)
+    }
+
+    pub fn endpoint_slice(&self, namespace: &str, name: &str) -> Option<&EndpointSlice> {
+        self.services.slice_named(namespace, name)
+    }
+
+    pub fn endpoint_slices_of(&self, service: &Service) -> impl Iterator<Item = &EndpointSlice> {
+        self.services.slices_of(service)
     }
 
     /// In no particular order.
@@ -180,6 +205,12 @@ impl Snapshot {
             }
             Change::ApplyPolicy(policy) => self.apply_policy(policy, touched),
             Change::DeletePolicy(key) => self.delete_policy(&key, touched),
+            Change::ApplyService(service) => self.apply_service(service),
+            Change::DeleteService { namespace, name } => self.services.delete(&namespace, &name),
+            Change::ApplyEndpointSlice(slice) => self.apply_endpoint_slice(slice),
+            Change::DeleteEndpointSlice { namespace, name } => {
+                self.services.delete_slice(&namespace, &name);
+            }
             Change::BeginReset(kind) => self.resets.begin(kind),
             Change::EndReset(kind) => self.end_reset(kind, touched),
         }
@@ -210,6 +241,14 @@ impl Snapshot {
                 let keys = self.policies.keys();
                 let gone: Vec<_> = keys.filter(|key| !applied.contains(*key)).cloned().collect();
                 gone.iter().for_each(|key| self.delete_policy(key, touched));
+            }
+            ObjectKind::Service => {
+                let Some(applied) = self.resets.services.take() else { return };
+                self.services.retain(&applied);
+            }
+            ObjectKind::EndpointSlice => {
+                let Some(applied) = self.resets.slices.take() else { return };
+                self.services.retain_slices(&applied);
             }
         }
     }
@@ -242,6 +281,20 @@ impl Snapshot {
             applied.insert(Arc::clone(&node.name));
         }
         self.nodes.insert(Arc::clone(&node.name), node);
+    }
+
+    fn apply_service(&mut self, service: Service) {
+        if let Some(applied) = &mut self.resets.services {
+            applied.insert((Arc::clone(&service.namespace), Arc::clone(&service.name)));
+        }
+        self.services.apply(service);
+    }
+
+    fn apply_endpoint_slice(&mut self, slice: EndpointSlice) {
+        if let Some(applied) = &mut self.resets.slices {
+            applied.insert((Arc::clone(&slice.namespace), Arc::clone(&slice.name)));
+        }
+        self.services.apply_slice(slice);
     }
 
     fn apply_policy(&mut self, mut policy: Policy, touched: &mut Touched) {

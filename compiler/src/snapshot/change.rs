@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Namespace, Node, Pod, Policy, PolicyKey, Uid};
+use crate::model::{EndpointSlice, Namespace, Node, Pod, Policy, PolicyKey, Service, Uid};
 
 /// One edit of the input. Objects are named as in Kubernetes; applying one that exists replaces it.
 ///
@@ -24,6 +24,16 @@ pub enum Change {
     },
     ApplyPolicy(Policy),
     DeletePolicy(PolicyKey),
+    ApplyService(Service),
+    DeleteService {
+        namespace: Arc<str>,
+        name: Arc<str>,
+    },
+    ApplyEndpointSlice(EndpointSlice),
+    DeleteEndpointSlice {
+        namespace: Arc<str>,
+        name: Arc<str>,
+    },
     /// From here on, objects of this kind that are applied are those that there are. A reset that began before and did
     /// not end is forgotten.
     BeginReset(ObjectKind),
@@ -38,8 +48,11 @@ pub enum ObjectKind {
     Node,
     Pod,
     Policy,
+    Service,
+    EndpointSlice,
 }
 
 impl ObjectKind {
-    pub const ALL: [Self; 4] = [Self::Namespace, Self::Node, Self::Pod, Self::Policy];
+    pub const ALL: [Self; 6] =
+        [Self::Namespace, Self::Node, Self::Pod, Self::Policy, Self::Service, Self::EndpointSlice];
 }

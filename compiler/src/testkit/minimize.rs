@@ -55,6 +55,10 @@ fn simpler(change: &Change) -> Vec<Change> {
         | Change::DeleteNode(_)
         | Change::DeletePod { .. }
         | Change::DeletePolicy(_)
+        | Change::ApplyService(_)
+        | Change::DeleteService { .. }
+        | Change::ApplyEndpointSlice(_)
+        | Change::DeleteEndpointSlice { .. }
         | Change::BeginReset(_)
         | Change::EndReset(_) => Vec::new(),
     }

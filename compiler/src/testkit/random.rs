@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use super::rng::Rng;
 use crate::model::{
     IpBlock, Isolation, Labels, NAMESPACE_NAME_LABEL, NamedPort, Namespace, Namespaces, Node,
-    Operator, Peer, Peers, Phase, Pod, Policy, PolicyKey, PolicyRule, PortMatch, PortSpec, Ports,
-    Protocol, Requirement, Selector,
+    Operator, Peer, Peers, Phase, Pod, PodAddresses, Policy, PolicyKey, PolicyRule, PortMatch,
+    PortSpec, Ports, Protocol, Requirement, Selector,
 };
 use crate::snapshot::{Change, ObjectKind, Snapshot};
 
@@ -158,6 +158,7 @@ fn pod(rng: &mut Rng, namespaces: usize) -> Pod {
         labels: labels(rng, &POD_LABELS),
         node: rng.chance(85).then(|| rng.pick(&NODES).into()),
         addresses: addresses.into_iter().collect(),
+        host_ips: PodAddresses::default(),
         host_network,
         phase: match rng.below(20) {
             0 => Phase::Succeeded,
@@ -365,7 +366,8 @@ fn deleted_policy(rng: &mut Rng, snapshot: &Snapshot) -> Change {
 
 /// The objects of a kind listed anew, with some of what is there and something fresh.
 fn reset(rng: &mut Rng, snapshot: &Snapshot) -> Vec<Change> {
-    let kind = ObjectKind::ALL[rng.below(4)];
+    let kinds = [ObjectKind::Namespace, ObjectKind::Node, ObjectKind::Pod, ObjectKind::Policy];
+    let kind = kinds[rng.below(4)];
     let mut listed: Vec<Change> = match kind {
         ObjectKind::Namespace => {
             snapshot.namespaces().cloned().map(Change::ApplyNamespace).collect()
@@ -376,10 +378,11 @@ fn reset(rng: &mut Rng, snapshot: &Snapshot) -> Vec<Change> {
             let policies = snapshot.policies().map(|policy| policy.as_ref().clone());
             policies.map(Change::ApplyPolicy).collect()
         }
+        ObjectKind::Service | ObjectKind::EndpointSlice => Vec::new(),
     };
     listed.retain(|_| rng.chance(80));
     match kind {
-        ObjectKind::Namespace => {}
+        ObjectKind::Namespace | ObjectKind::Service | ObjectKind::EndpointSlice => {}
         ObjectKind::Node => listed.push(Change::ApplyNode(node(rng))),
         ObjectKind::Pod => listed.push(Change::ApplyPod(pod(rng, 4))),
         ObjectKind::Policy => listed.push(Change::ApplyPolicy(policy(rng, 4))),
