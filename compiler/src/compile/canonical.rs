@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::atoms::{highest, number};
+use super::ranges::{highest, number};
 use crate::model::{Direction, Family};
 use crate::program::{ClassId, PortSet, ProfileId, Program, Tables, port_sets};
 
