@@ -3,6 +3,7 @@
 //! `parse` turns what was written into these types; everything after it relies on their invariants.
 //! Strings are shared (`Arc<str>`), so that a snapshot can hold each one once.
 
+mod service;
 mod uid;
 
 use std::fmt;
@@ -11,6 +12,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use service::{
+    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, SERVICE_NAME_LABEL, Service,
+    ServiceKind, ServicePort, TargetPort,
+};
 pub use uid::Uid;
 
 /// An address family. NetworkPolicy never crosses it: an IPv4 block matches no IPv6 address.
@@ -258,6 +263,8 @@ pub struct Pod {
     /// `spec.nodeName`: the node the pod is bound to.
     pub node: Option<Arc<str>>,
     pub addresses: PodAddresses,
+    /// `status.hostIPs`: addresses of the node that the pod runs on, also where there is no object of that node.
+    pub host_ips: PodAddresses,
     pub host_network: bool,
     pub phase: Phase,
     /// `status.startTime`, in seconds since the Unix epoch.

@@ -1,6 +1,7 @@
 //! The profiles in use: ids that stand for sets of ports in the program.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
@@ -36,7 +37,8 @@ pub(super) struct Profiles {
     wanted: [PortElements; 2],
     /// Profiles whose elements may have to be written or removed, or that may be in use no more.
     touched: BTreeSet<ProfileId>,
-    next: u32,
+    /// The ids that are handed out next: without port ranges, and with.
+    next: [u32; 2],
     /// Ids that the kernel already has for a content.
     adopted: HashMap<PortSet, ProfileId>,
 }
@@ -48,7 +50,7 @@ impl Profiles {
             by_id: HashMap::new(),
             wanted: [PortElements::default(); 2],
             touched: BTreeSet::new(),
-            next: ProfileId::FIRST,
+            next: [ProfileId::FIRST, ProfileId::FIRST_RANGED],
             adopted: HashMap::new(),
         }
     }
@@ -58,16 +60,17 @@ impl Profiles {
         let mut found: BTreeMap<ProfileId, Option<PortSet>> = BTreeMap::new();
         for table in tables {
             for (id, content) in port_sets(table) {
-                self.next = self.next.max(id.0.saturating_add(1));
+                let next = self.next_of(id.is_ranged());
+                *next = (*next).max(id.0.saturating_add(1));
                 let seen = found.entry(id).or_insert_with(|| Some(content.clone()));
                 if seen.as_ref() != Some(&content) {
                     *seen = None;
                 }
             }
         }
-        let ours = |id: &ProfileId| (ProfileId::FIRST..ProfileId::END).contains(&id.0);
         for (id, content) in found {
-            if let Some(content) = content.filter(|_| ours(&id)) {
+            let ours = |content: &PortSet| ids(content.needs_ranges()).contains(&id.0);
+            if let Some(content) = content.filter(ours) {
                 self.adopted.entry(content).or_insert(id);
             }
         }
@@ -122,7 +125,8 @@ impl Profiles {
     }
 
     fn enter(&mut self, content: &Arc<PortSet>) -> ProfileId {
-        let id = self.adopted.remove(&**content).unwrap_or_else(|| self.fresh());
+        let adopted = self.adopted.remove(&**content);
+        let id = adopted.unwrap_or_else(|| self.fresh(content.needs_ranges()));
         let (ports, ranges) = content.element_counts();
         let profile = Profile {
             content: Arc::clone(content),
@@ -186,18 +190,34 @@ impl Profiles {
         }
     }
 
+    fn next_of(&mut self, ranged: bool) -> &mut u32 {
+        let [plain, with_ranges] = &mut self.next;
+        if ranged { with_ranges } else { plain }
+    }
+
     /// Ids are handed out in a circle, so that an id is used again as late as possible.
-    fn fresh(&mut self) -> ProfileId {
+    fn fresh(&mut self, ranged: bool) -> ProfileId {
+        let ids = ids(ranged);
         loop {
-            if !(ProfileId::FIRST..ProfileId::END).contains(&self.next) {
-                self.next = ProfileId::FIRST;
+            let next = self.next_of(ranged);
+            if !ids.contains(next) {
+                *next = ids.start;
             }
-            let id = ProfileId(self.next);
-            self.next += 1;
+            let id = ProfileId(*next);
+            *next += 1;
             if !self.by_id.contains_key(&id) {
                 return id;
             }
         }
+    }
+}
+
+/// The ids of a compiled program's profiles with or without port ranges.
+fn ids(ranged: bool) -> Range<u32> {
+    if ranged {
+        ProfileId::FIRST_RANGED..ProfileId::END
+    } else {
+        ProfileId::FIRST..ProfileId::UNRANGED_END
     }
 }
 
