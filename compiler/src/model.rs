@@ -82,6 +82,12 @@ impl Protocol {
     }
 }
 
+impl From<Protocol> for u8 {
+    fn from(protocol: Protocol) -> Self {
+        protocol.number()
+    }
+}
+
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -7,6 +7,7 @@
 pub mod capacity;
 pub mod delta;
 pub mod eval;
+mod port_set;
 pub mod render;
 pub mod skeleton;
 
@@ -17,6 +18,7 @@ use std::net::IpAddr;
 use crate::model::Family;
 
 pub use delta::{Delta, TablesDelta};
+pub use port_set::{MAX_EXPANDED_PORTS, PortRange, PortSet, port_sets};
 
 /// The id of a class: a set of addresses that no rule of the local policies tells apart.
 ///
@@ -95,10 +97,6 @@ pub struct PortRangeElement {
     pub first: u16,
     pub last: u16,
 }
-
-/// A range of at most this many ports is expanded into `ports`: an exact hash is cheaper to look up and to change
-/// than an interval set of concatenations.
-pub const MAX_EXPANDED_PORTS: u32 = 256;
 
 /// The elements of one family's table.
 ///
