@@ -91,10 +91,6 @@ impl Snapshot {
         self.nodes.values()
     }
 
-    pub fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.get(name)
-    }
-
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
         self.policies.values()
     }
@@ -141,6 +137,18 @@ impl Snapshot {
     /// Addresses that more than one pod claims.
     pub fn contested_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.owners.contested()
+    }
+
+    pub fn namespace_count(&self) -> usize {
+        self.namespaces.len()
+    }
+
+    pub fn policy_count(&self) -> usize {
+        self.policies.len()
+    }
+
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
     }
 
     pub fn pod_count(&self) -> usize {
