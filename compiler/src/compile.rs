@@ -45,4 +45,5 @@ pub use capacity::{Bounds, MAX_PORT_RANGES, MAX_PORTS, MAX_ROWS, Resource};
 pub use compiler::Compiler;
 pub use locality::Locality;
 pub use stats::{RowUsage, Stats};
+pub use subjects::IsolatedPods;
 pub use warning::{MAX_SUBJECTS, Warning};

@@ -8,6 +8,7 @@
 mod attributes;
 mod batch;
 mod declare;
+mod deny_counters;
 mod elements;
 mod grace;
 mod instruction;
@@ -36,6 +37,7 @@ use query::{Query, QueryError};
 use sys::Socket;
 use watch::Watch;
 
+pub use deny_counters::DenyCounters;
 pub use grace::{GraceMethod, grace_by, grace_method};
 pub use owner::{describe_owner, owner_process};
 pub use read::FORWARD_BASE;

@@ -12,7 +12,7 @@ use super::output::{Format, Progress, note, say, say_json};
 use super::{Exit, Failure};
 use crate::bridged;
 use crate::ipvs;
-use crate::progress::Heard;
+use crate::progress::ObservedRuleset;
 
 /// Program this network namespace from manifests, once
 ///
@@ -62,7 +62,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let input = args.manifests.load()?;
     let kernel = if args.no_owner { Kernel::open_without_owner()? } else { Kernel::open()? };
     let mut progress = Progress::new("programming");
-    let heard = Heard::new(kernel, move |since, elements| {
+    let heard = ObservedRuleset::new(kernel, move |since, elements| {
         progress.at(since, format_args!("{elements} elements"));
     });
     let dataplane = Dataplane::start(heard)?;
@@ -100,7 +100,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
 }
 
 fn install<R: Ruleset>(
-    mut dataplane: Dataplane<Heard<R>>,
+    mut dataplane: Dataplane<ObservedRuleset<R>>,
     found: &Program,
     program: &Program,
 ) -> Result<Outcome, Failure> {
