@@ -3,6 +3,7 @@
 //! `parse` turns what was written into these types; everything after it relies on their invariants.
 //! Strings are shared (`Arc<str>`), so that a snapshot can hold each one once.
 
+mod per_family;
 mod uid;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use per_family::PerFamily;
 pub use uid::Uid;
 
 /// An address family. NetworkPolicy never crosses it: an IPv4 block matches no IPv6 address.

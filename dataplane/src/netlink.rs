@@ -39,7 +39,7 @@ use watch::Watch;
 pub use grace::{GraceMethod, grace_by, grace_method};
 pub use owner::{describe_owner, owner_process};
 pub use read::FORWARD_BASE;
-pub use text::{element_text, family_text};
+pub use text::family_text;
 
 /// How often a read is begun anew because our tables changed under it.
 const READ_ATTEMPTS: usize = 10;

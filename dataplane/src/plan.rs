@@ -13,6 +13,7 @@
 
 mod allowed;
 mod hazard;
+mod host;
 mod meet;
 mod schedule;
 mod shift;
@@ -27,6 +28,7 @@ use crate::transaction::{
     Element, Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, TableOp, Transaction,
 };
 use hazard::{Course, Judge};
+use host::Host;
 use schedule::{Item, Schedule, schedule};
 use shift::Shift;
 use table::{Change, Ids, Table};
@@ -48,6 +50,7 @@ pub enum Step {
 pub struct Planner {
     v4: Table,
     v6: Table,
+    host: Host,
     generations: [Generations; 2],
     /// Nothing is known of the window: a grace period stands before the first transaction.
     unsettled: bool,
@@ -64,6 +67,7 @@ impl Planner {
         Self {
             v4: Table::new(kernel.v4),
             v6: Table::new(kernel.v6),
+            host: Host::default(),
             generations: [Generations::default(); 2],
             unsettled: false,
         }
@@ -108,6 +112,11 @@ impl Planner {
     ///
     /// `None`, and nothing planned, if the delta is so wide that replacing the whole table is cheaper (`MAX_MEET_ROWS`).
     pub fn plan(&mut self, delta: &Delta) -> Option<Vec<Step>> {
+        if self.host.narrows() {
+            // A guard on bridged packets is a decision before those of the program.
+            self.v4.window.isolated = true;
+            self.v6.window.isolated = true;
+        }
         let v4 = decide(&self.v4, &delta.v4)?;
         let v6 = decide(&self.v6, &delta.v6)?;
         let mut steps = Vec::new();
@@ -117,6 +126,7 @@ impl Planner {
         }
         let (v4, v6) = (v4.carry_out(&mut self.v4), v6.carry_out(&mut self.v6));
         self.join(v4, v6, &mut steps);
+        self.change_host(&mut steps);
         Some(steps)
     }
 

@@ -1,11 +1,11 @@
 //! The operations that make whole tables, chains and sets.
 
 use palisade_compiler::model::Family;
-use palisade_compiler::program::delta::Edits;
+use palisade_compiler::program::Program;
 use palisade_compiler::program::skeleton::{ChainName, SetName, rules};
-use palisade_compiler::program::{Program, Tables, TablesDelta};
 
-use crate::contents;
+use crate::contents::Contents;
+use crate::host::HostFacts;
 use crate::ruleset::{ActualSet, ActualTable};
 use crate::transaction::{
     Element, Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, SetId, TableOp, Transaction,
@@ -13,14 +13,15 @@ use crate::transaction::{
 use palisade_compiler::program::capacity::capacity;
 
 /// Both tables from nothing: sets, elements in bounded transactions, and in the last one the rules.
-pub(super) fn in_chunks(program: &Program) -> Vec<Transaction> {
+pub(super) fn in_chunks(program: &Program, host: &HostFacts) -> Vec<Transaction> {
+    let contents = program.as_ref().map(|program| Contents { program, host });
     let mut transactions = Vec::new();
     let mut first = Vec::new();
     for family in Family::ALL {
         first.push(TableOp { family, op: Op::CreateTable });
         for set in SetName::ALL {
             let id = SetId { set, generation: 0 };
-            let size = capacity(set, contents::count(program.family(family), set));
+            let size = capacity(set, contents[family].count(set));
             first.push(TableOp { family, op: Op::CreateSet { id, size } });
             if set.has_catch_all() {
                 first.push(TableOp { family, op: Op::Add(id, Element::CatchAll) });
@@ -31,8 +32,8 @@ pub(super) fn in_chunks(program: &Program) -> Vec<Transaction> {
     let elements = Family::ALL.into_iter().flat_map(|family| {
         SetName::ALL.into_iter().flat_map(move |set| {
             let id = SetId { set, generation: 0 };
-            let elements = contents::elements(program.family(family), set);
-            elements.into_iter().map(move |e| TableOp { family, op: Op::Add(id, e) })
+            let elements = contents[family].elements(set);
+            elements.map(move |e| TableOp { family, op: Op::Add(id, e) })
         })
     });
     transactions.extend(chunks(elements));
@@ -108,7 +109,7 @@ pub(super) fn mend(family: Family, table: &ActualTable, generations: &Generation
 /// A set of another generation with the same contents, in bounded transactions.
 pub(super) fn fill_beside(
     family: Family,
-    tables: &Tables,
+    contents: Contents<'_>,
     id: SetId,
     size: Option<u32>,
 ) -> Vec<Transaction> {
@@ -116,26 +117,6 @@ pub(super) fn fill_beside(
     if id.set.has_catch_all() {
         ops.push(TableOp { family, op: Op::Add(id, Element::CatchAll) });
     }
-    let elements = contents::elements(tables, id.set);
-    ops.extend(elements.into_iter().map(|e| TableOp { family, op: Op::Add(id, e) }));
+    ops.extend(contents.elements(id.set).map(|e| TableOp { family, op: Op::Add(id, e) }));
     chunks(ops.into_iter())
-}
-
-/// How many elements a delta may add to a set, passing states included.
-pub(super) fn additions(delta: &TablesDelta, set: SetName) -> usize {
-    fn come<K, V: Copy>(edits: &Edits<K, V>) -> usize {
-        edits.values().filter(|edit| edit.after.is_some()).count()
-    }
-    match set {
-        SetName::LocalIn => come(&delta.local_in),
-        SetName::LocalOut => come(&delta.local_out),
-        SetName::Hairpin => come(&delta.hairpin),
-        SetName::Bridges => come(&delta.bridges),
-        SetName::Class => come(&delta.class),
-        SetName::Cidr => come(&delta.cidr),
-        SetName::AllowIn => come(&delta.allow_in),
-        SetName::AllowOut => come(&delta.allow_out),
-        SetName::Ports => come(&delta.ports),
-        SetName::PortRanges => come(&delta.port_ranges),
-    }
 }

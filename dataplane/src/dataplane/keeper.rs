@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::model::{Family, PerFamily};
 use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{Delta, Program};
 
 use super::build;
 use super::writer::Writer;
 use crate::compare::{self, Soundness};
-use crate::contents;
+use crate::contents::Contents;
+use crate::host::HostFacts;
 use crate::plan::{Planner, Step};
 use crate::ruleset::{Actual, ActualChain, ActualTable, Ruleset, RulesetError, TableName};
 use crate::transaction::{Op, SetId, TableOp, Transaction};
@@ -59,7 +60,7 @@ impl Keeper {
 
     fn adopt(&mut self, actual: &Actual, owned: bool) {
         self.soundness = compare::soundness(actual, owned);
-        let mut found = Program::default();
+        let (mut found, mut host) = (Program::default(), PerFamily::<HostFacts>::default());
         for (&family, table) in actual {
             self.present.push(family);
             self.owner = self.owner.or(table.owner);
@@ -72,10 +73,11 @@ impl Keeper {
             let filled = table.chains.iter().filter(|(_, chain)| judges(chain));
             self.entrances.extend(filled.map(|(chain, _)| (family, chain.clone())));
             if self.soundness != Soundness::Table {
-                *found.family_mut(family) = compare::tables(table);
+                found[family] = compare::tables(table);
+                host[family] = compare::host_facts(table);
             }
         }
-        self.planner = Planner::new(found);
+        self.planner = Planner::new(found).holding(host);
         for (&family, table) in actual {
             self.planner.set_generations(family, table.generations());
             self.sizes.extend(table.sets.iter().map(|(&id, set)| ((family, id), set.size)));
@@ -89,6 +91,16 @@ impl Keeper {
     /// What is in force, as far as the structure gives it a meaning.
     pub(super) fn program(&self) -> Program {
         self.planner.program()
+    }
+
+    /// The facts of the host that the tables were found with, of any family.
+    pub(super) fn host(&self) -> HostFacts {
+        self.planner.host()
+    }
+
+    /// The facts of the host that the next change puts into force with it.
+    pub(super) fn set_host(&mut self, host: &HostFacts) {
+        self.planner.set_host(host);
     }
 
     /// Whether `settle` has something to do.
@@ -136,6 +148,7 @@ impl Keeper {
         &mut self,
         writer: &mut Writer<R>,
         program: &Program,
+        host: &HostFacts,
     ) -> Result<bool, RulesetError> {
         if self.soundness == Soundness::Table {
             return Ok(false);
@@ -147,6 +160,7 @@ impl Keeper {
             self.mend(writer, &judging)?;
         }
         self.delete_leftovers(writer)?;
+        self.set_host(host);
         let delta = Delta::between(&self.program(), program);
         if !self.carry_out(writer, &delta)? {
             return Ok(false);
@@ -206,8 +220,8 @@ impl Keeper {
             for set in SetName::ALL {
                 let id = self.planner.generations(family).id(set);
                 let size = self.sizes.get(&(family, id)).copied().flatten();
-                let held = contents::count(self.planner.kernel(family), set);
-                let after = held + build::additions(delta.family(family), set);
+                let held = self.planner.contents(family).count(set);
+                let after = held + self.planner.additions(delta, family, set);
                 if fits(set, size, after) {
                     continue;
                 }
@@ -231,7 +245,7 @@ impl Keeper {
         let old = self.planner.generations(family).id(set);
         let new = SetId { set, generation: old.generation + 1 };
         let size = capacity(set, wanted);
-        for transaction in build::fill_beside(family, self.planner.kernel(family), new, size) {
+        for transaction in build::fill_beside(family, self.planner.contents(family), new, size) {
             writer.commit(self.name, transaction)?;
         }
         let mut generations = self.planner.generations(family);
@@ -290,12 +304,13 @@ impl Keeper {
         &mut self,
         writer: &mut Writer<R>,
         program: &Program,
+        host: &HostFacts,
     ) -> Result<(), RulesetError> {
-        for transaction in build::in_chunks(program) {
+        for transaction in build::in_chunks(program, host) {
             writer.commit(self.name, transaction)?;
         }
         // No packet came before the rules, so the next change need not wait for any.
-        self.built(program, Planner::of_new_tables(program.clone()));
+        self.built(program, host, Planner::of_new_tables(program.clone()));
         Ok(())
     }
 
@@ -305,23 +320,25 @@ impl Keeper {
         &mut self,
         writer: &mut Writer<R>,
         program: &Program,
+        host: &HostFacts,
     ) -> Result<(), RulesetError> {
         let mut ops = self.deletions();
-        ops.extend(build::in_chunks(program).into_iter().flat_map(|t| t.ops));
+        ops.extend(build::in_chunks(program, host).into_iter().flat_map(|t| t.ops));
         writer.commit(self.name, Transaction { ops })?;
-        self.built(program, Planner::new(program.clone()));
+        self.built(program, host, Planner::new(program.clone()));
         Ok(())
     }
 
-    fn built(&mut self, program: &Program, planner: Planner) {
+    fn built(&mut self, program: &Program, host: &HostFacts, planner: Planner) {
         *self = Self::of_nothing(self.name);
-        self.planner = planner;
+        self.planner = planner.holding(PerFamily::from_fn(|_| host.clone()));
         self.soundness = Soundness::Sound;
         self.present = Family::ALL.to_vec();
         self.entrances = build::entrances(&Family::ALL).collect();
         for family in Family::ALL {
             for set in SetName::ALL {
-                let size = capacity(set, contents::count(program.family(family), set));
+                let contents = Contents { program: &program[family], host };
+                let size = capacity(set, contents.count(set));
                 self.sizes.insert((family, SetId { set, generation: 0 }), size);
             }
         }

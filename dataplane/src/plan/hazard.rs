@@ -110,12 +110,11 @@ impl<'s, 'a> Judge<'s, 'a> {
             })
     }
 
-    /// What the edits of subjects and bridges themselves do.
+    /// What the edits of subjects themselves do.
     fn isolation(&self) -> Effect {
         let delta = self.shift.delta;
         let subjects = delta.local_in.values().chain(delta.local_out.values());
-        let edits = subjects.chain(delta.bridges.values());
-        edits
+        subjects
             .map(|edit| if edit.after.is_some() { Effect::NARROWS } else { Effect::WIDENS })
             .fold(Effect::default(), Effect::and)
     }

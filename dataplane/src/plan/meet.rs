@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use palisade_compiler::model::Direction;
-use palisade_compiler::program::delta::{Edit, Edits, record};
+use palisade_compiler::program::delta::{Edits, record};
 use palisade_compiler::program::{AddressRange, ClassId, ProfileId, TablesDelta};
 
 use super::allowed::Allowed;
@@ -54,13 +54,13 @@ pub(super) fn meet(shift: &Shift<'_>, ids: Ids) -> Option<(TablesDelta, TablesDe
     meet.atoms();
     meet.rows();
     meet.list_profiles();
-    let mut on = inverse(&meet.to);
+    let mut on = meet.to.inverse();
     on.then(shift.delta.clone());
     Some((meet.to, on, meet.ids))
 }
 
 impl Meet<'_, '_> {
-    /// Subjects, hairpins, bridges and contents of new profiles come; nothing of it goes.
+    /// Subjects, hairpins and contents of new profiles come; nothing of it goes.
     fn additions(&mut self) {
         fn come<K: Ord + Copy>(edits: &Edits<K>) -> Edits<K> {
             edits.iter().filter(|(_, e)| e.after.is_some()).map(|(&k, &e)| (k, e)).collect()
@@ -69,7 +69,6 @@ impl Meet<'_, '_> {
         self.to.local_in = come(&delta.local_in);
         self.to.local_out = come(&delta.local_out);
         self.to.hairpin = come(&delta.hairpin);
-        self.to.bridges = come(&delta.bridges);
         let unused = |profile| self.shift.table.named_by_program(profile) == 0;
         self.to.ports = delta.ports.clone();
         self.to.ports.retain(|port, _| unused(port.profile));
@@ -206,24 +205,5 @@ impl Meet<'_, '_> {
                 record(&mut self.to.port_ranges, range, None, Some(()));
             }
         }
-    }
-}
-
-fn inverse(delta: &TablesDelta) -> TablesDelta {
-    fn back<K: Ord + Copy, V: Copy>(edits: &Edits<K, V>) -> Edits<K, V> {
-        let turned = |(&k, e): (&K, &Edit<V>)| (k, Edit { before: e.after, after: e.before });
-        edits.iter().map(turned).collect()
-    }
-    TablesDelta {
-        local_in: back(&delta.local_in),
-        local_out: back(&delta.local_out),
-        hairpin: back(&delta.hairpin),
-        bridges: back(&delta.bridges),
-        class: back(&delta.class),
-        cidr: back(&delta.cidr),
-        allow_in: back(&delta.allow_in),
-        allow_out: back(&delta.allow_out),
-        ports: back(&delta.ports),
-        port_ranges: back(&delta.port_ranges),
     }
 }

@@ -297,7 +297,7 @@ impl Scheduler<'_, '_> {
         schedule
     }
 
-    /// Subjects and bridges out; whether there were subjects.
+    /// Subjects out; whether there were subjects.
     fn releases(&self, schedule: &mut Schedule) -> bool {
         let mut any = false;
         for direction in Direction::ALL {
@@ -308,11 +308,6 @@ impl Scheduler<'_, '_> {
                 }
             }
         }
-        for (&bridge, edit) in &self.shift.delta.bridges {
-            if edit.after.is_none() && self.shift.table.kernel.bridges.contains(&bridge) {
-                schedule.remove(SetName::Bridges, Element::Bridge(bridge));
-            }
-        }
         any
     }
 
@@ -320,11 +315,6 @@ impl Scheduler<'_, '_> {
         for direction in Direction::ALL {
             for address in self.shift.isolated(direction) {
                 schedule.add(subjects_set(direction), Element::Address(address));
-            }
-        }
-        for (&bridge, edit) in &self.shift.delta.bridges {
-            if edit.after.is_some() && !self.shift.table.kernel.bridges.contains(&bridge) {
-                schedule.add(SetName::Bridges, Element::Bridge(bridge));
             }
         }
     }

@@ -33,7 +33,7 @@ pub(super) struct Window {
     pub(super) released: [BTreeSet<IpAddr>; 2],
     /// Profiles that some row named: their contents stay as they are.
     pub(super) unnamed: BTreeSet<ProfileId>,
-    /// A subject or bridge was added: what every later lookup decides may narrow, not widen.
+    /// A subject, or a bridge that carries some, was added: what every later lookup decides may narrow, not widen.
     pub(super) isolated: bool,
     /// Egress narrowed between subjects: ingress between subjects may not widen.
     pub(super) egress_narrowed: bool,
@@ -348,7 +348,7 @@ impl Table {
     }
 
     fn add(&mut self, set: SetName, element: Element) {
-        contents::insert(&mut self.kernel, set, element);
+        self.kernel.insert(set, element);
         match element {
             Element::Class(_, class) | Element::Cidr(_, class) => {
                 bump(&mut self.members, class, true);
@@ -360,14 +360,17 @@ impl Table {
                     gone.remove(&address);
                 }
             }
-            Element::Bridge(_) => self.window.isolated = true,
-            Element::Hairpin(_) | Element::Port(_) | Element::PortRange(_) | Element::CatchAll => {}
+            Element::Bridge(_)
+            | Element::Hairpin(_)
+            | Element::Port(_)
+            | Element::PortRange(_)
+            | Element::CatchAll => {}
         }
     }
 
     fn remove(&mut self, set: SetName, element: Element) {
         self.discard(set, element, false);
-        contents::remove(&mut self.kernel, set, element);
+        self.kernel.remove(set, element);
         match element {
             Element::Class(_, class) | Element::Cidr(_, class) => {
                 bump(&mut self.members, class, false);

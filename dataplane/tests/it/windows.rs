@@ -8,7 +8,6 @@ use palisade_compiler::model::Family;
 use palisade_compiler::program::{Program, Tables};
 use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
-use palisade_dataplane::contents;
 use palisade_dataplane::plan::{Planner, Step};
 use palisade_dataplane::transaction::{Op, Transaction};
 
@@ -34,8 +33,8 @@ impl Watched {
         let mut tables = self.states.last().unwrap().clone();
         for op in transaction.ops.iter().filter(|op| op.family == self.family) {
             match &op.op {
-                Op::Add(id, element) => contents::insert(&mut tables, id.set, *element),
-                Op::Remove(id, element) => contents::remove(&mut tables, id.set, *element),
+                Op::Add(id, element) => tables.insert(id.set, *element),
+                Op::Remove(id, element) => tables.remove(id.set, *element),
                 other => panic!("not a change of elements: {other:?}"),
             }
         }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::program::AddressRange;
+use crate::program::PortRangeElement;
 use crate::program::skeleton::{
     ICMP, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT, ND_ROUTER_ADVERT,
 };
@@ -56,7 +57,11 @@ fn packet(from: &str, to: &str, protocol: u8, port: u16) -> Packet {
 
 #[track_caller]
 fn check(program: &Program, packet: Packet, expected: Verdict) {
-    let found = eval_program(program, &packet);
+    assert_found(&eval_program(program, &packet), packet, expected);
+}
+
+#[track_caller]
+fn assert_found(found: &Evaluation, packet: Packet, expected: Verdict) {
     assert_eq!(found.verdict, expected, "{found}");
     let entered = packet.priority(Family::of(packet.connection.to));
     if expected == Verdict::Allow {
@@ -194,16 +199,31 @@ fn bridged(packet: Packet) -> Packet {
     Packet { iif: BRIDGE, oif: BRIDGE, ..packet }
 }
 
-fn guarded() -> Program {
-    let mut program = program_v6();
-    program.v6.bridges.insert(BRIDGE);
-    program.v4.bridges.insert(BRIDGE);
-    program
+/// A host on which `BRIDGE` carries subjects.
+struct OnHost<'a>(&'a Tables);
+
+impl View for OnHost<'_> {
+    fn tables(&mut self, _lookup: SetName) -> &Tables {
+        self.0
+    }
+
+    fn host_has(&mut self, _lookup: SetName, element: Element) -> bool {
+        element == Element::Bridge(BRIDGE)
+    }
+}
+
+/// As `check`, where `BRIDGE` carries subjects.
+#[track_caller]
+fn check_guarded(program: &Program, packet: Packet, expected: Verdict) {
+    let family = Family::of(packet.connection.to);
+    let found = eval(&mut OnHost(&program[family]), family, &packet);
+    assert_found(&found, packet, expected);
 }
 
 #[test]
 fn neighbour_discovery_passes_and_an_echo_request_does_not() {
-    for program in [program_v6(), guarded()] {
+    for check in [check, check_guarded] {
+        let program = program_v6();
         for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
             check(&program, icmpv6(message, "fd00::2", "fd00::3"), Verdict::Allow);
             check(&program, icmpv6(message, "fd00::3", "fd00::2"), Verdict::Allow);
@@ -218,7 +238,8 @@ fn neighbour_discovery_passes_and_an_echo_request_does_not() {
 /// A router lowers the hop limit: what claims to be of the link and is not, is judged like any packet.
 #[test]
 fn neighbour_discovery_from_beyond_a_router_does_not_pass() {
-    for program in [program_v6(), guarded()] {
+    for check in [check, check_guarded] {
+        let program = program_v6();
         for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
             let near = icmpv6(message, "fd00::3", "fd00::2");
             let far = Packet { hop_limit: 254, ..near };
@@ -235,7 +256,7 @@ fn a_guarded_bridge_drops_router_advertisements_and_redirects() {
     for message in [ND_ROUTER_ADVERT, ND_REDIRECT] {
         for (from, to) in [("fe80::3", "ff02::1"), ("fd00::1", "fd00::9"), ("fe80::3", "fd00::2")] {
             let packet = bridged(icmpv6(message, from, to));
-            check(&guarded(), packet, Verdict::Deny);
+            check_guarded(&program_v6(), packet, Verdict::Deny);
             check(&program_v6(), Packet { icmp_type: message, ..packet }, {
                 let subject = to == "fd00::2";
                 if subject { Verdict::Deny } else { Verdict::Allow }
@@ -253,27 +274,26 @@ fn a_guarded_bridge_drops_link_local_and_multicast() {
         ("febf::1", "fd00::9"),
         ("fd00::1", "ff02::1"),
     ] {
-        check(&guarded(), bridged(packet(from, to, 17, 53)), Verdict::Deny);
+        check_guarded(&program_v6(), bridged(packet(from, to, 17, 53)), Verdict::Deny);
         check(&program_v6(), bridged(packet(from, to, 17, 53)), Verdict::Allow);
     }
     // The guard's end returns to the walk.
-    check(&guarded(), bridged(packet("fd00::1", "fd00::2", 6, 80)), Verdict::Allow);
-    check(&guarded(), bridged(packet("fd00::1", "fd00::2", 6, 81)), Verdict::Deny);
+    check_guarded(&program_v6(), bridged(packet("fd00::1", "fd00::2", 6, 80)), Verdict::Allow);
+    check_guarded(&program_v6(), bridged(packet("fd00::1", "fd00::2", 6, 81)), Verdict::Deny);
     // From that bridge to another interface is routed, not bridged.
     let routed = Packet { iif: BRIDGE, ..packet("fd00::1", "ff02::1", 17, 53) };
-    check(&guarded(), routed, Verdict::Allow);
+    check_guarded(&program_v6(), routed, Verdict::Allow);
 }
 
 /// Every TOS, routed and bridged: `check` asserts that the priority leaves as it came.
 #[test]
 fn the_priority_leaves_as_the_forward_path_set_it() {
-    let mut program = program();
-    program.v4.bridges.insert(BRIDGE);
+    let program = program();
     for tos in 0..=u8::MAX {
         for (from, to) in [(FRIEND, SUBJECT), (SUBJECT, FRIEND), (FRIEND, STRANGER)] {
             let packet = Packet { tos, ..packet(from, to, 6, 80) };
             check(&program, packet, Verdict::Allow);
-            check(&program, bridged(packet), Verdict::Allow);
+            check_guarded(&program, bridged(packet), Verdict::Allow);
         }
     }
 }
@@ -316,6 +336,11 @@ impl View for Mixed<'_> {
     fn tables(&mut self, lookup: SetName) -> &Tables {
         self.2.push(lookup);
         self.0.get(&lookup).unwrap_or(&self.1)
+    }
+
+    fn host_has(&mut self, lookup: SetName, _element: Element) -> bool {
+        self.2.push(lookup);
+        false
     }
 }
 
