@@ -4,6 +4,7 @@
 //! Strings are shared (`Arc<str>`), so that a snapshot can hold each one once.
 
 mod per_family;
+mod service;
 mod uid;
 
 use std::fmt;
@@ -13,6 +14,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 pub use per_family::PerFamily;
+pub use service::{
+    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, SERVICE_NAME_LABEL, Service,
+    ServiceKind, ServicePort, TargetPort,
+};
 pub use uid::Uid;
 
 /// An address family. NetworkPolicy never crosses it: an IPv4 block matches no IPv6 address.
@@ -81,6 +86,12 @@ impl Protocol {
             132 => Some(Self::Sctp),
             _ => None,
         }
+    }
+}
+
+impl From<Protocol> for u8 {
+    fn from(protocol: Protocol) -> Self {
+        protocol.number()
     }
 }
 
@@ -254,6 +265,8 @@ pub struct Pod {
     /// `spec.nodeName`: the node the pod is bound to.
     pub node: Option<Arc<str>>,
     pub addresses: PodAddresses,
+    /// `status.hostIPs`: addresses of the node that the pod runs on, also where there is no object of that node.
+    pub host_ips: PodAddresses,
     pub host_network: bool,
     pub phase: Phase,
     /// `status.startTime`, in seconds since the Unix epoch.

@@ -4,6 +4,7 @@
 //! nothing else. Order does not matter: the same objects give the same snapshot, whatever the history.
 
 mod labelled;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
@@ -14,8 +15,12 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::compact::{AddressMap, grow_slowly};
 use crate::intern::Interner;
-use crate::model::{Labels, NAMESPACE_NAME_LABEL, Namespace, Node, Pod, Policy, PolicyKey, Uid};
+use crate::model::{
+    EndpointSlice, Labels, NAMESPACE_NAME_LABEL, Namespace, Node, Pod, Policy, PolicyKey, Service,
+    Uid,
+};
 use labelled::Labelled;
+use services::Services;
 
 /// One edit of the input. Objects are named as in Kubernetes; applying one that exists replaces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +43,16 @@ pub enum Change {
     ApplyPolicy(Policy),
     DeletePolicy(PolicyKey),
     ResetPolicies(Vec<Policy>),
+    ApplyService(Service),
+    DeleteService {
+        namespace: Arc<str>,
+        name: Arc<str>,
+    },
+    ApplyEndpointSlice(EndpointSlice),
+    DeleteEndpointSlice {
+        namespace: Arc<str>,
+        name: Arc<str>,
+    },
 }
 
 /// A pod's place in its snapshot, reused after the pod is gone.
@@ -81,6 +96,8 @@ pub struct Snapshot {
     hosts: BTreeMap<IpAddr, BTreeSet<PodId>>,
     /// Addresses that several pods claim, with all of them; the owner stands in `owners` too.
     contested: BTreeMap<IpAddr, BTreeSet<PodId>>,
+    /// For explanations; no verdict depends on them.
+    services: Services,
 }
 
 impl Snapshot {
@@ -114,6 +131,27 @@ impl Snapshot {
 
     pub fn policy(&self, key: &PolicyKey) -> Option<&Arc<Policy>> {
         self.policies.get(key)
+    }
+
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.all()
+    }
+
+    pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
+        self.services.named(namespace, name)
+    }
+
+    /// The Services that clients reach by this address.
+    pub fn services_at(&self, address: IpAddr) -> impl Iterator<Item = &Service> {
+        self.services.at(address)
+    }
+
+    pub fn endpoint_slice(&self, namespace: &str, name: &str) -> Option<&EndpointSlice> {
+        self.services.slice_named(namespace, name)
+    }
+
+    pub fn endpoint_slices_of(&self, service: &Service) -> impl Iterator<Item = &EndpointSlice> {
+        self.services.slices_of(service)
     }
 
     /// In no particular order.
@@ -214,6 +252,12 @@ impl Snapshot {
                     self.policies.keys().filter(|key| !keep.contains(key)).cloned().collect();
                 gone.iter().for_each(|key| self.delete_policy(key, touched));
                 live.into_iter().for_each(|p| self.apply_policy(p, touched));
+            }
+            Change::ApplyService(service) => self.services.apply(service),
+            Change::DeleteService { namespace, name } => self.services.delete(&namespace, &name),
+            Change::ApplyEndpointSlice(slice) => self.services.apply_slice(slice),
+            Change::DeleteEndpointSlice { namespace, name } => {
+                self.services.delete_slice(&namespace, &name);
             }
         }
     }

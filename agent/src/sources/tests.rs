@@ -27,6 +27,7 @@ fn pod(name: &str, label: &str) -> Object {
         labels: Arc::new([("version", label)].into_iter().collect::<Labels>()),
         node: None,
         addresses: PodAddresses::default(),
+        host_ips: PodAddresses::default(),
         host_network: false,
         phase: Phase::Running,
         started: None,

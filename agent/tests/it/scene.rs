@@ -8,7 +8,7 @@ use palisade::lab::packet::{Arrival, Packet};
 use palisade::lab::{Host, Lab, LabError, LabSpec, Layout, Shot};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
-use palisade_compiler::parse::{Object, parse};
+use palisade_compiler::parse::parse;
 use palisade_compiler::program::{Program, render};
 use palisade_compiler::snapshot::{Change, Snapshot};
 use palisade_dataplane::host::HostFacts;
@@ -20,12 +20,7 @@ use crate::lab::nft;
 pub(crate) fn changes(manifest: &str) -> Vec<Change> {
     let mut changes = Vec::new();
     let parsed = parse("test", manifest.as_bytes(), &mut |object| {
-        changes.push(match object {
-            Object::Namespace(namespace) => Change::ApplyNamespace(namespace),
-            Object::Node(node) => Change::ApplyNode(node),
-            Object::Pod(pod) => Change::ApplyPod(pod),
-            Object::Policy(policy) => Change::ApplyPolicy(policy),
-        });
+        changes.push(Change::from(object));
     });
     assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
     changes

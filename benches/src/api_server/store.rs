@@ -123,6 +123,11 @@ impl Store {
                 self.keep(Resource::NetworkPolicies, names);
                 all.iter().for_each(|policy| self.put_policy(policy));
             }
+            // The engines that are compared watch no Services.
+            Change::ApplyService(_)
+            | Change::DeleteService { .. }
+            | Change::ApplyEndpointSlice(_)
+            | Change::DeleteEndpointSlice { .. } => {}
         }
     }
 

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::atoms::{highest, number};
-use super::ports::{PortSet, port_sets};
 use crate::model::{Direction, Family};
-use crate::program::{ClassId, ProfileId, Program, Tables};
+use crate::program::{ClassId, PortSet, ProfileId, Program, Tables, port_sets};
 
 /// What a class is allowed: by direction and subject, the ports in both forms that the kernel holds.
 type Column = BTreeMap<(Direction, IpAddr), Option<PortSet>>;

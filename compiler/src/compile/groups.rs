@@ -10,9 +10,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::peers::{Item, PeerSetId, PeerSetKey, PeerSets, PortName};
-use super::ports::{PortRange, PortSet};
 use crate::model::{Direction, Family, Pod, Policy, PolicyRule, PortSpec, Ports};
-use crate::program::{ClassId, ProfileId};
+use crate::program::{ClassId, PortRange, PortSet, ProfileId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct GroupId(u32);
@@ -65,7 +64,7 @@ fn port_names(rule: &PolicyRule) -> Vec<PortName> {
 
 /// The ports of a rule that are numbers, and of names those that `resolve` knows.
 fn numbered(rule: &PolicyRule, resolve: &BTreeMap<&PortName, &Vec<u16>>) -> PortSet {
-    let Ports::AnyOf(matches) = &rule.ports else { return PortSet::every() };
+    let Ports::AnyOf(matches) = &rule.ports else { return PortSet::everything() };
     let mut ranges = Vec::new();
     for m in matches {
         match &m.port {
@@ -136,7 +135,7 @@ impl Group {
 
     /// Where everyone is allowed everything, nothing is isolated.
     pub(super) fn isolates(&self, family: Family) -> bool {
-        !self.base(family).is_every()
+        !self.base(family).is_everything()
     }
 
     /// None where the group does not isolate.
@@ -184,7 +183,7 @@ impl Group {
                 });
             }
         }
-        if !base.is_empty() {
+        if !base.is_nothing() {
             parts.push(base);
         }
         match parts.as_slice() {
@@ -257,7 +256,7 @@ impl Groups {
         self.next = self.next.wrapping_add(1);
         let group = build(key, sets);
         for (family, open) in Family::ALL.into_iter().zip(&mut self.open) {
-            if !group.base(family).is_empty() && group.isolates(family) {
+            if !group.base(family).is_nothing() && group.isolates(family) {
                 open.insert(id);
             }
         }
@@ -324,7 +323,7 @@ fn build(key: GroupKey, sets: &mut PeerSets) -> Group {
             };
             let own = &policy.key.namespace;
             let ports = numbered(rule, &resolve);
-            if !ports.is_empty() {
+            if !ports.is_nothing() {
                 let source = match PeerSetKey::of(&rule.peers, own, Vec::new()) {
                     Some(peers) => Source::Set(sets.acquire(peers)),
                     None => Source::Everyone,
@@ -336,7 +335,7 @@ fn build(key: GroupKey, sets: &mut PeerSets) -> Group {
                 && !names.is_empty()
                 && let Some(peers) = PeerSetKey::of(&rule.peers, own, names)
             {
-                contribute(Source::Named(sets.acquire(peers)), PortSet::default());
+                contribute(Source::Named(sets.acquire(peers)), PortSet::nothing());
             }
         }
     }

@@ -7,11 +7,11 @@ use hashbrown::{HashMap, HashSet};
 
 use super::atoms::ranges_of;
 use super::kinds::KindId;
-use super::ports::{PortRange, PortSet};
 use crate::model::{
     Family, IpBlock, Labels, NamedPort, Namespace, Namespaces, Operator, Peer, Peers, Protocol,
     Requirement, Selector,
 };
+use crate::program::{PortRange, PortSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct PeerSetId(u32);
@@ -180,7 +180,7 @@ impl PeerSet {
     pub(super) fn item(&self, id: PeerSetId, ports: &[NamedPort]) -> Option<Item> {
         match self.key.resolve(ports) {
             None => Some(Item { set: id, ports: None }),
-            Some(resolved) if resolved.is_empty() => None,
+            Some(resolved) if resolved.is_nothing() => None,
             Some(resolved) => Some(Item { set: id, ports: Some(Arc::new(resolved)) }),
         }
     }

@@ -1,134 +1,15 @@
-//! Sets of allowed ports in canonical form, and the profiles that stand for them in the program.
+//! The profiles in use: ids that stand for sets of ports in the program.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use super::room::Bounds;
-use crate::model::{Family, Protocol};
+use crate::model::Family;
 use crate::program::delta::record;
-use crate::program::{
-    MAX_EXPANDED_PORTS, PortElement, PortRangeElement, ProfileId, Tables, TablesDelta,
-};
-
-/// A set of (protocol, port): ranges sorted, disjoint and not adjacent, so that equal sets are equal values.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct PortSet {
-    /// Every port and every protocol, also those without ports; `ranges` is empty then.
-    every: bool,
-    ranges: Vec<PortRange>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct PortRange {
-    /// IANA protocol number.
-    pub(crate) protocol: u8,
-    pub(crate) first: u16,
-    pub(crate) last: u16,
-}
-
-impl PortRange {
-    pub(crate) fn new(protocol: Protocol, first: u16, last: u16) -> Self {
-        Self { protocol: protocol.number(), first, last }
-    }
-
-    /// Ports in it.
-    fn width(&self) -> u32 {
-        u32::from(self.last) - u32::from(self.first) + 1
-    }
-
-    fn is_expanded(&self) -> bool {
-        self.width() <= MAX_EXPANDED_PORTS
-    }
-}
-
-impl PortSet {
-    pub(crate) fn every() -> Self {
-        Self { every: true, ranges: Vec::new() }
-    }
-
-    pub(crate) fn union<'a, I: IntoIterator<Item = &'a Self>>(parts: I) -> Self {
-        let mut all = Vec::new();
-        for part in parts {
-            if part.every {
-                return Self::every();
-            }
-            all.extend_from_slice(&part.ranges);
-        }
-        all.into_iter().collect()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.every && self.ranges.is_empty()
-    }
-
-    pub(crate) fn is_every(&self) -> bool {
-        self.every
-    }
-
-    pub(crate) fn contains(&self, protocol: u8, port: u16) -> bool {
-        self.every
-            || self
-                .ranges
-                .iter()
-                .any(|r| r.protocol == protocol && r.first <= port && port <= r.last)
-    }
-
-    /// How many elements of `ports` and of `port_ranges` it makes.
-    fn size(&self) -> (usize, usize) {
-        let (narrow, wide): (Vec<&PortRange>, Vec<&PortRange>) =
-            self.ranges.iter().partition(|range| range.is_expanded());
-        (narrow.into_iter().map(|range| range.width() as usize).sum(), wide.len())
-    }
-
-    /// What the kernel holds for this under a profile's id: single ports, and ranges too wide to expand.
-    fn elements(&self, profile: ProfileId) -> (Vec<PortElement>, Vec<PortRangeElement>) {
-        let (mut ports, mut ranges) = (Vec::new(), Vec::new());
-        for range in &self.ranges {
-            let &PortRange { protocol, first, last } = range;
-            if range.is_expanded() {
-                ports.extend((first..=last).map(|port| PortElement { profile, protocol, port }));
-            } else {
-                ranges.push(PortRangeElement { profile, protocol, first, last });
-            }
-        }
-        (ports, ranges)
-    }
-}
-
-impl FromIterator<PortRange> for PortSet {
-    fn from_iter<I: IntoIterator<Item = PortRange>>(ranges: I) -> Self {
-        let mut sorted: Vec<PortRange> = ranges.into_iter().collect();
-        sorted.sort_unstable();
-        let mut merged: Vec<PortRange> = Vec::with_capacity(sorted.len());
-        for range in sorted {
-            match merged.last_mut() {
-                Some(last)
-                    if last.protocol == range.protocol
-                        && u32::from(range.first) <= u32::from(last.last) + 1 =>
-                {
-                    last.last = last.last.max(range.last);
-                }
-                _ => merged.push(range),
-            }
-        }
-        Self { every: false, ranges: merged }
-    }
-}
-
-/// The port sets of all profiles in a table, read back from its elements.
-pub(crate) fn port_sets(tables: &Tables) -> BTreeMap<ProfileId, PortSet> {
-    let mut ranges: BTreeMap<ProfileId, Vec<PortRange>> = BTreeMap::new();
-    for &PortElement { profile, protocol, port } in &tables.ports {
-        let range = PortRange { protocol, first: port, last: port };
-        ranges.entry(profile).or_default().push(range);
-    }
-    for &PortRangeElement { profile, protocol, first, last } in &tables.port_ranges {
-        ranges.entry(profile).or_default().push(PortRange { protocol, first, last });
-    }
-    ranges.into_iter().map(|(profile, ranges)| (profile, ranges.into_iter().collect())).collect()
-}
+use crate::program::{PortSet, ProfileId, Tables, TablesDelta, port_sets};
 
 #[derive(Debug)]
 struct Profile {
@@ -144,7 +25,8 @@ pub(super) struct Profiles {
     by_id: HashMap<ProfileId, Arc<PortSet>>,
     /// Profiles whose last use ended in this batch; most are used again by the end of it.
     unused: Vec<ProfileId>,
-    next: u32,
+    /// The ids that are handed out next: without port ranges, and with.
+    next: [u32; 2],
     /// Ids that the kernel already has for a content.
     adopted: HashMap<PortSet, ProfileId>,
 }
@@ -155,7 +37,7 @@ impl Profiles {
             by_content: HashMap::new(),
             by_id: HashMap::new(),
             unused: Vec::new(),
-            next: ProfileId::FIRST,
+            next: [ProfileId::FIRST, ProfileId::FIRST_RANGED],
             adopted: HashMap::new(),
         }
     }
@@ -165,16 +47,17 @@ impl Profiles {
         let mut found: BTreeMap<ProfileId, Option<PortSet>> = BTreeMap::new();
         for table in tables {
             for (id, content) in port_sets(table) {
-                self.next = self.next.max(id.0.saturating_add(1));
+                let next = self.next_of(id.is_ranged());
+                *next = (*next).max(id.0.saturating_add(1));
                 let seen = found.entry(id).or_insert_with(|| Some(content.clone()));
                 if seen.as_ref() != Some(&content) {
                     *seen = None;
                 }
             }
         }
-        let ours = |id: &ProfileId| (ProfileId::FIRST..ProfileId::END).contains(&id.0);
         for (id, content) in found {
-            if let Some(content) = content.filter(|_| ours(&id)) {
+            let ours = |content: &PortSet| ids(content.needs_ranges()).contains(&id.0);
+            if let Some(content) = content.filter(ours) {
                 self.adopted.entry(content).or_insert(id);
             }
         }
@@ -197,15 +80,15 @@ impl Profiles {
         tables: &mut Tables,
         delta: &mut TablesDelta,
     ) -> Option<ProfileId> {
-        if content.is_empty() {
+        if content.is_nothing() {
             return Some(ProfileId::NOTHING);
         }
-        if content.is_every() {
+        if content.is_everything() {
             return Some(ProfileId::EVERYTHING);
         }
         let is_used = |profile: &mut Profile| *count(&mut profile.uses, family) > 0;
         if !self.by_content.get_mut(content).is_some_and(is_used) {
-            let (ports, ranges) = content.size();
+            let (ports, ranges) = content.element_counts();
             if tables.ports.len() + ports > bounds.ports
                 || tables.port_ranges.len() + ranges > bounds.port_ranges
             {
@@ -213,7 +96,8 @@ impl Profiles {
             }
         }
         if !self.by_content.contains_key(content) {
-            let id = self.adopted.remove(&**content).unwrap_or_else(|| self.fresh());
+            let adopted = self.adopted.remove(&**content);
+            let id = adopted.unwrap_or_else(|| self.fresh(content.needs_ranges()));
             self.by_content.insert(Arc::clone(content), Profile { id, uses: [0, 0] });
             self.by_id.insert(id, Arc::clone(content));
         }
@@ -254,18 +138,34 @@ impl Profiles {
         }
     }
 
+    fn next_of(&mut self, ranged: bool) -> &mut u32 {
+        let [plain, with_ranges] = &mut self.next;
+        if ranged { with_ranges } else { plain }
+    }
+
     /// Ids are handed out in a circle, so that one is reused long after its last use, the oldest first.
-    fn fresh(&mut self) -> ProfileId {
+    fn fresh(&mut self, ranged: bool) -> ProfileId {
+        let ids = ids(ranged);
         loop {
-            if !(ProfileId::FIRST..ProfileId::END).contains(&self.next) {
-                self.next = ProfileId::FIRST;
+            let next = self.next_of(ranged);
+            if !ids.contains(next) {
+                *next = ids.start;
             }
-            let id = ProfileId(self.next);
-            self.next += 1;
+            let id = ProfileId(*next);
+            *next += 1;
             if !self.by_id.contains_key(&id) {
                 return id;
             }
         }
+    }
+}
+
+/// The ids of a compiled program's profiles with or without port ranges.
+fn ids(ranged: bool) -> Range<u32> {
+    if ranged {
+        ProfileId::FIRST_RANGED..ProfileId::END
+    } else {
+        ProfileId::FIRST..ProfileId::UNRANGED_END
     }
 }
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use super::classes::{ClassEdits, Classes};
 use super::groups::{Column, Group, GroupId, Groups, at};
 use super::peers::{Item, PeerSetId};
-use super::ports::{PortSet, Profiles};
+use super::ports::Profiles;
 use super::room::Room;
 use super::subjects::PodGroups;
 use crate::model::{Direction, Family};
 use crate::program::delta::{Edits, record};
-use crate::program::{ClassId, ProfileId, Tables, TablesDelta};
+use crate::program::{ClassId, PortSet, ProfileId, Tables, TablesDelta};
 
 /// One family's tables while a batch is applied.
 pub(super) struct Lowering<'a> {
@@ -63,7 +63,7 @@ impl Lowering<'_> {
         if !group.isolates(self.family) {
             return BTreeSet::new();
         }
-        if group.base(self.family).is_empty() {
+        if group.base(self.family).is_nothing() {
             group.sets().flat_map(|set: PeerSetId| self.classes.in_set(set)).collect()
         } else {
             self.classes.ids().chain([ClassId::UNKNOWN]).collect()
@@ -85,7 +85,7 @@ impl Lowering<'_> {
         let Some(column) = group.columns.get_mut(place) else { return };
         let (rows, _) = rows_of(group.key.direction, self.tables, self.delta);
         let fits = column.contains_key(&class) || self.room.takes_entry(rows.len(), members);
-        let after = content.filter(|content| !content.is_empty()).map(|content| {
+        let after = content.filter(|content| !content.is_nothing()).map(|content| {
             let (bounds, profiles) = (&self.room.bounds, &mut self.profiles);
             fits.then(|| profiles.acquire(&content, family, bounds, self.tables, self.delta))
                 .flatten()

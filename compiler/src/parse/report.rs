@@ -9,7 +9,8 @@ use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
 
 use super::lenient::Lenient;
-use super::{Object, Parsed, Withheld, policy};
+use super::output::{Object, Parsed, Withheld};
+use super::policy;
 use crate::intern::Interner;
 use crate::model::{Isolation, Policy, PolicyKey, Selector};
 
@@ -318,6 +319,7 @@ impl<'a> Report<'a> {
             diagnostics: self.diagnostics,
             objects: self.objects,
             readable: self.readable,
+            cut_short: None,
             withheld: withheld.map(|(object, closed)| Withheld { object, closed }).collect(),
         }
     }
@@ -458,7 +460,10 @@ impl Report<'_> {
                 let isolating = (Arc::clone(subjects), policy.isolates);
                 self.isolating.insert(policy.key.clone(), isolating);
             }
-            Object::Namespace(_) | Object::Node(_) => {}
+            Object::Namespace(_)
+            | Object::Node(_)
+            | Object::Service(_)
+            | Object::EndpointSlice(_) => {}
         }
         sink(object);
     }

@@ -57,7 +57,8 @@ macro_rules! set_catalogue {
                 /// Disjoint atoms of all other addresses; class `UNKNOWN` is never stored.
                 cidr: BTreeMap<AddressRange, ClassId> = Cidr, "cidr", Cidr,
                     (Form::Interval), (Planning::Classes);
-                /// Rows of ingress: (subject, peer's class) -> profile; profile `NOTHING` is never stored.
+                /// Rows of ingress: (subject, peer's class) -> profile; profile `NOTHING` is never stored. The row of class
+                /// `UNKNOWN` is the subject's base: it applies to every class that the subject has no row for.
                 allow_in: BTreeMap<(IpAddr, ClassId), ProfileId> = AllowIn, "allow_in", Row,
                     (Form::Hash { least: 65_536 }), (Planning::Rows(Direction::Ingress));
                 /// Rows of egress.

@@ -7,6 +7,7 @@ use super::delta::{Edit, Edits, apply_edits, chain_edits, edits_between, inverse
 use super::element::{Container, Element, Kind, kind};
 use super::sets::SetName;
 use super::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
+use crate::model::Direction;
 use crate::set_contents;
 
 macro_rules! program_contents {
@@ -50,6 +51,17 @@ impl Tables {
             .next_back()
             .filter(|(range, _)| range.contains(address))
             .map(|(_, &class)| class)
+    }
+
+    /// The profile that a packet's lookups find for a subject and its peer's class: the row, or the subject's base where
+    /// there is no row; `NOTHING` where there is neither.
+    pub fn profile_of(&self, direction: Direction, subject: IpAddr, class: ClassId) -> ProfileId {
+        let rows = match direction {
+            Direction::Ingress => &self.allow_in,
+            Direction::Egress => &self.allow_out,
+        };
+        let row = rows.get(&(subject, class)).or_else(|| rows.get(&(subject, ClassId::UNKNOWN)));
+        row.copied().unwrap_or(ProfileId::NOTHING)
     }
 
     /// Whether a range of the profile has the port.

@@ -58,6 +58,10 @@ fn simpler(change: &Change) -> Vec<Change> {
         | Change::ApplyNode(_)
         | Change::DeleteNode(_)
         | Change::DeletePod { .. }
+        | Change::ApplyService(_)
+        | Change::DeleteService { .. }
+        | Change::ApplyEndpointSlice(_)
+        | Change::DeleteEndpointSlice { .. }
         | Change::DeletePolicy(_) => Vec::new(),
     }
 }

@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use super::rng::Rng;
 use crate::model::{
     IpBlock, Isolation, Labels, NAMESPACE_NAME_LABEL, NamedPort, Namespace, Namespaces, Node,
-    Operator, Peer, Peers, Phase, Pod, Policy, PolicyKey, PolicyRule, PortMatch, PortSpec, Ports,
-    Protocol, Requirement, Selector,
+    Operator, Peer, Peers, Phase, Pod, PodAddresses, Policy, PolicyKey, PolicyRule, PortMatch,
+    PortSpec, Ports, Protocol, Requirement, Selector,
 };
 use crate::snapshot::{Change, Snapshot};
 
@@ -158,6 +158,7 @@ fn pod(rng: &mut Rng, namespaces: usize) -> Pod {
         labels: labels(rng, &POD_LABELS),
         node: rng.chance(85).then(|| rng.pick(&NODES).into()),
         addresses: addresses.into_iter().collect(),
+        host_ips: PodAddresses::default(),
         host_network,
         phase: match rng.below(20) {
             0 => Phase::Succeeded,

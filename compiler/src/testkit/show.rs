@@ -36,6 +36,12 @@ pub fn show(change: &Change) -> String {
         Change::ApplyPolicy(policy) => format!("policy {}", show_policy(policy)),
         Change::DeletePolicy(key) => format!("delete policy {key}"),
         Change::ResetPolicies(policies) => format!("policies {}", all(policies, show_policy)),
+        Change::ApplyService(service) => format!("service {}/{}", service.namespace, service.name),
+        Change::DeleteService { namespace, name } => format!("delete service {namespace}/{name}"),
+        Change::ApplyEndpointSlice(slice) => format!("slice {}/{}", slice.namespace, slice.name),
+        Change::DeleteEndpointSlice { namespace, name } => {
+            format!("delete slice {namespace}/{name}")
+        }
     }
 }
 

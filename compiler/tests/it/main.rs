@@ -15,5 +15,6 @@ mod golden;
 mod meaning;
 mod parallel;
 mod parsing;
+mod port_sets;
 mod properties;
 mod tidy;

@@ -66,7 +66,7 @@ fn verdicts(window: &[State], packet: &Packet) -> BTreeSet<bool> {
     let judged = [0, 1].map(|table| {
         let states: Vec<Tables> = window.iter().map(|state| state[table].tables.clone()).collect();
         let from = |at: usize| match window[at][table].judges {
-            true => Window { states: &states[at..] }.verdicts(packet),
+            true => Window::new(&states[at..]).verdicts(packet),
             false => allows.clone(),
         };
         (0..window.len()).map(from).collect::<Vec<_>>()

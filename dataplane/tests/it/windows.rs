@@ -50,7 +50,7 @@ impl Watched {
     }
 
     fn judge(&self, packets: &[Packet]) -> Result<(), String> {
-        let window = Window { states: &self.states };
+        let window = Window::new(&self.states);
         for packet in packets.iter().filter(|packet| Family::of(packet.from) == self.family) {
             let allowed: BTreeSet<bool> =
                 self.programs.iter().map(|program| verdict(program, packet)).collect();

@@ -133,7 +133,7 @@ fn a_rule_to_a_missing_chain_is_named() {
             Family::V4,
             Op::AddRule {
                 chain: ChainName::Pass,
-                rule: vec![Expr::Goto(ChainName::Guard)],
+                rule: vec![Expr::Goto(ChainName::Control)],
                 generations: Generations::default(),
             },
         );
@@ -143,7 +143,7 @@ fn a_rule_to_a_missing_chain_is_named() {
             rule.clone(),
         ];
         let result = Kernel::open().unwrap().commit(TableName::Main, &transaction(ops));
-        assert_refused(result, &rule, "add rule ip palisade pass [Goto(Guard)]", "ENOENT");
+        assert_refused(result, &rule, "add rule ip palisade pass [Goto(Control)]", "ENOENT");
         assert_eq!(nft(&["list", "ruleset"]), "");
     });
 }
