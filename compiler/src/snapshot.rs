@@ -55,9 +55,9 @@ pub struct Snapshot {
     hasher: DefaultHashBuilder,
     by_name: HashTable<u32>,
     owners: AddressOwners,
-    resets: Resets,
     /// For explanations; no verdict depends on them.
     services: Services,
+    resets: Resets,
 }
 
 impl Snapshot {
@@ -89,10 +89,6 @@ impl Snapshot {
 
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
-    }
-
-    pub fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.get(name)
     }
 
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
@@ -149,6 +145,10 @@ impl Snapshot {
 
     pub fn policy_count(&self) -> usize {
         self.policies.len()
+    }
+
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
     }
 
     pub fn pod_count(&self) -> usize {
@@ -213,9 +213,9 @@ impl Snapshot {
             }
             Change::ApplyPolicy(policy) => self.apply_policy(policy, touched),
             Change::DeletePolicy(key) => self.delete_policy(&key, touched),
-            Change::ApplyService(service) => self.services.apply(service),
+            Change::ApplyService(service) => self.apply_service(service),
             Change::DeleteService { namespace, name } => self.services.delete(&namespace, &name),
-            Change::ApplyEndpointSlice(slice) => self.services.apply_slice(slice),
+            Change::ApplyEndpointSlice(slice) => self.apply_endpoint_slice(slice),
             Change::DeleteEndpointSlice { namespace, name } => {
                 self.services.delete_slice(&namespace, &name);
             }
@@ -250,6 +250,14 @@ impl Snapshot {
                 let gone: Vec<_> = keys.filter(|key| !applied.contains(*key)).cloned().collect();
                 gone.iter().for_each(|key| self.delete_policy(key, touched));
             }
+            ObjectKind::Service => {
+                let Some(applied) = self.resets.services.take() else { return };
+                self.services.retain(&applied);
+            }
+            ObjectKind::EndpointSlice => {
+                let Some(applied) = self.resets.slices.take() else { return };
+                self.services.retain_slices(&applied);
+            }
         }
     }
 
@@ -281,6 +289,20 @@ impl Snapshot {
             applied.insert(Arc::clone(&node.name));
         }
         self.nodes.insert(Arc::clone(&node.name), node);
+    }
+
+    fn apply_service(&mut self, service: Service) {
+        if let Some(applied) = &mut self.resets.services {
+            applied.insert((Arc::clone(&service.namespace), Arc::clone(&service.name)));
+        }
+        self.services.apply(service);
+    }
+
+    fn apply_endpoint_slice(&mut self, slice: EndpointSlice) {
+        if let Some(applied) = &mut self.resets.slices {
+            applied.insert((Arc::clone(&slice.namespace), Arc::clone(&slice.name)));
+        }
+        self.services.apply_slice(slice);
     }
 
     fn apply_policy(&mut self, mut policy: Policy, touched: &mut Touched) {
