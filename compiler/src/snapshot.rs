@@ -173,6 +173,18 @@ impl Snapshot {
         self.contested.keys().copied()
     }
 
+    pub fn namespace_count(&self) -> usize {
+        self.namespaces.len()
+    }
+
+    pub fn policy_count(&self) -> usize {
+        self.policies.len()
+    }
+
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
     pub fn pod_count(&self) -> usize {
         self.pods.len() - self.free.len()
     }

@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::peers::{Item, PeerSetId, PeerSets, TermNamespaces, demanded_label};
+use super::ids::{KindId, PeerSetId};
+use super::peer_sets::{Item, PeerSets};
+use super::peers::{TermNamespaces, demanded_label};
 use crate::compact::grow_slowly;
 use crate::model::{Labels, NamedPort, Namespace, Pod};
 use crate::snapshot::{PodId, Snapshot};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct KindId(u32);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct TemplateId(u32);
