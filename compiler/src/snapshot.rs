@@ -133,6 +133,22 @@ impl Snapshot {
         self.policies.get(key)
     }
 
+    /// The policies of a namespace, by name.
+    pub(crate) fn policies_of<'s>(
+        &'s self,
+        namespace: &'s str,
+    ) -> impl Iterator<Item = &'s Arc<Policy>> {
+        let first = PolicyKey { namespace: Arc::from(namespace), name: Arc::from("") };
+        let from = self.policies.range(first..).map(|(_, policy)| policy);
+        from.take_while(move |policy| *policy.key.namespace == *namespace)
+    }
+
+    /// The pods on the host's network that have the address and have not ended.
+    pub(crate) fn host_pods(&self, address: IpAddr) -> impl Iterator<Item = &Pod> {
+        let hosts = self.hosts.get(&address).into_iter().flatten();
+        hosts.filter_map(|&id| self.pod(id))
+    }
+
     pub fn services(&self) -> impl Iterator<Item = &Service> {
         self.services.all()
     }
