@@ -328,6 +328,8 @@ pub struct Policy {
     pub isolates: Isolation,
     pub ingress: Vec<PolicyRule>,
     pub egress: Vec<PolicyRule>,
+    /// Why the policy has no rules, if it is because some of its fields are wrong: the first error.
+    pub fault: Option<Arc<str>>,
 }
 
 impl Policy {

@@ -200,6 +200,7 @@ fn policy(rng: &mut Rng, namespaces: usize) -> Policy {
         isolates,
         ingress: rng.many(0, 3, rule),
         egress: rng.many(0, 3, rule),
+        fault: None,
     }
 }
 
