@@ -8,7 +8,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::handshake;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use palisade::lab::Namespace;
+use palisade_lab::Namespace;
 use palisade_benches::api_server::ApiServer;
 use palisade_benches::scenario::{Edit, EditKind, Scenario, ScenarioShape};
 use palisade_compiler::model::Pod;
