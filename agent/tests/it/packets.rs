@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use palisade_lab::packet::GRE;
-use palisade_lab::{Conversation, Host, Lab, LabSpec, Layout, unsupported};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::{Connection, Family, Pod, Protocol, Verdict};
 use palisade_compiler::oracle::{Decision, Reason, decide};
 use palisade_compiler::program::{Delta, Program};
 use palisade_compiler::snapshot::Snapshot;
-use palisade_compiler::testkit::{Cluster, Rng, probes, random_change, show};
+use palisade_compiler::testkit::{Cluster, Rng, probes, random_edit, show};
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
+use palisade_lab::packet::GRE;
+use palisade_lab::{Conversation, Host, Lab, LabSpec, Layout, unsupported};
 
 use crate::scene::with_bridges;
 
@@ -162,9 +162,9 @@ impl Trial {
     fn change(&mut self, rng: &mut Rng, dataplane: &mut Dataplane<Kernel>) {
         for _ in 0..EDITS {
             let before = self.program();
-            let change = random_change(rng, self.compiler.snapshot());
-            self.cluster.changes.push(change.clone());
-            self.compiler.apply([change]);
+            let edit = random_edit(rng, self.compiler.snapshot());
+            self.cluster.changes.extend(edit.iter().cloned());
+            self.compiler.apply(edit);
             let delta = Delta::between(&before, &self.program());
             dataplane.update(&delta).unwrap_or_else(|error| panic!("{error}\n{self}"));
         }

@@ -22,7 +22,7 @@ use super::rows::Lowering;
 use super::subjects::Subjects;
 use crate::model::{Direction, Family};
 use crate::program::{Delta, Program, TablesDelta};
-use crate::snapshot::{Change, PodId, Snapshot, Touched};
+use crate::snapshot::{Change, PodId, Snapshot, Touched, UndeclaredNamespaces};
 
 /// The incremental compile.
 #[derive(Debug)]
@@ -92,6 +92,13 @@ impl Compiler {
         }
         compiler.adopted = Some(found.clone());
         compiler
+    }
+
+    /// The same compile of an input in which namespaces that nothing declares are as the mode says.
+    #[must_use]
+    pub fn with_undeclared(mut self, undeclared: UndeclaredNamespaces) -> Self {
+        self.snapshot = Snapshot::with_undeclared(undeclared);
+        self
     }
 
     /// For `judge` only: every pod is local, whatever their number, and no rows are written.
