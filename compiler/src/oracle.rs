@@ -68,17 +68,18 @@ fn has_address(pod: &Pod, address: IpAddr) -> bool {
     pod.addresses.iter().any(|own| own == address)
 }
 
-/// Whether the address is one of the node that the pod is bound to: a Node object's, or a hostNetwork pod's there.
+/// Whether the address is one of the node that the pod is bound to: of the Node object, of a hostNetwork pod there, or of
+/// `status.hostIPs` of a pod there.
 fn is_own_node(snapshot: &Snapshot, pod: &Pod, address: IpAddr) -> bool {
     let Some(name) = &pod.node else { return false };
     let node_has = |node: &Node| node.name == *name && node.addresses.contains(&address);
-    let host_pod_has = |other: &Pod| {
-        other.host_network
+    let pod_names = |other: &Pod| {
+        other.node.as_ref() == Some(name)
             && !has_ended(other)
-            && other.node.as_ref() == Some(name)
-            && has_address(other, address)
+            && (other.host_ips.iter().any(|host| host == address)
+                || other.host_network && has_address(other, address))
     };
-    snapshot.nodes().any(node_has) || snapshot.pods().any(host_pod_has)
+    snapshot.nodes().any(node_has) || snapshot.pods().any(pod_names)
 }
 
 fn has_ended(pod: &Pod) -> bool {

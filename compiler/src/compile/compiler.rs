@@ -31,8 +31,6 @@ pub struct Compiler {
     pub(super) program: Program,
     /// The tables whose ids the first batch should take.
     adopted: Option<Program>,
-    /// Whether rows are written; if not, verdicts are read off the matrix.
-    lowers: bool,
     pub(super) subjects: Subjects,
     pub(super) groups: Groups,
     pub(super) sets: PeerSets,
@@ -71,7 +69,6 @@ impl Compiler {
             snapshot: Snapshot::new(),
             program: Program::default(),
             adopted: None,
-            lowers: true,
             subjects: Subjects::new(locality),
             groups: Groups::default(),
             sets: PeerSets::default(),
@@ -99,11 +96,6 @@ impl Compiler {
     pub fn with_undeclared(mut self, undeclared: UndeclaredNamespaces) -> Self {
         self.snapshot = Snapshot::with_undeclared(undeclared);
         self
-    }
-
-    /// For `judge` only: every pod is local, whatever their number, and no rows are written.
-    pub fn judging() -> Self {
-        Self { lowers: false, ..Self::new(Locality::Everywhere) }
     }
 
     pub fn snapshot(&self) -> &Snapshot {
@@ -260,10 +252,7 @@ impl Compiler {
             let sets = state.atoms.sets_at(at);
             state.classes.cells.place(at, kind.map(|kind| (kind, sets)));
         }
-        let moves = match self.lowers {
-            true => self.move_members(subjects, &mut delta),
-            false => Default::default(),
-        };
+        let moves = self.move_members(subjects, &mut delta);
         for (family, moves) in Family::ALL.into_iter().zip(moves) {
             self.settle_family(family, moves, delta.family_mut(family));
         }
@@ -301,9 +290,6 @@ impl Compiler {
         let tables = self.program.family_mut(family);
         loop {
             let edits = classes.settle(&self.kinds, &self.sets, tables, delta);
-            if !self.lowers {
-                return;
-            }
             for id in capacity.share_matrix(family, &self.groups, classes) {
                 let group = self.groups.get(id);
                 subjects.extend(group.into_iter().flat_map(|group| group.members(family)));

@@ -93,7 +93,7 @@ fn isolated(
         .contributions_for(items, Family::of(connection.to), sets)
         .filter(|(_, _, ports)| ports.contains(connection.protocol, connection.port))
         .filter_map(|(id, contribution, _)| {
-            let policy = policy(id)?.key.clone();
+            let policy = policy(id?)?.key.clone();
             Some(RuleRef { policy, direction, rule: contribution.rule })
         })
         .collect();
@@ -197,7 +197,8 @@ impl<'a> Judge<'a> {
         }
         let key = self.policies.enter(id, pod);
         let selection = key.and_then(|key| self.policies.selection(&pod.namespace, &key));
-        let keys = Direction::ALL.map(|direction| GroupKey::of(direction, pod, selection?));
+        // A connection with the pod's own node is decided before the groups are looked at.
+        let keys = Direction::ALL.map(|direction| GroupKey::of(direction, pod, selection?, &[]));
         let groups =
             keys.map(|key| Some(self.groups.acquire(key?, &self.policies, &mut self.sets)));
         self.pods.insert(id, groups);

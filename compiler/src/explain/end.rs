@@ -54,16 +54,9 @@ impl End {
         if let Some(pod) = snapshot.owner(address) {
             return Self { address, owner: Owner::Pod(ObjectName::of(pod)) };
         }
-        let mut pods: Vec<ObjectName> = Vec::new();
-        let with_address = snapshot.nodes().filter(|node| node.addresses.contains(&address));
-        let mut nodes: Vec<Arc<str>> = with_address.map(|node| Arc::clone(&node.name)).collect();
-        for pod in snapshot.host_pods(address) {
-            pods.push(ObjectName::of(pod));
-            nodes.extend(pod.node.clone());
-        }
+        let mut pods: Vec<ObjectName> = snapshot.host_pods(address).map(ObjectName::of).collect();
         pods.sort_unstable();
-        nodes.sort_unstable();
-        nodes.dedup();
+        let nodes: Vec<Arc<str>> = snapshot.nodes_at(address).cloned().collect();
         let is_host = !(nodes.is_empty() && pods.is_empty());
         Self { address, owner: if is_host { Owner::Host { nodes, pods } } else { Owner::Unknown } }
     }
@@ -77,10 +70,10 @@ impl End {
     }
 
     /// What to call it within a sentence: the pod's name, or the address.
-    pub(super) fn name(&self) -> String {
-        match &self.owner {
-            Owner::Pod(pod) => pod.to_string(),
-            Owner::Host { .. } | Owner::Unknown => self.address.to_string(),
+    pub fn short_name(&self) -> String {
+        match self.pod() {
+            Some(pod) => pod.to_string(),
+            None => self.address.to_string(),
         }
     }
 }

@@ -84,15 +84,13 @@ pub fn translate(
     let first = *services.first()?;
     let protocol = Protocol::from_number(protocol);
     if let (Some(protocol), Some(port)) = (protocol, port) {
-        let offers = |service: &&Service| Some((*service, offered(service, protocol, port)?));
-        if let Some((service, port)) = services.iter().find_map(offers) {
-            return Some(backends(snapshot, service, port, address));
+        for service in &services {
+            if let Some(port) = offered(service, protocol, port) {
+                return Some(backends(snapshot, service, port, address));
+            }
         }
     }
-    let is_also_other =
-        snapshot.owner(address).is_some() || snapshot.host_pods(address).next().is_some()
-            || snapshot.nodes().any(|node| node.addresses.contains(&address));
-    if is_also_other {
+    if snapshot.owner(address).is_some() || snapshot.nodes_at(address).next().is_some() {
         return None;
     }
     let service = named(first);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::difference::{PeerDifference, PortDifference};
-use super::end::{End, Owner, host_pods};
+use super::end::{Owner, host_pods};
 use super::nearest::{PeerMiss, PortMiss, RuleMiss};
 use super::{Allowance, Fault, Outcome, PolicyMiss, ServiceBlock, Side};
 use crate::model::{
@@ -279,15 +279,5 @@ impl fmt::Display for ServiceBlock {
              the address is translated to a backend's before policy is judged (select the pods behind the Service, or their \
              addresses)"
         )
-    }
-}
-
-impl End {
-    /// Within a sentence: the pod's name, or the address.
-    pub fn short(&self) -> String {
-        match self.pod() {
-            Some(pod) => pod.to_string(),
-            None => self.address.to_string(),
-        }
     }
 }
