@@ -167,6 +167,10 @@ impl Snapshot {
         self.policies.len()
     }
 
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
     pub fn pod_count(&self) -> usize {
         self.pods.len() - self.free.len()
     }
