@@ -11,7 +11,7 @@ use palisade_compiler::program::sets::SetName;
 use super::{Planner, Step};
 use crate::contents::Contents;
 use crate::host::{HostDelta, HostFacts};
-use crate::transaction::{MAX_ELEMENTS_PER_TRANSACTION, Op, TableOp, Transaction};
+use crate::transaction::{Op, TableOp, Transaction};
 
 #[derive(Debug, Default)]
 pub(super) struct Host {
@@ -79,9 +79,7 @@ impl Planner {
             return;
         }
         match steps.first_mut() {
-            Some(Step::Commit(first))
-                if first.ops.len() + ops.len() <= MAX_ELEMENTS_PER_TRANSACTION =>
-            {
+            Some(Step::Commit(first)) if first.ops.len() + ops.len() <= self.limits.transaction => {
                 first.ops.splice(0..0, ops);
             }
             _ => steps.insert(0, Step::Commit(Transaction { ops })),

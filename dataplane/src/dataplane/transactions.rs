@@ -1,19 +1,21 @@
 //! The operations that make whole tables, chains and sets.
 
+use std::collections::BTreeSet;
+
 use palisade_compiler::model::Family;
 use palisade_compiler::program::Program;
 use palisade_compiler::program::skeleton::{ChainName, SetName, rules};
 
+use super::sizing::Sizing;
 use crate::contents::Contents;
 use crate::host::HostFacts;
 use crate::ruleset::{ActualSet, ActualTable};
 use crate::transaction::{
     Element, Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, SetId, TableOp, Transaction,
 };
-use palisade_compiler::program::capacity::capacity;
 
 /// Both tables from nothing: sets, elements in bounded transactions, and in the last one the rules.
-pub(super) fn in_chunks(program: &Program, host: &HostFacts) -> Vec<Transaction> {
+pub(super) fn new_tables(program: &Program, host: &HostFacts, sizing: &Sizing) -> Vec<Transaction> {
     let contents = program.as_ref().map(|program| Contents { program, host });
     let mut transactions = Vec::new();
     let mut first = Vec::new();
@@ -21,7 +23,7 @@ pub(super) fn in_chunks(program: &Program, host: &HostFacts) -> Vec<Transaction>
         first.push(TableOp { family, op: Op::CreateTable });
         for set in SetName::ALL {
             let id = SetId { set, generation: 0 };
-            let size = capacity(set, contents[family].count(set));
+            let size = sizing.size(family, set, contents[family].count(set));
             first.push(TableOp { family, op: Op::CreateSet { id, size } });
             if set.has_catch_all() {
                 first.push(TableOp { family, op: Op::Add(id, Element::CatchAll) });
@@ -106,17 +108,26 @@ pub(super) fn mend(family: Family, table: &ActualTable, generations: &Generation
     ops
 }
 
-/// A set of another generation with the same contents, in bounded transactions.
-pub(super) fn fill_beside(
+/// A set with these elements, which no rule names yet, in bounded transactions.
+pub(super) fn new_set(
     family: Family,
-    contents: Contents<'_>,
     id: SetId,
     size: Option<u32>,
+    elements: BTreeSet<Element>,
 ) -> Vec<Transaction> {
     let mut ops = vec![TableOp { family, op: Op::CreateSet { id, size } }];
     if id.set.has_catch_all() {
         ops.push(TableOp { family, op: Op::Add(id, Element::CatchAll) });
     }
-    ops.extend(contents.elements(id.set).map(|e| TableOp { family, op: Op::Add(id, e) }));
+    ops.extend(elements.into_iter().map(|e| TableOp { family, op: Op::Add(id, e) }));
     chunks(ops.into_iter())
+}
+
+/// Makes a transaction's elements those of the sets of these generations, whatever sets it was made for.
+pub(super) fn rename(transaction: &mut Transaction, generations: impl Fn(Family) -> Generations) {
+    for TableOp { family, op } in &mut transaction.ops {
+        if let Op::Add(id, _) | Op::Remove(id, _) = op {
+            *id = generations(*family).id(id.set);
+        }
+    }
 }
