@@ -181,7 +181,7 @@ impl Requirement {
 }
 
 /// A namespace. Its labels always hold `kubernetes.io/metadata.name`, as the API server sees to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Namespace {
     pub name: Arc<str>,
     pub labels: Arc<Labels>,
@@ -191,7 +191,7 @@ pub struct Namespace {
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// A node: whose addresses are the host end of its own pods' traffic, which is never judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Node {
     pub name: Arc<str>,
     pub addresses: Vec<IpAddr>,
@@ -254,7 +254,7 @@ impl FromIterator<IpAddr> for PodAddresses {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pod {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
@@ -328,6 +328,8 @@ pub struct Policy {
     pub isolates: Isolation,
     pub ingress: Vec<PolicyRule>,
     pub egress: Vec<PolicyRule>,
+    /// Why the policy has no rules, if it is because some of its fields are wrong: the first error.
+    pub fault: Option<Arc<str>>,
 }
 
 impl Policy {

@@ -22,7 +22,7 @@ use crate::snapshot::{Change, Snapshot};
 
 pub use build::{connection, namespace, node, pod, policy, rule, selector};
 pub use probes::probes;
-pub use random::random_change;
+pub use random::{random_edit, relist};
 pub use rng::Rng;
 pub use wide::widen;
 
@@ -53,7 +53,7 @@ impl Cluster {
     pub fn random_wide(seed: u64) -> Self {
         let mut cluster = Self::random(seed);
         let mut rng = Rng::new(!seed);
-        cluster.changes.iter_mut().for_each(|change| wide::widen(&mut rng, change));
+        cluster.changes.iter_mut().for_each(|change| widen(&mut rng, change));
         cluster
     }
 

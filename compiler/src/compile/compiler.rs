@@ -22,7 +22,7 @@ use super::rows::Lowering;
 use super::subjects::Subjects;
 use crate::model::{Direction, Family};
 use crate::program::{Delta, Program, TablesDelta};
-use crate::snapshot::{Change, PodId, Snapshot, Touched};
+use crate::snapshot::{Change, PodId, Snapshot, Touched, UndeclaredNamespaces};
 
 /// The incremental compile.
 #[derive(Debug)]
@@ -31,8 +31,6 @@ pub struct Compiler {
     pub(super) program: Program,
     /// The tables whose ids the first batch should take.
     adopted: Option<Program>,
-    /// Whether rows are written; if not, verdicts are read off the matrix.
-    lowers: bool,
     pub(super) subjects: Subjects,
     pub(super) groups: Groups,
     pub(super) sets: PeerSets,
@@ -71,7 +69,6 @@ impl Compiler {
             snapshot: Snapshot::new(),
             program: Program::default(),
             adopted: None,
-            lowers: true,
             subjects: Subjects::new(locality),
             groups: Groups::default(),
             sets: PeerSets::default(),
@@ -94,9 +91,11 @@ impl Compiler {
         compiler
     }
 
-    /// For `judge` only: every pod is local, whatever their number, and no rows are written.
-    pub fn judging() -> Self {
-        Self { lowers: false, ..Self::new(Locality::Everywhere) }
+    /// The same compile of an input in which namespaces that nothing declares are as the mode says.
+    #[must_use]
+    pub fn with_undeclared(mut self, undeclared: UndeclaredNamespaces) -> Self {
+        self.snapshot = Snapshot::with_undeclared(undeclared);
+        self
     }
 
     pub fn snapshot(&self) -> &Snapshot {
@@ -253,10 +252,7 @@ impl Compiler {
             let sets = state.atoms.sets_at(at);
             state.classes.cells.place(at, kind.map(|kind| (kind, sets)));
         }
-        let moved = match self.lowers {
-            true => self.move_members(subjects, &mut delta),
-            false => Default::default(),
-        };
+        let moved = self.move_members(subjects, &mut delta);
         self.retire_groups();
         let fresh = self.groups.take_fresh();
         for (family, moved) in Family::ALL.into_iter().zip(moved) {
@@ -307,9 +303,6 @@ impl Compiler {
         let tables = self.program.family_mut(family);
         loop {
             let edits = classes.settle(&self.kinds, &self.sets, tables, delta);
-            if !self.lowers {
-                return;
-            }
             for id in capacity.share_matrix(family, &self.groups, classes) {
                 let group = self.groups.get(id);
                 subjects.extend(group.into_iter().flat_map(|group| group.members(family)));

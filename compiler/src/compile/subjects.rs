@@ -57,6 +57,13 @@ impl Subjects {
     ) -> BTreeSet<PodId> {
         let mut dirty = self.policies.update(&touched.policies, snapshot);
         dirty.extend(&touched.pods);
+        if !touched.nodes.is_empty() {
+            let is_on_one = |id: &&PodId| {
+                let node = snapshot.pod(**id).and_then(|pod| pod.node.as_ref());
+                node.is_some_and(|node| touched.nodes.contains(node))
+            };
+            dirty.extend(self.local.keys().filter(is_on_one));
+        }
         dirty.retain(|&id| self.update_pod(id, snapshot, groups, sets));
         dirty
     }
@@ -72,7 +79,7 @@ impl Subjects {
         let old = self.local.remove(&id);
         let new = snapshot.pod(id).filter(|pod| self.locality.holds(pod)).map(|pod| {
             let selection = self.policies.enter(id, pod);
-            let keys = self.group_keys(pod, &selection);
+            let keys = self.group_keys(pod, &selection, snapshot);
             let groups = keys.map(|key| Some(groups.acquire(key?, &self.policies, sets)));
             LocalPod { namespace: Arc::clone(&pod.namespace), selection, groups }
         });
@@ -91,8 +98,14 @@ impl Subjects {
         changed
     }
 
-    fn group_keys(&self, pod: &Pod, key: &SelectionKey) -> [Option<GroupKey>; 2] {
+    fn group_keys(
+        &self,
+        pod: &Pod,
+        key: &SelectionKey,
+        snapshot: &Snapshot,
+    ) -> [Option<GroupKey>; 2] {
         let selection = self.policies.selection(&pod.namespace, key);
-        Direction::ALL.map(|direction| GroupKey::of(direction, pod, selection?))
+        let node = snapshot.own_node_addresses(pod);
+        Direction::ALL.map(|direction| GroupKey::of(direction, pod, selection?, &node))
     }
 }

@@ -353,6 +353,8 @@ pub(super) struct Subject<'r, 'a> {
     pub(super) object: ObjectRef,
     spot: Spot,
     pub(super) errors: usize,
+    /// The first error.
+    pub(super) fault: Option<Arc<str>>,
     /// Its version is wrong: its fields may mean something else.
     pub(super) unsound: bool,
 }
@@ -364,7 +366,7 @@ pub(super) struct Told;
 impl<'r, 'a> Subject<'r, 'a> {
     pub(super) fn new(report: &'r mut Report<'a>, name: &Name, offset: Option<usize>) -> Self {
         let spot = Spot { document: report.document, offset };
-        Self { report, object: name.reference(), spot, errors: 0, unsound: false }
+        Self { report, object: name.reference(), spot, errors: 0, fault: None, unsound: false }
     }
 
     /// Whether an object of the same name stands before this one, which is an error: nobody knows which is meant.
@@ -389,7 +391,9 @@ impl<'r, 'a> Subject<'r, 'a> {
         remedy: impl Into<String>,
     ) -> Told {
         self.errors += 1;
-        self.add(Severity::Error, field.into(), (message.into(), remedy.into()));
+        let (field, message) = (field.into(), message.into());
+        self.fault.get_or_insert_with(|| Arc::from(format!("{field} {message}")));
+        self.add(Severity::Error, field, (message, remedy.into()));
         Told
     }
 

@@ -174,6 +174,7 @@ pub fn policy(name: &str) -> Policy {
         isolates: Isolation::default(),
         ingress: Vec::new(),
         egress: Vec::new(),
+        fault: None,
     }
 }
 

@@ -1,23 +1,16 @@
 //! Policies with long lists of ports, made of those with short ones.
 
 use super::rng::Rng;
-use crate::model::{Policy, PortMatch, PortSpec, Ports, Protocol};
+use crate::model::{PortMatch, PortSpec, Ports, Protocol};
 use crate::snapshot::Change;
 
 /// How many single ports a list has.
 const LENGTHS: [u16; 4] = [16, 130, 257, 400];
 
-/// Gives some rules of the policies in the change long lists of ports instead of their own. The lists are from a small pool, so
+/// Gives some rules of a policy that is applied long lists of ports instead of their own. The lists are from a small pool, so
 /// that they overlap, hold each other and meet.
 pub fn widen(rng: &mut Rng, change: &mut Change) {
-    match change {
-        Change::ApplyPolicy(policy) => widen_policy(rng, policy),
-        Change::ResetPolicies(policies) => policies.iter_mut().for_each(|p| widen_policy(rng, p)),
-        _ => {}
-    }
-}
-
-fn widen_policy(rng: &mut Rng, policy: &mut Policy) {
+    let Change::ApplyPolicy(policy) = change else { return };
     for rule in policy.ingress.iter_mut().chain(&mut policy.egress) {
         if rng.chance(40) {
             rule.ports = Ports::AnyOf(list(rng));

@@ -102,7 +102,7 @@ fn check(
             Packet { dnat: connection.from == connection.to, ..Packet::first(*connection) };
         let family = Family::of(connection.to);
         let seen = run(&mut program.family(family), family, &packet, &mut ()).0;
-        if seen == Verdict::Allow && asked == Some(Verdict::Deny) {
+        if seen == Verdict::Allow && asked == Verdict::Deny {
             return Err(format!("{connection:?} is allowed where the tables are full"));
         }
     }

@@ -17,4 +17,5 @@ mod parallel;
 mod parsing;
 mod port_sets;
 mod properties;
+mod snapshot;
 mod tidy;

@@ -78,13 +78,13 @@ fn the_first_of_several_errors_counts() {
     with_skeleton(|kernel| {
         let missing = SetName::Ports;
         let ops = [
-            op(Family::V6, Op::DeleteSet(id(SetName::Bridges))),
+            op(Family::V6, Op::DeleteSet(id(SetName::Hairpin))),
             op(Family::V4, Op::DeleteChain("nowhere".to_owned())),
             op(Family::V4, Op::Remove(id(missing), Element::Port(port()))),
         ];
-        // `bridges` is in use, so the first fails already.
+        // `self` is in use, so the first fails already.
         let result = kernel.commit(TableName::Main, &transaction(ops.clone()));
-        assert_refused(result, &ops[0], "delete set ip6 palisade bridges", "EBUSY");
+        assert_refused(result, &ops[0], "delete set ip6 palisade self", "EBUSY");
     });
 }
 
