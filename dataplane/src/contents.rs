@@ -2,7 +2,8 @@
 
 use palisade_compiler::model::Direction;
 use palisade_compiler::program::skeleton::SetName;
-use palisade_compiler::program::{ClassId, PortElement, ProfileId, Tables};
+use palisade_compiler::program::delta::Edits;
+use palisade_compiler::program::{ClassId, PortElement, ProfileId, Tables, TablesDelta};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -70,6 +71,25 @@ pub fn count(tables: &Tables, set: SetName) -> usize {
         SetName::AllowOut => tables.allow_out.len(),
         SetName::Ports => tables.ports.len(),
         SetName::PortRanges => tables.port_ranges.len(),
+    }
+}
+
+/// How many elements a delta adds to a set, or gives another value.
+pub fn additions(delta: &TablesDelta, set: SetName) -> usize {
+    fn come<K, V: Copy>(edits: &Edits<K, V>) -> usize {
+        edits.values().filter(|edit| edit.after.is_some()).count()
+    }
+    match set {
+        SetName::LocalIn => come(&delta.local_in),
+        SetName::LocalOut => come(&delta.local_out),
+        SetName::Hairpin => come(&delta.hairpin),
+        SetName::Bridges => come(&delta.bridges),
+        SetName::Class => come(&delta.class),
+        SetName::Cidr => come(&delta.cidr),
+        SetName::AllowIn => come(&delta.allow_in),
+        SetName::AllowOut => come(&delta.allow_out),
+        SetName::Ports => come(&delta.ports),
+        SetName::PortRanges => come(&delta.port_ranges),
     }
 }
 

@@ -10,11 +10,11 @@ use super::capacity::{Bounds, Capacity};
 use super::cells::pods_in;
 use super::classes::{Classes, MERGE_MOVES};
 use super::groups::Groups;
-use super::ids::{PeerSetId, at};
+use super::ids::{GroupId, PeerSetId, at};
 use super::kinds::Kinds;
 use super::locality::Locality;
 use super::matrix::{Entries, Matrix};
-use super::members::{Members, Moves, Moving};
+use super::members::{Members, Moving};
 use super::peer_sets::PeerSets;
 use super::profiles::Profiles;
 use super::ranges::number;
@@ -252,38 +252,51 @@ impl Compiler {
             let sets = state.atoms.sets_at(at);
             state.classes.cells.place(at, kind.map(|kind| (kind, sets)));
         }
-        let moves = self.move_members(subjects, &mut delta);
-        for (family, moves) in Family::ALL.into_iter().zip(moves) {
-            self.settle_family(family, moves, delta.family_mut(family));
-        }
+        let moved = self.move_members(subjects, &mut delta);
         self.retire_groups();
+        let fresh = self.groups.take_fresh();
+        for (family, moved) in Family::ALL.into_iter().zip(moved) {
+            self.settle_family(family, moved, fresh.clone(), delta.family_mut(family));
+        }
         self.profiles.forget_unused();
         delta
     }
 
-    /// Moves these addresses to the groups that they are to be in.
-    fn move_members(&mut self, subjects: &BTreeSet<IpAddr>, delta: &mut Delta) -> [Moves; 2] {
-        let mut moves = [Moves::default(), Moves::default()];
+    /// Moves these addresses to the groups that they belong to; returns those that moved.
+    fn move_members(
+        &mut self,
+        subjects: &BTreeSet<IpAddr>,
+        delta: &mut Delta,
+    ) -> [BTreeSet<IpAddr>; 2] {
+        let mut all_moved = [BTreeSet::new(), BTreeSet::new()];
         for &address in subjects {
             let family = Family::of(address);
             let owner = self.snapshot.owner_id(address);
             let wanted = owner.map_or([None, None], |pod| self.subjects.groups_of(pod));
             let Some(state) = self.families.get_mut(at(family)) else { continue };
-            let Some(moves) = moves.get_mut(at(family)) else { continue };
+            let Some(moved) = all_moved.get_mut(at(family)) else { continue };
             let moving = Moving {
                 groups: &mut self.groups,
                 capacity: &mut state.capacity,
                 tables: self.program.family_mut(family),
                 delta: delta.family_mut(family),
             };
-            self.members.set(address, wanted, moving, moves);
+            if self.members.set(address, wanted, moving) {
+                moved.insert(address);
+            }
         }
-        moves
+        all_moved
     }
 
-    /// Brings classes, matrix and rows of one family up to date.
-    fn settle_family(&mut self, family: Family, moves: Moves, delta: &mut TablesDelta) {
-        let Moves { mut subjects, groups: mut due } = moves;
+    /// Brings classes, matrix and rows of one family up to date: with all rows of the subjects that moved, and all entries of the
+    /// groups that are due.
+    fn settle_family(
+        &mut self,
+        family: Family,
+        mut subjects: BTreeSet<IpAddr>,
+        mut due: BTreeSet<GroupId>,
+        delta: &mut TablesDelta,
+    ) {
         let mut entries = Entries::new();
         let Some(state) = self.families.get_mut(at(family)) else { return };
         let FamilyState { classes, capacity, .. } = state;
@@ -355,10 +368,14 @@ impl Compiler {
         }
     }
 
-    /// Forgets the groups that no pod is in any more. Their last members left in this batch, and their entries with them.
     fn retire_groups(&mut self) {
-        for id in self.groups.take_retired() {
-            self.families.iter_mut().for_each(|state| state.capacity.forget_group(id));
+        for (id, group) in self.groups.take_retired() {
+            for ((family, column), state) in
+                Family::ALL.into_iter().zip(&group.columns).zip(&mut self.families)
+            {
+                state.capacity.forget_group(id);
+                column.values().for_each(|&profile| self.profiles.release(profile, family));
+            }
         }
     }
 }

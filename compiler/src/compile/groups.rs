@@ -199,7 +199,8 @@ pub(super) struct Groups {
     /// The groups that a peer set's addresses matter to.
     users: HashMap<PeerSetId, BTreeSet<GroupId>>,
     contributions: Contributions,
-    /// Groups that no pod is in any more.
+    /// Groups whose columns are still to be made; and groups that no pod is in any more.
+    fresh: BTreeSet<GroupId>,
     unwanted: BTreeSet<GroupId>,
     next: u32,
 }
@@ -223,6 +224,10 @@ impl Groups {
 
     pub(super) fn users(&self, set: PeerSetId) -> impl Iterator<Item = GroupId> {
         self.users.get(&set).into_iter().flatten().copied()
+    }
+
+    pub(super) fn take_fresh(&mut self) -> BTreeSet<GroupId> {
+        std::mem::take(&mut self.fresh)
     }
 
     /// The group of pods with this key, for one pod more.
@@ -250,6 +255,7 @@ impl Groups {
         }
         self.groups.insert(id, group);
         self.by_identity.insert(identity, id);
+        self.fresh.insert(id);
         id
     }
 
@@ -296,12 +302,13 @@ impl Groups {
         }
     }
 
-    /// Ends the part that unwanted groups have in the matrix: their sets are released. They are there until
+    /// Ends the part that unwanted groups have in the matrix: their sets are released. Their columns stay until
     /// `take_retired`.
     pub(super) fn retire_unwanted(&mut self, sets: &mut PeerSets) {
         for id in &self.unwanted {
             let Some(group) = self.groups.get_mut(id) else { continue };
             self.by_identity.remove(&group.key.identity());
+            self.fresh.remove(id);
             for set in group.sets() {
                 if let Some(users) = self.users.get_mut(&set) {
                     users.remove(id);
@@ -316,10 +323,8 @@ impl Groups {
         }
     }
 
-    /// Removes the groups that no pod is in any more, and returns their ids.
-    pub(super) fn take_retired(&mut self) -> BTreeSet<GroupId> {
+    pub(super) fn take_retired(&mut self) -> Vec<(GroupId, Group)> {
         let unwanted = std::mem::take(&mut self.unwanted);
-        unwanted.iter().for_each(|id| _ = self.groups.remove(id));
-        unwanted
+        unwanted.into_iter().filter_map(|id| Some((id, self.groups.remove(&id)?))).collect()
     }
 }

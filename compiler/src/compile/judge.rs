@@ -196,7 +196,7 @@ impl<'a> Judge<'a> {
             self.policies.update(&keys.collect::<BTreeSet<_>>(), self.snapshot);
         }
         let key = self.policies.enter(id, pod);
-        let selection = key.and_then(|key| self.policies.selection(&pod.namespace, &key));
+        let selection = self.policies.selection(&pod.namespace, &key);
         // A connection with the pod's own node is decided before the groups are looked at.
         let keys = Direction::ALL.map(|direction| GroupKey::of(direction, pod, selection?, &[]));
         let groups =

@@ -15,11 +15,16 @@ const HISTORIES: u64 = 1_500;
 
 /// So small that most clusters meet one of them.
 fn bounds(rng: &mut Rng) -> Bounds {
-    Bounds { rows: rng.below(12), ports: rng.below(8), port_ranges: rng.below(3) }
+    Bounds {
+        matrix: rng.below(30),
+        rows: rng.below(12),
+        ports: rng.below(8),
+        port_ranges: rng.below(3),
+    }
 }
 
 fn lacks(compiler: &Compiler) -> bool {
-    compiler.warnings().iter().any(|warning| matches!(warning, Warning::NoRoom { .. }))
+    compiler.warnings().iter().any(|warning| matches!(warning, Warning::TablesFull { .. }))
 }
 
 #[test]
