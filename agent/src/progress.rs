@@ -74,6 +74,14 @@ impl<R: Ruleset> Ruleset for ObservedRuleset<R> {
         self.ruleset.features()
     }
 
+    fn port(&self) -> u32 {
+        self.ruleset.port()
+    }
+
+    fn reopen(&mut self) -> Result<(), RulesetError> {
+        self.ruleset.reopen()
+    }
+
     fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
         self.ruleset.read(table)
     }

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use palisade_dataplane::host::HostDelta;
+
 use crate::edits;
 use crate::inbox::HeldFile;
 use crate::protocol::{self, EnforcedChange, MAX_CHANGES, MAX_ELEMENTS, MAX_LISTED, Status};
@@ -65,7 +67,8 @@ impl PublishedStatus {
 
 fn enforced(revision: &Revision) -> EnforcedChange {
     let delta = revision.delta.as_ref().filter(|delta| delta.len() <= MAX_LISTED_DELTA);
-    let elements = delta.map(edits::lines).unwrap_or_default();
+    let lines = |delta| edits::lines(delta, &HostDelta::default());
+    let elements = delta.map(lines).unwrap_or_default();
     EnforcedChange {
         revision: revision.number,
         objects: revision.objects.clone(),

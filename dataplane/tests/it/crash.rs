@@ -82,6 +82,14 @@ impl Ruleset for Dying {
         self.kernel.features()
     }
 
+    fn port(&self) -> u32 {
+        self.kernel.port()
+    }
+
+    fn reopen(&mut self) -> Result<(), RulesetError> {
+        self.kernel.reopen()
+    }
+
     fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
         self.kernel.read(table)
     }

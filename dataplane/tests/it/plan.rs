@@ -1,14 +1,14 @@
 //! The planner against the requirement itself: every packet, every way its lookups may meet a window's states.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{
     AddressRange, ClassId, Delta, PortElement, PortRangeElement, ProfileId, Program, Tables,
 };
-use palisade_dataplane::contents;
-use palisade_dataplane::plan::{Planner, Step};
+use palisade_dataplane::plan::{Limits, Planner, Step};
 use palisade_dataplane::transaction::{Op, Transaction};
 
 use crate::walk::{Base, Packet, Window};
@@ -254,6 +254,9 @@ struct Watch {
     packets: Vec<Packet>,
     log: Vec<String>,
     graces: usize,
+    /// The most elements of sets that get some: as the planner says, and as they were.
+    peaks: BTreeMap<SetName, usize>,
+    met: BTreeMap<SetName, usize>,
 }
 
 impl Watch {
@@ -264,7 +267,24 @@ impl Watch {
             packets: packets(),
             log: Vec::new(),
             graces: 0,
+            peaks: BTreeMap::new(),
+            met: BTreeMap::new(),
         }
+    }
+
+    /// Before the steps are carried out: what the planner says of them.
+    fn expect_peaks(&mut self, planner: &Planner, steps: &[Step]) {
+        let peaks = planner.peaks(steps);
+        self.peaks = peaks.into_iter().map(|((_, set), peak)| (set, peak)).collect();
+        self.met.clear();
+        for set in SetName::ALL {
+            let elements: BTreeSet<_> = contents::elements(self.last(), set).into_iter().collect();
+            assert_eq!(planner.elements_before(Family::V4, set, steps), elements);
+        }
+    }
+
+    fn assert_peaks_were_met(&self) {
+        assert_eq!(self.met, self.peaks);
     }
 
     fn last(&self) -> &Tables {
@@ -277,20 +297,18 @@ impl Watch {
             assert_eq!(op.family, Family::V4);
             match &op.op {
                 Op::Add(id, element) => {
-                    let before = contents::count(&tables, id.set);
-                    contents::insert(&mut tables, id.set, *element);
-                    assert_eq!(
-                        contents::count(&tables, id.set),
-                        before + 1,
-                        "{element:?} was there"
-                    );
+                    let before = tables.count(id.set);
+                    tables.insert(id.set, *element);
+                    assert_eq!(tables.count(id.set), before + 1, "{element:?} was there");
+                    let met = self.met.entry(id.set).or_insert(0);
+                    *met = (*met).max(before + 1);
                 }
                 Op::Remove(id, element) => {
                     assert!(
-                        contents::elements(&tables, id.set).contains(element),
+                        tables.elements(id.set).any(|e| e == *element),
                         "{id} has no {element:?}"
                     );
-                    contents::remove(&mut tables, id.set, *element);
+                    tables.remove(id.set, *element);
                 }
                 other => panic!("not a change of elements: {other:?}"),
             }
@@ -333,7 +351,9 @@ impl Watch {
 fn run(seed: u64) -> Result<usize, String> {
     let mut generator = Generator::new(seed);
     let mut program = generator.fresh();
-    let mut planner = Planner::new(Program { v4: program.clone(), v6: Tables::default() });
+    let limits = limits(seed);
+    let kernel = Program { v4: program.clone(), v6: Tables::default() };
+    let mut planner = Planner::new(kernel).with_limits(limits);
     let mut watch = Watch::new(&program);
     for _ in 0..2 + generator.random.below(5) {
         let mut next = generator.next(&program);
@@ -344,7 +364,10 @@ fn run(seed: u64) -> Result<usize, String> {
             next = later;
         }
         watch.programs.push(next.clone());
-        for step in planner.plan(&delta).expect("small") {
+        let steps = planner.plan(&delta).expect("small");
+        watch.expect_peaks(&planner, &steps);
+        assert!(planner.pending() <= limits.pending, "seed {seed}");
+        for step in steps {
             match step {
                 Step::Commit(transaction) => watch.commit(&transaction),
                 Step::Grace => watch.grace(&[&program, &next])?,
@@ -352,6 +375,7 @@ fn run(seed: u64) -> Result<usize, String> {
         }
         assert_eq!(planner.program().v4, next, "seed {seed}");
         assert_eq!(planner.kernel(Family::V4), watch.last(), "seed {seed}");
+        watch.assert_peaks_were_met();
         program = next;
         if generator.random.one_in(3) {
             idle(&mut planner, &mut watch, &program)?;
@@ -362,6 +386,14 @@ fn run(seed: u64) -> Result<usize, String> {
     assert_eq!(watch.last(), &program, "seed {seed}");
     watch.judge()?;
     Ok(watch.graces)
+}
+
+/// Most cases have few elements in a transaction, so that it is seen where one may be cut; some keep little garbage.
+pub(crate) fn limits(seed: u64) -> Limits {
+    let default = Limits::default();
+    let transaction = [1, 2, 5, default.transaction][(seed % 4) as usize];
+    let pending = [default.pending, default.pending, 6, 0][(seed / 4 % 4) as usize];
+    Limits { transaction, pending }
 }
 
 fn idle(planner: &mut Planner, watch: &mut Watch, program: &Tables) -> Result<(), String> {

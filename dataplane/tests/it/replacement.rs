@@ -19,7 +19,7 @@ const CLUSTERS: u64 = 8;
 
 /// One table at one moment, as a packet meets it.
 #[derive(Clone)]
-struct Met {
+pub(crate) struct Met {
     /// Whether packets are sent to it.
     hooked: bool,
     /// Whether its chain has rules.
@@ -44,9 +44,9 @@ impl Met {
 }
 
 /// Both names' tables of one family at one moment.
-type State = [Met; 2];
+pub(crate) type State = [Met; 2];
 
-fn state(both: &Both, family: Family) -> State {
+pub(crate) fn state(both: &Both, family: Family) -> State {
     [&both.main, &both.stand_in].map(|actual| Met::of(actual, family))
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn judge_by(both: &Both) -> impl Fn(&Packet) -> bool + use<> {
 
 /// The verdicts of a packet that enters at any state of a window: the hooks are those of then, each table's rules those of
 /// when it is reached, and the maps of any moment from there on.
-fn verdicts(window: &[State], packet: &Packet) -> BTreeSet<bool> {
+pub(crate) fn verdicts(window: &[State], packet: &Packet) -> BTreeSet<bool> {
     let allows = BTreeSet::from([true]);
     let judged = [0, 1].map(|table| {
         let states: Vec<Tables> = window.iter().map(|state| state[table].tables.clone()).collect();

@@ -2,56 +2,58 @@
 
 use std::collections::BTreeMap;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::model::{Family, PerFamily};
 use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{Delta, Program};
 
-use super::build;
+use super::transactions;
 use super::writer::Writer;
 use crate::compare::{self, Soundness};
-use crate::contents;
+use crate::contents::Contents;
+use crate::host::HostFacts;
 use crate::plan::{Planner, Step};
 use crate::ruleset::{Actual, ActualChain, ActualTable, Ruleset, RulesetError, TableName};
-use crate::transaction::{Op, SetId, TableOp, Transaction};
-use palisade_compiler::program::capacity::{capacity, fits};
+use crate::transaction::{Generations, Op, SetId, TableOp, Transaction};
 
+/// The tables of one name as they are known to be.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct ManagedTables {
     name: TableName,
     planner: Planner,
+    /// The sizes that sets are declared with.
     sizes: BTreeMap<(Family, SetId), Option<u32>>,
     /// How much of the structure must be made before elements mean anything.
     soundness: Soundness,
     /// Which families have a table at all.
     present: Vec<Family>,
-    /// The netlink port id of a live owner.
-    owner: Option<u32>,
+    /// The netlink port ids of live owners.
+    owners: Vec<u32>,
     /// Which tables have the flags of an owner and no live one.
     orphaned: Vec<Family>,
     /// The chains that packets enter by and that have rules.
     entrances: Vec<(Family, String)>,
 }
 
-impl Keeper {
+impl ManagedTables {
     /// Reads what is there.
     pub(super) fn read<R: Ruleset>(
         name: TableName,
         writer: &mut Writer<R>,
     ) -> Result<Self, RulesetError> {
         let actual = writer.ruleset.read(name)?;
-        let mut keeper = Self::of_nothing(name);
-        keeper.adopt(&actual, writer.ruleset.features().persistent_owner);
-        Ok(keeper)
+        let mut tables = Self::of_nothing(name);
+        tables.adopt(&actual, writer.ruleset.features().persistent_owner);
+        Ok(tables)
     }
 
-    fn of_nothing(name: TableName) -> Self {
+    pub(super) fn of_nothing(name: TableName) -> Self {
         Self {
             name,
             planner: Planner::new(Program::default()),
             sizes: BTreeMap::new(),
             soundness: Soundness::Table,
             present: Vec::new(),
-            owner: None,
+            owners: Vec::new(),
             orphaned: Vec::new(),
             entrances: Vec::new(),
         }
@@ -59,10 +61,10 @@ impl Keeper {
 
     fn adopt(&mut self, actual: &Actual, owned: bool) {
         self.soundness = compare::soundness(actual, owned);
-        let mut found = Program::default();
+        let (mut found, mut host) = (Program::default(), PerFamily::<HostFacts>::default());
         for (&family, table) in actual {
             self.present.push(family);
-            self.owner = self.owner.or(table.owner);
+            self.owners.extend(table.owner);
             if table.persistent && table.owner.is_none() {
                 self.orphaned.push(family);
             }
@@ -72,23 +74,35 @@ impl Keeper {
             let filled = table.chains.iter().filter(|(_, chain)| judges(chain));
             self.entrances.extend(filled.map(|(chain, _)| (family, chain.clone())));
             if self.soundness != Soundness::Table {
-                *found.family_mut(family) = compare::tables(table);
+                found[family] = compare::tables(table);
+                host[family] = compare::host_facts(table);
             }
         }
-        self.planner = Planner::new(found);
+        self.planner = Planner::new(found).holding(host);
         for (&family, table) in actual {
             self.planner.set_generations(family, table.generations());
             self.sizes.extend(table.sets.iter().map(|(&id, set)| ((family, id), set.size)));
         }
     }
 
-    pub(super) const fn owner(&self) -> Option<u32> {
-        self.owner
+    /// The netlink port id of a live owner other than this one.
+    pub(super) fn owner_other_than(&self, port: u32) -> Option<u32> {
+        self.owners.iter().copied().find(|&owner| owner != port)
     }
 
     /// What is in force, as far as the structure gives it a meaning.
     pub(super) fn program(&self) -> Program {
         self.planner.program()
+    }
+
+    /// The facts of the host that the tables were found with, of any family.
+    pub(super) fn host(&self) -> HostFacts {
+        self.planner.host()
+    }
+
+    /// The facts of the host that the next change puts into force with it.
+    pub(super) fn set_host(&mut self, host: &HostFacts) {
+        self.planner.set_host(host);
     }
 
     /// Whether `settle` has something to do.
@@ -118,8 +132,8 @@ impl Keeper {
         self.soundness != Soundness::Table
     }
 
-    /// Takes over the tables of an agent that is gone, which nobody else can then write to. A transaction of its own: the
-    /// kernel hooks no chain into a table whose flags change in the same one.
+    /// Takes over the tables of a process that is gone, so that nobody else can write to them. This needs a transaction of its
+    /// own: the kernel hooks no chain into a table whose flags change in the same one.
     pub(super) fn claim<R: Ruleset>(&mut self, writer: &mut Writer<R>) -> Result<(), RulesetError> {
         let orphaned = std::mem::take(&mut self.orphaned).into_iter();
         if !writer.ruleset.features().persistent_owner || orphaned.len() == 0 {
@@ -136,6 +150,7 @@ impl Keeper {
         &mut self,
         writer: &mut Writer<R>,
         program: &Program,
+        host: &HostFacts,
     ) -> Result<bool, RulesetError> {
         if self.soundness == Soundness::Table {
             return Ok(false);
@@ -147,6 +162,7 @@ impl Keeper {
             self.mend(writer, &judging)?;
         }
         self.delete_leftovers(writer)?;
+        self.set_host(host);
         let delta = Delta::between(&self.program(), program);
         if !self.carry_out(writer, &delta)? {
             return Ok(false);
@@ -159,18 +175,38 @@ impl Keeper {
         Ok(true)
     }
 
-    /// Plans a delta, makes room for it and commits it. `false`, and nothing done, if only new tables can take it.
+    /// Plans a delta, makes room for what its steps need and commits them. `false`, and nothing done that a packet could notice,
+    /// if only new tables can take it.
     pub(super) fn carry_out<R: Ruleset>(
         &mut self,
         writer: &mut Writer<R>,
         delta: &Delta,
     ) -> Result<bool, RulesetError> {
-        if !self.make_room(writer, delta)? {
+        if self.planner.pending() > 0 && self.is_short_of_room(writer, delta) {
+            self.settle(writer)?;
+        }
+        let Some(mut steps) = self.planner.plan(delta) else { return Ok(false) };
+        if !self.make_room(writer, &mut steps)? {
             return Ok(false);
         }
-        let Some(steps) = self.planner.plan(delta) else { return Ok(false) };
         self.run(writer, steps)?;
         Ok(true)
+    }
+
+    /// Whether some set may not take what the delta adds beside what waits for its removal.
+    fn is_short_of_room<R>(&self, writer: &Writer<R>, delta: &Delta) -> bool {
+        Family::ALL.into_iter().any(|family| {
+            SetName::ALL.into_iter().any(|set| {
+                let held = self.planner.contents(family).count(set);
+                let most = held + self.planner.additions(delta, family, set);
+                !writer.sizing.fits(family, set, self.size(family, set), most)
+            })
+        })
+    }
+
+    fn size(&self, family: Family, set: SetName) -> Option<u32> {
+        let id = self.planner.generations(family).id(set);
+        self.sizes.get(&(family, id)).copied().flatten()
     }
 
     /// Removes what has no meaning any more, after a grace period.
@@ -196,54 +232,84 @@ impl Keeper {
         Ok(())
     }
 
-    /// Builds fuller sets beside those that the delta would overfill.
+    /// Builds larger sets in the place of those that would overflow at some time during the steps, which are the last that
+    /// the planner made; the steps then name these. `false` if that cannot be done without new tables.
     fn make_room<R: Ruleset>(
         &mut self,
         writer: &mut Writer<R>,
-        delta: &Delta,
+        steps: &mut [Step],
     ) -> Result<bool, RulesetError> {
-        for family in Family::ALL {
-            for set in SetName::ALL {
-                let id = self.planner.generations(family).id(set);
-                let size = self.sizes.get(&(family, id)).copied().flatten();
-                let held = contents::count(self.planner.kernel(family), set);
-                let after = held + build::additions(delta.family(family), set);
-                if fits(set, size, after) {
-                    continue;
-                }
-                // Growth ends with new rules, which tables without any must not get yet.
-                if !self.judges(family) {
-                    return Ok(false);
-                }
-                self.grow(writer, family, set, after)?;
+        let peaks = self.planner.peaks(steps);
+        let is_short = |&(&(family, set), &peak): &(&(Family, SetName), &usize)| {
+            !writer.sizing.fits(family, set, self.size(family, set), peak)
+        };
+        let short: Vec<(Family, SetName, usize)> = peaks
+            .iter()
+            .filter(is_short)
+            .map(|(&(family, set), &peak)| (family, set, peak))
+            .collect();
+        if short.is_empty() {
+            return Ok(true);
+        }
+        // Growth ends with new rules, which tables without any must not get yet.
+        if short.iter().any(|&(family, ..)| !self.judges(family)) {
+            return Ok(false);
+        }
+        self.grow(writer, &short, steps)?;
+        for step in steps {
+            if let Step::Commit(transaction) = step {
+                transactions::rename(transaction, |family| self.planner.generations(family));
             }
         }
         Ok(true)
     }
 
+    /// Replaces sets by larger ones with the elements that they have before the steps. The kernel cannot resize a set: the new
+    /// one is filled beside the old one, then the rules name it, and after a grace period the old one goes.
     fn grow<R: Ruleset>(
         &mut self,
         writer: &mut Writer<R>,
-        family: Family,
-        set: SetName,
-        wanted: usize,
+        sets: &[(Family, SetName, usize)],
+        steps: &[Step],
     ) -> Result<(), RulesetError> {
-        let old = self.planner.generations(family).id(set);
-        let new = SetId { set, generation: old.generation + 1 };
-        let size = capacity(set, wanted);
-        for transaction in build::fill_beside(family, self.planner.kernel(family), new, size) {
-            writer.commit(self.name, transaction)?;
+        let mut reloads: BTreeMap<Family, Generations> = BTreeMap::new();
+        let mut deletions = Vec::new();
+        for &(family, set, peak) in sets {
+            let old = self.planner.generations(family).id(set);
+            let new = SetId { set, generation: old.generation + 1 };
+            let size = writer.sizing.size(family, set, peak);
+            let elements = self.planner.elements_before(family, set, steps);
+            for transaction in transactions::new_set(family, new, size, elements) {
+                writer.commit(self.name, transaction)?;
+            }
+            self.sizes.insert((family, new), size);
+            let of_family =
+                reloads.entry(family).or_insert_with(|| self.planner.generations(family));
+            of_family.set(new);
+            deletions.push((family, old));
         }
-        let mut generations = self.planner.generations(family);
-        generations.set(new);
-        writer.commit(self.name, Transaction { ops: build::reload(family, &generations) })?;
-        self.planner.set_generations(family, generations);
-        self.sizes.insert((family, new), size);
-        writer.counters.grown += 1;
+        let rules = reloads.iter().flat_map(|(&family, g)| transactions::reload(family, g));
+        writer.commit(self.name, Transaction { ops: rules.collect() })?;
+        for (family, generations) in reloads {
+            self.planner.set_generations(family, generations);
+        }
+        writer.counters.grown += sets.len() as u64;
+        self.delete_sets(writer, &deletions)
+    }
+
+    /// Deletes sets that no rule names any more.
+    fn delete_sets<R: Ruleset>(
+        &mut self,
+        writer: &mut Writer<R>,
+        sets: &[(Family, SetId)],
+    ) -> Result<(), RulesetError> {
+        if sets.is_empty() {
+            return Ok(());
+        }
         writer.grace()?;
-        let delete = TableOp { family, op: Op::DeleteSet(old) };
-        writer.commit(self.name, Transaction { ops: vec![delete] })?;
-        self.sizes.remove(&(family, old));
+        let delete = |&(family, id): &(Family, SetId)| TableOp { family, op: Op::DeleteSet(id) };
+        writer.commit(self.name, Transaction { ops: sets.iter().map(delete).collect() })?;
+        sets.iter().for_each(|key| _ = self.sizes.remove(key));
         Ok(())
     }
 
@@ -255,14 +321,7 @@ impl Keeper {
             .filter(|(family, id)| self.planner.generations(*family).id(id.set) != *id)
             .copied()
             .collect();
-        if leftovers.is_empty() {
-            return Ok(());
-        }
-        writer.grace()?;
-        let delete = |&(family, id): &(Family, SetId)| TableOp { family, op: Op::DeleteSet(id) };
-        writer.commit(self.name, Transaction { ops: leftovers.iter().map(delete).collect() })?;
-        leftovers.iter().for_each(|key| _ = self.sizes.remove(key));
-        Ok(())
+        self.delete_sets(writer, &leftovers)
     }
 
     fn mend<R: Ruleset>(
@@ -276,12 +335,12 @@ impl Keeper {
         let actual = writer.ruleset.read(self.name)?;
         let tables = actual.iter().filter(|(family, _)| families.contains(family));
         let mend = |(&family, table): (&Family, &ActualTable)| {
-            build::mend(family, table, &self.planner.generations(family))
+            transactions::mend(family, table, &self.planner.generations(family))
         };
         writer.commit(self.name, Transaction { ops: tables.flat_map(mend).collect() })?;
         writer.counters.replaced += 1;
         self.entrances.retain(|(family, _)| !families.contains(family));
-        self.entrances.extend(build::entrances(families));
+        self.entrances.extend(transactions::entrances(families));
         Ok(())
     }
 
@@ -290,12 +349,13 @@ impl Keeper {
         &mut self,
         writer: &mut Writer<R>,
         program: &Program,
+        host: &HostFacts,
     ) -> Result<(), RulesetError> {
-        for transaction in build::in_chunks(program) {
+        for transaction in transactions::new_tables(program, host, &writer.sizing) {
             writer.commit(self.name, transaction)?;
         }
         // No packet came before the rules, so the next change need not wait for any.
-        self.built(program, Planner::of_new_tables(program.clone()));
+        self.built(writer, program, host, Planner::of_new_tables(program.clone()));
         Ok(())
     }
 
@@ -305,23 +365,32 @@ impl Keeper {
         &mut self,
         writer: &mut Writer<R>,
         program: &Program,
+        host: &HostFacts,
     ) -> Result<(), RulesetError> {
         let mut ops = self.deletions();
-        ops.extend(build::in_chunks(program).into_iter().flat_map(|t| t.ops));
+        let new = transactions::new_tables(program, host, &writer.sizing);
+        ops.extend(new.into_iter().flat_map(|transaction| transaction.ops));
         writer.commit(self.name, Transaction { ops })?;
-        self.built(program, Planner::new(program.clone()));
+        self.built(writer, program, host, Planner::new(program.clone()));
         Ok(())
     }
 
-    fn built(&mut self, program: &Program, planner: Planner) {
+    fn built<R>(
+        &mut self,
+        writer: &Writer<R>,
+        program: &Program,
+        host: &HostFacts,
+        planner: Planner,
+    ) {
         *self = Self::of_nothing(self.name);
-        self.planner = planner;
+        self.planner = planner.holding(PerFamily::from_fn(|_| host.clone()));
         self.soundness = Soundness::Sound;
         self.present = Family::ALL.to_vec();
-        self.entrances = build::entrances(&Family::ALL).collect();
+        self.entrances = transactions::entrances(&Family::ALL).collect();
         for family in Family::ALL {
             for set in SetName::ALL {
-                let size = capacity(set, contents::count(program.family(family), set));
+                let elements = Contents { program: &program[family], host }.count(set);
+                let size = writer.sizing.size(family, set, elements);
                 self.sizes.insert((family, SetId { set, generation: 0 }), size);
             }
         }
@@ -334,7 +403,7 @@ impl Keeper {
         writer: &mut Writer<R>,
     ) -> Result<(), RulesetError> {
         if self.is_in_force() {
-            let close = |(family, chain): &(Family, String)| build::flush(*family, chain);
+            let close = |(family, chain): &(Family, String)| transactions::flush(*family, chain);
             let ops = self.entrances.iter().map(close).collect();
             writer.commit(self.name, Transaction { ops })?;
             self.entrances.clear();

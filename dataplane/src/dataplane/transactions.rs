@@ -1,26 +1,29 @@
 //! The operations that make whole tables, chains and sets.
 
-use palisade_compiler::model::Family;
-use palisade_compiler::program::delta::Edits;
-use palisade_compiler::program::skeleton::{ChainName, SetName, rules};
-use palisade_compiler::program::{Program, Tables, TablesDelta};
+use std::collections::BTreeSet;
 
-use crate::contents;
+use palisade_compiler::model::Family;
+use palisade_compiler::program::Program;
+use palisade_compiler::program::skeleton::{ChainName, SetName, rules};
+
+use super::sizing::Sizing;
+use crate::contents::Contents;
+use crate::host::HostFacts;
 use crate::ruleset::{ActualSet, ActualTable};
 use crate::transaction::{
     Element, Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, SetId, TableOp, Transaction,
 };
-use palisade_compiler::program::capacity::capacity;
 
 /// Both tables from nothing: sets, elements in bounded transactions, and in the last one the rules.
-pub(super) fn in_chunks(program: &Program) -> Vec<Transaction> {
+pub(super) fn new_tables(program: &Program, host: &HostFacts, sizing: &Sizing) -> Vec<Transaction> {
+    let contents = program.as_ref().map(|program| Contents { program, host });
     let mut transactions = Vec::new();
     let mut first = Vec::new();
     for family in Family::ALL {
         first.push(TableOp { family, op: Op::CreateTable });
         for set in SetName::ALL {
             let id = SetId { set, generation: 0 };
-            let size = capacity(set, contents::count(program.family(family), set));
+            let size = sizing.size(family, set, contents[family].count(set));
             first.push(TableOp { family, op: Op::CreateSet { id, size } });
             if set.has_catch_all() {
                 first.push(TableOp { family, op: Op::Add(id, Element::CatchAll) });
@@ -31,8 +34,8 @@ pub(super) fn in_chunks(program: &Program) -> Vec<Transaction> {
     let elements = Family::ALL.into_iter().flat_map(|family| {
         SetName::ALL.into_iter().flat_map(move |set| {
             let id = SetId { set, generation: 0 };
-            let elements = contents::elements(program.family(family), set);
-            elements.into_iter().map(move |e| TableOp { family, op: Op::Add(id, e) })
+            let elements = contents[family].elements(set);
+            elements.map(move |e| TableOp { family, op: Op::Add(id, e) })
         })
     });
     transactions.extend(chunks(elements));
@@ -105,37 +108,26 @@ pub(super) fn mend(family: Family, table: &ActualTable, generations: &Generation
     ops
 }
 
-/// A set of another generation with the same contents, in bounded transactions.
-pub(super) fn fill_beside(
+/// A set with these elements, which no rule names yet, in bounded transactions.
+pub(super) fn new_set(
     family: Family,
-    tables: &Tables,
     id: SetId,
     size: Option<u32>,
+    elements: BTreeSet<Element>,
 ) -> Vec<Transaction> {
     let mut ops = vec![TableOp { family, op: Op::CreateSet { id, size } }];
     if id.set.has_catch_all() {
         ops.push(TableOp { family, op: Op::Add(id, Element::CatchAll) });
     }
-    let elements = contents::elements(tables, id.set);
     ops.extend(elements.into_iter().map(|e| TableOp { family, op: Op::Add(id, e) }));
     chunks(ops.into_iter())
 }
 
-/// How many elements a delta may add to a set, passing states included.
-pub(super) fn additions(delta: &TablesDelta, set: SetName) -> usize {
-    fn come<K, V: Copy>(edits: &Edits<K, V>) -> usize {
-        edits.values().filter(|edit| edit.after.is_some()).count()
-    }
-    match set {
-        SetName::LocalIn => come(&delta.local_in),
-        SetName::LocalOut => come(&delta.local_out),
-        SetName::Hairpin => come(&delta.hairpin),
-        SetName::Bridges => come(&delta.bridges),
-        SetName::Class => come(&delta.class),
-        SetName::Cidr => come(&delta.cidr),
-        SetName::AllowIn => come(&delta.allow_in),
-        SetName::AllowOut => come(&delta.allow_out),
-        SetName::Ports => come(&delta.ports),
-        SetName::PortRanges => come(&delta.port_ranges),
+/// Makes a transaction's elements those of the sets of these generations, whatever sets it was made for.
+pub(super) fn rename(transaction: &mut Transaction, generations: impl Fn(Family) -> Generations) {
+    for TableOp { family, op } in &mut transaction.ops {
+        if let Op::Add(id, _) | Op::Remove(id, _) = op {
+            *id = generations(*family).id(id.set);
+        }
     }
 }
