@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::connection::Port;
 use crate::explanation::Explanation;
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The longest request, in bytes, its newline included.
 pub const MAX_REQUEST_BYTES: usize = 64 << 10;
@@ -37,7 +38,7 @@ pub enum Request {
         from: String,
         to: String,
         protocol: String,
-        port: Option<u16>,
+        port: Option<Port>,
     },
     /// Compares the kernel with the agent's program.
     Verify,

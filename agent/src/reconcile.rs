@@ -20,7 +20,7 @@ use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::ruleset::RulesetError;
 use tokio::sync::oneshot;
 
-use crate::connection::resolve;
+use crate::connection::Question;
 use crate::explanation::explain;
 use crate::protocol::{MAX_TOLD, Request, Response, State, Verified};
 use crate::socket::server::Published;
@@ -311,15 +311,9 @@ impl Reconciler {
         match request {
             Request::Status => Response::Status(Box::new(self.report.status())),
             Request::Explain { from, to, protocol, port } => {
-                let ends = from.parse().and_then(|from| Ok((from, to.parse()?)));
-                let connections = ends.and_then(|(from, to)| {
-                    resolve(self.compiler.snapshot(), &from, &to, &protocol, port)
-                });
-                match connections {
-                    Ok(connections) => {
-                        let node = self.node.as_deref();
-                        Response::Explanation(Box::new(explain(&self.compiler, &connections, node)))
-                    }
+                let question = Question { from, to, protocol, port };
+                match explain(&self.compiler, &question, self.node.as_deref()) {
+                    Ok(explanation) => Response::Explanation(Box::new(explanation)),
                     Err(reason) => Response::Bad { reason },
                 }
             }

@@ -17,8 +17,8 @@ pub struct Decision {
 
 impl Decision {
     pub(crate) fn of(egress: Reason, ingress: Reason) -> Self {
-        let [egress, ingress] = [egress, ingress]
-            .map(|reason| DirectionDecision { verdict: reason.verdict(), reason });
+        let [egress, ingress] =
+            [egress, ingress].map(|reason| DirectionDecision { verdict: reason.verdict(), reason });
         let verdict = egress.verdict.and(ingress.verdict);
         Self { egress, ingress, verdict }
     }

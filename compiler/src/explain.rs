@@ -235,7 +235,10 @@ impl Question<'_> {
             let policy = at.and_then(|at| policies.get(at));
             let meeting = policy.and_then(|policy| self.meet(policy, rule.rule, views));
             let (peers, ports) = meeting.map_or((None, None), |meeting| {
-                (meeting.peers.ok().and_then(|m| m.entry()), meeting.ports.ok().and_then(|m| m.entry()))
+                (
+                    meeting.peers.ok().and_then(|m| m.entry()),
+                    meeting.ports.ok().and_then(|m| m.entry()),
+                )
             });
             Allowance { rule, peers, ports }
         };
@@ -256,7 +259,8 @@ impl Question<'_> {
                 PolicyMiss { policy, direction, rules, further }
             })
             .collect();
-        let distance = |miss: &PolicyMiss| miss.rules.first().map_or(usize::MAX, RuleMiss::distance);
+        let distance =
+            |miss: &PolicyMiss| miss.rules.first().map_or(usize::MAX, RuleMiss::distance);
         misses.sort_by_key(distance);
         let further = misses.len().saturating_sub(MAX_POLICIES);
         misses.truncate(MAX_POLICIES);

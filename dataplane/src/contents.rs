@@ -1,8 +1,8 @@
 //! A table's contents as single elements, and back.
 
 use palisade_compiler::model::Direction;
-use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::delta::Edits;
+use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{ClassId, PortElement, ProfileId, Tables, TablesDelta};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -395,12 +395,9 @@ mod tests {
             let port = kernel.port();
             let create = Transaction { ops: vec![op(Op::CreateTable)] };
             kernel.commit(TableName::Main, &create).unwrap();
-            let owner = |kernel: &mut Kernel| {
-                kernel.read(TableName::Main).unwrap()[&Family::V4].owner
-            };
-            let owned = |kernel: &Kernel| {
-                kernel.features.persistent_owner.then(|| kernel.port())
-            };
+            let owner =
+                |kernel: &mut Kernel| kernel.read(TableName::Main).unwrap()[&Family::V4].owner;
+            let owned = |kernel: &Kernel| kernel.features.persistent_owner.then(|| kernel.port());
 
             kernel.query.socket().1.fail(0, nix::Error::EBADF);
             let error = kernel.read(TableName::Main).unwrap_err();

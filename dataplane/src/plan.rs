@@ -27,9 +27,7 @@ mod window;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::{Delta, Program, Tables, TablesDelta};
 
-use crate::transaction::{
-    Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, TableOp, Transaction,
-};
+use crate::transaction::{Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, TableOp, Transaction};
 use meet::ByMeet;
 use schedule::schedule;
 use state::TableState;

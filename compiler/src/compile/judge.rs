@@ -60,11 +60,7 @@ const fn ends(connection: &Connection, direction: Direction) -> (IpAddr, IpAddr)
 }
 
 /// The pod whose policies judge the direction; or what the direction is without a look at policies.
-fn subject(
-    snapshot: &Snapshot,
-    subject: IpAddr,
-    peer: IpAddr,
-) -> Result<(PodId, &Pod), Standing> {
+fn subject(snapshot: &Snapshot, subject: IpAddr, peer: IpAddr) -> Result<(PodId, &Pod), Standing> {
     let owner = snapshot.owner_id(subject);
     let pod = owner.and_then(|id| Some((id, snapshot.pod(id)?))).ok_or(Standing::NotAPod)?;
     if subject == peer {

@@ -44,7 +44,13 @@ pub enum PortDifference {
     /// The protocol is right and the number is not; `first` and `last` are included.
     OtherPort { protocol: Protocol, first: u16, last: u16, found: u16 },
     /// The name stands for other numbers on the destination pod.
-    NamedOther { protocol: Protocol, name: Arc<str>, pod: ObjectName, numbers: Vec<u16>, found: u16 },
+    NamedOther {
+        protocol: Protocol,
+        name: Arc<str>,
+        pod: ObjectName,
+        numbers: Vec<u16>,
+        found: u16,
+    },
     /// The destination pod has no port of that name and protocol.
     UnknownName { protocol: Protocol, name: Arc<str>, pod: ObjectName },
     /// The destination is no pod that a name could be looked up on.
@@ -77,9 +83,7 @@ pub(super) fn of_peer(peer: PeerView<'_>, entry: &Peer, own: &Arc<str>) -> Vec<P
     let Some(pod) = peer.pod else {
         return vec![match &peer.end.owner {
             Owner::Host { .. } => PeerDifference::HostNetwork { host: peer.end.clone() },
-            Owner::Pod(_) | Owner::Unknown => {
-                PeerDifference::NotAPod { address: peer.end.address }
-            }
+            Owner::Pod(_) | Owner::Unknown => PeerDifference::NotAPod { address: peer.end.address },
         }];
     };
     let name = || ObjectName::of(pod);
@@ -97,9 +101,13 @@ pub(super) fn of_peer(peer: PeerView<'_>, entry: &Peer, own: &Arc<str>) -> Vec<P
             }));
         }
     }
-    differences.extend(unmet(selector, &pod.labels).map(|(requirement, found)| {
-        PeerDifference::PodLabel { requirement, pod: name(), found }
-    }));
+    differences.extend(
+        unmet(selector, &pod.labels).map(|(requirement, found)| PeerDifference::PodLabel {
+            requirement,
+            pod: name(),
+            found,
+        }),
+    );
     differences
 }
 

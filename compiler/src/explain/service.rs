@@ -43,7 +43,13 @@ pub enum ServiceError {
     /// Only ports of TCP, UDP and SCTP are translated.
     NoPorts { service: ObjectName, address: IpAddr },
     /// The Service has no such port. `ports` lists those that it has, as `TCP 443 (https)`.
-    NoSuchPort { service: ObjectName, address: IpAddr, protocol: Protocol, asked: String, ports: Vec<String> },
+    NoSuchPort {
+        service: ObjectName,
+        address: IpAddr,
+        protocol: Protocol,
+        asked: String,
+        ports: Vec<String>,
+    },
     /// No EndpointSlice of it has an endpoint that serves, and no pod matches its selector.
     NoBackend { service: ObjectName, address: IpAddr, why: &'static str },
 }
@@ -62,7 +68,10 @@ impl fmt::Display for ServiceError {
                 if ports.is_empty() { "none".to_owned() } else { ports.join(", ") }
             ),
             Self::NoBackend { service, address, why } => {
-                write!(f, "{address} is an address of Service {service}, and nothing is behind it: {why}")
+                write!(
+                    f,
+                    "{address} is an address of Service {service}, and nothing is behind it: {why}"
+                )
             }
         }
     }
@@ -145,9 +154,10 @@ fn backends(
             of_slices(&slices, port, family),
             "none of its endpoints serves (see the conditions in its EndpointSlices)",
         ),
-        Some(selector) => {
-            (of_pods(snapshot, service, selector, port, family), "no pod matches its selector and has the port")
-        }
+        Some(selector) => (
+            of_pods(snapshot, service, selector, port, family),
+            "no pod matches its selector and has the port",
+        ),
         None => (
             Vec::new(),
             "it has no selector, and none of its EndpointSlices is in the manifests (add them to the input)",
@@ -166,7 +176,8 @@ fn backends(
 fn of_slices(slices: &[&EndpointSlice], port: &ServicePort, family: Family) -> Vec<Backend> {
     let serving = |accepts: fn(&Endpoint) -> bool| -> Vec<Backend> {
         let of_slice = |slice: &&EndpointSlice| {
-            let numbers: Vec<u16> = slice.ports.iter().filter_map(|own| number(own, port)).collect();
+            let numbers: Vec<u16> =
+                slice.ports.iter().filter_map(|own| number(own, port)).collect();
             let addresses = slice.endpoints.iter().filter(|endpoint| accepts(endpoint));
             // Further addresses of an endpoint are not used (`Endpoint.addresses`).
             let addresses = addresses.filter_map(|endpoint| endpoint.addresses.first().copied());

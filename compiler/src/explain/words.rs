@@ -5,7 +5,7 @@ use std::fmt;
 use super::difference::{PeerDifference, PortDifference};
 use super::end::{Owner, host_pods};
 use super::nearest::{PeerMiss, PortMiss, RuleMiss};
-use super::{Allowance, Fault, Outcome, PolicyMiss, ServiceBlock, Side};
+use super::{Allowance, Fault, Outcome, ServiceBlock, Side};
 use crate::model::{
     Direction, Isolation, Operator, PortSpec, Protocol, Requirement, Selector, Verdict,
 };
@@ -25,7 +25,9 @@ impl Side {
         match &self.outcome {
             Outcome::NotAPod => match &self.subject.owner {
                 Owner::Host { .. } => "a node's address: no policy applies to it".into(),
-                Owner::Pod(_) | Owner::Unknown => "no pod's address: no policy applies to it".into(),
+                Owner::Pod(_) | Owner::Unknown => {
+                    "no pod's address: no policy applies to it".into()
+                }
             },
             Outcome::NotIsolated => format!("no policy isolates the pod for {direction}"),
             Outcome::OwnNode => "traffic with the pod's own node is always allowed".into(),
@@ -61,21 +63,9 @@ impl fmt::Display for Allowance {
     }
 }
 
-impl PolicyMiss {
-    /// What each rule would have needed, nearest first, one line each.
-    pub fn lines(&self) -> Vec<String> {
-        let Self { policy, direction, rules, further } = self;
-        if rules.is_empty() {
-            return vec![format!("{policy}: it has no {direction} rule")];
-        }
-        let each = rules.iter().map(|miss| format!("{policy} {}", miss.sentence(*direction)));
-        let more = (*further > 0).then(|| format!("{policy}: {further} more rules do not match"));
-        each.chain(more).collect()
-    }
-}
-
 impl RuleMiss {
-    fn sentence(&self, direction: Direction) -> String {
+    /// What the rule would have needed, as `ingress[0]: from[0] needs ...; and ports[1] is for ...`.
+    pub fn sentence(&self, direction: Direction) -> String {
         let peers = self.peers_sentence(direction).into_iter();
         let parts: Vec<String> = peers.chain(self.ports_sentence()).collect();
         format!("{direction}[{}]: {}", self.rule, parts.join("; and "))
@@ -126,7 +116,10 @@ impl fmt::Display for PeerDifference {
                 "selects pods, but nothing is known of the namespace of {pod} yet, so that no selector matches the pod"
             ),
             Self::NotAPod { address } => {
-                write!(f, "selects pods, but {address} is no pod's address (an ipBlock matches addresses)")
+                write!(
+                    f,
+                    "selects pods, but {address} is no pod's address (an ipBlock matches addresses)"
+                )
             }
             Self::HostNetwork { host } => write!(
                 f,
@@ -162,7 +155,11 @@ impl fmt::Display for PortDifference {
             }
             Self::OtherPort { protocol, first, last, found } => {
                 let ports = PortSpec::Range { first: *first, last: *last };
-                write!(f, "is for {}, but the connection is to port {found}", PortsOf(*protocol, &ports))
+                write!(
+                    f,
+                    "is for {}, but the connection is to port {found}",
+                    PortsOf(*protocol, &ports)
+                )
             }
             Self::NamedOther { protocol, name, pod, numbers, found } => {
                 let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
@@ -173,7 +170,10 @@ impl fmt::Display for PortDifference {
                 )
             }
             Self::UnknownName { protocol, name, pod } => {
-                write!(f, "is for the port named {name}, but {pod} has no {protocol} port of that name")
+                write!(
+                    f,
+                    "is for the port named {name}, but {pod} has no {protocol} port of that name"
+                )
             }
             Self::NameWithoutPod { name, destination } => match &destination.owner {
                 Owner::Host { pods, .. } if !pods.is_empty() => write!(

@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use super::rng::Rng;
 use crate::model::{
     IpBlock, Isolation, Labels, NAMESPACE_NAME_LABEL, NamedPort, Namespace, Namespaces, Node,
-    Operator, Peer, Peers, Phase, Pod, Policy, PolicyKey, PolicyRule, PortMatch,
-    PortSpec, Ports, Protocol, Requirement, Selector,
+    Operator, Peer, Peers, Phase, Pod, Policy, PolicyKey, PolicyRule, PortMatch, PortSpec, Ports,
+    Protocol, Requirement, Selector,
 };
 use crate::snapshot::{Change, ObjectKind, Snapshot};
 

@@ -97,11 +97,7 @@ pub(crate) fn locality(seed: u64) -> Locality {
 
 /// What the specification asks of this node, which judges for its own pods alone. Most of what a node and its pods exchange
 /// never meets the rules; what does, as a packet to an external address of the node, is allowed.
-pub(crate) fn asked(
-    snapshot: &Snapshot,
-    locality: &Locality,
-    connection: &Connection,
-) -> Verdict {
+pub(crate) fn asked(snapshot: &Snapshot, locality: &Locality, connection: &Connection) -> Verdict {
     let is_local = |pod: &Pod| match locality {
         Locality::Everywhere => true,
         Locality::Node(name) => pod.node.as_ref() == Some(name),

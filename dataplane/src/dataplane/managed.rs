@@ -229,8 +229,11 @@ impl ManagedTables {
         let is_short = |&(&(family, set), &peak): &(&(Family, SetName), &usize)| {
             !writer.sizing.fits(family, set, self.size(family, set), peak)
         };
-        let short: Vec<(Family, SetName, usize)> =
-            peaks.iter().filter(is_short).map(|(&(family, set), &peak)| (family, set, peak)).collect();
+        let short: Vec<(Family, SetName, usize)> = peaks
+            .iter()
+            .filter(is_short)
+            .map(|(&(family, set), &peak)| (family, set, peak))
+            .collect();
         if short.is_empty() {
             return Ok(true);
         }
@@ -349,7 +352,9 @@ impl ManagedTables {
         program: &Program,
     ) -> Result<(), RulesetError> {
         let mut ops = self.deletions();
-        ops.extend(transactions::new_tables(program, &writer.sizing).into_iter().flat_map(|t| t.ops));
+        ops.extend(
+            transactions::new_tables(program, &writer.sizing).into_iter().flat_map(|t| t.ops),
+        );
         writer.commit(self.name, Transaction { ops })?;
         self.built(writer, program, Planner::new(program.clone()));
         Ok(())

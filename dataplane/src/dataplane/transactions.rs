@@ -122,10 +122,7 @@ pub(super) fn new_set(
 }
 
 /// Makes a transaction's elements those of the sets of these generations, whatever sets it was made for.
-pub(super) fn rename(
-    transaction: &mut Transaction,
-    generations: impl Fn(Family) -> Generations,
-) {
+pub(super) fn rename(transaction: &mut Transaction, generations: impl Fn(Family) -> Generations) {
     for TableOp { family, op } in &mut transaction.ops {
         if let Op::Add(id, _) | Op::Remove(id, _) = op {
             *id = generations(*family).id(id.set);

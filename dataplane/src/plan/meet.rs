@@ -163,9 +163,11 @@ impl Meet<'_, '_> {
             let all = rows(&transition.state.kernel, direction).iter();
             let named = all.filter(|(_, profile)| self.rewritten.contains(profile));
             let garbage = &transition.state.garbage;
-            touched.extend(named.map(|(&key, _)| key).filter(|&(subject, class)| {
-                !garbage.has_row(direction, subject, class)
-            }));
+            touched.extend(
+                named
+                    .map(|(&key, _)| key)
+                    .filter(|&(subject, class)| !garbage.has_row(direction, subject, class)),
+            );
         }
         touched
     }
@@ -204,9 +206,8 @@ impl Meet<'_, '_> {
         let old = before.map_or(Rc::clone(&everything), |id| self.profiles.before(id));
         let new = after.map_or(everything, |id| self.profiles.after(id));
         let both = old.intersection(&new);
-        let is_kept = |id: &ProfileId, allows: &PortSet| {
-            *allows == both && !self.rewritten.contains(id)
-        };
+        let is_kept =
+            |id: &ProfileId, allows: &PortSet| *allows == both && !self.rewritten.contains(id);
         let kept = before.filter(|id| is_kept(id, &old)).or(after.filter(|id| is_kept(id, &new)));
         let profile = kept.unwrap_or_else(|| self.profile(both));
         self.intersections.insert((before, after), profile);

@@ -64,7 +64,11 @@ impl Planner {
             contents::elements(self.kernel(family), set).into_iter().collect();
         for (of, name, element, comes) in changes(steps).rev() {
             if (of, name) == (family, set) {
-                if comes { elements.remove(&element) } else { elements.insert(element) };
+                if comes {
+                    elements.remove(&element)
+                } else {
+                    elements.insert(element)
+                };
             }
         }
         elements

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{
     AddressRange, ClassId, Delta, PortElement, PortRangeElement, ProfileId, Program, Tables,
 };
 use palisade_dataplane::contents;
-use palisade_compiler::program::skeleton::SetName;
 use palisade_dataplane::plan::{Limits, Planner, Step};
 use palisade_dataplane::transaction::{Op, Transaction};
 
@@ -279,8 +279,7 @@ impl Watch {
         self.peaks = peaks.into_iter().map(|((_, set), peak)| (set, peak)).collect();
         self.met.clear();
         for set in SetName::ALL {
-            let elements: BTreeSet<_> =
-                contents::elements(self.last(), set).into_iter().collect();
+            let elements: BTreeSet<_> = contents::elements(self.last(), set).into_iter().collect();
             assert_eq!(planner.elements_before(Family::V4, set, steps), elements);
         }
     }
