@@ -15,7 +15,7 @@ use super::input::{Manifests, Node};
 use super::{Exit, Failure};
 use crate::connection::{Meant, Port, Question, Resolver};
 use crate::explanation::{by, family_name};
-use crate::sources::disk::STDIN;
+use crate::sources::files::STDIN;
 
 /// Judge many connections: JSON lines in and out
 ///

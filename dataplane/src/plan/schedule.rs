@@ -252,7 +252,7 @@ impl Scheduler<'_, '_> {
         schedule
     }
 
-    /// Subjects and bridges out; whether there were subjects.
+    /// Subjects out; whether there were subjects.
     fn releases(&self, schedule: &mut Schedule) -> bool {
         let mut any = false;
         for direction in Direction::ALL {
@@ -263,11 +263,6 @@ impl Scheduler<'_, '_> {
                 }
             }
         }
-        for (&bridge, edit) in &self.transition.delta.bridges {
-            if edit.after.is_none() && self.transition.state.kernel.bridges.contains(&bridge) {
-                schedule.remove(SetName::Bridges, Element::Bridge(bridge));
-            }
-        }
         any
     }
 
@@ -275,11 +270,6 @@ impl Scheduler<'_, '_> {
         for direction in Direction::ALL {
             for address in self.transition.isolated(direction) {
                 schedule.add(subjects_set(direction), Element::Address(address));
-            }
-        }
-        for (&bridge, edit) in &self.transition.delta.bridges {
-            if edit.after.is_some() && !self.transition.state.kernel.bridges.contains(&bridge) {
-                schedule.add(SetName::Bridges, Element::Bridge(bridge));
             }
         }
     }
