@@ -294,7 +294,7 @@ fn a_directory_that_is_replaced_keeps_everything() {
 }
 
 #[test]
-fn a_directory_whose_last_manifest_is_removed_is_complaints() {
+fn a_directory_whose_last_manifest_is_removed_is_reported() {
     let netns = Netns::new();
     let scratch = Scratch::guarded();
     let agent = netns.agent(&scratch.0);
