@@ -43,7 +43,7 @@ pub enum RunError {
     #[error("the process lacks what it needs ({0})")]
     Process(#[from] io::Error),
     #[error(
-        "the loop ended by a fault of Palisade; please report it with the log; the rules in the kernel stay"
+        "a thread ended by a fault of Palisade; please report it with the log; the rules in the kernel stay"
     )]
     Fault,
 }
@@ -114,19 +114,26 @@ async fn serve(
         let _ended = ended;
         reconcile::run(node, &receiver, published)
     })?;
-    let source = FileSource::spawn(config.files, config.max_file_size, sender.clone())?;
+    let mut source = FileSource::spawn(config.files, config.max_file_size, sender.clone())?;
+    let reread = source.reread_handle();
     let server = Server { status, inbox: sender.clone() };
-    tokio::select! {
-        () = server.serve(listener) => {}
-        () = signals.end(|| source.reread()) => {
+    let is_source_lost = tokio::select! {
+        () = server.serve(listener) => false,
+        () = signals.end(|| reread.reread()) => {
             if timeout(MAX_LAST_WORK, stop(&sender, &mut end)).await.is_err() {
                 tracing::info!("ended in the middle of its work; the next agent goes on");
                 return Ok(());
             }
+            false
         }
-        _ = &mut end => {}
-    }
-    Ok(reconciler.join().map_err(|_panic| RunError::Fault)??)
+        _ = &mut end => false,
+        () = source.ended() => {
+            stop(&sender, &mut end).await;
+            true
+        }
+    };
+    reconciler.join().map_err(|_panic| RunError::Fault)??;
+    if is_source_lost { Err(RunError::Fault) } else { Ok(()) }
 }
 
 /// Asks the loop to end, and waits for its end.
