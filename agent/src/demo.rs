@@ -12,9 +12,9 @@ use palisade_compiler::snapshot::Snapshot;
 use crate::cli::Failure;
 use crate::cli::input::Manifests;
 use crate::cli::output::say;
-use palisade_lab::{Host, Lab, LabError, LabSpec, Layout};
 use crate::sources::disk::MAX_FILE_BYTES;
 use matrix::{Matrix, Person, Plan};
+use palisade_lab::{Host, Lab, LabError, LabSpec, Layout};
 use stage::{Agent, Directory, Interrupt};
 
 /// The files of examples/shop, so that the demo needs nothing but this binary.

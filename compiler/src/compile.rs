@@ -43,6 +43,8 @@ pub use atoms::MAX_ATOMS;
 pub use canonical::Canonical;
 pub use capacity::{Bounds, MAX_PORT_RANGES, MAX_PORTS, MAX_ROWS, Resource};
 pub use compiler::Compiler;
+pub use judge::Judge;
+pub(crate) use judge::Standing;
 pub use locality::Locality;
 pub use stats::{RowUsage, Stats};
 pub use warning::{MAX_SUBJECTS, Warning};

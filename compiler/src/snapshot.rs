@@ -6,6 +6,7 @@
 mod change;
 mod label_index;
 mod namespaces;
+mod node_addresses;
 mod owners;
 mod reset;
 mod services;
@@ -23,6 +24,7 @@ use crate::model::{EndpointSlice, Namespace, Node, Pod, Policy, PolicyKey, Servi
 pub use change::{Change, ObjectKind};
 use namespaces::NamespaceTable;
 pub use namespaces::UndeclaredNamespaces;
+use node_addresses::{NodeAddresses, named_by};
 use owners::AddressOwners;
 use reset::Resets;
 use services::Services;
@@ -39,6 +41,8 @@ pub(crate) struct Touched {
     /// Namespaces whose labels changed, that came or went.
     pub(crate) namespaces: BTreeSet<Arc<str>>,
     pub(crate) policies: BTreeSet<PolicyKey>,
+    /// Nodes that have other addresses than before.
+    pub(crate) nodes: BTreeSet<Arc<str>>,
     /// Addresses whose owner may be another.
     pub(crate) addresses: BTreeSet<IpAddr>,
 }
@@ -49,15 +53,16 @@ pub struct Snapshot {
     interner: Interner,
     namespaces: NamespaceTable,
     nodes: BTreeMap<Arc<str>, Node>,
+    node_addresses: NodeAddresses,
     policies: BTreeMap<PolicyKey, Arc<Policy>>,
     pods: Vec<Option<Pod>>,
     free: Vec<u32>,
     hasher: DefaultHashBuilder,
     by_name: HashTable<u32>,
     owners: AddressOwners,
-    resets: Resets,
     /// For explanations; no verdict depends on them.
     services: Services,
+    resets: Resets,
 }
 
 impl Snapshot {
@@ -91,16 +96,27 @@ impl Snapshot {
         self.nodes.values()
     }
 
-    pub fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.get(name)
-    }
-
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
         self.policies.values()
     }
 
     pub fn policy(&self, key: &PolicyKey) -> Option<&Arc<Policy>> {
         self.policies.get(key)
+    }
+
+    /// The policies of a namespace, by name.
+    pub(crate) fn policies_of<'s>(
+        &'s self,
+        namespace: &'s str,
+    ) -> impl Iterator<Item = &'s Arc<Policy>> {
+        let first = PolicyKey { namespace: Arc::from(namespace), name: Arc::from("") };
+        let from = self.policies.range(first..).map(|(_, policy)| policy);
+        from.take_while(move |policy| *policy.key.namespace == *namespace)
+    }
+
+    /// The pods on the host's network that have the address and have not ended.
+    pub(crate) fn host_pods(&self, address: IpAddr) -> impl Iterator<Item = &Pod> {
+        self.owners.hosts(address).filter_map(|id| self.pod(id))
     }
 
     pub fn services(&self) -> impl Iterator<Item = &Service> {
@@ -151,6 +167,10 @@ impl Snapshot {
         self.policies.len()
     }
 
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
     pub fn pod_count(&self) -> usize {
         self.pods.len() - self.free.len()
     }
@@ -172,13 +192,20 @@ impl Snapshot {
         self.owners.get(address)
     }
 
-    /// Whether an address is one of the node that the pod is bound to: a Node object's, or that of a pod on its host's
-    /// network there.
+    /// The addresses of the node that the pod is bound to: those of the Node object, of pods on its host's network, and
+    /// `status.hostIPs` of its pods. Sorted, each once.
+    pub(crate) fn own_node_addresses(&self, pod: &Pod) -> Vec<IpAddr> {
+        pod.node.iter().flat_map(|node| self.node_addresses.of(node)).collect()
+    }
+
+    /// The nodes that have the address, sorted.
+    pub(crate) fn nodes_at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<str>> {
+        self.node_addresses.nodes_at(address)
+    }
+
+    /// Whether an address is one of the node that the pod is bound to.
     pub(crate) fn is_own_node(&self, pod: &Pod, address: IpAddr) -> bool {
-        let Some(name) = &pod.node else { return false };
-        let of_node = self.nodes.get(name).is_some_and(|node| node.addresses.contains(&address));
-        let mut hosts = self.owners.hosts(address).filter_map(|id| self.pod(id));
-        of_node || hosts.any(|host| host.node.as_ref() == Some(name))
+        pod.node.as_ref().is_some_and(|node| self.node_addresses.holds(node, address))
     }
 
     /// What edits that lead here from nothing touch.
@@ -188,6 +215,8 @@ impl Snapshot {
             pods: ids.map(|(id, _)| PodId(id)).collect(),
             namespaces: self.namespaces.names().cloned().collect(),
             policies: self.policies.keys().cloned().collect(),
+            // Every pod is looked at anyway.
+            nodes: BTreeSet::new(),
             addresses: self.pods().flat_map(|pod| pod.addresses.iter()).collect(),
         }
     }
@@ -201,8 +230,8 @@ impl Snapshot {
         match change {
             Change::ApplyNamespace(namespace) => self.apply_namespace(namespace, touched),
             Change::DeleteNamespace(name) => self.delete_namespace(&name, touched),
-            Change::ApplyNode(node) => self.apply_node(node),
-            Change::DeleteNode(name) => _ = self.nodes.remove(&name),
+            Change::ApplyNode(node) => self.apply_node(node, touched),
+            Change::DeleteNode(name) => self.delete_node(&name, touched),
             Change::ApplyPod(pod) => self.apply_pod(pod, touched),
             Change::DeletePod { namespace, name, uid } => {
                 if let Some(id) = self.pod_id(&namespace, &name)
@@ -213,9 +242,9 @@ impl Snapshot {
             }
             Change::ApplyPolicy(policy) => self.apply_policy(policy, touched),
             Change::DeletePolicy(key) => self.delete_policy(&key, touched),
-            Change::ApplyService(service) => self.services.apply(service),
+            Change::ApplyService(service) => self.apply_service(service),
             Change::DeleteService { namespace, name } => self.services.delete(&namespace, &name),
-            Change::ApplyEndpointSlice(slice) => self.services.apply_slice(slice),
+            Change::ApplyEndpointSlice(slice) => self.apply_endpoint_slice(slice),
             Change::DeleteEndpointSlice { namespace, name } => {
                 self.services.delete_slice(&namespace, &name);
             }
@@ -235,7 +264,9 @@ impl Snapshot {
             }
             ObjectKind::Node => {
                 let Some(applied) = self.resets.nodes.take() else { return };
-                self.nodes.retain(|name, _| applied.contains(name));
+                let names = self.nodes.keys();
+                let gone: Vec<_> = names.filter(|name| !applied.contains(*name)).cloned().collect();
+                gone.iter().for_each(|name| self.delete_node(name, touched));
             }
             ObjectKind::Pod => {
                 let Some(applied) = self.resets.pods.take() else { return };
@@ -249,6 +280,14 @@ impl Snapshot {
                 let keys = self.policies.keys();
                 let gone: Vec<_> = keys.filter(|key| !applied.contains(*key)).cloned().collect();
                 gone.iter().for_each(|key| self.delete_policy(key, touched));
+            }
+            ObjectKind::Service => {
+                let Some(applied) = self.resets.services.take() else { return };
+                self.services.retain(&applied);
+            }
+            ObjectKind::EndpointSlice => {
+                let Some(applied) = self.resets.slices.take() else { return };
+                self.services.retain_slices(&applied);
             }
         }
     }
@@ -276,11 +315,40 @@ impl Snapshot {
         }
     }
 
-    fn apply_node(&mut self, node: Node) {
+    fn apply_node(&mut self, node: Node, touched: &mut Touched) {
         if let Some(applied) = &mut self.resets.nodes {
             applied.insert(Arc::clone(&node.name));
         }
-        self.nodes.insert(Arc::clone(&node.name), node);
+        // The new addresses first, so that one that stays is never gone in between.
+        let name = Arc::clone(&node.name);
+        let mut changed = self.node_addresses.add(&name, node.addresses.iter().copied());
+        if let Some(old) = self.nodes.insert(Arc::clone(&name), node) {
+            changed |= self.node_addresses.remove(&name, old.addresses);
+        }
+        if changed {
+            touched.nodes.insert(name);
+        }
+    }
+
+    fn delete_node(&mut self, name: &str, touched: &mut Touched) {
+        let Some(node) = self.nodes.remove(name) else { return };
+        if self.node_addresses.remove(&node.name, node.addresses) {
+            touched.nodes.insert(node.name);
+        }
+    }
+
+    fn apply_service(&mut self, service: Service) {
+        if let Some(applied) = &mut self.resets.services {
+            applied.insert((Arc::clone(&service.namespace), Arc::clone(&service.name)));
+        }
+        self.services.apply(service);
+    }
+
+    fn apply_endpoint_slice(&mut self, slice: EndpointSlice) {
+        if let Some(applied) = &mut self.resets.slices {
+            applied.insert((Arc::clone(&slice.namespace), Arc::clone(&slice.name)));
+        }
+        self.services.apply_slice(slice);
     }
 
     fn apply_policy(&mut self, mut policy: Policy, touched: &mut Touched) {
@@ -372,6 +440,11 @@ impl Snapshot {
             touched.addresses.extend(pod.addresses.iter());
         }
         self.owners.claim(id, pod, &self.pods);
+        if let Some((node, addresses)) = named_by(pod)
+            && self.node_addresses.add(node, addresses)
+        {
+            touched.nodes.insert(Arc::clone(node));
+        }
     }
 
     fn unclaim(&mut self, id: PodId, old: &Pod, touched: &mut Touched) {
@@ -379,5 +452,10 @@ impl Snapshot {
             touched.addresses.extend(old.addresses.iter());
         }
         self.owners.unclaim(id, old, &self.pods);
+        if let Some((node, addresses)) = named_by(old)
+            && self.node_addresses.remove(node, addresses)
+        {
+            touched.nodes.insert(Arc::clone(node));
+        }
     }
 }

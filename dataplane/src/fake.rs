@@ -1,7 +1,6 @@
 //! A `Ruleset` in memory: as atomic and as strict as the kernel, and able to fail on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::{self, ChainName, Expr, Rule, SetName};
@@ -426,20 +425,13 @@ pub(crate) fn sets_of(rule: &Rule) -> impl Iterator<Item = SetName> {
 }
 
 fn suits(set: SetName, family: Family, element: Element) -> bool {
-    let of = |address: IpAddr| Family::of(address) == family;
-    match element {
-        Element::Address(a) => matches!(set, SetName::LocalIn | SetName::LocalOut) && of(a),
-        Element::Hairpin(a) => set == SetName::Hairpin && of(a),
-        Element::Bridge(_) => set == SetName::Bridges,
-        Element::Class(a, _) => set == SetName::Class && of(a),
-        Element::Cidr(range, _) => {
-            set == SetName::Cidr && of(range.first) && range.first <= range.last
-        }
-        Element::Row(a, _, _) => matches!(set, SetName::AllowIn | SetName::AllowOut) && of(a),
-        Element::Port(_) => set == SetName::Ports,
-        Element::PortRange(range) => set == SetName::PortRanges && range.first <= range.last,
-        Element::CatchAll => set.has_catch_all(),
-    }
+    let is_range = match element {
+        Element::Cidr(AddressRange { first, last }, _) => first <= last,
+        Element::PortRange(PortRangeElement { first, last, .. }) => first <= last,
+        _ => true,
+    };
+    let is_of_kind = element.kind().map_or(set.has_catch_all(), |kind| kind == set.kind());
+    is_of_kind && is_range && element.is_of(family)
 }
 
 /// Whether an element of that key, or an interval that overlaps it, is there.

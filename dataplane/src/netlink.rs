@@ -41,7 +41,7 @@ use watch::Watch;
 pub use grace::{GraceMethod, grace_by, grace_method};
 pub use owner::{describe_owner, owner_process};
 pub use read::FORWARD_BASE;
-pub use text::{element_text, family_text};
+pub use text::family_text;
 
 /// How often a read is begun anew because our tables changed under it.
 const READ_ATTEMPTS: usize = 10;
@@ -395,12 +395,9 @@ mod tests {
             let port = kernel.port();
             let create = Transaction { ops: vec![op(Op::CreateTable)] };
             kernel.commit(TableName::Main, &create).unwrap();
-            let owner = |kernel: &mut Kernel| {
-                kernel.read(TableName::Main).unwrap()[&Family::V4].owner
-            };
-            let owned = |kernel: &Kernel| {
-                kernel.features.persistent_owner.then(|| kernel.port())
-            };
+            let owner =
+                |kernel: &mut Kernel| kernel.read(TableName::Main).unwrap()[&Family::V4].owner;
+            let owned = |kernel: &Kernel| kernel.features.persistent_owner.then(|| kernel.port());
 
             kernel.query.socket().1.fail(0, nix::Error::EBADF);
             let error = kernel.read(TableName::Main).unwrap_err();

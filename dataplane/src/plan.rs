@@ -13,6 +13,7 @@
 
 mod atoms;
 mod garbage;
+mod host;
 mod ids;
 mod meet;
 mod peak;
@@ -27,9 +28,8 @@ mod window;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::{Delta, Program, Tables, TablesDelta};
 
-use crate::transaction::{
-    Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, TableOp, Transaction,
-};
+use crate::transaction::{Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, TableOp, Transaction};
+use host::Host;
 use meet::ByMeet;
 use schedule::schedule;
 use state::TableState;
@@ -70,6 +70,7 @@ pub enum Step {
 pub struct Planner {
     v4: TableState,
     v6: TableState,
+    host: Host,
     generations: [Generations; 2],
     /// Nothing is known of the window: a grace period stands before the first transaction.
     unsettled: bool,
@@ -87,6 +88,7 @@ impl Planner {
         Self {
             v4: TableState::new(kernel.v4),
             v6: TableState::new(kernel.v6),
+            host: Host::default(),
             generations: [Generations::default(); 2],
             unsettled: false,
             limits: Limits::default(),
@@ -138,6 +140,11 @@ impl Planner {
     ///
     /// `None`, and nothing planned, if the delta is so wide that replacing the whole table is cheaper (`MAX_MEET_ROWS`).
     pub fn plan(&mut self, delta: &Delta) -> Option<Vec<Step>> {
+        if self.host.narrows() {
+            // A guard on bridged packets is a decision before those of the program.
+            self.v4.window.isolated = true;
+            self.v6.window.isolated = true;
+        }
         let mut steps = Vec::new();
         let v4 = Decision::new(&self.v4, &delta.v4)?;
         let v6 = Decision::new(&self.v6, &delta.v6)?;
@@ -147,6 +154,7 @@ impl Planner {
         }
         let (v4, v6) = (v4.carry_out(&mut self.v4), v6.carry_out(&mut self.v6));
         self.join(v4, v6, &mut steps);
+        self.change_host(&mut steps);
         if self.pending() > self.limits.pending {
             steps.extend(self.idle());
         }

@@ -82,13 +82,12 @@ fn compare_with_files(args: &Args) -> Result<(Outcome, bool), Failure> {
     }
     let mut compiler = Compiler::adopting(args.node.locality(), &found);
     compile(&mut compiler, input.changes)?;
-    let mut program = compiler.program().clone();
-    let placement = bridged::find(&program).map_err(Failure::bridges)?;
-    bridged::guard(&mut program, &placement);
-    let differences = dataplane::verify(&mut kernel, &program)?;
+    let program = compiler.program();
+    let host = bridged::facts(&bridged::find(program).map_err(Failure::bridges)?);
+    let differences = dataplane::verify(&mut kernel, program, &host)?;
     let outcome = Outcome {
         equal: differences.is_empty(),
-        elements: program.elements(),
+        elements: program.elements() + host.len(),
         count: differences.len(),
         differences: differences.iter().take(MAX_TOLD).map(ToString::to_string).collect(),
     };

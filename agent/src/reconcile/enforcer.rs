@@ -1,11 +1,8 @@
 //! The program -> the kernel: claims the tables, keeps them equal, compares and heals.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use palisade_compiler::compile::Compiler;
-use palisade_compiler::model::Family;
-use palisade_compiler::program::delta::record;
 use palisade_compiler::program::{Delta, Program, TablesDelta};
 use palisade_dataplane::bridges::Placement;
 use palisade_dataplane::compare::Difference;
@@ -55,37 +52,31 @@ impl Enforcer {
     pub(super) fn enforce(
         &mut self,
         compiler: &Compiler,
-        mut delta: Delta,
+        delta: Delta,
         look: bool,
     ) -> Result<(), RulesetError> {
         let moved = |d: &TablesDelta| !d.local_in.is_empty() || !d.local_out.is_empty();
-        let before = self.placement.bridges.clone();
         if look || !self.in_step || moved(&delta.v4) || moved(&delta.v6) {
             self.look_at_bridges(compiler.program());
         }
         // What is bridged must be seen before anything claims that it is judged.
         self.switch_on();
+        let host = bridged::facts(&self.placement);
         if self.in_step {
-            for family in Family::ALL {
-                let edits = &mut delta.family_mut(family).bridges;
-                let after = &self.placement.bridges;
-                for &index in before.symmetric_difference(after) {
-                    let held = |set: &BTreeSet<u32>| set.contains(&index).then_some(());
-                    record(edits, index, held(&before), held(after));
-                }
-            }
-            if delta.is_empty() {
+            let dataplane = self.engine()?;
+            if delta.is_empty() && *dataplane.host() == host {
                 return Ok(());
             }
+            dataplane.set_host(host);
+            dataplane.ruleset().begin();
+            let result = dataplane.update(&delta);
             self.in_step = false;
-            let dataplane = self.engine()?;
-            dataplane.ruleset().begin();
-            dataplane.update(&delta)?;
+            result?;
         } else {
-            let program = self.program(compiler);
             let dataplane = self.restart()?;
+            dataplane.set_host(host);
             dataplane.ruleset().begin();
-            dataplane.install(&program)?;
+            dataplane.install(compiler.program())?;
         }
         self.in_step = true;
         Ok(())
@@ -103,8 +94,7 @@ impl Enforcer {
 
     /// How the kernel differs from the program. To be called when in step.
     pub(super) fn verify(&mut self, compiler: &Compiler) -> Result<Vec<Difference>, RulesetError> {
-        let program = self.program(compiler);
-        self.engine()?.verify(&program)
+        self.engine()?.verify(compiler.program())
     }
 
     pub(super) fn bridge_names(&self) -> Vec<String> {
@@ -120,12 +110,6 @@ impl Enforcer {
     /// What policy speaks of and this host's forward path does not show us.
     pub(super) fn not_enforced(&self) -> Vec<String> {
         self.gaps.iter().cloned().chain(ipvs::gap()).collect()
-    }
-
-    fn program(&self, compiler: &Compiler) -> Program {
-        let mut program = compiler.program().clone();
-        bridged::guard(&mut program, &self.placement);
-        program
     }
 
     fn engine(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {

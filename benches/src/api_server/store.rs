@@ -107,13 +107,17 @@ impl Store {
             Change::DeletePolicy(of) => {
                 self.remove(key(Resource::NetworkPolicies, &of.namespace, &of.name));
             }
+            Change::BeginReset(kind) => {
+                if let Some(resource) = resource(kind) {
+                    self.resets.insert(resource, BTreeSet::new());
+                }
+            }
+            Change::EndReset(kind) => resource(kind).into_iter().for_each(|it| self.end_reset(it)),
             // The engines that are compared watch no Services.
             Change::ApplyService(_)
             | Change::DeleteService { .. }
             | Change::ApplyEndpointSlice(_)
             | Change::DeleteEndpointSlice { .. } => {}
-            Change::BeginReset(kind) => _ = self.resets.insert(resource(kind), BTreeSet::new()),
-            Change::EndReset(kind) => self.end_reset(resource(kind)),
         }
     }
 
@@ -178,12 +182,14 @@ impl Store {
     }
 }
 
-fn resource(kind: ObjectKind) -> Resource {
+/// `None` for what no engine that is compared watches.
+fn resource(kind: ObjectKind) -> Option<Resource> {
     match kind {
-        ObjectKind::Namespace => Resource::Namespaces,
-        ObjectKind::Node => Resource::Nodes,
-        ObjectKind::Pod => Resource::Pods,
-        ObjectKind::Policy => Resource::NetworkPolicies,
+        ObjectKind::Namespace => Some(Resource::Namespaces),
+        ObjectKind::Node => Some(Resource::Nodes),
+        ObjectKind::Pod => Some(Resource::Pods),
+        ObjectKind::Policy => Some(Resource::NetworkPolicies),
+        ObjectKind::Service | ObjectKind::EndpointSlice => None,
     }
 }
 

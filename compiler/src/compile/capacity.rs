@@ -168,18 +168,27 @@ impl Capacity {
             let mut demands: BTreeMap<Arc<str>, Vec<_>> = BTreeMap::new();
             let mut total = 0_usize;
             for (id, group) in groups.iter() {
-                // Groups without subjects in this family have no entries.
-                let Some(&first) = group.members(family).first() else { continue };
+                if !group.isolates(family) {
+                    continue;
+                }
                 let in_sets: usize = group.sets().map(|set| classes.in_set(set).len()).sum();
                 let entries = 1 + in_sets.min(classes.len());
                 total = total.saturating_add(entries);
-                let order = (first, of(group.key.direction));
-                let space = Arc::clone(&group.key.namespace);
-                demands.entry(space).or_default().push((order, entries, id));
+                match group.members(family).first() {
+                    // Where there is no room for all, none is kept for those who have no address yet.
+                    None => _ = without.insert(id),
+                    Some(&first) => {
+                        let order = (first, of(group.key.direction));
+                        let space = Arc::clone(&group.key.namespace);
+                        demands.entry(space).or_default().push((order, entries, id));
+                    }
+                }
             }
             if total > self.bounds.matrix {
                 let demands: Demands<GroupId> = ordered(demands);
-                without = refused(self.bounds.matrix, demands).into_iter().map(|r| r.1).collect();
+                without.extend(refused(self.bounds.matrix, demands).into_iter().map(|r| r.1));
+            } else {
+                without.clear();
             }
         }
         let changed = self.groups.symmetric_difference(&without).copied().collect();

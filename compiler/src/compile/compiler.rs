@@ -10,11 +10,11 @@ use super::capacity::{Bounds, Capacity};
 use super::cells::pods_in;
 use super::classes::{Classes, MERGE_MOVES};
 use super::groups::Groups;
-use super::ids::{PeerSetId, at};
+use super::ids::{GroupId, PeerSetId, at};
 use super::kinds::Kinds;
 use super::locality::Locality;
 use super::matrix::{Entries, Matrix};
-use super::members::{Members, Moves, Moving};
+use super::members::{Members, Moving};
 use super::peer_sets::PeerSets;
 use super::profiles::Profiles;
 use super::ranges::number;
@@ -31,8 +31,6 @@ pub struct Compiler {
     pub(super) program: Program,
     /// The tables whose ids the first batch should take.
     adopted: Option<Program>,
-    /// Whether rows are written; if not, verdicts are read off the matrix.
-    lowers: bool,
     pub(super) subjects: Subjects,
     pub(super) groups: Groups,
     pub(super) sets: PeerSets,
@@ -71,7 +69,6 @@ impl Compiler {
             snapshot: Snapshot::new(),
             program: Program::default(),
             adopted: None,
-            lowers: true,
             subjects: Subjects::new(locality),
             groups: Groups::default(),
             sets: PeerSets::default(),
@@ -99,11 +96,6 @@ impl Compiler {
     pub fn with_undeclared(mut self, undeclared: UndeclaredNamespaces) -> Self {
         self.snapshot = Snapshot::with_undeclared(undeclared);
         self
-    }
-
-    /// For `judge` only: every pod is local, whatever their number, and no rows are written.
-    pub fn judging() -> Self {
-        Self { lowers: false, ..Self::new(Locality::Everywhere) }
     }
 
     pub fn snapshot(&self) -> &Snapshot {
@@ -260,50 +252,57 @@ impl Compiler {
             let sets = state.atoms.sets_at(at);
             state.classes.cells.place(at, kind.map(|kind| (kind, sets)));
         }
-        let moves = match self.lowers {
-            true => self.move_members(subjects, &mut delta),
-            false => Default::default(),
-        };
-        for (family, moves) in Family::ALL.into_iter().zip(moves) {
-            self.settle_family(family, moves, delta.family_mut(family));
-        }
+        let moved = self.move_members(subjects, &mut delta);
         self.retire_groups();
+        let fresh = self.groups.take_fresh();
+        for (family, moved) in Family::ALL.into_iter().zip(moved) {
+            self.settle_family(family, moved, fresh.clone(), delta.family_mut(family));
+        }
         self.profiles.forget_unused();
         delta
     }
 
-    /// Moves these addresses to the groups that they are to be in.
-    fn move_members(&mut self, subjects: &BTreeSet<IpAddr>, delta: &mut Delta) -> [Moves; 2] {
-        let mut moves = [Moves::default(), Moves::default()];
+    /// Moves these addresses to the groups that they belong to; returns those that moved.
+    fn move_members(
+        &mut self,
+        subjects: &BTreeSet<IpAddr>,
+        delta: &mut Delta,
+    ) -> [BTreeSet<IpAddr>; 2] {
+        let mut all_moved = [BTreeSet::new(), BTreeSet::new()];
         for &address in subjects {
             let family = Family::of(address);
             let owner = self.snapshot.owner_id(address);
             let wanted = owner.map_or([None, None], |pod| self.subjects.groups_of(pod));
             let Some(state) = self.families.get_mut(at(family)) else { continue };
-            let Some(moves) = moves.get_mut(at(family)) else { continue };
+            let Some(moved) = all_moved.get_mut(at(family)) else { continue };
             let moving = Moving {
                 groups: &mut self.groups,
                 capacity: &mut state.capacity,
                 tables: self.program.family_mut(family),
                 delta: delta.family_mut(family),
             };
-            self.members.set(address, wanted, moving, moves);
+            if self.members.set(address, wanted, moving) {
+                moved.insert(address);
+            }
         }
-        moves
+        all_moved
     }
 
-    /// Brings classes, matrix and rows of one family up to date.
-    fn settle_family(&mut self, family: Family, moves: Moves, delta: &mut TablesDelta) {
-        let Moves { mut subjects, groups: mut due } = moves;
+    /// Brings classes, matrix and rows of one family up to date: with all rows of the subjects that moved, and all entries of the
+    /// groups that are due.
+    fn settle_family(
+        &mut self,
+        family: Family,
+        mut subjects: BTreeSet<IpAddr>,
+        mut due: BTreeSet<GroupId>,
+        delta: &mut TablesDelta,
+    ) {
         let mut entries = Entries::new();
         let Some(state) = self.families.get_mut(at(family)) else { return };
         let FamilyState { classes, capacity, .. } = state;
         let tables = self.program.family_mut(family);
         loop {
             let edits = classes.settle(&self.kinds, &self.sets, tables, delta);
-            if !self.lowers {
-                return;
-            }
             for id in capacity.share_matrix(family, &self.groups, classes) {
                 let group = self.groups.get(id);
                 subjects.extend(group.into_iter().flat_map(|group| group.members(family)));
@@ -369,10 +368,14 @@ impl Compiler {
         }
     }
 
-    /// Forgets the groups that no pod is in any more. Their last members left in this batch, and their entries with them.
     fn retire_groups(&mut self) {
-        for id in self.groups.take_retired() {
-            self.families.iter_mut().for_each(|state| state.capacity.forget_group(id));
+        for (id, group) in self.groups.take_retired() {
+            for ((family, column), state) in
+                Family::ALL.into_iter().zip(&group.columns).zip(&mut self.families)
+            {
+                state.capacity.forget_group(id);
+                column.values().for_each(|&profile| self.profiles.release(profile, family));
+            }
         }
     }
 }

@@ -1,8 +1,10 @@
-//! What one policy adds to what its subjects are allowed: peers, and the ports that they may reach.
+//! What one policy, or the node of its subjects, adds to what the subjects are allowed: peers, and the ports that they may
+//! reach.
 //!
 //! It is worked out once for each policy, direction and resolution of the port names, and shared by all groups that the policy
 //! is part of. A group that differs from another by one policy is made without a look at the rules of the others.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -46,16 +48,27 @@ pub(super) struct Contribution {
 /// The policy, the direction, and what the policy's port names stand for on the subjects.
 type Key = (PolicyId, Direction, ResolvedPorts);
 
-/// All contributions of a policy in one direction.
+/// All contributions of a policy in one direction, or that of the subjects' own node.
 #[derive(Debug)]
 pub(super) struct PolicyContributions {
-    key: Key,
+    /// `None` for that of a node.
+    key: Option<Key>,
     pub(super) list: Vec<Contribution>,
 }
 
 impl PolicyContributions {
-    pub(super) fn policy(&self) -> PolicyId {
-        self.key.0
+    /// Traffic between a pod and its own node is always allowed: everything, with these addresses. A packet to an address on
+    /// one of the node's interfaces never meets the rules; one to an address elsewhere, as an external one that a router
+    /// translates, does. What is acquired must be released.
+    pub(super) fn of_node(addresses: &[IpAddr], sets: &mut PeerSets) -> Arc<Self> {
+        let source = Source::Set(sets.acquire(PeerSetKey::of_addresses(addresses)));
+        let contribution = Contribution { rule: 0, source, ports: Arc::new(PortSet::everything()) };
+        Arc::new(Self { key: None, list: vec![contribution] })
+    }
+
+    /// `None` for that of a node.
+    pub(super) fn policy(&self) -> Option<PolicyId> {
+        self.key.as_ref().map(|(policy, _, _)| *policy)
     }
 }
 
@@ -90,18 +103,21 @@ impl Contributions {
             return Some(Arc::clone(made));
         }
         let list = contributions(&indexed.policy, direction, &key.2, sets);
-        let made = Arc::new(PolicyContributions { key: key.clone(), list });
+        let made = Arc::new(PolicyContributions { key: Some(key.clone()), list });
         self.by_key.insert(key, Arc::clone(&made));
         Some(made)
     }
 
     /// With the last use, the peer sets are released too.
     pub(super) fn release(&mut self, used: Arc<PolicyContributions>, sets: &mut PeerSets) {
-        // One reference is the index's, the other the caller's.
-        if Arc::strong_count(&used) <= 2 {
-            self.by_key.remove(&used.key);
-            used.list.iter().filter_map(|c| c.source.set()).for_each(|set| sets.release(set));
+        if let Some(key) = &used.key {
+            // One reference is the index's, the other the caller's.
+            if Arc::strong_count(&used) > 2 {
+                return;
+            }
+            self.by_key.remove(key);
         }
+        used.list.iter().filter_map(|c| c.source.set()).for_each(|set| sets.release(set));
     }
 }
 

@@ -28,25 +28,34 @@ pub(super) struct GroupKey {
     pub(super) policies: PolicyList,
     /// For ingress: what the port names of the rules stand for on these pods.
     pub(super) ports: ResolvedPorts,
+    /// The addresses of the node that the pods run on: always allowed, whatever the policies say. Sorted.
+    pub(super) node: Vec<IpAddr>,
 }
 
 /// Equal lists of policies are one value, so that the address stands for the contents.
-type Identity = (Direction, usize, ResolvedPorts);
+type Identity = (Direction, usize, ResolvedPorts, Vec<IpAddr>);
 
 impl GroupKey {
-    /// The key of a pod that has the selection; `None` where no policy isolates it in the direction.
-    pub(super) fn of(direction: Direction, pod: &Pod, selection: &Selection) -> Option<Self> {
+    /// The key of a pod that has the selection and whose node has these addresses; `None` where no policy isolates it in the
+    /// direction.
+    pub(super) fn of(
+        direction: Direction,
+        pod: &Pod,
+        selection: &Selection,
+        node: &[IpAddr],
+    ) -> Option<Self> {
         let policies = Arc::clone(selection.list(direction)?);
         let ports = match direction {
             Direction::Ingress => resolved(selection, pod),
             Direction::Egress => ResolvedPorts::new(),
         };
-        Some(Self { namespace: Arc::clone(&pod.namespace), direction, policies, ports })
+        let namespace = Arc::clone(&pod.namespace);
+        Some(Self { namespace, direction, policies, ports, node: node.to_vec() })
     }
 
     fn identity(&self) -> Identity {
         let list = Arc::as_ptr(&self.policies).cast::<PolicyId>() as usize;
-        (self.direction, list, self.ports.clone())
+        (self.direction, list, self.ports.clone(), self.node.clone())
     }
 }
 
@@ -67,7 +76,7 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) key: GroupKey,
-    /// By policy, in the order of the key's.
+    /// By policy, in the order of the key's; then that of the pods' own node, if its addresses are known.
     contributions: Vec<Arc<PolicyContributions>>,
     /// Contributions to everyone, and those by peer set, sorted by set.
     to_everyone: Vec<Place>,
@@ -122,24 +131,28 @@ impl Group {
             .filter_map(move |&(set, _)| (last.replace(set) != Some(set)).then_some(set))
     }
 
-    fn contribution(&self, place: Place) -> Option<(PolicyId, &Contribution)> {
+    fn contribution(&self, place: Place) -> Option<(Option<PolicyId>, &Contribution)> {
         let of_policy = self.contributions.get(place.policy as usize)?;
         Some((of_policy.policy(), of_policy.list.get(place.at as usize)?))
     }
 
-    fn contributions_by(&self, set: PeerSetId) -> impl Iterator<Item = (PolicyId, &Contribution)> {
+    fn contributions_by(
+        &self,
+        set: PeerSetId,
+    ) -> impl Iterator<Item = (Option<PolicyId>, &Contribution)> {
         let start = self.by_set.partition_point(|(other, _)| *other < set);
         let places = self.by_set.iter().skip(start).take_while(move |(other, _)| *other == set);
         places.filter_map(|&(_, place)| self.contribution(place))
     }
 
-    /// Every contribution that a peer with these items meets, with its policy and the ports it gives.
+    /// Every contribution that a peer with these items meets, with its policy and the ports it gives. That of the pods' own
+    /// node has no policy.
     pub(super) fn contributions_for<'a>(
         &'a self,
         items: &'a [Item],
         family: Family,
         sets: &'a PeerSets,
-    ) -> impl Iterator<Item = (PolicyId, &'a Contribution, &'a PortSet)> {
+    ) -> impl Iterator<Item = (Option<PolicyId>, &'a Contribution, &'a PortSet)> {
         let everyones = self
             .by_set
             .iter()
@@ -186,7 +199,8 @@ pub(super) struct Groups {
     /// The groups that a peer set's addresses matter to.
     users: HashMap<PeerSetId, BTreeSet<GroupId>>,
     contributions: Contributions,
-    /// Groups that no pod is in any more.
+    /// Groups whose columns are still to be made; and groups that no pod is in any more.
+    fresh: BTreeSet<GroupId>,
     unwanted: BTreeSet<GroupId>,
     next: u32,
 }
@@ -210,6 +224,10 @@ impl Groups {
 
     pub(super) fn users(&self, set: PeerSetId) -> impl Iterator<Item = GroupId> {
         self.users.get(&set).into_iter().flatten().copied()
+    }
+
+    pub(super) fn take_fresh(&mut self) -> BTreeSet<GroupId> {
+        std::mem::take(&mut self.fresh)
     }
 
     /// The group of pods with this key, for one pod more.
@@ -237,6 +255,7 @@ impl Groups {
         }
         self.groups.insert(id, group);
         self.by_identity.insert(identity, id);
+        self.fresh.insert(id);
         id
     }
 
@@ -244,7 +263,10 @@ impl Groups {
         let of_policy = |&id: &PolicyId| {
             self.contributions.acquire(id, key.direction, &key.ports, policies, sets)
         };
-        let contributions: Vec<_> = key.policies.iter().filter_map(of_policy).collect();
+        let mut contributions: Vec<_> = key.policies.iter().filter_map(of_policy).collect();
+        if !key.node.is_empty() {
+            contributions.push(PolicyContributions::of_node(&key.node, sets));
+        }
         let (mut to_everyone, mut by_set) = (Vec::new(), Vec::new());
         for (policy, of_policy) in (0_u32..).zip(&contributions) {
             for (at, contribution) in (0_u32..).zip(&of_policy.list) {
@@ -280,12 +302,13 @@ impl Groups {
         }
     }
 
-    /// Ends the part that unwanted groups have in the matrix: their sets are released. They are there until
+    /// Ends the part that unwanted groups have in the matrix: their sets are released. Their columns stay until
     /// `take_retired`.
     pub(super) fn retire_unwanted(&mut self, sets: &mut PeerSets) {
         for id in &self.unwanted {
             let Some(group) = self.groups.get_mut(id) else { continue };
             self.by_identity.remove(&group.key.identity());
+            self.fresh.remove(id);
             for set in group.sets() {
                 if let Some(users) = self.users.get_mut(&set) {
                     users.remove(id);
@@ -300,10 +323,8 @@ impl Groups {
         }
     }
 
-    /// Removes the groups that no pod is in any more, and returns their ids.
-    pub(super) fn take_retired(&mut self) -> BTreeSet<GroupId> {
+    pub(super) fn take_retired(&mut self) -> Vec<(GroupId, Group)> {
         let unwanted = std::mem::take(&mut self.unwanted);
-        unwanted.iter().for_each(|id| _ = self.groups.remove(id));
-        unwanted
+        unwanted.into_iter().filter_map(|id| Some((id, self.groups.remove(&id)?))).collect()
     }
 }

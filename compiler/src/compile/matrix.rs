@@ -85,11 +85,11 @@ impl Matrix<'_> {
         old.into_values().for_each(|profile| self.profiles.release(profile, self.family));
     }
 
-    /// Groups without subjects in the family, or without room, have no entries.
+    /// Groups that isolate nobody in the family, or that find no room, have no entries. A group of pods without an address has
+    /// some: they are there before its first packet.
     fn has_column(&self, id: GroupId) -> bool {
-        let has_members =
-            |id| self.groups.get(id).is_some_and(|g| !g.members(self.family).is_empty());
-        has_members(id) && self.capacity.has_entries(id)
+        let isolates = self.groups.get(id).is_some_and(|group| group.isolates(self.family));
+        isolates && self.capacity.has_entries(id)
     }
 
     /// What the group allows the class, if that is more than what it allows everyone.

@@ -16,15 +16,6 @@ pub(super) struct Members {
     groups: BTreeMap<IpAddr, PodGroups>,
 }
 
-/// What moving addresses between groups changed in one family.
-#[derive(Debug, Default)]
-pub(super) struct Moves {
-    /// Addresses whose rows must be written anew.
-    pub(super) subjects: BTreeSet<IpAddr>,
-    /// Groups that got their first member in the family, or lost the last.
-    pub(super) groups: BTreeSet<GroupId>,
-}
-
 /// One family's tables while addresses move.
 pub(super) struct Moving<'a> {
     pub(super) groups: &'a mut Groups,
@@ -43,31 +34,20 @@ impl Members {
         }
     }
 
-    /// Moves an address from the groups it is in to others, and in or out of the sets of subjects.
-    pub(super) fn set(
-        &mut self,
-        address: IpAddr,
-        wanted: PodGroups,
-        moving: Moving<'_>,
-        moves: &mut Moves,
-    ) {
+    /// Moves an address from the groups it is in to others, and in or out of the sets of subjects. True if it moved.
+    pub(super) fn set(&mut self, address: IpAddr, wanted: PodGroups, moving: Moving<'_>) -> bool {
         let old = self.groups.get(&address).copied().unwrap_or([None, None]);
         if old == wanted {
-            return;
+            return false;
         }
         let family = Family::of(address);
         let Moving { groups, capacity, tables, delta } = moving;
-        moves.subjects.insert(address);
         let mut is_subject = false;
         for ((direction, from), to) in Direction::ALL.into_iter().zip(old).zip(wanted) {
             let to = to.filter(|&id| groups.get(id).is_some_and(|g| g.isolates(family)));
             if from != to {
-                for (id, joins) in [(from, false), (to, true)] {
-                    let Some(id) = id else { continue };
-                    if change(groups, capacity, id, address, joins) {
-                        moves.groups.insert(id);
-                    }
-                }
+                from.into_iter().for_each(|id| change(groups, capacity, id, address, false));
+                to.into_iter().for_each(|id| change(groups, capacity, id, address, true));
             }
             is_subject |= to.is_some();
             let subjects = match direction {
@@ -81,32 +61,22 @@ impl Members {
             [None, None] => _ = self.groups.remove(&address),
             _ => _ = self.groups.insert(address, wanted),
         }
+        true
     }
 }
 
-/// Makes an address a member of a group, or no member; true if it is the first, or was the last.
-fn change(
-    groups: &mut Groups,
-    capacity: &mut Capacity,
-    id: GroupId,
-    address: IpAddr,
-    joins: bool,
-) -> bool {
+/// Makes an address a member of a group, or takes it out.
+fn change(groups: &mut Groups, capacity: &mut Capacity, id: GroupId, address: IpAddr, joins: bool) {
     let family = Family::of(address);
-    let Some(group) = groups.get_mut(id) else { return false };
-    let rows = group.column(family).len();
-    let direction = group.key.direction;
-    let Some(members) = group.members.get_mut(at(family)) else { return false };
+    let Some(group) = groups.get_mut(id) else { return };
+    let (direction, rows) = (group.key.direction, group.column(family).len());
+    let Some(members) = group.members.get_mut(at(family)) else { return };
     if joins {
         if members.insert(address) {
             capacity.count_rows(direction, 0, rows);
         }
-        members.len() == 1
-    } else {
-        if members.remove(&address) {
-            capacity.count_rows(direction, rows, 0);
-        }
-        members.is_empty()
+    } else if members.remove(&address) {
+        capacity.count_rows(direction, rows, 0);
     }
 }
 

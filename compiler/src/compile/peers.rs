@@ -1,10 +1,11 @@
 //! The peers of a rule by content, and which pods they match.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::ids::PortName;
-use super::ranges::{Range, highest, ranges_of};
+use super::ranges::{Range, highest, number, ranges_of, union};
 use crate::model::{
     Family, IpBlock, Labels, NamedPort, Namespace, Namespaces, Operator, Peer, Peers, Requirement,
     Selector,
@@ -114,6 +115,15 @@ impl PeerSetKey {
         }
         let ranges = Family::ALL.map(|family| ranges_of(&blocks, family));
         Some(Self { terms: terms.into_iter().collect(), ranges, names })
+    }
+
+    /// These addresses and no others.
+    pub(super) fn of_addresses(addresses: &[IpAddr]) -> Self {
+        let of = |family| {
+            let own = addresses.iter().filter(|address| Family::of(**address) == family);
+            union(own.map(|&address| (number(address), number(address))).collect())
+        };
+        Self { terms: Vec::new(), ranges: Family::ALL.map(of), names: Vec::new() }
     }
 
     pub(super) fn ranges(&self, family: Family) -> &[Range] {

@@ -92,6 +92,10 @@ struct PolicyEdits {
 }
 
 impl NamespacePolicies {
+    fn is_unused(&self) -> bool {
+        self.ids.is_empty() && self.selections.is_empty()
+    }
+
     fn bucket(&mut self, selector: &Selector) -> &mut Vec<PolicyId> {
         match demanded_label(selector) {
             Some(label) => self.by_label.entry(label).or_default(),
@@ -175,7 +179,7 @@ impl Policies {
                 has_other_keys |=
                     self.replace(&mut policies, key, snapshot.policy(key), &mut edits);
             }
-            if has_other_keys || policies.ids.is_empty() {
+            if has_other_keys {
                 let selections = std::mem::take(&mut policies.selections);
                 pods.extend(selections.into_values().flat_map(|selection| selection.pods));
             }
@@ -185,7 +189,7 @@ impl Policies {
                 }
             }
             edits.removed.iter().for_each(|id| _ = self.by_id.remove(id));
-            if !policies.ids.is_empty() {
+            if !policies.is_unused() {
                 self.namespaces.insert(namespace, policies);
             }
         }
@@ -269,13 +273,13 @@ impl Policies {
         changed
     }
 
-    /// Enters a local pod and returns the key of its selection; `None` if its namespace has no policies.
-    pub(super) fn enter(&mut self, id: PodId, pod: &Pod) -> Option<SelectionKey> {
-        let policies = self.namespaces.get_mut(&pod.namespace)?;
+    /// Enters a local pod and returns the key of its selection. Every local pod has one, also where no policy selects it.
+    pub(super) fn enter(&mut self, id: PodId, pod: &Pod) -> SelectionKey {
+        let policies = self.namespaces.entry(Arc::clone(&pod.namespace)).or_default();
         let key = policies.selection_key(pod);
         if let Some(selection) = policies.selections.get_mut(&key) {
             selection.pods.insert(id);
-            return Some(key);
+            return key;
         }
         let mut selection = Selection { pods: [id].into(), ..Selection::default() };
         let selecting: Vec<(PolicyId, &IndexedPolicy)> = policies
@@ -291,7 +295,7 @@ impl Policies {
         let ingress = selection.lists.first().and_then(Option::as_deref).unwrap_or_default();
         count_names(&self.by_id, ingress.iter(), &mut selection.names, true);
         policies.selections.insert(key.clone(), selection);
-        Some(key)
+        key
     }
 
     pub(super) fn selection(&self, namespace: &str, key: &SelectionKey) -> Option<&Selection> {
@@ -305,6 +309,9 @@ impl Policies {
         selection.pods.remove(&id);
         if selection.pods.is_empty() {
             policies.selections.remove(key);
+        }
+        if policies.is_unused() {
+            self.namespaces.remove(namespace);
         }
     }
 }

@@ -14,8 +14,7 @@ use crate::snapshot::{PodId, Snapshot, Touched};
 #[derive(Debug)]
 struct LocalPod {
     namespace: Arc<str>,
-    /// `None` where the namespace has no policies.
-    selection: Option<SelectionKey>,
+    selection: SelectionKey,
     groups: PodGroups,
 }
 
@@ -58,6 +57,13 @@ impl Subjects {
     ) -> BTreeSet<PodId> {
         let mut dirty = self.policies.update(&touched.policies, snapshot);
         dirty.extend(&touched.pods);
+        if !touched.nodes.is_empty() {
+            let is_on_one = |id: &&PodId| {
+                let node = snapshot.pod(**id).and_then(|pod| pod.node.as_ref());
+                node.is_some_and(|node| touched.nodes.contains(node))
+            };
+            dirty.extend(self.local.keys().filter(is_on_one));
+        }
         dirty.retain(|&id| self.update_pod(id, snapshot, groups, sets));
         dirty
     }
@@ -73,7 +79,7 @@ impl Subjects {
         let old = self.local.remove(&id);
         let new = snapshot.pod(id).filter(|pod| self.locality.holds(pod)).map(|pod| {
             let selection = self.policies.enter(id, pod);
-            let keys = self.group_keys(pod, selection.as_ref());
+            let keys = self.group_keys(pod, &selection, snapshot);
             let groups = keys.map(|key| Some(groups.acquire(key?, &self.policies, sets)));
             LocalPod { namespace: Arc::clone(&pod.namespace), selection, groups }
         });
@@ -82,10 +88,8 @@ impl Subjects {
         if let Some(old) = old {
             old.groups.iter().flatten().for_each(|&group| groups.release(group));
             let place = |pod: &LocalPod| (Arc::clone(&pod.namespace), pod.selection.clone());
-            if let Some(selection) = &old.selection
-                && new.as_ref().map(place) != Some(place(&old))
-            {
-                self.policies.leave(id, &old.namespace, selection);
+            if new.as_ref().map(place) != Some(place(&old)) {
+                self.policies.leave(id, &old.namespace, &old.selection);
             }
         }
         if let Some(new) = new {
@@ -94,8 +98,14 @@ impl Subjects {
         changed
     }
 
-    fn group_keys(&self, pod: &Pod, selection: Option<&SelectionKey>) -> [Option<GroupKey>; 2] {
-        let selection = selection.and_then(|key| self.policies.selection(&pod.namespace, key));
-        Direction::ALL.map(|direction| GroupKey::of(direction, pod, selection?))
+    fn group_keys(
+        &self,
+        pod: &Pod,
+        key: &SelectionKey,
+        snapshot: &Snapshot,
+    ) -> [Option<GroupKey>; 2] {
+        let selection = self.policies.selection(&pod.namespace, key);
+        let node = snapshot.own_node_addresses(pod);
+        Direction::ALL.map(|direction| GroupKey::of(direction, pod, selection?, &node))
     }
 }

@@ -11,6 +11,7 @@
 use ipnet::IpNet;
 
 use super::ProfileId;
+pub use super::sets::SetName;
 use crate::model::Family;
 
 /// Incremented with every change of the skeleton, and kept in the table's comment. A table of another version is replaced.
@@ -52,67 +53,6 @@ pub const ND_HOP_LIMIT: u8 = 255;
 /// `(fin | syn | rst | ack)`: of these flags, the first segment of a connection has `syn` alone.
 pub const TCP_OPENING_MASK: u8 = 0x17;
 pub const TCP_SYN: u8 = 0x02;
-
-/// The sets and maps of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SetName {
-    LocalIn,
-    LocalOut,
-    Hairpin,
-    Bridges,
-    Class,
-    Cidr,
-    AllowIn,
-    AllowOut,
-    Ports,
-    PortRanges,
-}
-
-impl SetName {
-    pub const ALL: [Self; 10] = [
-        Self::LocalIn,
-        Self::LocalOut,
-        Self::Hairpin,
-        Self::Bridges,
-        Self::Class,
-        Self::Cidr,
-        Self::AllowIn,
-        Self::AllowOut,
-        Self::Ports,
-        Self::PortRanges,
-    ];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::LocalIn => "local_in",
-            Self::LocalOut => "local_out",
-            Self::Hairpin => "self",
-            Self::Bridges => "bridges",
-            Self::Class => "class",
-            Self::Cidr => "cidr",
-            Self::AllowIn => "allow_in",
-            Self::AllowOut => "allow_out",
-            Self::Ports => "ports",
-            Self::PortRanges => "port_ranges",
-        }
-    }
-
-    /// Whether a key looks up a value (a map) or only membership (a set).
-    pub const fn is_map(self) -> bool {
-        matches!(self, Self::Class | Self::Cidr | Self::AllowIn | Self::AllowOut)
-    }
-
-    /// Interval sets; the others are hashes.
-    pub const fn is_interval(self) -> bool {
-        matches!(self, Self::Cidr | Self::PortRanges)
-    }
-
-    /// Whether the set has the catch-all element `* : 0:0`: hash maps, never interval maps (nft 1.0.6 crashes on
-    /// adding to one).
-    pub const fn has_catch_all(self) -> bool {
-        self.is_map() && !self.is_interval()
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChainName {

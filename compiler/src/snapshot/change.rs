@@ -48,8 +48,11 @@ pub enum ObjectKind {
     Node,
     Pod,
     Policy,
+    Service,
+    EndpointSlice,
 }
 
 impl ObjectKind {
-    pub const ALL: [Self; 4] = [Self::Namespace, Self::Node, Self::Pod, Self::Policy];
+    pub const ALL: [Self; 6] =
+        [Self::Namespace, Self::Node, Self::Pod, Self::Policy, Self::Service, Self::EndpointSlice];
 }

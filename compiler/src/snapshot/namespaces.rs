@@ -30,6 +30,7 @@ struct Entry {
 pub(super) struct NamespaceTable {
     undeclared: UndeclaredNamespaces,
     entries: BTreeMap<Arc<str>, Entry>,
+    declared: usize,
     /// Of those that exist.
     by_label: LabelIndex,
 }
@@ -47,11 +48,11 @@ impl NamespaceTable {
         self.entries.values().filter(|entry| self.exists(entry)).map(|entry| &entry.namespace)
     }
 
-    /// How many namespaces exist.
+    /// How many exist.
     pub(super) fn len(&self) -> usize {
         match self.undeclared {
             UndeclaredNamespaces::Implied => self.entries.len(),
-            UndeclaredNamespaces::Absent => self.declared().count(),
+            UndeclaredNamespaces::Absent => self.declared,
         }
     }
 
@@ -90,7 +91,7 @@ impl NamespaceTable {
         let existed = self.get(&name).is_some();
         match self.entries.get_mut(&name) {
             Some(entry) => {
-                entry.declared = true;
+                self.declared += usize::from(!std::mem::replace(&mut entry.declared, true));
                 if existed && entry.namespace == namespace {
                     return None;
                 }
@@ -102,6 +103,7 @@ impl NamespaceTable {
             }
             None => {
                 self.by_label.add(&namespace);
+                self.declared += 1;
                 let entry = Entry { namespace, declared: true, references: 0 };
                 self.entries.insert(Arc::clone(&name), entry);
             }
@@ -113,6 +115,7 @@ impl NamespaceTable {
     pub(super) fn delete(&mut self, name: &str, interner: &mut Interner) -> Option<Arc<str>> {
         let entry = self.entries.get_mut(name).filter(|entry| entry.declared)?;
         let name = Arc::clone(&entry.namespace.name);
+        self.declared -= 1;
         self.by_label.remove(&entry.namespace);
         if entry.references == 0 {
             self.entries.remove(&name);

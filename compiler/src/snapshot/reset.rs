@@ -16,6 +16,9 @@ pub(super) struct Resets {
     pub(super) nodes: Option<BTreeSet<Arc<str>>>,
     pub(super) pods: Option<BTreeSet<PodId>>,
     pub(super) policies: Option<BTreeSet<PolicyKey>>,
+    /// By namespace and name.
+    pub(super) services: Option<BTreeSet<(Arc<str>, Arc<str>)>>,
+    pub(super) slices: Option<BTreeSet<(Arc<str>, Arc<str>)>>,
 }
 
 impl Resets {
@@ -25,6 +28,8 @@ impl Resets {
             ObjectKind::Node => self.nodes = Some(BTreeSet::new()),
             ObjectKind::Pod => self.pods = Some(BTreeSet::new()),
             ObjectKind::Policy => self.policies = Some(BTreeSet::new()),
+            ObjectKind::Service => self.services = Some(BTreeSet::new()),
+            ObjectKind::EndpointSlice => self.slices = Some(BTreeSet::new()),
         }
     }
 }

@@ -54,11 +54,11 @@ fn simpler(change: &Change) -> Vec<Change> {
         | Change::ApplyNode(_)
         | Change::DeleteNode(_)
         | Change::DeletePod { .. }
+        | Change::DeletePolicy(_)
         | Change::ApplyService(_)
         | Change::DeleteService { .. }
         | Change::ApplyEndpointSlice(_)
         | Change::DeleteEndpointSlice { .. }
-        | Change::DeletePolicy(_)
         | Change::BeginReset(_)
         | Change::EndReset(_) => Vec::new(),
     }

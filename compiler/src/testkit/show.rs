@@ -29,14 +29,14 @@ pub fn show(change: &Change) -> String {
         }
         Change::ApplyPolicy(policy) => format!("policy {}", show_policy(policy)),
         Change::DeletePolicy(key) => format!("delete policy {key}"),
+        Change::BeginReset(kind) => format!("begin to list every {kind:?}"),
+        Change::EndReset(kind) => format!("every {kind:?} was listed"),
         Change::ApplyService(service) => format!("service {}/{}", service.namespace, service.name),
         Change::DeleteService { namespace, name } => format!("delete service {namespace}/{name}"),
         Change::ApplyEndpointSlice(slice) => format!("slice {}/{}", slice.namespace, slice.name),
         Change::DeleteEndpointSlice { namespace, name } => {
             format!("delete slice {namespace}/{name}")
         }
-        Change::BeginReset(kind) => format!("begin to list every {kind:?}"),
-        Change::EndReset(kind) => format!("every {kind:?} was listed"),
     }
 }
 

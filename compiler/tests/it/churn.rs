@@ -113,6 +113,11 @@ fn check(
     mirror: &Program,
     rng: &mut Rng,
 ) -> Result<(), String> {
+    let snapshot = compiler.snapshot();
+    let counted = (snapshot.namespaces().count(), snapshot.policies().count());
+    if counted != (snapshot.namespace_count(), snapshot.policy_count()) {
+        return Err(format!("namespaces and policies are {counted:?}: {:?}", compiler.stats()));
+    }
     if compiler.program() != mirror {
         return Err(format!("the deltas give {mirror:#?}\nnot {:#?}", compiler.program()));
     }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::model::{Family, PerFamily};
 use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{Delta, Program};
 
 use super::transactions;
 use super::writer::Writer;
 use crate::compare::{self, Soundness};
-use crate::contents;
+use crate::contents::Contents;
+use crate::host::HostFacts;
 use crate::plan::{Planner, Step};
 use crate::ruleset::{Actual, ActualChain, ActualTable, Ruleset, RulesetError, TableName};
 use crate::transaction::{Generations, Op, SetId, TableOp, Transaction};
@@ -60,7 +61,7 @@ impl ManagedTables {
 
     fn adopt(&mut self, actual: &Actual, owned: bool) {
         self.soundness = compare::soundness(actual, owned);
-        let mut found = Program::default();
+        let (mut found, mut host) = (Program::default(), PerFamily::<HostFacts>::default());
         for (&family, table) in actual {
             self.present.push(family);
             self.owners.extend(table.owner);
@@ -73,10 +74,11 @@ impl ManagedTables {
             let filled = table.chains.iter().filter(|(_, chain)| judges(chain));
             self.entrances.extend(filled.map(|(chain, _)| (family, chain.clone())));
             if self.soundness != Soundness::Table {
-                *found.family_mut(family) = compare::tables(table);
+                found[family] = compare::tables(table);
+                host[family] = compare::host_facts(table);
             }
         }
-        self.planner = Planner::new(found);
+        self.planner = Planner::new(found).holding(host);
         for (&family, table) in actual {
             self.planner.set_generations(family, table.generations());
             self.sizes.extend(table.sets.iter().map(|(&id, set)| ((family, id), set.size)));
@@ -91,6 +93,16 @@ impl ManagedTables {
     /// What is in force, as far as the structure gives it a meaning.
     pub(super) fn program(&self) -> Program {
         self.planner.program()
+    }
+
+    /// The facts of the host that the tables were found with, of any family.
+    pub(super) fn host(&self) -> HostFacts {
+        self.planner.host()
+    }
+
+    /// The facts of the host that the next change puts into force with it.
+    pub(super) fn set_host(&mut self, host: &HostFacts) {
+        self.planner.set_host(host);
     }
 
     /// Whether `settle` has something to do.
@@ -138,6 +150,7 @@ impl ManagedTables {
         &mut self,
         writer: &mut Writer<R>,
         program: &Program,
+        host: &HostFacts,
     ) -> Result<bool, RulesetError> {
         if self.soundness == Soundness::Table {
             return Ok(false);
@@ -149,6 +162,7 @@ impl ManagedTables {
             self.mend(writer, &judging)?;
         }
         self.delete_leftovers(writer)?;
+        self.set_host(host);
         let delta = Delta::between(&self.program(), program);
         if !self.carry_out(writer, &delta)? {
             return Ok(false);
@@ -183,8 +197,8 @@ impl ManagedTables {
     fn is_short_of_room<R>(&self, writer: &Writer<R>, delta: &Delta) -> bool {
         Family::ALL.into_iter().any(|family| {
             SetName::ALL.into_iter().any(|set| {
-                let held = contents::count(self.planner.kernel(family), set);
-                let most = held + contents::additions(delta.family(family), set);
+                let held = self.planner.contents(family).count(set);
+                let most = held + self.planner.additions(delta, family, set);
                 !writer.sizing.fits(family, set, self.size(family, set), most)
             })
         })
@@ -229,8 +243,11 @@ impl ManagedTables {
         let is_short = |&(&(family, set), &peak): &(&(Family, SetName), &usize)| {
             !writer.sizing.fits(family, set, self.size(family, set), peak)
         };
-        let short: Vec<(Family, SetName, usize)> =
-            peaks.iter().filter(is_short).map(|(&(family, set), &peak)| (family, set, peak)).collect();
+        let short: Vec<(Family, SetName, usize)> = peaks
+            .iter()
+            .filter(is_short)
+            .map(|(&(family, set), &peak)| (family, set, peak))
+            .collect();
         if short.is_empty() {
             return Ok(true);
         }
@@ -332,12 +349,13 @@ impl ManagedTables {
         &mut self,
         writer: &mut Writer<R>,
         program: &Program,
+        host: &HostFacts,
     ) -> Result<(), RulesetError> {
-        for transaction in transactions::new_tables(program, &writer.sizing) {
+        for transaction in transactions::new_tables(program, host, &writer.sizing) {
             writer.commit(self.name, transaction)?;
         }
         // No packet came before the rules, so the next change need not wait for any.
-        self.built(writer, program, Planner::of_new_tables(program.clone()));
+        self.built(writer, program, host, Planner::of_new_tables(program.clone()));
         Ok(())
     }
 
@@ -347,23 +365,31 @@ impl ManagedTables {
         &mut self,
         writer: &mut Writer<R>,
         program: &Program,
+        host: &HostFacts,
     ) -> Result<(), RulesetError> {
         let mut ops = self.deletions();
-        ops.extend(transactions::new_tables(program, &writer.sizing).into_iter().flat_map(|t| t.ops));
+        let new = transactions::new_tables(program, host, &writer.sizing);
+        ops.extend(new.into_iter().flat_map(|transaction| transaction.ops));
         writer.commit(self.name, Transaction { ops })?;
-        self.built(writer, program, Planner::new(program.clone()));
+        self.built(writer, program, host, Planner::new(program.clone()));
         Ok(())
     }
 
-    fn built<R>(&mut self, writer: &Writer<R>, program: &Program, planner: Planner) {
+    fn built<R>(
+        &mut self,
+        writer: &Writer<R>,
+        program: &Program,
+        host: &HostFacts,
+        planner: Planner,
+    ) {
         *self = Self::of_nothing(self.name);
-        self.planner = planner;
+        self.planner = planner.holding(PerFamily::from_fn(|_| host.clone()));
         self.soundness = Soundness::Sound;
         self.present = Family::ALL.to_vec();
         self.entrances = transactions::entrances(&Family::ALL).collect();
         for family in Family::ALL {
             for set in SetName::ALL {
-                let elements = contents::count(program.family(family), set);
+                let elements = Contents { program: &program[family], host }.count(set);
                 let size = writer.sizing.size(family, set, elements);
                 self.sizes.insert((family, SetId { set, generation: 0 }), size);
             }

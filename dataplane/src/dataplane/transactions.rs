@@ -7,21 +7,23 @@ use palisade_compiler::program::Program;
 use palisade_compiler::program::skeleton::{ChainName, SetName, rules};
 
 use super::sizing::Sizing;
-use crate::contents;
+use crate::contents::Contents;
+use crate::host::HostFacts;
 use crate::ruleset::{ActualSet, ActualTable};
 use crate::transaction::{
     Element, Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, SetId, TableOp, Transaction,
 };
 
 /// Both tables from nothing: sets, elements in bounded transactions, and in the last one the rules.
-pub(super) fn new_tables(program: &Program, sizing: &Sizing) -> Vec<Transaction> {
+pub(super) fn new_tables(program: &Program, host: &HostFacts, sizing: &Sizing) -> Vec<Transaction> {
+    let contents = program.as_ref().map(|program| Contents { program, host });
     let mut transactions = Vec::new();
     let mut first = Vec::new();
     for family in Family::ALL {
         first.push(TableOp { family, op: Op::CreateTable });
         for set in SetName::ALL {
             let id = SetId { set, generation: 0 };
-            let size = sizing.size(family, set, contents::count(program.family(family), set));
+            let size = sizing.size(family, set, contents[family].count(set));
             first.push(TableOp { family, op: Op::CreateSet { id, size } });
             if set.has_catch_all() {
                 first.push(TableOp { family, op: Op::Add(id, Element::CatchAll) });
@@ -32,8 +34,8 @@ pub(super) fn new_tables(program: &Program, sizing: &Sizing) -> Vec<Transaction>
     let elements = Family::ALL.into_iter().flat_map(|family| {
         SetName::ALL.into_iter().flat_map(move |set| {
             let id = SetId { set, generation: 0 };
-            let elements = contents::elements(program.family(family), set);
-            elements.into_iter().map(move |e| TableOp { family, op: Op::Add(id, e) })
+            let elements = contents[family].elements(set);
+            elements.map(move |e| TableOp { family, op: Op::Add(id, e) })
         })
     });
     transactions.extend(chunks(elements));
@@ -122,10 +124,7 @@ pub(super) fn new_set(
 }
 
 /// Makes a transaction's elements those of the sets of these generations, whatever sets it was made for.
-pub(super) fn rename(
-    transaction: &mut Transaction,
-    generations: impl Fn(Family) -> Generations,
-) {
+pub(super) fn rename(transaction: &mut Transaction, generations: impl Fn(Family) -> Generations) {
     for TableOp { family, op } in &mut transaction.ops {
         if let Op::Add(id, _) | Op::Remove(id, _) = op {
             *id = generations(*family).id(id.set);

@@ -132,12 +132,7 @@ pub(super) fn refused(
 }
 
 /// The live owner of our table, if there is another than us: the kernel refuses everyone else.
-fn foreign_owner(
-    query: &mut Query,
-    port: u32,
-    table: TableName,
-    family: Family,
-) -> Option<String> {
+fn foreign_owner(query: &mut Query, port: u32, table: TableName, family: Family) -> Option<String> {
     let owner = read::owner(query, table, family).ok().flatten().flatten();
     owner.filter(|&owner| owner != port).map(owner::describe_owner)
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use palisade_compiler::model::Direction;
-use palisade_compiler::program::delta::{Edit, Edits, record};
+use palisade_compiler::program::delta::{Edits, record};
 use palisade_compiler::program::{AddressRange, ClassId, PortSet, ProfileId, TablesDelta};
 
 use super::ids::TransitionalIds;
@@ -57,7 +57,7 @@ impl ByMeet {
         meet.rows();
         meet.list_profiles();
         let Meet { narrowing, ids, .. } = meet;
-        let mut widening = inverse(&narrowing);
+        let mut widening = narrowing.inverse();
         widening.then(transition.delta.clone());
         Some(Self { narrowing, widening, ids })
     }
@@ -87,7 +87,6 @@ impl Meet<'_, '_> {
         self.narrowing.local_in = come(&delta.local_in);
         self.narrowing.local_out = come(&delta.local_out);
         self.narrowing.hairpin = come(&delta.hairpin);
-        self.narrowing.bridges = come(&delta.bridges);
         let is_unused = |profile| self.transition.state.named_by_program(profile) == 0;
         self.narrowing.ports = delta.ports.clone();
         self.narrowing.ports.retain(|port, _| is_unused(port.profile));
@@ -163,9 +162,11 @@ impl Meet<'_, '_> {
             let all = rows(&transition.state.kernel, direction).iter();
             let named = all.filter(|(_, profile)| self.rewritten.contains(profile));
             let garbage = &transition.state.garbage;
-            touched.extend(named.map(|(&key, _)| key).filter(|&(subject, class)| {
-                !garbage.has_row(direction, subject, class)
-            }));
+            touched.extend(
+                named
+                    .map(|(&key, _)| key)
+                    .filter(|&(subject, class)| !garbage.has_row(direction, subject, class)),
+            );
         }
         touched
     }
@@ -204,9 +205,8 @@ impl Meet<'_, '_> {
         let old = before.map_or(Rc::clone(&everything), |id| self.profiles.before(id));
         let new = after.map_or(everything, |id| self.profiles.after(id));
         let both = old.intersection(&new);
-        let is_kept = |id: &ProfileId, allows: &PortSet| {
-            *allows == both && !self.rewritten.contains(id)
-        };
+        let is_kept =
+            |id: &ProfileId, allows: &PortSet| *allows == both && !self.rewritten.contains(id);
         let kept = before.filter(|id| is_kept(id, &old)).or(after.filter(|id| is_kept(id, &new)));
         let profile = kept.unwrap_or_else(|| self.profile(both));
         self.intersections.insert((before, after), profile);
@@ -234,25 +234,5 @@ impl Meet<'_, '_> {
                 record(&mut self.narrowing.port_ranges, range, None, Some(()));
             }
         }
-    }
-}
-
-/// The delta back.
-fn inverse(delta: &TablesDelta) -> TablesDelta {
-    fn back<K: Ord + Copy, V: Copy>(edits: &Edits<K, V>) -> Edits<K, V> {
-        let turned = |(&k, e): (&K, &Edit<V>)| (k, Edit { before: e.after, after: e.before });
-        edits.iter().map(turned).collect()
-    }
-    TablesDelta {
-        local_in: back(&delta.local_in),
-        local_out: back(&delta.local_out),
-        hairpin: back(&delta.hairpin),
-        bridges: back(&delta.bridges),
-        class: back(&delta.class),
-        cidr: back(&delta.cidr),
-        allow_in: back(&delta.allow_in),
-        allow_out: back(&delta.allow_out),
-        ports: back(&delta.ports),
-        port_ranges: back(&delta.port_ranges),
     }
 }

@@ -6,7 +6,6 @@ use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::SetName;
 
 use super::{Planner, Step};
-use crate::contents;
 use crate::transaction::{Element, Op};
 
 /// An element that comes (`true`) or goes, in the order of the steps.
@@ -39,9 +38,8 @@ impl Planner {
         let mut counts: BTreeMap<(Family, SetName), usize> = BTreeMap::new();
         let mut peaks = BTreeMap::new();
         for (family, set, _, comes) in changes(steps).rev() {
-            let count = counts
-                .entry((family, set))
-                .or_insert_with(|| contents::count(self.kernel(family), set));
+            let count =
+                counts.entry((family, set)).or_insert_with(|| self.contents(family).count(set));
             if comes {
                 let peak = peaks.entry((family, set)).or_insert(*count);
                 *peak = (*peak).max(*count);
@@ -60,11 +58,14 @@ impl Planner {
         set: SetName,
         steps: &[Step],
     ) -> BTreeSet<Element> {
-        let mut elements: BTreeSet<Element> =
-            contents::elements(self.kernel(family), set).into_iter().collect();
+        let mut elements: BTreeSet<Element> = self.contents(family).elements(set).collect();
         for (of, name, element, comes) in changes(steps).rev() {
             if (of, name) == (family, set) {
-                if comes { elements.remove(&element) } else { elements.insert(element) };
+                if comes {
+                    elements.remove(&element)
+                } else {
+                    elements.insert(element)
+                };
             }
         }
         elements

@@ -3,9 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use palisade_compiler::program::{
-    PortElement, PortRangeElement, PortSet, ProfileId, TablesDelta,
-};
+use palisade_compiler::program::{PortElement, PortRangeElement, PortSet, ProfileId, TablesDelta};
 
 use super::state::TableState;
 use crate::contents::first_port;
@@ -67,7 +65,11 @@ impl<'a> Profiles<'a> {
                 if port.profile != profile {
                     break;
                 }
-                if edit.after.is_some() { ports.insert(port) } else { ports.remove(&port) };
+                if edit.after.is_some() {
+                    ports.insert(port)
+                } else {
+                    ports.remove(&port)
+                };
             }
             let mut ranges: BTreeSet<PortRangeElement> = state.port_ranges(profile).collect();
             let first = PortRangeElement { profile, protocol: 0, first: 0, last: 0 };
@@ -75,7 +77,11 @@ impl<'a> Profiles<'a> {
                 if range.profile != profile {
                     break;
                 }
-                if edit.after.is_some() { ranges.insert(range) } else { ranges.remove(&range) };
+                if edit.after.is_some() {
+                    ranges.insert(range)
+                } else {
+                    ranges.remove(&range)
+                };
             }
             PortSet::of_profile(profile, ports, ranges)
         };

@@ -135,7 +135,8 @@ impl Scheduler<'_, '_> {
             for port in garbage.ports_of(profile).filter(is_old) {
                 self.content(profile, SetName::Ports, Element::Port(port), true, false);
             }
-            let is_old = |range: &PortRangeElement| !transition.delta.port_ranges.contains_key(range);
+            let is_old =
+                |range: &PortRangeElement| !transition.delta.port_ranges.contains_key(range);
             for range in garbage.ranges_of(profile).filter(is_old) {
                 let (set, element) = (SetName::PortRanges, Element::PortRange(range));
                 self.content(profile, set, element, true, false);
@@ -193,8 +194,10 @@ impl Scheduler<'_, '_> {
                 (true, false) => self.notes.push(Action::Discard(SetName::Hairpin, element)),
             }
         }
-        let isolated: BTreeSet<IpAddr> =
-            Direction::ALL.into_iter().flat_map(|direction| transition.isolated(direction)).collect();
+        let isolated: BTreeSet<IpAddr> = Direction::ALL
+            .into_iter()
+            .flat_map(|direction| transition.isolated(direction))
+            .collect();
         for address in isolated {
             if transition.state.garbage.hairpin.contains(&address)
                 && !transition.delta.hairpin.contains_key(&address)
@@ -209,7 +212,9 @@ impl Scheduler<'_, '_> {
     }
 
     fn is_subject_after(&self, address: IpAddr) -> bool {
-        Direction::ALL.into_iter().any(|direction| self.transition.is_subject_after(direction, address))
+        Direction::ALL
+            .into_iter()
+            .any(|direction| self.transition.is_subject_after(direction, address))
     }
 
     fn compose(mut self) -> Schedule {
@@ -247,7 +252,7 @@ impl Scheduler<'_, '_> {
         schedule
     }
 
-    /// Subjects and bridges out; whether there were subjects.
+    /// Subjects out; whether there were subjects.
     fn releases(&self, schedule: &mut Schedule) -> bool {
         let mut any = false;
         for direction in Direction::ALL {
@@ -258,11 +263,6 @@ impl Scheduler<'_, '_> {
                 }
             }
         }
-        for (&bridge, edit) in &self.transition.delta.bridges {
-            if edit.after.is_none() && self.transition.state.kernel.bridges.contains(&bridge) {
-                schedule.remove(SetName::Bridges, Element::Bridge(bridge));
-            }
-        }
         any
     }
 
@@ -270,11 +270,6 @@ impl Scheduler<'_, '_> {
         for direction in Direction::ALL {
             for address in self.transition.isolated(direction) {
                 schedule.add(subjects_set(direction), Element::Address(address));
-            }
-        }
-        for (&bridge, edit) in &self.transition.delta.bridges {
-            if edit.after.is_some() && !self.transition.state.kernel.bridges.contains(&bridge) {
-                schedule.add(SetName::Bridges, Element::Bridge(bridge));
             }
         }
     }
@@ -313,7 +308,8 @@ impl Scheduler<'_, '_> {
         let kernel = &self.transition.state.kernel.class;
         let edits = self.transition.delta.class.iter();
         let new = edits.filter(|(a, e)| e.after.is_some() && !kernel.contains_key(*a));
-        let before = if self.grace_first { None } else { Some(&self.transition.state.window.appeared) };
+        let before =
+            if self.grace_first { None } else { Some(&self.transition.state.window.appeared) };
         new.map(|(&address, _)| address).chain(before.into_iter().flatten().copied()).collect()
     }
 

@@ -194,7 +194,7 @@ impl TableState {
     }
 
     fn add(&mut self, set: SetName, element: Element) {
-        contents::insert(&mut self.kernel, set, element);
+        self.kernel.insert(set, element);
         match element {
             Element::Class(_, class) | Element::Cidr(_, class) => {
                 bump(&mut self.members, class, true);
@@ -203,14 +203,17 @@ impl TableState {
             Element::Address(address) => {
                 self.window.note_subject(subject_direction(set), address, true);
             }
-            Element::Bridge(_) => self.window.isolated = true,
-            Element::Hairpin(_) | Element::Port(_) | Element::PortRange(_) | Element::CatchAll => {}
+            Element::Bridge(_)
+            | Element::Hairpin(_)
+            | Element::Port(_)
+            | Element::PortRange(_)
+            | Element::CatchAll => {}
         }
     }
 
     fn remove(&mut self, set: SetName, element: Element) {
         self.mark_garbage(set, element, false);
-        contents::remove(&mut self.kernel, set, element);
+        self.kernel.remove(set, element);
         match element {
             Element::Class(_, class) | Element::Cidr(_, class) => {
                 bump(&mut self.members, class, false);

@@ -86,12 +86,11 @@ impl Pairs {
 }
 
 impl Effects<'_, '_> {
-    /// What the edits of subjects and bridges themselves do.
+    /// What the edits of subjects themselves do.
     fn of_isolation(&self) -> Effect {
         let delta = self.transition.delta;
         let subjects = delta.local_in.values().chain(delta.local_out.values());
-        let edits = subjects.chain(delta.bridges.values());
-        edits.map(|edit| of_member(edit.after.is_some())).fold(Effect::default(), Effect::and)
+        subjects.map(|edit| of_member(edit.after.is_some())).fold(Effect::default(), Effect::and)
     }
 
     /// What row edits do to any packet, and what they and edits of subjects do to packets between subjects.

@@ -210,8 +210,7 @@ impl<'a> Transition<'a> {
         let subject = self.is_subject_before(edit.direction, edit.subject)
             || self.state.window.released(edit.direction).contains(&edit.subject);
         subject
-            && (self.state.is_inhabited(edit.class)
-                || self.state.window.left.contains(&edit.class))
+            && (self.state.is_inhabited(edit.class) || self.state.window.left.contains(&edit.class))
     }
 
     /// The rows that the kernel has otherwise than the program will have, garbage that would get a meaning among them.

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use palisade_compiler::model::Family;
+use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{
     AddressRange, ClassId, Delta, PortElement, PortRangeElement, ProfileId, Program, Tables,
 };
-use palisade_dataplane::contents;
-use palisade_compiler::program::skeleton::SetName;
 use palisade_dataplane::plan::{Limits, Planner, Step};
 use palisade_dataplane::transaction::{Op, Transaction};
 
@@ -279,8 +278,7 @@ impl Watch {
         self.peaks = peaks.into_iter().map(|((_, set), peak)| (set, peak)).collect();
         self.met.clear();
         for set in SetName::ALL {
-            let elements: BTreeSet<_> =
-                contents::elements(self.last(), set).into_iter().collect();
+            let elements: BTreeSet<_> = contents::elements(self.last(), set).into_iter().collect();
             assert_eq!(planner.elements_before(Family::V4, set, steps), elements);
         }
     }
@@ -299,22 +297,18 @@ impl Watch {
             assert_eq!(op.family, Family::V4);
             match &op.op {
                 Op::Add(id, element) => {
-                    let before = contents::count(&tables, id.set);
-                    contents::insert(&mut tables, id.set, *element);
-                    assert_eq!(
-                        contents::count(&tables, id.set),
-                        before + 1,
-                        "{element:?} was there"
-                    );
+                    let before = tables.count(id.set);
+                    tables.insert(id.set, *element);
+                    assert_eq!(tables.count(id.set), before + 1, "{element:?} was there");
                     let met = self.met.entry(id.set).or_insert(0);
                     *met = (*met).max(before + 1);
                 }
                 Op::Remove(id, element) => {
                     assert!(
-                        contents::elements(&tables, id.set).contains(element),
+                        tables.elements(id.set).any(|e| e == *element),
                         "{id} has no {element:?}"
                     );
-                    contents::remove(&mut tables, id.set, *element);
+                    tables.remove(id.set, *element);
                 }
                 other => panic!("not a change of elements: {other:?}"),
             }

@@ -137,11 +137,9 @@ fn tables_stay_owned_and_closed_to_others_over_every_failure() {
         let is_owned = dataplane.ruleset().features().persistent_owner;
         let owner = BTreeSet::from([is_owned.then(|| dataplane.ruleset().port())]);
         assert_eq!(owners(), owner);
-        for (n, wrong, is_reported) in [
-            (4, Wrong::Refused, false),
-            (5, Wrong::Fail(1), false),
-            (6, Wrong::Fail(2), true),
-        ] {
+        for (n, wrong, is_reported) in
+            [(4, Wrong::Refused, false), (5, Wrong::Fail(1), false), (6, Wrong::Fail(2), true)]
+        {
             let after = program(1..=n);
             plot.next.set(Some(wrong));
             let retries = dataplane.counters().retries;

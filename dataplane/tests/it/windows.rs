@@ -8,7 +8,6 @@ use palisade_compiler::model::Family;
 use palisade_compiler::program::{Delta, Program, Tables};
 use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::{Cluster, Rng, probes, random_edit};
-use palisade_dataplane::contents;
 use palisade_dataplane::dataplane::{Capacities, Dataplane};
 use palisade_dataplane::fake::{Event, Fake, Fault};
 use palisade_dataplane::plan::{Planner, Step};
@@ -38,8 +37,8 @@ impl Watched {
         let mut tables = self.states.last().unwrap().clone();
         for op in transaction.ops.iter().filter(|op| op.family == self.family) {
             match &op.op {
-                Op::Add(id, element) => contents::insert(&mut tables, id.set, *element),
-                Op::Remove(id, element) => contents::remove(&mut tables, id.set, *element),
+                Op::Add(id, element) => tables.insert(id.set, *element),
+                Op::Remove(id, element) => tables.remove(id.set, *element),
                 other => panic!("not a change of elements: {other:?}"),
             }
         }
