@@ -50,12 +50,12 @@ fn framed(text: &str, ends: impl Fn(u8) -> bool, inner: impl Fn(u8) -> bool) -> 
 }
 
 pub(super) const DNS_LABEL_RULE: &str =
-    "use at most 63 of a-z, 0-9 and \"-\", with a letter or digit at both ends";
-pub(super) const DNS_SUBDOMAIN_RULE: &str = "use at most 253 of a-z, 0-9, \"-\" and \".\", with a letter or digit at both ends of each part";
-pub(super) const LABEL_KEY_RULE: &str = "use at most 63 of A-Z, a-z, 0-9, \"-\", \"_\" and \".\", with a letter or digit at both ends, after an optional DNS name and \"/\"";
+    "Use at most 63 of a-z, 0-9 and \"-\", with a letter or digit at both ends";
+pub(super) const DNS_SUBDOMAIN_RULE: &str = "Use at most 253 of a-z, 0-9, \"-\" and \".\", with a letter or digit at both ends of each part";
+pub(super) const LABEL_KEY_RULE: &str = "Use at most 63 of A-Z, a-z, 0-9, \"-\", \"_\" and \".\", with a letter or digit at both ends, after an optional DNS name and \"/\"";
 pub(super) const LABEL_VALUE_RULE: &str =
-    "use at most 63 of A-Z, a-z, 0-9, \"-\", \"_\" and \".\", with a letter or digit at both ends";
-pub(super) const PORT_NAME_RULE: &str = "use at most 15 of a-z, 0-9 and single \"-\", with at least one letter, and a letter or digit at both ends";
+    "Use at most 63 of A-Z, a-z, 0-9, \"-\", \"_\" and \".\", with a letter or digit at both ends";
+pub(super) const PORT_NAME_RULE: &str = "Use at most 15 of a-z, 0-9 and single \"-\", with at least one letter, and a letter or digit at both ends";
 
 /// The one of `known` that was most likely meant.
 pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
