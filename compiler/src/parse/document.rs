@@ -296,7 +296,7 @@ fn fill<'de, A: MapAccess<'de>>(
 ) -> Result<Draft, A::Error> {
     while let Some(Key(key)) = map.next_key()? {
         if draft.offset.is_none() {
-            draft.offset = reader.report.offset_of(&key);
+            draft.offset = reader.report.key_offset(&key);
         }
         match &*key {
             "apiVersion" => draft.api_version.put(&key, map.next_value()?)?,

@@ -169,9 +169,9 @@ impl Identification<'_, '_> {
         let (path, remedy) = (Some(path), remedy.to_owned());
         let kind = self.kind.name();
         let message = match self.known {
-            Some(_) => message,
-            // Which object it is can only be told by its kind.
-            None => format!("{message} (of a {kind})"),
+            // Of an object without a name, only the kind is known.
+            None if !message.contains(kind) => format!("{message} (of a {kind})"),
+            Some(_) | None => message,
         };
         let object = self.known.take();
         let finding = Finding { severity, object, spot, path, message, remedy };

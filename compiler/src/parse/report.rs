@@ -122,6 +122,11 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// The number of the document that is being read.
+    pub(super) fn document(&self) -> usize {
+        self.document
+    }
+
     pub(super) fn source(&self) -> &str {
         &self.source
     }
@@ -194,6 +199,13 @@ impl<'a> Report<'a> {
     pub(super) fn offset_of(&self, piece: &str) -> Option<usize> {
         let offset = piece.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
         (offset < self.text.len()).then_some(offset)
+    }
+
+    /// Where a key begins, with its quote if it has one.
+    pub(super) fn key_offset(&self, key: &str) -> Option<usize> {
+        let offset = self.offset_of(key)?;
+        let before = offset.checked_sub(1).and_then(|before| self.text.as_bytes().get(before));
+        Some(offset - usize::from(matches!(before, Some(b'"' | b'\''))))
     }
 
     pub(super) fn spot(&self, offset: Option<usize>) -> Spot {
@@ -337,8 +349,13 @@ impl<'a> Report<'a> {
 
     /// The text ends in this node of the document, in which nothing is written. It may be cut short there, if the node is in
     /// the rules of a policy.
-    pub(super) fn set_cut_short(&mut self, document: &str, offset: usize, steps: &[Step]) {
-        let Some(latest) = self.latest.take_if(|latest| latest.document == self.document) else {
+    pub(super) fn set_cut_short(
+        &mut self,
+        (document, number): (&str, usize),
+        offset: usize,
+        steps: &[Step],
+    ) {
+        let Some(latest) = self.latest.take_if(|latest| latest.document == number) else {
             return;
         };
         let own = steps.get(latest.depth..).unwrap_or_default();
@@ -346,7 +363,7 @@ impl<'a> Report<'a> {
             return;
         }
         let offset = self.offset_of(document).map(|base| base + offset);
-        let spot = self.spot(offset);
+        let spot = Spot { document: number, offset };
         self.cut_short = Some(self.place(spot));
         if latest.has_errors {
             return;

@@ -4,7 +4,7 @@ use super::decoding::{Undecodable, decode};
 use super::document::Reader;
 use super::output::{Object, Parsed, Settings};
 use super::report::Report;
-use super::split::{documents, is_marker, may_be_cut_short};
+use super::split::{documents, is_blank, is_marker, may_be_cut_short};
 use super::syntax::SyntaxError;
 use super::{json, locate, yaml};
 
@@ -21,14 +21,16 @@ pub(super) fn read(
     let mut reader = Reader::new(Report::new(source, &text), settings, sink);
     let mut last = None;
     for document in documents(&text) {
-        last = Some(document);
         match json_of(document) {
             Some(values) => read_json(&mut reader, values, document),
             None => read_yaml(&mut reader, document),
         }
+        if !is_blank(document) {
+            last = Some((document, reader.report.document()));
+        }
     }
-    if let Some(document) = last.filter(|document| may_be_cut_short(document))
-        && let Some((offset, steps)) = locate::open_end(document)
+    if let Some(document) = last.filter(|(document, _)| may_be_cut_short(document))
+        && let Some((offset, steps)) = locate::open_end(document.0)
     {
         reader.report.set_cut_short(document, offset, &steps);
     }

@@ -8,7 +8,7 @@ fn an_answer_declares_nothing_that_is_known() {
     for (text, said) in [
         (
             r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401}"#,
-            "in.yaml:1:1: error: A Status declares nothing that is known: it is a server's answer, not an object (Unauthorized).",
+            "in.yaml:1:2: error: A Status declares nothing that is known: it is a server's answer, not an object (Unauthorized).",
         ),
         (
             "kind: Status\napiVersion: v1\nstatus: Success\n",

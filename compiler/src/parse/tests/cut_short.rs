@@ -43,8 +43,6 @@ fn a_text_that_ends_in_a_key_or_a_dash_may_be_cut_short() {
         ("- to:", "spec.egress[0].to", 16),
         ("except:", "spec.egress[0].to[0].ipBlock.except", 19),
         ("policyTypes:", "spec.policyTypes", 9),
-        ("podSelector:", "spec.podSelector", 7),
-        ("matchLabels:", "spec.podSelector.matchLabels", 8),
     ] {
         for end in ["", "\n", "\n\n  # more\n", " # more", "\n---\n", "\n...\n", "\n---\n# end\n"] {
             let text = until(piece) + end;
@@ -111,14 +109,19 @@ fn only_objects_that_are_read_are_flagged() {
     for text in ["apiVersion: v1\nkind: List\nitems:\n", "", "a:\n", "- \n"] {
         assert_eq!(read(text).1.cut_short, None, "{text}");
     }
-    let pod = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata:\n    name: a\n    namespace: x\n    labels:\n";
-    let (_, parsed) = read(pod);
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  namespace: x\n  labels:\n";
+    assert_eq!(read(pod).1.cut_short, None);
+    for piece in ["podSelector:", "matchLabels:", "spec:"] {
+        assert_eq!(read(&until(piece)).1.cut_short, None, "{piece}");
+    }
+    let policy = until("- from:").replace('\n', "\n  ");
+    let (_, parsed) = read(&format!("apiVersion: v1\nkind: List\nitems:\n- {policy}\n"));
     assert!(
-        findings(&parsed).contains("Pod x/a: The text ends in metadata.labels"),
+        findings(&parsed).contains("NetworkPolicy x/p: The text ends in spec.ingress[0].from"),
         "{}",
         findings(&parsed)
     );
-    assert_eq!(parsed.cut_short.unwrap().line, Some(9));
+    assert_eq!(parsed.cut_short.unwrap().line, Some(14));
     // Where the object has errors it allows nothing, and they are said.
     let (_, parsed) = read(&(until("ports:\n") + "    - prt: 80\n      port:\n"));
     assert!(parsed.cut_short.is_some());

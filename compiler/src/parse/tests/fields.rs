@@ -273,15 +273,15 @@ fn lists_and_nodes_have_known_fields_too() {
     let functions =
         "apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nfunctionConfig: {}\nitems: []\n";
     assert!(super::good(functions).is_empty());
-    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n}\nstatus:\n  addresses: [{type: InternalIP, address: 192.0.2.1}]\n";
-    assert_eq!(names(&super::good(node)), ["node n"]);
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus:\n  addresses: [{type: InternalIP, address: 192.0.2.1}]\n";
+    assert_eq!(names(&super::good(node)), ["node n1"]);
     for (right, wrong, field) in [
         ("addresses", "adresses", "status.adresses"),
         ("address:", "Address:", "status.addresses[0].Address"),
         ("type", "typ", "status.addresses[0].typ"),
     ] {
         let (objects, parsed) = read(&node.replace(right, wrong));
-        assert_eq!(names(&objects), ["node n"]);
+        assert_eq!(names(&objects), ["node n1"]);
         assert_eq!(fields(&parsed), [format!("error {field}")], "{wrong}");
     }
 }
@@ -307,11 +307,12 @@ fn an_error_in_a_policy_says_what_it_closes() {
             )
         );
     }
-    let rule =
-        of("{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{too: []}]}");
+    let rule = of(
+        "{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{prots: []}]}",
+    );
     assert_eq!(
         rule.to_string(),
-        "in.yaml:4:82: error: NetworkPolicy x/p: spec.egress[0].too is not a field of an egress rule. Did you mean to? Until this is \
+        "in.yaml:4:81: error: NetworkPolicy x/p: spec.egress[0].prots is not a field of an egress rule. Did you mean ports? Until this is \
          corrected, the policy isolates the pods of the namespace x that its podSelector selects for egress, and allows nothing."
     );
     assert!(

@@ -53,7 +53,7 @@ spec:
     );
     says(
         "{\"kind\": \"List\", \"apiVersion\": \"v1\", \"items\": [{\"kind\": \"Pod\", \"apiVersion\": \"v1\",\n\
-         \t\"metadata\": {\"name\": \"é\", |\"namespace\": 7}}]}",
+         \t\"metadata\": {\"name\": \"e\", |\"namespace\": 7}}]}",
         "metadata.namespace is a number, not a string",
     );
     says(
@@ -161,9 +161,7 @@ fn a_template_is_told_to_be_rendered_first() {
 #[test]
 fn errors_of_syntax_have_the_parsers_place() {
     says(
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\nspec:\n\t|nodeName: n\n"
-            .replace("\t|", "|\t")
-            .as_str(),
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\nspec:\n\t|nodeName: n\n",
         "Pod x/a: The text is not YAML (",
     );
     says("apiVersion: v1\nkind: [Pod\nmetadata|: {}\n", "The text is not YAML (");

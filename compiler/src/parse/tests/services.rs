@@ -132,7 +132,7 @@ fn an_endpoint_slice_is_what_its_manifest_says() {
             ..Default::default()
         },
         address_type: "IPv4".into(),
-        endpoints: vec![
+        endpoints: Some(vec![
             discovery::Endpoint {
                 addresses: vec!["10.0.0.1".into()],
                 conditions: Some(discovery::EndpointConditions {
@@ -150,7 +150,7 @@ fn an_endpoint_slice_is_what_its_manifest_says() {
                 ..Default::default()
             },
             discovery::Endpoint { addresses: vec!["10.0.0.2".into()], ..Default::default() },
-        ],
+        ]),
         ports: Some(vec![
             discovery::EndpointPort {
                 name: Some("http".into()),
