@@ -55,7 +55,6 @@ pub(super) fn beginning(document: &str) -> Option<usize> {
 
 /// Whether the last line that says something ends in a key or in the dash of an item, as far as a glance can tell.
 pub(super) fn may_be_cut_short(document: &str) -> bool {
-    let is_blank = |line: &&str| matches!(line.trim_ascii().bytes().next(), None | Some(b'#'));
     let Some(last) = document.lines().rev().find(|line| !is_blank(line)) else { return false };
     let last = last.split(" #").next().unwrap_or(last).trim_ascii_end();
     last.ends_with([':', '-'])
