@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::Program;
 use palisade_dataplane::bridges::{self, BridgeFilter, Placement};
+use palisade_dataplane::host::HostFacts;
 
 /// Where the isolated addresses of a program are.
 ///
@@ -14,18 +15,14 @@ use palisade_dataplane::bridges::{self, BridgeFilter, Placement};
 ///
 /// Those of a netlink socket.
 pub fn find(program: &Program) -> io::Result<Placement> {
-    let tables = Family::ALL.map(|family| program.family(family));
     let subjects: BTreeSet<IpAddr> =
-        tables.iter().flat_map(|t| t.local_in.iter().chain(&t.local_out)).copied().collect();
+        program.iter().flat_map(|(_, t)| t.local_in.iter().chain(&t.local_out)).copied().collect();
     if subjects.is_empty() { Ok(Placement::default()) } else { Placement::find(&subjects) }
 }
 
-/// Enters the bridges into both tables. A bridge with an IPv4 subject is guarded in the IPv6 table too: its pods are neighbours
-/// there whether or not they have addresses.
-pub fn guard(program: &mut Program, placement: &Placement) {
-    for family in Family::ALL {
-        program.family_mut(family).bridges.clone_from(&placement.bridges);
-    }
+/// What the tables must hold of the host.
+pub fn facts(placement: &Placement) -> HostFacts {
+    HostFacts { bridges: placement.bridges.clone() }
 }
 
 /// What came of making bridged packets pass the forward hook.

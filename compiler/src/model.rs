@@ -3,6 +3,7 @@
 //! `parse` turns what was written into these types; everything after it relies on their invariants.
 //! Strings are shared (`Arc<str>`), so that a snapshot can hold each one once.
 
+mod per_family;
 mod service;
 mod uid;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use per_family::PerFamily;
 pub use service::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, SERVICE_NAME_LABEL, Service,
     ServiceKind, ServicePort, TargetPort,
@@ -84,6 +86,12 @@ impl Protocol {
             132 => Some(Self::Sctp),
             _ => None,
         }
+    }
+}
+
+impl From<Protocol> for u8 {
+    fn from(protocol: Protocol) -> Self {
+        protocol.number()
     }
 }
 
@@ -175,7 +183,7 @@ impl Requirement {
 }
 
 /// A namespace. Its labels always hold `kubernetes.io/metadata.name`, as the API server sees to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Namespace {
     pub name: Arc<str>,
     pub labels: Arc<Labels>,
@@ -185,7 +193,7 @@ pub struct Namespace {
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// A node: whose addresses are the host end of its own pods' traffic, which is never judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Node {
     pub name: Arc<str>,
     pub addresses: Vec<IpAddr>,
@@ -248,7 +256,7 @@ impl FromIterator<IpAddr> for PodAddresses {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pod {
     pub namespace: Arc<str>,
     pub name: Arc<str>,

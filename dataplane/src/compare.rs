@@ -7,8 +7,9 @@ use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::{ChainName, Rule, SetName, VERSION, rules};
 use palisade_compiler::program::{Program, Tables, render};
 
-use crate::contents;
-use crate::netlink::{FORWARD_BASE, element_text, family_text};
+use crate::contents::Contents;
+use crate::host::HostFacts;
+use crate::netlink::{FORWARD_BASE, family_text};
 use crate::ruleset::{Actual, ActualRule, ActualTable, TableName};
 use crate::transaction::{Element, Generations, SetId};
 
@@ -118,14 +119,11 @@ impl fmt::Display for Difference {
                 write!(f, ": {} {id} is declared otherwise", kind(id.set))
             }
             What::ElementMissing { set, element } => {
-                write!(f, ", {} {set}: element {} is missing", kind(set.set), element_text(element))
+                write!(f, ", {} {set}: element {} is missing", kind(set.set), element)
             }
-            What::ElementExtra { set, element } => write!(
-                f,
-                ", {} {set}: element {} should not be there",
-                kind(set.set),
-                element_text(element)
-            ),
+            What::ElementExtra { set, element } => {
+                write!(f, ", {} {set}: element {} should not be there", kind(set.set), element)
+            }
         }
     }
 }
@@ -157,13 +155,19 @@ pub fn soundness(actual: &Actual, owned: bool) -> Soundness {
     }
 }
 
-/// Every difference of what was read and the program.
-pub fn differences(actual: &Actual, program: &Program, owned: bool) -> Vec<Difference> {
+/// Every difference of what was read and the program with the host's facts.
+pub fn differences(
+    actual: &Actual,
+    program: &Program,
+    host: &HostFacts,
+    owned: bool,
+) -> Vec<Difference> {
     let mut all = Vec::new();
     for family in Family::ALL {
         let mut found = structure(actual, family, owned);
         if let Some(table) = actual.get(&family) {
-            found.extend(element_differences(table, program.family(family)));
+            let contents = Contents { program: &program[family], host };
+            found.extend(element_differences(table, contents));
         }
         all.extend(found.into_iter().map(|what| Difference { family, what }));
     }
@@ -175,17 +179,27 @@ pub fn stand_ins(actual: &Actual) -> impl Iterator<Item = Difference> {
     actual.keys().map(|&family| Difference { family, what: What::StandIn })
 }
 
-/// What a sound table holds, elements that no program has included.
+/// What a sound table holds of a program, elements that no program has included.
 pub fn tables(actual: &ActualTable) -> Tables {
-    let generations = actual.generations();
     let mut tables = Tables::default();
-    for set in SetName::ALL {
-        for &element in actual.sets.get(&generations.id(set)).into_iter().flat_map(|s| &s.elements)
-        {
-            contents::insert(&mut tables, set, element);
-        }
-    }
+    elements(actual).for_each(|(set, element)| tables.insert(set, element));
     tables
+}
+
+/// What a sound table holds of the host's facts.
+pub fn host_facts(actual: &ActualTable) -> HostFacts {
+    let mut host = HostFacts::default();
+    elements(actual).for_each(|(set, element)| host.insert(set, element));
+    host
+}
+
+/// The elements of the sets that the rules name.
+fn elements(actual: &ActualTable) -> impl Iterator<Item = (SetName, Element)> {
+    let generations = actual.generations();
+    SetName::ALL.into_iter().flat_map(move |set| {
+        let found = actual.sets.get(&generations.id(set));
+        found.into_iter().flat_map(|found| &found.elements).map(move |&element| (set, element))
+    })
 }
 
 fn structure(actual: &Actual, family: Family, owned: bool) -> Vec<What> {
@@ -307,13 +321,13 @@ fn common<A, B>(a: &[A], b: &[B], same: impl Fn(&A, &B) -> bool) -> BTreeMap<usi
     pairs
 }
 
-fn element_differences(table: &ActualTable, program: &Tables) -> Vec<What> {
+fn element_differences(table: &ActualTable, contents: Contents<'_>) -> Vec<What> {
     let generations = table.generations();
     let mut found = Vec::new();
     for name in SetName::ALL {
         let set = generations.id(name);
         let Some(actual) = table.sets.get(&set) else { continue };
-        let expected: BTreeSet<Element> = contents::elements(program, name).into_iter().collect();
+        let expected: BTreeSet<Element> = contents.elements(name).collect();
         let missing = expected.difference(&actual.elements);
         found.extend(missing.map(|&element| What::ElementMissing { set, element }));
         // A catch-all that is missing is a matter of structure.

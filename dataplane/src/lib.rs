@@ -12,6 +12,7 @@ pub mod compare;
 pub mod contents;
 pub mod dataplane;
 pub mod fake;
+pub mod host;
 pub mod netlink;
 pub mod plan;
 pub mod ruleset;

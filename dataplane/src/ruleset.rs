@@ -111,9 +111,25 @@ pub enum RulesetError {
     Io(#[from] std::io::Error),
 }
 
+impl RulesetError {
+    /// Whether a socket is not open any more, so that nothing helps but `Ruleset::reopen`. Whatever else fails, the socket
+    /// stays: the tables belong to it, and without it anybody could write to them.
+    pub fn is_dead_socket(&self) -> bool {
+        let Self::Io(error) = self else { return false };
+        matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK))
+    }
+}
+
 /// A place that holds our tables.
 pub trait Ruleset {
     fn features(&self) -> Features;
+
+    /// The netlink port id that tables created here belong to.
+    fn port(&self) -> u32;
+
+    /// Opens sockets anew in the place of those that are dead; those that are not stay. If the one that owned tables was
+    /// dead, `port` changes, and its tables have no owner until they are claimed (`Op::CreateTable`).
+    fn reopen(&mut self) -> Result<(), RulesetError>;
 
     /// The tables of that name whole: all rules, all elements, of one generation of the ruleset. Families without such a
     /// table are absent.
@@ -148,6 +164,14 @@ impl ActualTable {
 impl<R: Ruleset + ?Sized> Ruleset for &mut R {
     fn features(&self) -> Features {
         (**self).features()
+    }
+
+    fn port(&self) -> u32 {
+        (**self).port()
+    }
+
+    fn reopen(&mut self) -> Result<(), RulesetError> {
+        (**self).reopen()
     }
 
     fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {

@@ -1,11 +1,8 @@
 //! The program -> the kernel: claims the tables, keeps them equal, compares and heals.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use palisade_compiler::compile::Compiler;
-use palisade_compiler::model::Family;
-use palisade_compiler::program::delta::record;
 use palisade_compiler::program::{Delta, Program, TablesDelta};
 use palisade_dataplane::bridges::Placement;
 use palisade_dataplane::compare::Difference;
@@ -15,11 +12,12 @@ use palisade_dataplane::ruleset::RulesetError;
 
 use crate::bridged;
 use crate::ipvs;
-use crate::progress::{Heard, LOG_EVERY, Pace};
+use crate::progress::{LOG_EVERY, ObservedRuleset, Pace};
 
-/// Holds the kernel's tables; no engine after a failure to open or to read them.
+/// Holds the kernel's tables as long as it lives: where tables have an owner it is the engine's socket, so the engine is never
+/// dropped for a failure.
 pub(super) struct Enforcer {
-    dataplane: Option<Dataplane<Heard<Kernel>>>,
+    dataplane: Dataplane<ObservedRuleset<Kernel>>,
     /// Whether the kernel is known to hold the program of the last `enforce`.
     in_step: bool,
     placement: Placement,
@@ -30,10 +28,9 @@ pub(super) struct Enforcer {
 impl Enforcer {
     /// Reads what the kernel has; changes nothing. Returns the program found, to take ids from.
     pub(super) fn open() -> Result<(Self, Program), RulesetError> {
-        let dataplane = Dataplane::start(heard(Kernel::open()?))?;
+        let dataplane = Dataplane::start(logged(Kernel::open()?))?;
         let found = dataplane.found();
         let placement = Placement::default();
-        let dataplane = Some(dataplane);
         Ok((Self { dataplane, in_step: false, placement, gaps: Vec::new() }, found))
     }
 
@@ -42,7 +39,7 @@ impl Enforcer {
     }
 
     pub(super) fn is_unsettled(&self) -> bool {
-        self.dataplane.as_ref().is_some_and(Dataplane::is_unsettled)
+        self.dataplane.is_unsettled()
     }
 
     /// The kernel may hold anything: the next `enforce` reads it.
@@ -55,56 +52,44 @@ impl Enforcer {
     pub(super) fn enforce(
         &mut self,
         compiler: &Compiler,
-        mut delta: Delta,
+        delta: Delta,
         look: bool,
     ) -> Result<(), RulesetError> {
         let moved = |d: &TablesDelta| !d.local_in.is_empty() || !d.local_out.is_empty();
-        let before = self.placement.bridges.clone();
         if look || !self.in_step || moved(&delta.v4) || moved(&delta.v6) {
             self.look_at_bridges(compiler.program());
         }
         // What is bridged must be seen before anything claims that it is judged.
         self.switch_on();
+        let host = bridged::facts(&self.placement);
         if self.in_step {
-            for family in Family::ALL {
-                let edits = &mut delta.family_mut(family).bridges;
-                let after = &self.placement.bridges;
-                for &index in before.symmetric_difference(after) {
-                    let held = |set: &BTreeSet<u32>| set.contains(&index).then_some(());
-                    record(edits, index, held(&before), held(after));
-                }
-            }
-            if delta.is_empty() {
+            if delta.is_empty() && *self.dataplane.host() == host {
                 return Ok(());
             }
+            self.dataplane.set_host(host);
+            self.dataplane.ruleset().begin();
+            let result = self.dataplane.update(&delta);
             self.in_step = false;
-            let dataplane = self.engine()?;
-            dataplane.ruleset().begin();
-            dataplane.update(&delta)?;
+            result?;
         } else {
-            let program = self.program(compiler);
-            let dataplane = self.restart()?;
-            dataplane.ruleset().begin();
-            dataplane.install(&program)?;
+            self.dataplane.set_host(host);
+            self.dataplane.ruleset().begin();
+            self.dataplane.install(compiler.program())?;
         }
         self.in_step = true;
         Ok(())
     }
 
-    /// Work that nobody waits for. Returns whether there was some.
-    pub(super) fn settle(&mut self) -> Result<bool, RulesetError> {
-        let Some(dataplane) = self.dataplane.as_mut().filter(|d| d.is_unsettled()) else {
-            return Ok(false);
-        };
-        let result = dataplane.settle();
+    /// Deletes from the kernel what no packet can meet any more, after a grace period.
+    pub(super) fn settle(&mut self) -> Result<(), RulesetError> {
+        let result = self.dataplane.settle();
         self.in_step &= result.is_ok();
-        result.map(|()| true)
+        result
     }
 
     /// How the kernel differs from the program. To be called when in step.
     pub(super) fn verify(&mut self, compiler: &Compiler) -> Result<Vec<Difference>, RulesetError> {
-        let program = self.program(compiler);
-        self.engine()?.verify(&program)
+        self.dataplane.verify(compiler.program())
     }
 
     pub(super) fn bridge_names(&self) -> Vec<String> {
@@ -120,28 +105,6 @@ impl Enforcer {
     /// What policy speaks of and this host's forward path does not show us.
     pub(super) fn not_enforced(&self) -> Vec<String> {
         self.gaps.iter().cloned().chain(ipvs::gap()).collect()
-    }
-
-    fn program(&self, compiler: &Compiler) -> Program {
-        let mut program = compiler.program().clone();
-        bridged::guard(&mut program, &self.placement);
-        program
-    }
-
-    fn engine(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {
-        if self.dataplane.is_none() {
-            self.dataplane = Some(Dataplane::start(heard(Kernel::open()?))?);
-        }
-        let missing = || RulesetError::Unknown { what: "no engine".to_owned() };
-        self.dataplane.as_mut().ok_or_else(missing)
-    }
-
-    /// The engine, with what the kernel has now read afresh.
-    fn restart(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {
-        if let Some(dataplane) = self.dataplane.take() {
-            self.dataplane = Some(Dataplane::start(dataplane.into_ruleset())?);
-        }
-        self.engine()
     }
 
     fn look_at_bridges(&mut self, program: &Program) {
@@ -162,10 +125,10 @@ impl Enforcer {
     }
 }
 
-/// The log hears of long work.
-fn heard(kernel: Kernel) -> Heard<Kernel> {
+/// Logs the progress of long work.
+fn logged(kernel: Kernel) -> ObservedRuleset<Kernel> {
     let mut pace = Pace::new(LOG_EVERY);
-    Heard::new(kernel, move |since, elements| {
+    ObservedRuleset::new(kernel, move |since, elements| {
         if pace.is_due(since, Instant::now()) {
             tracing::info!(elements, "still programming the kernel");
         }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use palisade::bridged;
-use palisade::lab::packet::{Arrival, Packet};
-use palisade::lab::{Host, Lab, LabError, LabSpec, Layout, Shot};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
 use palisade_compiler::parse::parse;
 use palisade_compiler::program::{Program, render};
 use palisade_compiler::snapshot::{Change, Snapshot};
+use palisade_dataplane::host::HostFacts;
+use palisade_lab::packet::{Arrival, Packet};
+use palisade_lab::{Host, Lab, LabError, LabSpec, Layout, Transmission};
 
 use crate::lab::nft;
 
@@ -41,13 +42,11 @@ pub(crate) fn hosts(snapshot: &Snapshot) -> Vec<Host> {
     hosts.into_iter().map(|(name, addresses)| Host { name, addresses }).collect()
 }
 
-/// What a node is to enforce: a compiled program, and the bridges that carry its subjects.
+/// What a node's tables must hold beside a compiled program: the bridges that carry its subjects.
 #[track_caller]
-pub(crate) fn with_bridges(lab: &Lab, program: &Program) -> Program {
-    let mut program = program.clone();
-    let placement = lab.node().run(|| bridged::find(&program)).expect("entered");
-    bridged::guard(&mut program, &placement.expect("rtnetlink"));
-    program
+pub(crate) fn host_facts(lab: &Lab, program: &Program) -> HostFacts {
+    let placement = lab.node().run(|| bridged::find(program)).expect("entered");
+    bridged::facts(&placement.expect("rtnetlink"))
 }
 
 /// Pods by name, and policies that can be put in force.
@@ -74,8 +73,10 @@ impl Scene {
     /// Puts the manifest's policies in force, as text by nft.
     #[track_caller]
     pub(crate) fn enforce(&self) {
-        let program = with_bridges(&self.lab, self.compiler.program());
-        nft(self.lab.node(), &render::render(&program).to_string());
+        let program = self.compiler.program();
+        let host = host_facts(&self.lab, program);
+        let text = render::render_on(program, &|set| host.elements(set).collect()).to_string();
+        nft(self.lab.node(), &text);
     }
 
     #[track_caller]
@@ -104,9 +105,9 @@ impl Scene {
         packets: &[Vec<u8>],
     ) -> Result<Vec<Arrival>, LabError> {
         let (from, to) = (self.number(from), self.number(to));
-        let shot = |packet: &Vec<u8>| Shot { from, to, packet: packet.clone() };
-        let shots: Vec<_> = packets.iter().map(shot).collect();
-        let mut arrivals = self.lab.exchange(&shots)?;
+        let transmission = |packet: &Vec<u8>| Transmission { from, to, packet: packet.clone() };
+        let transmissions: Vec<_> = packets.iter().map(transmission).collect();
+        let mut arrivals = self.lab.exchange(&transmissions)?;
         let marker =
             |a: &Arrival| matches!(a.from, IpAddr::V4(v4) if v4.octets()[..2] == [198, 18]);
         let mut there = std::mem::take(&mut arrivals[to]);

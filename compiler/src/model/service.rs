@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Labels, Protocol};
 
 /// A Service (`v1`). Fields that cannot be read are left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Service {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
@@ -45,7 +45,7 @@ pub enum ServiceKind {
 }
 
 /// `spec.ports[]`. Ports are 1-65535, in host byte order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServicePort {
     pub name: Option<Arc<str>>,
     pub protocol: Protocol,
@@ -57,7 +57,7 @@ pub struct ServicePort {
 }
 
 /// `spec.ports[].targetPort`: the port of a backend.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TargetPort {
     Number(u16),
     /// A container port of this name, which may be another number on each pod.
@@ -65,7 +65,7 @@ pub enum TargetPort {
 }
 
 /// An EndpointSlice (`discovery.k8s.io/v1`). Fields that cannot be read are left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EndpointSlice {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
@@ -80,7 +80,7 @@ pub struct EndpointSlice {
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// A backend. Its addresses are equivalent; most proxies use only the first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
     pub conditions: EndpointConditions,
@@ -90,7 +90,7 @@ pub struct Endpoint {
 }
 
 /// `endpoints[].conditions`, with the meaning that the API gives to those that are missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EndpointConditions {
     /// Missing: true.
     pub ready: bool,
@@ -107,7 +107,7 @@ impl Default for EndpointConditions {
 }
 
 /// `ports[]` of an EndpointSlice.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EndpointPort {
     /// The name of the Service's port that it stands for.
     pub name: Option<Arc<str>>,

@@ -8,11 +8,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
+use super::element::ElementKind;
+use super::sets::Planning;
 use super::skeleton::{
-    self, ChainName, Expr, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
-    TOS_PRIORITIES, ct,
+    self, ChainName, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN,
+    TOS_MASK, TOS_PRIORITIES, ct,
 };
-use super::{ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables};
+use super::{ClassId, Element, PortElement, ProfileId, Program, Tables};
 use crate::model::{Connection, Family, Verdict};
 
 /// What connection tracking makes of a packet.
@@ -52,7 +54,7 @@ pub struct Packet {
     pub dnat: bool,
     /// The flags byte of a TCP header; no meaning for other protocols.
     pub tcp_flags: u8,
-    /// The type of an ICMPv6 message; no meaning for other protocols.
+    /// The type of an ICMP or ICMPv6 message; no meaning for other protocols.
     pub icmp_type: u8,
     /// The hop limit (IPv6) as it is in the hook: routing has lowered it by one, bridging has not.
     pub hop_limit: u8,
@@ -64,14 +66,15 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// The first packet of the connection: new, SYN for TCP, an echo request for ICMPv6; routed from interface 1 to 2.
+    /// The first packet of the connection: new, SYN for TCP, an echo request for ICMP and ICMPv6; routed from interface 1 to
+    /// interface 2.
     pub const fn first(connection: Connection) -> Self {
         Self {
             connection,
             ct_state: CtState::New,
             dnat: false,
             tcp_flags: TCP_SYN,
-            icmp_type: 128,
+            icmp_type: if connection.protocol == ICMP { 8 } else { 128 },
             hop_limit: 63,
             tos: 0,
             iif: 1,
@@ -106,6 +109,11 @@ fn tos_priority(tos: u8) -> Option<u32> {
 /// and a later set after a commit.
 pub trait View {
     fn tables(&mut self, lookup: SetName) -> &Tables;
+
+    /// Whether a set of facts of the host holds the element. None does unless a view knows of such facts.
+    fn host_has(&mut self, _lookup: SetName, _element: Element) -> bool {
+        false
+    }
 
     /// Whether the maps still hold their catch-all elements.
     fn catch_alls(&self) -> bool {
@@ -309,10 +317,13 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 | Expr::CtStatusDnat
                 | Expr::L4Proto(_)
                 | Expr::TcpNotOpening
+                | Expr::IcmpType(_)
                 | Expr::Icmpv6Type(_)
                 | Expr::HopLimit(_)
+                | Expr::TosWithoutPriority
                 | Expr::InSubnet(..)
-                | Expr::PriorityIs(_) => {
+                | Expr::PriorityIs(_)
+                | Expr::PriorityHas(_) => {
                     if !self.matches(expr) {
                         return Ended::Next;
                     }
@@ -349,14 +360,20 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             protocol == number
         } else if let Expr::TcpNotOpening = expr {
             protocol == TCP && packet.tcp_flags & TCP_OPENING_MASK != TCP_SYN
+        } else if let Expr::IcmpType(number) = expr {
+            protocol == ICMP && packet.icmp_type == number
         } else if let Expr::Icmpv6Type(number) = expr {
             protocol == ICMPV6 && packet.icmp_type == number
         } else if let Expr::HopLimit(number) = expr {
             packet.hop_limit == number
         } else if let Expr::InSubnet(side, subnet) = expr {
             subnet.contains(&packet.address(side))
+        } else if let Expr::TosWithoutPriority = expr {
+            packet.tos & TOS_MASK == 0
         } else if let Expr::PriorityIs(priority) = expr {
             self.priority == priority
+        } else if let Expr::PriorityHas(bits) = expr {
+            self.priority & bits != 0
         } else {
             false
         }
@@ -366,17 +383,28 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
     fn contains(&mut self, expr: Expr, set: SetName) -> bool {
         let Connection { from, to, protocol, port } = self.packet.connection;
         let (iif, oif) = (self.packet.iif, self.packet.oif);
-        let profile = ProfileId(self.priority);
-        let address = if let Expr::AddressIn(Side::Source, _) = expr { from } else { to };
-        let tables = self.view.tables(set);
-        match set {
-            SetName::LocalIn => tables.local_in.contains(&address),
-            SetName::LocalOut => tables.local_out.contains(&address),
-            SetName::Hairpin => from == to && tables.hairpin.contains(&from),
-            SetName::Bridges => iif == oif && tables.bridges.contains(&iif),
-            SetName::Ports => tables.ports.contains(&PortElement { profile, protocol, port }),
-            SetName::PortRanges => in_ranges(tables, profile, protocol, port),
-            SetName::Class | SetName::Cidr | SetName::AllowIn | SetName::AllowOut => false,
+        let key = match set.kind() {
+            ElementKind::Address => Element::Address(match expr {
+                Expr::AddressIn(Side::Source, _) => from,
+                _ => to,
+            }),
+            ElementKind::Hairpin if from == to => Element::Hairpin(from),
+            ElementKind::Bridge if iif == oif => Element::Bridge(iif),
+            ElementKind::Port | ElementKind::PortRange => {
+                Element::Port(PortElement { profile: ProfileId(self.priority), protocol, port })
+            }
+            ElementKind::Hairpin
+            | ElementKind::Bridge
+            | ElementKind::Class
+            | ElementKind::Cidr
+            | ElementKind::Row => return false,
+        };
+        match (set.planning(), key) {
+            (Planning::Host, _) => self.view.host_has(set, key),
+            (_, Element::Port(port)) if set.is_interval() => {
+                self.view.tables(set).has_port_in_range(port)
+            }
+            _ => self.view.tables(set).get(set, key).is_some(),
         }
     }
 
@@ -384,19 +412,19 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
     fn mapped(&mut self, expr: Expr) -> Option<u32> {
         let (side, set) = expr_map(expr)?;
         let address = self.packet.address(side);
-        let class = ClassId(self.priority);
+        let key = match set.kind() {
+            ElementKind::Row => Element::Row(address, ClassId(self.priority), ProfileId::NOTHING),
+            _ => Element::Class(address, ClassId::UNKNOWN),
+        };
         let tables = self.view.tables(set);
-        let found = match set {
-            SetName::Class => tables.class.get(&address).map(|id| id.0),
-            SetName::Cidr => tables.atom_over(address).map(|id| id.0),
-            SetName::AllowIn => tables.allow_in.get(&(address, class)).map(|id| id.0),
-            SetName::AllowOut => tables.allow_out.get(&(address, class)).map(|id| id.0),
-            SetName::LocalIn
-            | SetName::LocalOut
-            | SetName::Hairpin
-            | SetName::Bridges
-            | SetName::Ports
-            | SetName::PortRanges => None,
+        let found = if set.is_interval() {
+            tables.atom_over(address).map(|class| class.0)
+        } else {
+            tables.get(set, key).and_then(|element| match element {
+                Element::Class(_, class) => Some(class.0),
+                Element::Row(_, _, profile) => Some(profile.0),
+                _ => None,
+            })
         };
         let value = found.or((set.has_catch_all() && self.view.catch_alls()).then_some(0));
         self.trace.step(match (value, expr) {
@@ -414,13 +442,6 @@ fn expr_map(expr: Expr) -> Option<(Side, SetName)> {
     } else {
         None
     }
-}
-
-fn in_ranges(tables: &Tables, profile: ProfileId, protocol: u8, port: u16) -> bool {
-    let end = PortRangeElement { profile, protocol, first: port, last: u16::MAX };
-    tables.port_ranges.range(..=end).next_back().is_some_and(|range| {
-        range.profile == profile && range.protocol == protocol && port <= range.last
-    })
 }
 
 #[cfg(test)]

@@ -3,20 +3,28 @@
 //! The text is a function of the program alone: equal programs render byte for byte alike.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use super::capacity::capacity;
+use super::element::{ElementKind, protocol_name};
 use super::skeleton::{
-    self, ChainName, Direction, Expr, ICMP, ICMPV6, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT,
-    ND_REDIRECT, ND_ROUTER_ADVERT, SetName, Side, TOS_MASK, TOS_PRIORITIES, ct,
+    self, ChainName, Direction, Expr, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT,
+    ND_ROUTER_ADVERT, SetName, Side, TOS_MASK, TOS_PRIORITIES, ct,
 };
-use super::{AddressRange, ClassId, Program, Tables};
-use crate::model::{Family, Protocol};
+use super::{ClassId, Element, Program};
+use crate::model::Family;
+
+/// The elements of a set that are facts of a host.
+type HostElements<'a> = &'a dyn Fn(SetName) -> Vec<Element>;
 
 /// The whole ruleset: both tables with their elements, in the place of what they were before. `nft -f` loads it as one
-/// transaction.
+/// transaction. Sets of facts of the host are empty.
 pub fn render(program: &Program) -> impl fmt::Display {
-    Ruleset(program)
+    Ruleset { program, host: &|_| Vec::new() }
+}
+
+/// As `render`, with the elements of those sets that are facts of a host.
+pub fn render_on<'a>(program: &'a Program, host: HostElements<'a>) -> impl fmt::Display + 'a {
+    Ruleset { program, host }
 }
 
 /// One rule, as nft writes it.
@@ -31,21 +39,25 @@ pub fn table_comment() -> String {
 
 /// What an element of the set is, as in `type ipv4_addr : classid`.
 pub const fn set_type(family: Family, set: SetName) -> &'static str {
-    match (family, set) {
-        (Family::V4, SetName::LocalIn | SetName::LocalOut) => "ipv4_addr",
-        (Family::V6, SetName::LocalIn | SetName::LocalOut) => "ipv6_addr",
-        (Family::V4, SetName::Hairpin) => "ipv4_addr . ipv4_addr",
-        (Family::V6, SetName::Hairpin) => "ipv6_addr . ipv6_addr",
-        (_, SetName::Bridges) => "iface_index . iface_index",
-        (Family::V4, SetName::Class | SetName::Cidr) => "ipv4_addr : classid",
-        (Family::V6, SetName::Class | SetName::Cidr) => "ipv6_addr : classid",
-        (Family::V4, SetName::AllowIn | SetName::AllowOut) => "ipv4_addr . classid : classid",
-        (Family::V6, SetName::AllowIn | SetName::AllowOut) => "ipv6_addr . classid : classid",
-        (_, SetName::Ports | SetName::PortRanges) => "classid . inet_proto . inet_service",
+    use ElementKind as Kind;
+    match (family, set.kind()) {
+        (Family::V4, Kind::Address) => "ipv4_addr",
+        (Family::V6, Kind::Address) => "ipv6_addr",
+        (Family::V4, Kind::Hairpin) => "ipv4_addr . ipv4_addr",
+        (Family::V6, Kind::Hairpin) => "ipv6_addr . ipv6_addr",
+        (_, Kind::Bridge) => "iface_index . iface_index",
+        (Family::V4, Kind::Class | Kind::Cidr) => "ipv4_addr : classid",
+        (Family::V6, Kind::Class | Kind::Cidr) => "ipv6_addr : classid",
+        (Family::V4, Kind::Row) => "ipv4_addr . classid : classid",
+        (Family::V6, Kind::Row) => "ipv6_addr . classid : classid",
+        (_, Kind::Port | Kind::PortRange) => "classid . inet_proto . inet_service",
     }
 }
 
-struct Ruleset<'a>(&'a Program);
+struct Ruleset<'a> {
+    program: &'a Program,
+    host: HostElements<'a>,
+}
 
 impl fmt::Display for Ruleset<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,7 +68,13 @@ impl fmt::Display for Ruleset<'_> {
             writeln!(f, "table {} {} {{", keyword(family), skeleton::TABLE)?;
             writeln!(f, "\tcomment \"{}\"", table_comment())?;
             for set in SetName::ALL {
-                write_set(f, family, set, self.0.family(family))?;
+                let host = (self.host)(set);
+                write_set(
+                    f,
+                    family,
+                    set,
+                    self.program[family].elements(set).chain(host).collect(),
+                )?;
             }
             for chain in ChainName::ALL {
                 write_chain(f, family, chain)?;
@@ -78,17 +96,16 @@ fn write_set(
     f: &mut fmt::Formatter<'_>,
     family: Family,
     set: SetName,
-    tables: &Tables,
+    elements: Vec<Element>,
 ) -> fmt::Result {
     let kind = if set.is_map() { "map" } else { "set" };
     writeln!(f, "\n\t{kind} {} {{", set.as_str())?;
     writeln!(f, "\t\ttype {}", set_type(family, set))?;
-    let elements = elements(tables, set);
     match capacity(set, elements.len()) {
         None => writeln!(f, "\t\tflags interval")?,
         Some(size) => writeln!(f, "\t\tsize {size}")?,
     }
-    let catch_all = set.has_catch_all().then(|| format!("* : {}", ClassId::UNKNOWN));
+    let catch_all = set.has_catch_all().then_some(Element::CatchAll);
     let mut all = catch_all.into_iter().chain(elements);
     if let Some(first) = all.next() {
         write!(f, "\t\telements = {{ {first}")?;
@@ -98,55 +115,6 @@ fn write_set(
         writeln!(f, " }}")?;
     }
     writeln!(f, "\t}}")
-}
-
-fn elements(tables: &Tables, set: SetName) -> Vec<String> {
-    fn texts<I: Iterator>(items: I, text: impl Fn(I::Item) -> String) -> Vec<String> {
-        items.map(text).collect()
-    }
-    let rows = |map: &std::collections::BTreeMap<_, _>| {
-        texts(map.iter(), |((subject, class), profile): (&(IpAddr, ClassId), &super::ProfileId)| {
-            format!("{subject} . {class} : {profile}")
-        })
-    };
-    match set {
-        SetName::LocalIn => texts(tables.local_in.iter(), ToString::to_string),
-        SetName::LocalOut => texts(tables.local_out.iter(), ToString::to_string),
-        SetName::Hairpin => texts(tables.hairpin.iter(), |pod| format!("{pod} . {pod}")),
-        SetName::Bridges => texts(tables.bridges.iter(), |index| format!("{index} . {index}")),
-        SetName::Class => texts(tables.class.iter(), |(pod, class)| format!("{pod} : {class}")),
-        SetName::Cidr => {
-            texts(tables.cidr.iter(), |(range, class)| format!("{} : {class}", range_text(range)))
-        }
-        SetName::AllowIn => rows(&tables.allow_in),
-        SetName::AllowOut => rows(&tables.allow_out),
-        SetName::Ports => texts(tables.ports.iter(), |e| {
-            format!("{} . {} . {}", e.profile, protocol(e.protocol), e.port)
-        }),
-        SetName::PortRanges => texts(tables.port_ranges.iter(), |e| {
-            format!("{} . {} . {}-{}", e.profile, protocol(e.protocol), e.first, e.last)
-        }),
-    }
-}
-
-fn range_text(range: &AddressRange) -> String {
-    if range.first == range.last {
-        range.first.to_string()
-    } else {
-        format!("{}-{}", range.first, range.last)
-    }
-}
-
-/// The words that nft's grammar itself knows; other names it looks up in /etc/protocols.
-fn protocol(number: u8) -> String {
-    match (Protocol::from_number(number), number) {
-        (Some(Protocol::Tcp), _) => "tcp".into(),
-        (Some(Protocol::Udp), _) => "udp".into(),
-        (Some(Protocol::Sctp), _) => "sctp".into(),
-        (None, ICMP) => "icmp".into(),
-        (None, ICMPV6) => "icmpv6".into(),
-        (None, other) => other.to_string(),
-    }
 }
 
 fn write_chain(f: &mut fmt::Formatter<'_>, family: Family, chain: ChainName) -> fmt::Result {
@@ -182,10 +150,12 @@ fn write_expr(f: &mut fmt::Formatter<'_>, family: Family, expr: Expr) -> fmt::Re
     match expr {
         Expr::CtState(bits) => write!(f, "ct state {}", ct_states(bits)),
         Expr::CtStatusDnat => f.write_str("ct status dnat"),
-        Expr::L4Proto(number) => write!(f, "meta l4proto {}", protocol(number)),
+        Expr::L4Proto(number) => write!(f, "meta l4proto {}", protocol_name(number)),
         Expr::TcpNotOpening => f.write_str("tcp flags & (fin | syn | rst | ack) != syn"),
+        Expr::IcmpType(number) => write!(f, "icmp type {}", icmp_type(number)),
         Expr::Icmpv6Type(number) => write!(f, "icmpv6 type {}", icmpv6_type(number)),
         Expr::HopLimit(number) => write!(f, "ip6 hoplimit {number}"),
+        Expr::TosWithoutPriority => write!(f, "@nh,8,8 & {TOS_MASK:#04x} == 0x00"),
         Expr::InSubnet(side, subnet) => write!(f, "{} {subnet}", address(side)),
         Expr::AddressIn(side, set) => write!(f, "{} @{}", address(side), set.as_str()),
         Expr::PairIn(set) => {
@@ -200,6 +170,9 @@ fn write_expr(f: &mut fmt::Formatter<'_>, family: Family, expr: Expr) -> fmt::Re
             write!(f, "meta priority set {} . meta priority map @{}", address(side), map.as_str())
         }
         Expr::PriorityIs(priority) => write!(f, "meta priority {}", ClassId(priority)),
+        Expr::PriorityHas(bits) => {
+            write!(f, "meta priority & {} != {}", ClassId(bits), ClassId(0))
+        }
         Expr::PortIn(set) => {
             write!(f, "meta priority . meta l4proto . th dport @{}", set.as_str())
         }
@@ -239,8 +212,21 @@ fn ct_states(bits: u32) -> String {
     named.join(",")
 }
 
+fn icmp_type(number: u8) -> String {
+    match number {
+        3 => "destination-unreachable".into(),
+        11 => "time-exceeded".into(),
+        12 => "parameter-problem".into(),
+        other => other.to_string(),
+    }
+}
+
 fn icmpv6_type(number: u8) -> String {
     match number {
+        1 => "destination-unreachable".into(),
+        2 => "packet-too-big".into(),
+        3 => "time-exceeded".into(),
+        4 => "parameter-problem".into(),
         ND_ROUTER_ADVERT => "nd-router-advert".into(),
         ND_NEIGHBOR_SOLICIT => "nd-neighbor-solicit".into(),
         ND_NEIGHBOR_ADVERT => "nd-neighbor-advert".into(),

@@ -55,6 +55,18 @@ impl Services {
         self.services.insert(key, service);
     }
 
+    /// Deletes the Services that are not among these.
+    pub(super) fn retain(&mut self, kept: &BTreeSet<Key>) {
+        let gone: Vec<Key> = self.services.keys().filter(|k| !kept.contains(*k)).cloned().collect();
+        gone.iter().for_each(|(namespace, name)| self.delete(namespace, name));
+    }
+
+    /// Deletes the EndpointSlices that are not among these.
+    pub(super) fn retain_slices(&mut self, kept: &BTreeSet<Key>) {
+        let gone: Vec<Key> = self.slices.keys().filter(|k| !kept.contains(*k)).cloned().collect();
+        gone.iter().for_each(|(namespace, name)| self.delete_slice(namespace, name));
+    }
+
     pub(super) fn delete(&mut self, namespace: &str, name: &str) {
         let key = key(namespace, name);
         let Some(service) = self.services.remove(&key) else { return };

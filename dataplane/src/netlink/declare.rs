@@ -5,7 +5,8 @@
 //! there besides makes nft 1.0.6 crash.
 
 use palisade_compiler::model::Family;
-use palisade_compiler::program::skeleton::SetName;
+use palisade_compiler::program::element::ElementKind;
+use palisade_compiler::program::sets::SetName;
 
 /// `enum nft_set_flags`.
 pub(super) const ANONYMOUS: u32 = 0x1;
@@ -53,14 +54,13 @@ pub(super) fn declaration(family: Family, set: SetName) -> Declaration {
         Family::V4 => (IPV4_ADDR, 4),
         Family::V6 => (IPV6_ADDR, 16),
     };
-    let (types, key_length): (&[u32], u32) = match set {
-        SetName::LocalIn | SetName::LocalOut | SetName::Class | SetName::Cidr => {
-            (&[address], length)
-        }
-        SetName::Hairpin => (&[address, address], 2 * length),
-        SetName::Bridges => (&[IFACE_INDEX, IFACE_INDEX], 8),
-        SetName::AllowIn | SetName::AllowOut => (&[address, CLASSID], length + ID),
-        SetName::Ports | SetName::PortRanges => (&[CLASSID, INET_PROTO, INET_SERVICE], 12),
+    use ElementKind as Kind;
+    let (types, key_length): (&[u32], u32) = match set.kind() {
+        Kind::Address | Kind::Class | Kind::Cidr => (&[address], length),
+        Kind::Hairpin => (&[address, address], 2 * length),
+        Kind::Bridge => (&[IFACE_INDEX, IFACE_INDEX], 8),
+        Kind::Row => (&[address, CLASSID], length + ID),
+        Kind::Port | Kind::PortRange => (&[CLASSID, INET_PROTO, INET_SERVICE], 12),
     };
     let mut flags = 0;
     if set.is_map() {
@@ -69,7 +69,7 @@ pub(super) fn declaration(family: Family, set: SetName) -> Declaration {
     if set.is_interval() {
         flags |= INTERVAL;
     }
-    let ranges = set == SetName::PortRanges;
+    let ranges = set.kind() == Kind::PortRange;
     if ranges {
         flags |= CONCAT;
     }

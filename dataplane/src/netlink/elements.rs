@@ -8,7 +8,8 @@
 use std::net::IpAddr;
 
 use palisade_compiler::model::Family;
-use palisade_compiler::program::skeleton::SetName;
+use palisade_compiler::program::element::ElementKind as Kind;
+use palisade_compiler::program::sets::SetName;
 use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
 
 use super::wire::{Attribute, Attributes, close_nest, open_nest, put};
@@ -40,21 +41,9 @@ pub(super) const MAX_ELEMENT: usize = 128;
 
 /// Whether the element is one of that set, in that family.
 pub(super) fn fits(family: Family, set: SetName, element: &Element) -> bool {
-    let here = |address: IpAddr| Family::of(address) == family;
-    match (set, *element) {
-        (SetName::LocalIn | SetName::LocalOut, Element::Address(address)) => here(address),
-        (SetName::Hairpin, Element::Hairpin(address)) => here(address),
-        (SetName::Bridges, Element::Bridge(_))
-        | (SetName::Ports, Element::Port(_))
-        | (SetName::PortRanges, Element::PortRange(_)) => true,
-        (SetName::Class, Element::Class(address, _)) => here(address),
-        (SetName::Cidr, Element::Cidr(range, _)) => {
-            here(range.first) && here(range.last) && range.first <= range.last
-        }
-        (SetName::AllowIn | SetName::AllowOut, Element::Row(address, ..)) => here(address),
-        (set, Element::CatchAll) => set.has_catch_all(),
-        _ => false,
-    }
+    let is_of_kind = element.kind().map_or(set.has_catch_all(), |kind| kind == set.kind());
+    let is_range = !matches!(element, Element::Cidr(range, _) if range.first > range.last);
+    is_of_kind && is_range && element.is_of(family)
 }
 
 /// A key or a value: at most 36 bytes.
@@ -243,7 +232,7 @@ impl Collector {
             return Some(());
         }
         let key = key?;
-        if self.set == SetName::Cidr {
+        if self.set.kind() == Kind::Cidr {
             let address = self.address(key)?;
             let class = match flags {
                 0 => Some(ClassId(id(data?)?)),
@@ -259,36 +248,36 @@ impl Collector {
     }
 
     fn element(&self, key: &[u8], key_end: Option<&[u8]>, data: Option<&[u8]>) -> Option<Element> {
-        Some(match self.set {
-            SetName::LocalIn | SetName::LocalOut => Element::Address(self.address(key)?),
-            SetName::Hairpin => {
+        Some(match self.set.kind() {
+            Kind::Address => Element::Address(self.address(key)?),
+            Kind::Hairpin => {
                 let (a, b) = key.split_at_checked(key.len() / 2)?;
                 (a == b).then_some(())?;
                 Element::Hairpin(self.address(a)?)
             }
-            SetName::Bridges => {
+            Kind::Bridge => {
                 let (a, b) = key.split_at_checked(4)?;
                 (a == b).then_some(())?;
                 Element::Bridge(id(a)?)
             }
-            SetName::Class => Element::Class(self.address(key)?, ClassId(id(data?)?)),
-            SetName::AllowIn | SetName::AllowOut => {
+            Kind::Class => Element::Class(self.address(key)?, ClassId(id(data?)?)),
+            Kind::Row => {
                 let (address, class) = key.split_at_checked(key.len().checked_sub(4)?)?;
                 let (class, profile) = (ClassId(id(class)?), ProfileId(id(data?)?));
                 Element::Row(self.address(address)?, class, profile)
             }
-            SetName::Ports => {
+            Kind::Port => {
                 let (profile, protocol, port) = port_key(key, u32::from_ne_bytes)?;
                 Element::Port(PortElement { profile, protocol, port })
             }
-            SetName::PortRanges => {
+            Kind::PortRange => {
                 let from = port_key(key, u32::from_be_bytes)?;
                 let to = port_key(key_end.unwrap_or(key), u32::from_be_bytes)?;
                 ((from.0, from.1) == (to.0, to.1)).then_some(())?;
                 let (profile, protocol, first) = from;
                 Element::PortRange(PortRangeElement { profile, protocol, first, last: to.2 })
             }
-            SetName::Cidr => return None,
+            Kind::Cidr => return None,
         })
     }
 

@@ -94,9 +94,10 @@ impl Answers {
     }
 }
 
-/// The error of a transaction that the kernel refused.
+/// The error of a transaction that the kernel refused to the socket with this port id.
 pub(super) fn refused(
     query: &mut Query,
+    port: u32,
     (table, transaction): (TableName, &Transaction),
     batch: &Batch,
     error: MessageError,
@@ -106,7 +107,7 @@ pub(super) fn refused(
     let what = op.map_or_else(|| "the transaction".to_owned(), |op| text::operation(table, op));
     match (error.errno, op) {
         (RESTART, _) => RulesetError::Retry { what },
-        (libc::EPERM, op) => match op.and_then(|op| foreign_owner(query, table, op.family)) {
+        (libc::EPERM, op) => match op.and_then(|op| foreign_owner(query, port, table, op.family)) {
             Some(owner) => RulesetError::Owned { owner },
             None => RulesetError::NotPermitted { what },
         },
@@ -130,9 +131,10 @@ pub(super) fn refused(
     }
 }
 
-/// The live owner of our table, if there is one: the kernel refuses everyone else.
-fn foreign_owner(query: &mut Query, table: TableName, family: Family) -> Option<String> {
-    read::owner(query, table, family).ok().flatten().flatten().map(owner::describe_owner)
+/// The live owner of our table, if there is another than us: the kernel refuses everyone else.
+fn foreign_owner(query: &mut Query, port: u32, table: TableName, family: Family) -> Option<String> {
+    let owner = read::owner(query, table, family).ok().flatten().flatten();
+    owner.filter(|&owner| owner != port).map(owner::describe_owner)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use nftnl::expr::Expression;
 use nftnl::{MsgType, NlMsg, ProtoFamily, nft_nlmsg_maxsize};
 use nftnl_sys as nft;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, getsockopt, recv, setsockopt, sockopt};
 use palisade_compiler::model::Family;
 
 use super::attributes::{Value, attributes};
@@ -29,7 +29,7 @@ pub(super) fn proto(family: Family) -> ProtoFamily {
 }
 
 /// A netlink socket.
-pub(super) struct Socket(mnl::Socket, #[cfg(test)] pub(super) tests::Failing);
+pub(super) struct Socket(mnl::Socket, #[cfg(test)] pub(super) super::failing::Failing);
 
 // SAFETY: `mnl_socket` is a file descriptor and the address it is bound to, with no tie to the thread that opened it.
 unsafe impl Send for Socket {}
@@ -47,7 +47,7 @@ impl Socket {
         let socket = Self(
             mnl::Socket::new(bus)?,
             #[cfg(test)]
-            tests::Failing::default(),
+            super::failing::Failing::default(),
         );
         // A child process that kept it open would go on owning our tables.
         fcntl(socket.descriptor(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
@@ -59,6 +59,24 @@ impl Socket {
     /// The port id that the kernel knows this socket by.
     pub(super) fn port(&self) -> u32 {
         self.0.portid()
+    }
+
+    /// Whether the descriptor still is that of a socket.
+    pub(super) fn is_open(&self) -> bool {
+        getsockopt(&self.descriptor(), sockopt::SockType).is_ok()
+    }
+
+    /// Gives up a socket whose descriptor is not its own any more: closing it would close what has that number now.
+    pub(super) fn abandon(self) {
+        std::mem::forget(self.0);
+    }
+
+    /// Has the descriptor be none of a socket, as if somebody had closed it and opened something else.
+    #[cfg(test)]
+    pub(super) fn kill(&self) {
+        let other = std::fs::File::open("/dev/null").unwrap();
+        // SAFETY: both descriptors are open; the one that is replaced is closed by nobody else.
+        assert!(unsafe { libc::dup2(other.as_raw_fd(), self.0.as_raw_fd()) } >= 0);
     }
 
     fn netlink_option(&self, option: libc::c_int, value: u32) -> io::Result<()> {
@@ -366,9 +384,6 @@ fn set_attribute(expression: NonNull<nft::nftnl_expr>, kind: u16, value: &Value<
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::cell::RefCell;
-    use std::collections::VecDeque;
-
     use palisade_compiler::program::{
         AddressRange, ClassId, PortElement, PortRangeElement, ProfileId,
     };
@@ -377,28 +392,6 @@ pub(super) mod tests {
     use super::super::wire::{Attribute, Attributes, NF_HEADER};
     use super::*;
     use crate::transaction::Element;
-
-    /// What the next receptions come to; `None` for what is there.
-    #[derive(Default)]
-    pub(in super::super) struct Failing(RefCell<VecDeque<Option<nix::Error>>>);
-
-    impl Failing {
-        /// Has the reception after so many others fail.
-        pub(in super::super) fn fail(&self, after: usize, errno: nix::Error) {
-            let mut next: VecDeque<_> = (0..after).map(|_| None).collect();
-            next.push_back(Some(errno));
-            *self.0.borrow_mut() = next;
-        }
-
-        /// Whether none is to fail any more.
-        pub(in super::super) fn is_over(&self) -> bool {
-            self.0.borrow().is_empty()
-        }
-
-        pub(super) fn next(&self) -> Option<nix::Error> {
-            self.0.borrow_mut().pop_front().flatten()
-        }
-    }
 
     /// An element as libnftnl takes it: flags, key, end of the key, value, userdata.
     type Parts<'a> = (u32, &'a [u8], &'a [u8], &'a [u8], &'a [u8]);

@@ -7,7 +7,7 @@ use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
 use palisade_compiler::program::{Program, Tables};
 use palisade_compiler::snapshot::Snapshot;
-use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
+use palisade_compiler::testkit::{Cluster, Rng, probes, random_edit};
 use palisade_dataplane::compare;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::fake::{Both, Event, Fake};
@@ -19,7 +19,7 @@ const CLUSTERS: u64 = 8;
 
 /// One table at one moment, as a packet meets it.
 #[derive(Clone)]
-struct Met {
+pub(crate) struct Met {
     /// Whether packets are sent to it.
     hooked: bool,
     /// Whether its chain has rules.
@@ -44,9 +44,9 @@ impl Met {
 }
 
 /// Both names' tables of one family at one moment.
-type State = [Met; 2];
+pub(crate) type State = [Met; 2];
 
-fn state(both: &Both, family: Family) -> State {
+pub(crate) fn state(both: &Both, family: Family) -> State {
     [&both.main, &both.stand_in].map(|actual| Met::of(actual, family))
 }
 
@@ -61,12 +61,12 @@ pub(crate) fn judge_by(both: &Both) -> impl Fn(&Packet) -> bool + use<> {
 
 /// The verdicts of a packet that enters at any state of a window: the hooks are those of then, each table's rules those of
 /// when it is reached, and the maps of any moment from there on.
-fn verdicts(window: &[State], packet: &Packet) -> BTreeSet<bool> {
+pub(crate) fn verdicts(window: &[State], packet: &Packet) -> BTreeSet<bool> {
     let allows = BTreeSet::from([true]);
     let judged = [0, 1].map(|table| {
         let states: Vec<Tables> = window.iter().map(|state| state[table].tables.clone()).collect();
         let from = |at: usize| match window[at][table].judges {
-            true => Window { states: &states[at..] }.verdicts(packet),
+            true => Window::new(&states[at..]).verdicts(packet),
             false => allows.clone(),
         };
         (0..window.len()).map(from).collect::<Vec<_>>()
@@ -163,9 +163,10 @@ fn case(seed: u64) -> Case {
         let mut compiler = Compiler::new(Locality::Everywhere);
         compiler.apply(changes.clone());
         for _ in 0..4 {
-            let change = random_change(&mut rng, &snapshot);
-            snapshot.apply(change.clone());
-            changes.push(change);
+            for change in random_edit(&mut rng, &snapshot) {
+                snapshot.apply(change.clone());
+                changes.push(change);
+            }
         }
         compiler.program().clone()
     });

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use palisade_compiler::model::PerFamily;
 use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::compare::{self, Soundness};
+use palisade_dataplane::host::HostFacts;
 use palisade_dataplane::netlink::family_text;
 use palisade_dataplane::plan::{Planner, Step};
 use palisade_dataplane::ruleset::{Ruleset, RulesetError, TableName};
@@ -23,10 +25,14 @@ pub(super) fn plan<R: Ruleset>(
     ruleset: &mut R,
     found: &Program,
     delta: &Delta,
+    host: &HostFacts,
 ) -> Result<Plan, RulesetError> {
     let owned = ruleset.features().persistent_owner;
-    let soundness = compare::soundness(&ruleset.read(TableName::Main)?, owned);
-    let mut planner = Planner::new(found.clone());
+    let actual = ruleset.read(TableName::Main)?;
+    let soundness = compare::soundness(&actual, owned);
+    let held = |family| actual.get(&family).map(compare::host_facts).unwrap_or_default();
+    let mut planner = Planner::new(found.clone()).holding(PerFamily::from_fn(held));
+    planner.set_host(host);
     let steps = match soundness {
         Soundness::Sound | Soundness::Mendable => planner.plan(delta),
         Soundness::Table => None,
