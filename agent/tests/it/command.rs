@@ -152,6 +152,11 @@ impl Netns {
         format!("/proc/{}/ns/net", self.0.id())
     }
 
+    /// For `setns`.
+    pub(crate) fn open(&self) -> fs::File {
+        fs::File::open(self.path()).unwrap()
+    }
+
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path())).arg(program).args(args);
