@@ -12,7 +12,7 @@ use palisade_compiler::snapshot::Snapshot;
 use crate::cli::Failure;
 use crate::cli::input::Manifests;
 use crate::cli::output::say;
-use crate::sources::disk::MAX_FILE_BYTES;
+use crate::sources::files::MAX_FILE_BYTES;
 use matrix::{Matrix, Person, Plan};
 use palisade_lab::{Host, Lab, LabError, LabSpec, Layout};
 use stage::{Agent, Directory, Interrupt};

@@ -12,6 +12,7 @@
 
 mod difference;
 mod end;
+mod excerpt;
 mod nearest;
 mod service;
 mod words;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 
 pub use difference::{PeerDifference, PortDifference};
 pub use end::{End, ObjectName, Owner};
+pub use excerpt::excerpt;
 pub use nearest::{PeerMiss, PortMiss, RuleMiss};
 pub use service::{Backend, PortQuery, ServiceError, Translation, translate};
 

@@ -8,6 +8,7 @@
 mod attributes;
 mod batch;
 mod declare;
+mod deny_counters;
 mod elements;
 #[cfg(test)]
 mod failing;
@@ -38,6 +39,7 @@ use query::{Query, QueryError};
 use sys::Socket;
 use watch::Watch;
 
+pub use deny_counters::DenyCounters;
 pub use grace::{GraceMethod, grace_by, grace_method};
 pub use owner::{describe_owner, owner_process};
 pub use read::FORWARD_BASE;

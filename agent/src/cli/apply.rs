@@ -14,7 +14,7 @@ use super::{Exit, Failure};
 use crate::bridged;
 use crate::edits;
 use crate::ipvs;
-use crate::progress::Heard;
+use crate::progress::ObservedRuleset;
 
 /// Program this network namespace from manifests, once
 ///
@@ -64,7 +64,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let input = args.manifests.load()?;
     let kernel = if args.no_owner { Kernel::open_without_owner()? } else { Kernel::open()? };
     let mut progress = Progress::new("programming");
-    let heard = Heard::new(kernel, move |since, elements| {
+    let heard = ObservedRuleset::new(kernel, move |since, elements| {
         progress.at(since, format_args!("{elements} elements"));
     });
     let mut dataplane = Dataplane::start(heard)?;
@@ -105,7 +105,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
 }
 
 fn install<R: Ruleset>(
-    mut dataplane: Dataplane<Heard<R>>,
+    mut dataplane: Dataplane<ObservedRuleset<R>>,
     program: &Program,
     changed: usize,
     elements: usize,

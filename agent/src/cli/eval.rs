@@ -13,7 +13,7 @@ use super::input::Manifests;
 use super::{Exit, Failure};
 use crate::connection::{Endpoint, resolve};
 use crate::explanation::{by, family_name};
-use crate::sources::disk::STDIN;
+use crate::sources::files::STDIN;
 
 /// Judge many connections: JSON lines in and out
 ///

@@ -11,7 +11,7 @@ use crate::connection::{Endpoint, protocol_name, resolve};
 use crate::explanation::{Explained, Explanation, explain};
 use crate::protocol::{Request, Response};
 use crate::socket::{Client, DEFAULT};
-use crate::sources::disk::MAX_FILE_BYTES;
+use crate::sources::files::MAX_FILE_BYTES;
 
 /// Show one verdict with its whole reasoning, both directions
 ///

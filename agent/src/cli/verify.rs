@@ -12,9 +12,9 @@ use super::output::{Format, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
 use crate::bridged;
-use crate::protocol::{MAX_TOLD, Request, Response, Verified};
+use crate::protocol::{MAX_LISTED, Request, Response, Verified};
 use crate::socket::{Client, DEFAULT};
-use crate::sources::disk::MAX_FILE_BYTES;
+use crate::sources::files::MAX_FILE_BYTES;
 
 /// Prove the kernel equal to the agent's program, or to manifests
 ///
@@ -47,7 +47,7 @@ pub(super) struct Args {
 struct Outcome {
     equal: bool,
     elements: usize,
-    /// At most `MAX_TOLD`.
+    /// At most `MAX_LISTED`.
     differences: Vec<String>,
     /// All of them, told or not.
     count: usize,
@@ -89,7 +89,7 @@ fn compare_with_files(args: &Args) -> Result<(Outcome, bool), Failure> {
         equal: differences.is_empty(),
         elements: program.elements() + host.len(),
         count: differences.len(),
-        differences: differences.iter().take(MAX_TOLD).map(ToString::to_string).collect(),
+        differences: differences.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
     };
     Ok((outcome, input.has_errors))
 }

@@ -12,11 +12,12 @@ use palisade_dataplane::ruleset::RulesetError;
 
 use crate::bridged;
 use crate::ipvs;
-use crate::progress::{Heard, LOG_EVERY, Pace};
+use crate::progress::{LOG_EVERY, ObservedRuleset, Pace};
 
-/// Holds the kernel's tables; no engine after a failure to open or to read them.
+/// Holds the kernel's tables as long as it lives: where tables have an owner it is the engine's socket, so the engine is never
+/// dropped for a failure.
 pub(super) struct Enforcer {
-    dataplane: Option<Dataplane<Heard<Kernel>>>,
+    dataplane: Dataplane<ObservedRuleset<Kernel>>,
     /// Whether the kernel is known to hold the program of the last `enforce`.
     in_step: bool,
     placement: Placement,
@@ -27,10 +28,9 @@ pub(super) struct Enforcer {
 impl Enforcer {
     /// Reads what the kernel has; changes nothing. Returns the program found, to take ids from.
     pub(super) fn open() -> Result<(Self, Program), RulesetError> {
-        let dataplane = Dataplane::start(heard(Kernel::open()?))?;
+        let dataplane = Dataplane::start(logged(Kernel::open()?))?;
         let found = dataplane.found();
         let placement = Placement::default();
-        let dataplane = Some(dataplane);
         Ok((Self { dataplane, in_step: false, placement, gaps: Vec::new() }, found))
     }
 
@@ -39,7 +39,7 @@ impl Enforcer {
     }
 
     pub(super) fn is_unsettled(&self) -> bool {
-        self.dataplane.as_ref().is_some_and(Dataplane::is_unsettled)
+        self.dataplane.is_unsettled()
     }
 
     /// The kernel may hold anything: the next `enforce` reads it.
@@ -63,38 +63,33 @@ impl Enforcer {
         self.switch_on();
         let host = bridged::facts(&self.placement);
         if self.in_step {
-            let dataplane = self.engine()?;
-            if delta.is_empty() && *dataplane.host() == host {
+            if delta.is_empty() && *self.dataplane.host() == host {
                 return Ok(());
             }
-            dataplane.set_host(host);
-            dataplane.ruleset().begin();
-            let result = dataplane.update(&delta);
+            self.dataplane.set_host(host);
+            self.dataplane.ruleset().begin();
+            let result = self.dataplane.update(&delta);
             self.in_step = false;
             result?;
         } else {
-            let dataplane = self.restart()?;
-            dataplane.set_host(host);
-            dataplane.ruleset().begin();
-            dataplane.install(compiler.program())?;
+            self.dataplane.set_host(host);
+            self.dataplane.ruleset().begin();
+            self.dataplane.install(compiler.program())?;
         }
         self.in_step = true;
         Ok(())
     }
 
-    /// Work that nobody waits for. Returns whether there was some.
-    pub(super) fn settle(&mut self) -> Result<bool, RulesetError> {
-        let Some(dataplane) = self.dataplane.as_mut().filter(|d| d.is_unsettled()) else {
-            return Ok(false);
-        };
-        let result = dataplane.settle();
+    /// Deletes from the kernel what no packet can meet any more, after a grace period.
+    pub(super) fn settle(&mut self) -> Result<(), RulesetError> {
+        let result = self.dataplane.settle();
         self.in_step &= result.is_ok();
-        result.map(|()| true)
+        result
     }
 
     /// How the kernel differs from the program. To be called when in step.
     pub(super) fn verify(&mut self, compiler: &Compiler) -> Result<Vec<Difference>, RulesetError> {
-        self.engine()?.verify(compiler.program())
+        self.dataplane.verify(compiler.program())
     }
 
     pub(super) fn bridge_names(&self) -> Vec<String> {
@@ -110,22 +105,6 @@ impl Enforcer {
     /// What policy speaks of and this host's forward path does not show us.
     pub(super) fn not_enforced(&self) -> Vec<String> {
         self.gaps.iter().cloned().chain(ipvs::gap()).collect()
-    }
-
-    fn engine(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {
-        if self.dataplane.is_none() {
-            self.dataplane = Some(Dataplane::start(heard(Kernel::open()?))?);
-        }
-        let missing = || RulesetError::Unknown { what: "no engine".to_owned() };
-        self.dataplane.as_mut().ok_or_else(missing)
-    }
-
-    /// The engine, with what the kernel has now read afresh.
-    fn restart(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {
-        if let Some(dataplane) = self.dataplane.take() {
-            self.dataplane = Some(Dataplane::start(dataplane.into_ruleset())?);
-        }
-        self.engine()
     }
 
     fn look_at_bridges(&mut self, program: &Program) {
@@ -146,10 +125,10 @@ impl Enforcer {
     }
 }
 
-/// The log hears of long work.
-fn heard(kernel: Kernel) -> Heard<Kernel> {
+/// Logs the progress of long work.
+fn logged(kernel: Kernel) -> ObservedRuleset<Kernel> {
     let mut pace = Pace::new(LOG_EVERY);
-    Heard::new(kernel, move |since, elements| {
+    ObservedRuleset::new(kernel, move |since, elements| {
         if pace.is_due(since, Instant::now()) {
             tracing::info!(elements, "still programming the kernel");
         }

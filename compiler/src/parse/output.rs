@@ -5,7 +5,7 @@ use crate::model::{EndpointSlice, Namespace, Node, Pod, Policy, Service};
 use crate::snapshot::Change;
 
 /// An object of a kind that is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Object {
     Namespace(Namespace),
     Node(Node),

@@ -13,23 +13,27 @@ use crate::parallel::{count, for_each_seed, guarded};
 
 /// Overridden by `PALISADE_CLUSTERS`.
 const CLUSTERS: u64 = 100_000;
-
-/// Seeds that once failed, each on a line; kept for good.
-const REGRESSIONS: &str = include_str!("../regressions.txt");
+const WIDE_CLUSTERS: u64 = 3_000;
 
 #[test]
 fn the_program_means_what_the_specification_says() {
-    for line in REGRESSIONS.lines().filter(|line| !line.starts_with('#')) {
-        let seed = line.trim().parse().unwrap_or_else(|e| panic!("regressions.txt: {line}: {e}"));
-        check_seed(seed).unwrap_or_else(|message| panic!("seed {seed}: {message}"));
-    }
-    for_each_seed(count("PALISADE_CLUSTERS", CLUSTERS), check_seed);
+    let regressions = include_str!("../regressions/clusters.txt");
+    for_each_seed(regressions, count("PALISADE_CLUSTERS", CLUSTERS), |seed| {
+        check_cluster(&Cluster::random(seed), seed)
+    });
 }
 
-fn check_seed(seed: u64) -> Result<(), String> {
-    let cluster = Cluster::random(seed);
+#[test]
+fn the_program_means_what_the_specification_says_of_many_ports_too() {
+    let regressions = include_str!("../regressions/wide_clusters.txt");
+    for_each_seed(regressions, count("PALISADE_WIDE_CLUSTERS", WIDE_CLUSTERS), |seed| {
+        check_cluster(&Cluster::random_wide(seed), seed)
+    });
+}
+
+fn check_cluster(cluster: &Cluster, seed: u64) -> Result<(), String> {
     let check = |cluster: &Cluster| guarded(|| check(cluster, seed));
-    if check(&cluster).is_ok() {
+    if check(cluster).is_ok() {
         return Ok(());
     }
     // The probes follow the cluster, so a smaller one may fail at another of them.

@@ -12,21 +12,21 @@ use super::problem::{EXTENSIONS, Problem};
 
 /// Tells one directory from another that has, or had, the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sources) struct Identity {
+pub(in crate::sources) struct DirectoryIdentity {
     device: u64,
     inode: u64,
     /// Inode numbers are given again; `None` where the file system does not keep it.
     born: Option<SystemTime>,
 }
 
-impl Identity {
+impl DirectoryIdentity {
     /// `None` for what is no directory.
     pub(in crate::sources) fn of(path: &Path) -> Option<Self> {
         path.metadata().ok().filter(Metadata::is_dir).map(|metadata| Self::from(&metadata))
     }
 }
 
-impl From<&Metadata> for Identity {
+impl From<&Metadata> for DirectoryIdentity {
     fn from(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino(), born: metadata.created().ok() }
     }

@@ -1,7 +1,7 @@
 //! Events of the file system -> which paths to look at again.
 //!
 //! Directories are watched, never files: editors save by renaming, and a watch would follow the old file. Nothing waits
-//! here: what happens while the reader is busy gathers in one set of bounded size.
+//! here: what happens while the reader is busy gathers in sets of bounded size.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use thiserror::Error;
 
-use super::disk::{Identity, Stamp, Suspects, is_manifest};
+use super::files::{DirectoryIdentity, Rescan, Stamp, is_manifest};
 
 /// Paths that wait to be looked at; more of them are a reason to look at everything.
-pub const MAX_SUSPECTS: usize = 4096;
+pub const MAX_PATHS: usize = 4096;
 
 #[derive(Debug, Error)]
 pub enum WatchError {
@@ -33,11 +33,21 @@ pub enum WatchError {
 /// What gathered since the last `take`.
 #[derive(Debug, Default)]
 struct Gathered {
-    suspects: Suspects,
-    /// When the first of it came.
+    rescan: Rescan,
+    /// When the first event came that something can be read for.
     since: Option<Instant>,
     /// Whether a link came, which leads to a directory that may not be watched yet.
     links: bool,
+}
+
+/// What an event is a reason for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    Nothing,
+    /// To look later: somebody began to write.
+    Later,
+    /// To look now.
+    Now,
 }
 
 /// The paths given, as the kernel names them and as the user does.
@@ -49,19 +59,19 @@ struct Targets {
 }
 
 /// Watches the directories that paths lie in.
-pub struct Watch {
+pub struct FileWatcher {
     watcher: Option<RecommendedWatcher>,
     gathered: Arc<Mutex<Gathered>>,
     targets: Arc<Mutex<Targets>>,
     given: Vec<PathBuf>,
     /// What each watched directory was when the watch was set: a directory that is made anew needs a new watch.
     watched: Identities,
-    /// What the files that somebody writes were at the last `forget_busy`.
-    written: BTreeMap<PathBuf, Option<Stamp>>,
+    /// What the files that somebody has open for writing were at the last `forget_idle_writers`.
+    last_seen: BTreeMap<PathBuf, Option<Stamp>>,
     errors: Vec<WatchError>,
 }
 
-impl Watch {
+impl FileWatcher {
     /// Calls `wake` when there is something to `take`; from a thread of its own, and perhaps more often than once.
     pub fn new(given: impl IntoIterator<Item = PathBuf>, wake: impl Fn() + Send + 'static) -> Self {
         let gathered = Arc::new(Mutex::new(Gathered::default()));
@@ -70,8 +80,11 @@ impl Watch {
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             let targets = of.lock().unwrap_or_else(PoisonError::into_inner);
             let mut gathered = to.lock().unwrap_or_else(PoisonError::into_inner);
-            if gathered.note(event, &targets) {
+            let urgency = gathered.note(event, &targets);
+            if urgency == Urgency::Now {
                 gathered.since.get_or_insert_with(Instant::now);
+            }
+            if urgency > Urgency::Nothing {
                 wake();
             }
         });
@@ -80,33 +93,35 @@ impl Watch {
             Err(error) => (None, vec![WatchError::Start(error)]),
         };
         let given = given.into_iter().collect();
-        let (watched, written) = (BTreeMap::new(), BTreeMap::new());
-        Self { watcher, gathered, targets, given, watched, written, errors }
+        let (watched, last_seen) = (BTreeMap::new(), BTreeMap::new());
+        Self { watcher, gathered, targets, given, watched, last_seen, errors }
     }
 
-    /// What gathered since the last time, and when the first of it came: to be scanned now. What is busy stays noted until it is
-    /// closed. `everything` trusts no event. Nor is one trusted to come when a directory is unmounted or mounted over.
-    pub fn take(&mut self, everything: bool) -> (Suspects, Option<Instant>) {
+    /// What gathered since the last time, and when the first of it came: to be scanned now. A file that somebody has open for
+    /// writing stays noted until it is closed. `everything` trusts no event. Nor is one trusted to come when a directory is
+    /// unmounted or mounted over.
+    pub fn take(&mut self, everything: bool) -> (Rescan, Option<Instant>) {
         if everything {
-            self.forget_busy();
+            self.forget_idle_writers();
         }
-        let replaced = self.watched.iter().any(|(path, was)| Identity::of(path) != Some(*was));
+        let mut watched = self.watched.iter();
+        let replaced = watched.any(|(path, was)| DirectoryIdentity::of(path) != Some(*was));
         let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-        gathered.suspects.all |= everything || replaced;
-        let suspects = gathered.suspects.clone();
-        gathered.suspects.paths.clear();
-        gathered.suspects.all = false;
+        let writing = gathered.rescan.writing.clone();
+        let mut rescan = std::mem::take(&mut gathered.rescan);
+        gathered.rescan.writing = writing;
+        rescan.all |= everything || replaced;
         let since = gathered.since.take();
-        let unwatched = std::mem::take(&mut gathered.links) || suspects.all;
+        let unwatched = std::mem::take(&mut gathered.links) || rescan.all;
         drop(gathered);
         if unwatched {
-            self.arm();
+            self.watch_directories();
         }
-        (suspects, since)
+        (rescan, since)
     }
 
-    /// Sees to it that the directories that exist now are watched, so that nothing happens unseen after the scan that follows.
-    fn arm(&mut self) {
+    /// Watches the directories that exist now, so that nothing happens unseen after the scan that follows.
+    fn watch_directories(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         let (targets, wanted) = targets_of(&self.given);
         *self.targets.lock().unwrap_or_else(PoisonError::into_inner) = targets;
@@ -133,14 +148,15 @@ impl Watch {
         }
     }
 
-    /// Forgets who wrote nothing since the last call: for a look at everything that must not trust events. Who writes
-    /// slowly is still writing, and what is there of it is not what is meant.
-    fn forget_busy(&mut self) {
+    /// Forgets the writers of files that did not change since the last call: the event of their closing may be lost. Files
+    /// that changed are still being written.
+    fn forget_idle_writers(&mut self) {
         let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamps = gathered.suspects.busy.iter().map(|file| (file.clone(), Stamp::of(file)));
-        let stamps: BTreeMap<_, _> = stamps.collect();
-        gathered.suspects.busy.retain(|file| self.written.get(file) != stamps.get(file));
-        self.written = stamps;
+        let writing = &mut gathered.rescan.writing;
+        let stamps: BTreeMap<_, _> =
+            writing.iter().map(|file| (file.clone(), Stamp::of(file))).collect();
+        writing.retain(|file| self.last_seen.get(file) != stamps.get(file));
+        self.last_seen = stamps;
     }
 
     pub fn errors(&self) -> &[WatchError] {
@@ -148,7 +164,7 @@ impl Watch {
     }
 }
 
-type Identities = BTreeMap<PathBuf, Identity>;
+type Identities = BTreeMap<PathBuf, DirectoryIdentity>;
 
 fn targets_of(given: &[PathBuf]) -> (Targets, Identities) {
     let (mut targets, mut wanted) = (Targets::default(), Identities::new());
@@ -194,7 +210,7 @@ fn want_nearest(directory: Option<&Path>, wanted: &mut Identities) {
     let existing = directory
         .into_iter()
         .flat_map(Path::ancestors)
-        .find_map(|directory| Some((directory.to_path_buf(), Identity::of(directory)?)));
+        .find_map(|directory| Some((directory.to_path_buf(), DirectoryIdentity::of(directory)?)));
     wanted.extend(existing);
 }
 
@@ -215,36 +231,29 @@ impl Targets {
 }
 
 impl Gathered {
-    /// Whether there is something new to look at.
-    fn note(&mut self, event: notify::Result<Event>, targets: &Targets) -> bool {
+    fn note(&mut self, event: notify::Result<Event>, targets: &Targets) -> Urgency {
         let event = match event {
             Ok(event) if !event.need_rescan() => event,
             Ok(_) | Err(_) => {
-                self.suspects.all = true;
-                return true;
+                self.rescan.all = true;
+                return Urgency::Now;
             }
         };
-        let mut news = false;
-        for path in &event.paths {
-            news |= self.note_path(event.kind, path, targets);
-        }
-        news
+        let each = event.paths.iter().map(|path| self.note_path(event.kind, path, targets));
+        each.max().unwrap_or(Urgency::Nothing)
     }
 
-    fn note_path(&mut self, kind: EventKind, path: &Path, targets: &Targets) -> bool {
+    fn note_path(&mut self, kind: EventKind, path: &Path, targets: &Targets) -> Urgency {
         let names = targets.names(path);
         if names.is_empty() {
             let moved =
                 !matches!(kind, EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_)));
             let above = moved && targets.is_above_one(path);
-            self.suspects.all |= above;
-            return above;
+            self.rescan.all |= above;
+            return if above { Urgency::Now } else { Urgency::Nothing };
         }
-        let mut news = false;
-        for name in names {
-            news |= self.note_name(kind, path, name, targets);
-        }
-        news
+        let each = names.into_iter().map(|name| self.note_name(kind, path, name, targets));
+        each.max().unwrap_or(Urgency::Nothing)
     }
 
     fn note_name(
@@ -253,44 +262,58 @@ impl Gathered {
         path: &Path,
         name: PathBuf,
         targets: &Targets,
-    ) -> bool {
+    ) -> Urgency {
         match kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
-                self.suspects.busy.remove(&name);
+                self.rescan.writing.remove(&name);
             }
-            EventKind::Access(_) => return false,
-            EventKind::Create(CreateKind::File) if !is_link(path) => {
-                self.suspects.busy.insert(name);
-                return false;
-            }
-            EventKind::Modify(ModifyKind::Data(_)) => {
-                self.suspects.busy.insert(name);
-                return false;
-            }
+            EventKind::Access(_) => return Urgency::Nothing,
+            EventKind::Create(CreateKind::File) if !is_link(path) => return self.note_write(&name),
+            EventKind::Modify(ModifyKind::Data(_)) => return self.note_write(&name),
             EventKind::Modify(ModifyKind::Metadata(_)) => {}
+            // It is told of the two names one by one as well.
+            EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return Urgency::Nothing,
             EventKind::Create(_)
             | EventKind::Modify(ModifyKind::Any | ModifyKind::Name(_) | ModifyKind::Other)
             | EventKind::Remove(_)
             | EventKind::Any
             | EventKind::Other => {
-                self.suspects.busy.remove(&name);
+                self.rescan.writing.remove(&name);
                 let is_link = is_link(path);
+                if is_link || kind == EventKind::Modify(ModifyKind::Name(RenameMode::To)) {
+                    self.rescan.written.remove(&name);
+                    insert_bounded(&mut self.rescan.arrived, &name);
+                }
                 self.links |= is_link;
                 // A link that files are reached by (`..data` of a ConfigMap), or a path given that is or was a directory.
                 let leads = is_link && !is_manifest(&name);
-                self.suspects.all |= leads || (targets.is_above_one(path) && !path.is_file());
+                self.rescan.all |= leads || (targets.is_above_one(path) && !path.is_file());
             }
         }
-        if self.suspects.paths.len() >= MAX_SUSPECTS {
-            self.suspects.all = true;
+        if self.rescan.paths.len() >= MAX_PATHS {
+            self.rescan.all = true;
         } else {
-            self.suspects.paths.insert(name);
+            self.rescan.paths.insert(name);
         }
-        true
+        Urgency::Now
+    }
+
+    /// Somebody writes to the file in place.
+    fn note_write(&mut self, name: &Path) -> Urgency {
+        self.rescan.arrived.remove(name);
+        insert_bounded(&mut self.rescan.written, name);
+        let is_new = insert_bounded(&mut self.rescan.writing, name);
+        if is_new { Urgency::Later } else { Urgency::Nothing }
     }
 }
 
-/// Made complete, not opened and written: no close will follow.
+/// Whether it was made complete, and not opened and written, so that no close follows.
 fn is_link(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink() || metadata.nlink() > 1)
+}
+
+/// Enters a path, unless `MAX_PATHS` are there: what is not known of a file makes it wait longer and no more. Returns whether it
+/// is new.
+fn insert_bounded(paths: &mut BTreeSet<PathBuf>, path: &Path) -> bool {
+    paths.len() < MAX_PATHS && !paths.contains(path) && paths.insert(path.to_path_buf())
 }

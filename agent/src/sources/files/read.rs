@@ -26,6 +26,16 @@ impl Stamp {
     pub fn of(file: &Path) -> Option<Self> {
         file.metadata().ok().filter(Metadata::is_file).map(|metadata| Self::from(&metadata))
     }
+
+    /// Whether it is another version of the same file, not of one that took its place.
+    pub(super) fn is_same_file_as(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// Whether the file was `before` and got longer.
+    pub(super) fn is_growth_of(&self, before: &Self) -> bool {
+        self.is_same_file_as(before) && self.bytes > before.bytes
+    }
 }
 
 impl From<&Metadata> for Stamp {
@@ -49,15 +59,15 @@ pub enum FileError {
     )]
     TooLarge { max: u64 },
     /// What was read may be half of what is meant.
-    #[error("somebody writes to the file at this moment; wait until they are done")]
+    #[error("somebody writes to the file at this moment; it is read again when that ends")]
     Changing,
     /// A file is empty before it is written.
     #[error(
-        "the file is empty, as one is that somebody begins to write; remove it, or write a comment into it (# nothing) if nothing \
-         is meant"
+        "the file is empty, as a file is that somebody begins to write; remove it, or write a comment into it (# nothing) if it \
+         should declare nothing"
     )]
     Empty,
-    #[error("it is {what}, no file; name a manifest, or a directory of manifests")]
+    #[error("it is {what} and no file; name a manifest, or a directory of manifests")]
     NoFile { what: &'static str },
 }
 
@@ -70,7 +80,7 @@ pub(super) struct Read {
     pub(super) objects: Vec<Object>,
 }
 
-/// Reads a file, or standard input for `-`. `each` hears how many objects are read, at each.
+/// Reads a file, or standard input for `-`. `each` is called for each object with the number of objects read so far.
 ///
 /// # Errors
 ///
@@ -83,7 +93,7 @@ pub(super) fn read_file(
     let max_bytes = limits.bytes;
     if file == Path::new(STDIN) {
         let bytes = read_all(io::stdin().lock(), max_bytes)?;
-        return Ok(understood("standard input", None, &bytes, each));
+        return Ok(parsed("standard input", None, &bytes, each));
     }
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
@@ -102,7 +112,7 @@ pub(super) fn read_file(
     }
     let bytes = read_all(&opened, max_bytes)?;
     if !kind.is_file() {
-        return Ok(understood(&file.to_string_lossy(), None, &bytes, each));
+        return Ok(parsed(&file.to_string_lossy(), None, &bytes, each));
     }
     if Stamp::from(&opened.metadata()?) != before {
         return Err(FileError::Changing);
@@ -110,7 +120,7 @@ pub(super) fn read_file(
     if bytes.is_empty() {
         return Err(FileError::Empty);
     }
-    Ok(understood(&file.to_string_lossy(), Some(before), &bytes, each))
+    Ok(parsed(&file.to_string_lossy(), Some(before), &bytes, each))
 }
 
 fn read_all(from: impl io::Read, max_bytes: u64) -> Result<Vec<u8>, FileError> {
@@ -122,12 +132,7 @@ fn read_all(from: impl io::Read, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-fn understood(
-    source: &str,
-    stamp: Option<Stamp>,
-    bytes: &[u8],
-    each: &mut dyn FnMut(usize),
-) -> Read {
+fn parsed(source: &str, stamp: Option<Stamp>, bytes: &[u8], each: &mut dyn FnMut(usize)) -> Read {
     let mut objects = Vec::new();
     let parsed = parse(source, bytes, &mut |object| {
         objects.push(object);

@@ -1,7 +1,8 @@
-//! Whose a socket's path is: one agent's at a time, as long as it lives.
+//! The lock on a socket's path: one agent holds it at a time, as long as it lives.
 //!
-//! A lock on a file beside the socket decides it, which the kernel drops with the process. Whoever holds it may make the socket
-//! and remove it; so an agent that ends late cannot remove its successor's. The lock file stays: who waits for it has it open.
+//! It is a lock on a file beside the socket, which the kernel drops with the process. Whoever holds it may make the socket and
+//! remove it; so an agent that ends late cannot remove its successor's. The lock file stays: who waits for the lock has it
+//! open.
 //!
 //! The socket is made under another name with its permissions and then renamed, so that it is never open to others.
 
@@ -14,56 +15,56 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 #[derive(Debug, Error)]
-pub enum BindError {
+pub enum SocketError {
     #[error("some other program answers at {0}; name another path with --socket")]
     Foreign(PathBuf),
     #[error("the socket {path} cannot be made ({error}); name another with --socket")]
     Io { path: PathBuf, error: io::Error },
 }
 
-/// The right to a socket's path.
+/// The right to a socket's path. The socket is removed when this is dropped.
 #[derive(Debug)]
-pub struct Seat {
+pub struct SocketLock {
     path: PathBuf,
     /// Whether the socket there is ours.
     bound: bool,
     _lock: File,
 }
 
-/// What came of asking for a seat.
+/// The result of an attempt to take the lock.
 #[derive(Debug)]
-pub enum Asked {
-    Taken(Seat),
-    /// Another agent has it; its process id, if it wrote it down.
+pub enum Attempt {
+    Locked(SocketLock),
+    /// Another agent holds it: its process id, if it wrote it down.
     Held(Option<u32>),
 }
 
-impl Seat {
-    /// Takes the seat, unless somebody has it.
+impl SocketLock {
+    /// Takes the lock, unless somebody holds it; does not wait.
     ///
     /// # Errors
     ///
-    /// Those of the lock file.
-    pub fn ask(path: &Path) -> Result<Asked, BindError> {
-        lock(path).map_err(|error| BindError::Io { path: path.to_path_buf(), error })
+    /// `Io`: the lock file cannot be used.
+    pub fn try_lock(path: &Path) -> Result<Attempt, SocketError> {
+        try_lock(path).map_err(|error| SocketError::Io { path: path.to_path_buf(), error })
     }
 
-    /// Makes the socket, for this user only. One that nobody answers is replaced.
+    /// Makes the socket, for this user only. One at which nobody answers is replaced.
     ///
     /// # Errors
     ///
-    /// `Foreign` if somebody answers there who takes no seat.
-    pub fn bind(&mut self) -> Result<UnixListener, BindError> {
+    /// `Foreign` if somebody answers there who does not use the lock.
+    pub fn bind(&mut self) -> Result<UnixListener, SocketError> {
         if UnixStream::connect(&self.path).is_ok() {
-            return Err(BindError::Foreign(self.path.clone()));
+            return Err(SocketError::Foreign(self.path.clone()));
         }
         let bound = bind(&self.path);
         self.bound |= bound.is_ok();
-        bound.map_err(|error| BindError::Io { path: self.path.clone(), error })
+        bound.map_err(|error| SocketError::Io { path: self.path.clone(), error })
     }
 }
 
-impl Drop for Seat {
+impl Drop for SocketLock {
     fn drop(&mut self) {
         if self.bound {
             _ = fs::remove_file(&self.path);
@@ -77,7 +78,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn lock(path: &Path) -> io::Result<Asked> {
+fn try_lock(path: &Path) -> io::Result<Attempt> {
     if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     }
@@ -91,19 +92,19 @@ fn lock(path: &Path) -> io::Result<Asked> {
             let mut pid = String::new();
             // Empty for a moment after it was locked.
             _ = file.take(20).read_to_string(&mut pid);
-            return Ok(Asked::Held(pid.trim().parse().ok()));
+            return Ok(Attempt::Held(pid.trim().parse().ok()));
         }
         Err(TryLockError::Error(error)) => return Err(error),
     }
     let (ours, there) = (file.metadata()?, fs::metadata(&name)?);
     if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
         // The directory was made anew meanwhile, and the lock is of no use to anyone.
-        return Ok(Asked::Held(None));
+        return Ok(Attempt::Held(None));
     }
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{}", std::process::id())?;
-    Ok(Asked::Taken(Seat { path: path.to_path_buf(), bound: false, _lock: file }))
+    Ok(Attempt::Locked(SocketLock { path: path.to_path_buf(), bound: false, _lock: file }))
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -125,50 +126,63 @@ mod tests {
 
     use super::*;
 
-    fn seat(path: &Path) -> Seat {
-        match Seat::ask(path).unwrap() {
-            Asked::Taken(seat) => seat,
-            Asked::Held(pid) => panic!("held by {pid:?}"),
+    fn lock(path: &Path) -> SocketLock {
+        match SocketLock::try_lock(path).unwrap() {
+            Attempt::Locked(lock) => lock,
+            Attempt::Held(pid) => panic!("held by {pid:?}"),
+        }
+    }
+
+    /// A directory of the test's own, removed with all in it.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("palisade-{name}-{}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            _ = fs::remove_dir_all(&self.0);
         }
     }
 
     #[test]
     fn a_path_is_one_agents_until_it_ends_and_only_that_one_removes_the_socket() {
-        let directory = std::env::temp_dir().join(format!("palisade-seat-{}", std::process::id()));
-        let path = directory.join("agent.sock");
-        let mut first = seat(&path);
+        let scratch = Scratch::new("lock");
+        let path = scratch.0.join("agent.sock");
+        let mut first = lock(&path);
         let listener = first.bind().unwrap();
         let own = std::process::id();
-        assert!(matches!(Seat::ask(&path), Ok(Asked::Held(Some(pid))) if pid == own));
+        assert!(matches!(SocketLock::try_lock(&path), Ok(Attempt::Held(Some(pid))) if pid == own));
         // It answers no more, but did not end yet.
         drop(listener);
-        assert!(matches!(Seat::ask(&path), Ok(Asked::Held(_))));
+        assert!(matches!(SocketLock::try_lock(&path), Ok(Attempt::Held(_))));
         drop(first);
         assert!(!path.exists());
-        let mut second = seat(&path);
+        let mut second = lock(&path);
         let _listener = second.bind().unwrap();
         assert!(UnixStream::connect(&path).is_ok());
-        drop(second);
-        fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
-    fn what_is_somebody_elses_is_left_alone() {
-        let directory = std::env::temp_dir().join(format!("palisade-other-{}", std::process::id()));
-        let path = directory.join("other.sock");
-        fs::create_dir(&directory).unwrap();
+    fn what_belongs_to_somebody_else_is_left_alone() {
+        let scratch = Scratch::new("other");
+        let path = scratch.0.join("other.sock");
         let other = UnixListener::bind(&path).unwrap();
-        let mut ours = seat(&path);
-        assert!(matches!(ours.bind(), Err(BindError::Foreign(_))));
+        let mut ours = lock(&path);
+        assert!(matches!(ours.bind(), Err(SocketError::Foreign(_))));
         drop(ours);
         assert!(UnixStream::connect(&path).is_ok());
         drop(other);
-        let mut ours = seat(&path);
+        let mut ours = lock(&path);
         fs::remove_file(&path).unwrap();
         fs::write(&path, "a file").unwrap();
-        assert!(matches!(ours.bind(), Err(BindError::Io { .. })));
+        assert!(matches!(ours.bind(), Err(SocketError::Io { .. })));
         drop(ours);
         assert!(path.exists());
-        fs::remove_dir_all(directory).unwrap();
     }
 }

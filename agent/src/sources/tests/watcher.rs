@@ -4,17 +4,17 @@ use std::fs;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::disk::{NAMESPACE, POD, Scans, Scratch, show};
-use crate::sources::watch::Watch;
+use super::files::{NAMESPACE, POD, Scans, Scratch};
+use crate::sources::watcher::FileWatcher;
 
 /// Waits until the watch says that there is something, and looks.
-fn wait(scans: &mut Scans, watch: &mut Watch, woken: &mpsc::Receiver<()>) -> Vec<String> {
+fn wait(scans: &mut Scans, watch: &mut FileWatcher, woken: &mpsc::Receiver<()>) -> Vec<String> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         woken.recv_timeout(deadline.saturating_duration_since(Instant::now())).expect("no event");
-        let (suspects, _) = watch.take(false);
+        let (rescan, _) = watch.take(false);
         scans.now = Instant::now();
-        let updates = show(&scans.disk.scan(&suspects, scans.now, &mut |_| {}));
+        let updates = scans.scan(&rescan);
         if !updates.is_empty() {
             return updates;
         }
@@ -27,7 +27,7 @@ fn saving_in_any_way_is_seen_also_after_the_directory_was_made_anew() {
     let directory = scratch.0.join("manifests");
     let mut scans = Scans::of(&directory);
     let (wake, woken) = mpsc::channel();
-    let mut watch = Watch::new([directory.clone()], move || _ = wake.send(()));
+    let mut watch = FileWatcher::new([directory.clone()], move || _ = wake.send(()));
     watch.take(true);
     scans.look();
     fs::create_dir(&directory).unwrap();
@@ -52,7 +52,7 @@ fn a_file_that_is_being_written_is_left_alone_until_it_is_closed() {
     scratch.write("a.yaml", NAMESPACE);
     let mut scans = Scans::of(&scratch.0);
     let (wake, woken) = mpsc::channel();
-    let mut watch = Watch::new([scratch.0.clone()], move || _ = wake.send(()));
+    let mut watch = FileWatcher::new([scratch.0.clone()], move || _ = wake.send(()));
     watch.take(true);
     scans.look();
     let mut file = fs::File::create(scratch.0.join("a.yaml")).unwrap();
@@ -70,7 +70,7 @@ fn who_writes_slowly_is_waited_for_also_by_looks_that_trust_no_event() {
     let scratch = Scratch::new();
     scratch.write("a.yaml", NAMESPACE);
     let (wake, woken) = mpsc::channel();
-    let mut watch = Watch::new([scratch.0.clone()], move || _ = wake.send(()));
+    let mut watch = FileWatcher::new([scratch.0.clone()], move || _ = wake.send(()));
     watch.take(true);
     let mut file = fs::File::create(scratch.0.join("a.yaml")).unwrap();
     let mut look = |written: bool| {
@@ -85,7 +85,7 @@ fn who_writes_slowly_is_waited_for_also_by_looks_that_trust_no_event() {
                 .recv_timeout(deadline.saturating_duration_since(Instant::now()))
                 .expect("no event");
         }
-        watch.take(true).0.busy.contains(&scratch.0.join("a.yaml"))
+        watch.take(true).0.writing.contains(&scratch.0.join("a.yaml"))
     };
     assert!(look(true) && look(true) && look(true));
     assert!(!look(false), "nobody writes any more, and the event of it may be lost");
@@ -100,7 +100,7 @@ fn what_a_link_in_a_directory_leads_to_is_watched() {
     }
     let mut scans = Scans::of(&scratch.0);
     let (wake, woken) = mpsc::channel();
-    let mut watch = Watch::new([scratch.0.clone()], move || _ = wake.send(()));
+    let mut watch = FileWatcher::new([scratch.0.clone()], move || _ = wake.send(()));
     watch.take(true);
     scans.look();
     elsewhere.write("target.yaml", POD);
@@ -129,7 +129,7 @@ fn a_configmap_that_is_mounted_and_a_directory_that_is_replaced_are_seen() {
     symlink("..data/a.yaml", directory.join("a.yaml")).unwrap();
     let mut scans = Scans::of(&directory);
     let (wake, woken) = mpsc::channel();
-    let mut watch = Watch::new([directory.clone()], move || _ = wake.send(()));
+    let mut watch = FileWatcher::new([directory.clone()], move || _ = wake.send(()));
     watch.take(true);
     scans.look();
     version("..2", POD);

@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use palisade_compiler::parse::{Diagnostic, Severity};
+use palisade_compiler::parse::{Diagnostic, Place, Severity};
 
 use super::read::FileError;
-use crate::sources::Conflict;
+use crate::sources::declarations::Conflict;
 
 /// Names of files that are read in a directory. Those that begin with a dot are editors' own.
 pub(super) const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -16,10 +16,14 @@ pub(super) const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 /// Something that a human should know about the sources.
 #[derive(Debug)]
 pub enum Problem {
-    /// The manifest has this to say; if `kept`, none of it was taken over and what the file last gave stays.
+    /// Something in the manifest is wrong; if `kept`, none of it was taken over and what the file last gave stays.
     Manifest {
         diagnostic: Diagnostic,
         kept: bool,
+    },
+    /// The manifest ends in a key or an item without a value; what the file last gave stays.
+    CutShort {
+        place: Place,
     },
     /// The file cannot be read; what it last gave stays.
     File {
@@ -63,7 +67,8 @@ impl Problem {
     pub fn severity(&self) -> Severity {
         match self {
             Self::Manifest { diagnostic, .. } => diagnostic.severity,
-            Self::File { .. }
+            Self::CutShort { .. }
+            | Self::File { .. }
             | Self::Gone { .. }
             | Self::Directory { .. }
             | Self::Replaced { .. }
@@ -80,6 +85,7 @@ impl Problem {
             | Self::Directory { .. }
             | Self::Replaced { .. } => true,
             Self::Manifest { .. }
+            | Self::CutShort { .. }
             | Self::Empty { .. }
             | Self::Emptied { .. }
             | Self::Skipped { .. }
@@ -92,6 +98,11 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Manifest { diagnostic, .. } => diagnostic.fmt(f),
+            Self::CutShort { place } => write!(
+                f,
+                "{place}: error: the file ends where a value should follow, as a file does that is half written; complete it, or \
+                 write the value that is meant ([] for an empty list)"
+            ),
             Self::File { file, error } => write!(f, "{}: error: {error}", file.display()),
             Self::Gone { path, directory } => {
                 let what = if *directory { "directory" } else { "file" };
@@ -115,7 +126,7 @@ impl fmt::Display for Problem {
             Self::Emptied { path } => write!(
                 f,
                 "{}: warning: the last manifest was removed from this directory, and nothing that it declared is enforced any more; \
-                 put the manifests back if that is not meant",
+                 put the manifests back if that is a mistake",
                 path.display()
             ),
             Self::Replaced { path, file, count } => write!(
@@ -133,11 +144,11 @@ impl fmt::Display for Problem {
             ),
             Self::Conflict(conflict) => write!(
                 f,
-                "{}: error: {}: it is declared in {} too, which stands (the first to come, and of those at once the first path); \
-                 remove one of the two",
+                "{}: error: {}: it is declared in {} too, whose declaration counts (the first to come, and of those that come at \
+                 once the first path); remove one of the two",
                 conflict.file.display(),
                 conflict.object,
-                conflict.stands.display()
+                conflict.counts.display()
             ),
         }
     }
