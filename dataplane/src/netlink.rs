@@ -14,12 +14,14 @@ mod elements;
 mod failing;
 mod grace;
 mod instruction;
+pub(crate) mod links;
 mod open;
 mod outcome;
 mod owner;
 mod query;
 mod read;
 pub(crate) mod route;
+mod rtnetlink;
 mod rule;
 #[allow(unsafe_code, reason = "the C libraries and system calls that have no safe interface")]
 mod sys;

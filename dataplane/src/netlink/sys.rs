@@ -112,6 +112,11 @@ impl Socket {
         self.netlink_option(libc::NETLINK_ADD_MEMBERSHIP, group)
     }
 
+    /// Has the kernel check requests for dumps, and heed what they ask to leave out (Linux 4.20).
+    pub(super) fn check_strictly(&self) -> io::Result<()> {
+        self.netlink_option(libc::NETLINK_GET_STRICT_CHK, 1)
+    }
+
     /// Has the kernel drop what tells of that port's own doing, before it takes up room.
     pub(super) fn ignore(&self, port: u32) -> io::Result<()> {
         const PORT_OFFSET: u32 = 12;

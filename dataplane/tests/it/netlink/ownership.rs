@@ -114,10 +114,7 @@ fn an_orphan_stays_and_is_claimed() {
             (None, owned)
         );
         second
-            .commit(
-                TableName::Main,
-                &transaction(TableFamily::ALL.map(|f| op(f, Op::CreateTable))),
-            )
+            .commit(TableName::Main, &transaction(TableFamily::ALL.map(|f| op(f, Op::CreateTable))))
             .unwrap();
         let claimed = second.read(TableName::Main).unwrap();
         assert_holds(&claimed, &BTreeMap::new());

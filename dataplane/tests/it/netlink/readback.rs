@@ -29,9 +29,8 @@ fn random_programs_are_read_back_equal() {
     for (seed, open) in (1..=20).zip(WAYS.into_iter().cycle()) {
         in_netns(|| {
             let mut random = Random(seed * 0x9e37_79b9);
-            let wanted: BTreeMap<_, _> = TableFamily::ALL
-                .map(|family| (family, contents(&mut random, family)))
-                .into();
+            let wanted: BTreeMap<_, _> =
+                TableFamily::ALL.map(|family| (family, contents(&mut random, family))).into();
             let mut kernel = open().unwrap();
             kernel.commit(TableName::Main, &create_both(&wanted)).unwrap();
             let actual = kernel.read(TableName::Main).unwrap();
@@ -72,10 +71,7 @@ fn one_program_becomes_another_and_then_nothing() {
             before = after;
         }
         kernel
-            .commit(
-                TableName::Main,
-                &transaction(TableFamily::ALL.map(|f| op(f, Op::DeleteTable))),
-            )
+            .commit(TableName::Main, &transaction(TableFamily::ALL.map(|f| op(f, Op::DeleteTable))))
             .unwrap();
         assert!(kernel.read(TableName::Main).unwrap().is_empty());
         assert_eq!(nft(&["list", "ruleset"]), "");
