@@ -10,7 +10,6 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use palisade_lab::Namespace;
 use palisade_benches::allocations::{Counting, counted};
 use palisade_benches::{Shape, Universe};
 use palisade_compiler::compile::Compiler;
@@ -24,6 +23,7 @@ use palisade_dataplane::ruleset::{Ruleset, TableName};
 use palisade_dataplane::transaction::{
     Element, MAX_ELEMENTS_PER_TRANSACTION, Op, SetId, TableOp, Transaction,
 };
+use palisade_lab::Namespace;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use palisade_lab::Namespace;
 use palisade_benches::contender::{Contender, contenders, engines};
 use palisade_benches::scenario::{Edit, Scenario, ScenarioShape};
+use palisade_lab::Namespace;
 
 /// Edits that are followed.
 const EDITS: usize = 26;

@@ -26,8 +26,8 @@ use std::io;
 use std::net::IpAddr;
 
 use nix::errno::Errno;
-use palisade_lab::{LabError, Namespace};
 use palisade_compiler::model::Connection;
+use palisade_lab::{LabError, Namespace};
 use thiserror::Error;
 
 use frame::{Frame, Step};

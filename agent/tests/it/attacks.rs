@@ -5,11 +5,11 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use palisade_compiler::model::{Connection, Family};
 use palisade_lab::packet::{
     Arrival, DESTINATION_OPTIONS, HOP_BY_HOP, ICMP, ICMPV6, Packet, TCP, UDP, tcp_flags,
 };
 use palisade_lab::{Conversation, Lab, LabSpec, Layout, link_local};
-use palisade_compiler::model::{Connection, Family};
 
 use crate::lab::nft;
 use crate::scene::Scene;
@@ -352,7 +352,8 @@ fn neighbours_on_a_bridge_are_found_between_isolated_pods() {
             // The first packets wait for the neighbour to be found.
             let answered = (0..50).any(|_| {
                 std::thread::sleep(Duration::from_millis(1));
-                scene.lab.connect_tcp(at(from), at(to), 80).expect("tried") == Conversation::Answered
+                scene.lab.connect_tcp(at(from), at(to), 80).expect("tried")
+                    == Conversation::Answered
             });
             assert_eq!(answered, expected, "{family:?} {from} -> {to}");
         }

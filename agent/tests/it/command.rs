@@ -7,11 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use palisade_lab::Namespace;
 use palisade::protocol::{Request, Response, State, Status};
 use palisade::socket::Client;
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::Ruleset as _;
+use palisade_lab::Namespace;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);

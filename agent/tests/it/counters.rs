@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use palisade_lab::packet::{Packet, UDP, tcp_flags};
-use palisade_lab::{Layout, Nflog};
 use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::{LOG_GROUP, LOG_RATE_PER_SECOND};
+use palisade_lab::packet::{Packet, UDP, tcp_flags};
+use palisade_lab::{Layout, Nflog};
 
 use crate::attacks::{CAST, LAYOUTS_AND_FAMILIES};
 use crate::lab::nft;

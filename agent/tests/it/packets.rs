@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use palisade_lab::packet::GRE;
-use palisade_lab::{Conversation, Host, Lab, LabSpec, Layout, unsupported};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::{Connection, Family, Pod, Protocol, Verdict};
 use palisade_compiler::oracle::{Decision, Reason, decide};
@@ -17,6 +15,8 @@ use palisade_compiler::snapshot::Snapshot;
 use palisade_compiler::testkit::{Cluster, Rng, probes, random_change, show};
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
+use palisade_lab::packet::GRE;
+use palisade_lab::{Conversation, Host, Lab, LabSpec, Layout, unsupported};
 
 use crate::scene::with_bridges;
 

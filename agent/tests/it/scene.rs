@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use palisade::bridged;
-use palisade_lab::packet::{Arrival, Packet};
-use palisade_lab::{Host, Lab, LabError, LabSpec, Layout, Transmission};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
 use palisade_compiler::parse::{Object, parse};
 use palisade_compiler::program::{Program, render};
 use palisade_compiler::snapshot::{Change, Snapshot};
+use palisade_lab::packet::{Arrival, Packet};
+use palisade_lab::{Host, Lab, LabError, LabSpec, Layout, Transmission};
 
 use crate::lab::nft;
 

@@ -6,9 +6,9 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use palisade_compiler::model::Family;
 use palisade_lab::packet::{Packet, TCP, tcp_flags};
 use palisade_lab::{LabSpec, Layout};
-use palisade_compiler::model::Family;
 
 use crate::lab::{address, nft};
 use crate::scene::Scene;

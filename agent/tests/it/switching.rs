@@ -5,8 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use palisade_lab::packet::{TCP, UDP};
-use palisade_lab::{Flood, Lab, LabSpec, Layout, Namespace};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::{Connection, Family};
 use palisade_compiler::program::skeleton::VERSION;
@@ -14,6 +12,8 @@ use palisade_compiler::program::{Delta, Program};
 use palisade_compiler::snapshot::Change;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
+use palisade_lab::packet::{TCP, UDP};
+use palisade_lab::{Flood, Lab, LabSpec, Layout, Namespace};
 
 use crate::attacks::CAST;
 use crate::lab::{address, nft};

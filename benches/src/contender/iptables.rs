@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use palisade_lab::Namespace;
 use palisade_compiler::model::{Direction, Family};
 use palisade_compiler::snapshot::Snapshot;
+use palisade_lab::Namespace;
 
 use super::blocks;
 use super::resolve::{Resolved, ResolvedPeers, ResolvedPorts, ResolvedRule, Scope, addresses};

@@ -8,12 +8,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::handshake;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use palisade_lab::Namespace;
 use palisade_benches::api_server::ApiServer;
 use palisade_benches::scenario::{Edit, EditKind, Scenario, ScenarioShape};
 use palisade_compiler::model::Pod;
 use palisade_compiler::parse::{Object, parse};
 use palisade_compiler::snapshot::Change;
+use palisade_lab::Namespace;
 use serde_json::Value;
 
 /// An answer that takes longer does not come.

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use palisade_lab::packet::{ICMP, ICMPV6, SCTP, TCP, UDP};
 use palisade_benches::inject::{
     BATCH, Flow, InjectError, MAX_FLOWS, MAX_PACKETS, Method, Router, Stage, Until, rotation,
 };
+use palisade_lab::packet::{ICMP, ICMPV6, SCTP, TCP, UDP};
 
 const PACKETS: u32 = 4 * BATCH;
 const ALLOWED: u16 = 80;

@@ -213,7 +213,10 @@ fn packets_that_a_rule_logs_are_received_whole_with_the_rules_prefix() {
         let packet = Arrival::read(&record.packet).expect("an IP packet");
         assert_eq!(record.prefix, "no dns");
         let Connection { from, to, protocol, port } = *connection;
-        assert_eq!((packet.from, packet.to, packet.protocol, packet.port), (from, to, protocol, port));
+        assert_eq!(
+            (packet.from, packet.to, packet.protocol, packet.port),
+            (from, to, protocol, port)
+        );
     }
     assert_eq!(records.len(), 2);
     assert_eq!(log.records().expect("no more"), []);

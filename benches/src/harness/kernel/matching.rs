@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use palisade_lab::packet::SCTP;
 use palisade_compiler::model::{Family, Verdict};
+use palisade_lab::packet::SCTP;
 
 use super::lane::Lane;
 use super::{Findings, KernelBench};
