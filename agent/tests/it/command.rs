@@ -239,7 +239,7 @@ impl Agent {
 
     /// Waits until the status is as wanted.
     #[track_caller]
-    pub(crate) fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+    pub(crate) fn until(&self, what: &str, mut wanted: impl FnMut(&Status) -> bool) -> Status {
         let deadline = Instant::now() + PATIENCE;
         let mut last = None;
         while Instant::now() < deadline {
