@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::inbox::{Sender, inbox};
+use crate::link_events;
 use crate::published_status::PublishedStatus;
 use crate::reconcile;
 use crate::socket::lock::{Attempt, SocketError, SocketLock};
@@ -114,6 +115,7 @@ async fn serve(
         let _ended = ended;
         reconcile::run(node, &receiver, published)
     })?;
+    link_events::forward(sender.clone());
     let mut source = FileSource::spawn(config.files, config.max_file_size, sender.clone())?;
     let reread = source.reread_handle();
     let server = Server { status, inbox: sender.clone() };

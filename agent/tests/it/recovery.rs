@@ -24,7 +24,7 @@ impl Obstacle {
         let holder = thread::spawn(move || {
             nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
             let mut kernel = Kernel::open().unwrap();
-            let create = TableOp { family: Family::V4, op: Op::CreateTable };
+            let create = TableOp { family: Family::V4.into(), op: Op::CreateTable };
             kernel.commit(TableName::StandIn, &Transaction { ops: vec![create] }).unwrap();
             made.send(()).unwrap();
             _ = ended.recv();
