@@ -223,7 +223,7 @@ fn commands_ask_the_agent() {
 
 /// Pods on a bridge to which the host has no address: no route tells where they are.
 #[test]
-fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_told() {
+fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_reported() {
     let netns = Netns::new();
     for command in ["link add br0 type bridge", "link set br0 up"] {
         let words: Vec<&str> = command.split(' ').collect();
@@ -237,7 +237,10 @@ fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_told() {
     let status = agent.until_enforcing();
     assert_eq!(of_netns(&format!("cat {sysctl}")).trim(), "1");
     let told = &status.not_enforced;
-    assert!(told.iter().any(|gap| gap.contains("no route of their own")), "{told:?}");
+    assert!(
+        told.iter().any(|gap| gap.contains("neither a bridge port nor a route leads to")),
+        "{told:?}"
+    );
     let status = netns.palisade(&["status", "--socket", agent.socket.to_str().unwrap()]).exits(1);
     assert!(status.out.contains("enforcing, BUT NOT ALL"), "{status:?}");
     drop(agent);
