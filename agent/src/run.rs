@@ -32,6 +32,8 @@ pub struct Config {
     pub max_file_size: u64,
     /// The node whose pods are local; every pod with an address is where there is none.
     pub node: Option<String>,
+    /// Whether the tables belong to the agent, where the kernel knows owners: nobody else can write to them then.
+    pub owns_tables: bool,
 }
 
 #[derive(Debug, Error)]
@@ -108,11 +110,11 @@ async fn serve(
     let (sender, receiver) = inbox();
     let status = PublishedStatus::default();
     let (ended, mut end) = oneshot::channel::<()>();
-    let (node, published) = (config.node, status.clone());
+    let (node, owns_tables, published) = (config.node, config.owns_tables, status.clone());
     let reconciler = thread::Builder::new().name("reconcile".into()).spawn(move || {
         // Dropped at the end, however it comes.
         let _ended = ended;
-        reconcile::run(node, &receiver, published)
+        reconcile::run(node, owns_tables, &receiver, published)
     })?;
     let source = FileSource::spawn(config.files, config.max_file_size, sender.clone())?;
     let server = Server { status, inbox: sender.clone() };

@@ -37,6 +37,11 @@ pub(super) struct Args {
     max_file_size: u64,
     #[command(flatten)]
     node: Node,
+    /// Make tables that belong to nobody. Else, where the kernel can (Linux 6.9), nobody but the agent can write to them, and
+    /// listings show the flags of an owner also after the agent has ended, which nft before 1.1 prints wrongly. Tables that
+    /// have the flags already keep them
+    #[arg(long)]
+    no_owner: bool,
     /// Where the agent answers status, explain and verify
     #[arg(long, value_name = "PATH", default_value = DEFAULT)]
     socket: PathBuf,
@@ -66,6 +71,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         files: args.files.clone(),
         max_file_size: args.max_file_size,
         node: args.node.node_name.clone(),
+        owns_tables: !args.no_owner,
     };
     run(config, &args.socket)?;
     Ok(Exit::Done)

@@ -49,28 +49,28 @@ struct Outcome {
     elements: usize,
     /// At most `MAX_LISTED`.
     differences: Vec<String>,
-    /// All of them, told or not.
+    /// All of them, listed or not.
     count: usize,
+    /// Whether the manifests have errors: what they got wrong is closed, and the exit status is 1 whatever the kernel holds.
+    manifest_errors: bool,
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
-    let (outcome, has_errors) =
-        if args.files.is_empty() { (ask(args)?, false) } else { compare_with_files(args)? };
-    tell(args.output, &outcome)?;
-    Ok(if outcome.equal && !has_errors { Exit::Done } else { Exit::No })
+    let outcome = if args.files.is_empty() { ask(args)? } else { compare_with_files(args)? };
+    print(args.output, &outcome)?;
+    Ok(if outcome.equal && !outcome.manifest_errors { Exit::Done } else { Exit::No })
 }
 
 fn ask(args: &Args) -> Result<Outcome, Failure> {
     match Client::new(&args.socket).request(&Request::Verify)? {
         Response::Verified(Verified { elements, differences, count, .. }) => {
-            Ok(Outcome { equal: count == 0, elements, differences, count })
+            Ok(Outcome { equal: count == 0, elements, differences, count, manifest_errors: false })
         }
         other => Err(unexpected(&other)),
     }
 }
 
-/// The outcome, and whether the manifests have errors.
-fn compare_with_files(args: &Args) -> Result<(Outcome, bool), Failure> {
+fn compare_with_files(args: &Args) -> Result<Outcome, Failure> {
     let manifests = Manifests { files: args.files.clone(), max_file_size: args.max_file_size };
     let input = manifests.load()?;
     // Whether the tables have an owner is no matter of what they hold.
@@ -85,16 +85,16 @@ fn compare_with_files(args: &Args) -> Result<(Outcome, bool), Failure> {
     let program = compiler.program();
     let host = bridged::facts(&bridged::find(program).map_err(Failure::bridges)?);
     let differences = dataplane::verify(&mut kernel, program, &host)?;
-    let outcome = Outcome {
+    Ok(Outcome {
         equal: differences.is_empty(),
         elements: program.elements() + host.len(),
         count: differences.len(),
         differences: differences.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
-    };
-    Ok((outcome, input.has_errors))
+        manifest_errors: input.has_errors,
+    })
 }
 
-fn tell(format: Format, outcome: &Outcome) -> Result<(), Failure> {
+fn print(format: Format, outcome: &Outcome) -> Result<(), Failure> {
     if format == Format::Json {
         return say_json(outcome);
     }
@@ -102,12 +102,15 @@ fn tell(format: Format, outcome: &Outcome) -> Result<(), Failure> {
     if let Some(more) = outcome.count.checked_sub(outcome.differences.len()).filter(|&n| n > 0) {
         say(format_args!("... and {more} more"))?;
     }
-    if outcome.equal {
-        say(format_args!(
-            "the kernel holds exactly these {} elements and the skeleton",
-            outcome.elements
-        ))
-    } else {
-        say(format_args!("{} differences", outcome.count))
+    let elements = outcome.elements;
+    match (outcome.equal, outcome.manifest_errors) {
+        (true, false) => {
+            say(format_args!("the kernel holds exactly these {elements} elements and the rules"))
+        }
+        (true, true) => say(format_args!(
+            "the kernel holds exactly what these manifests mean ({elements} elements and the rules), but the manifests have \
+             errors: what they got wrong is closed, not enforced as it was meant"
+        )),
+        (false, _) => say(format_args!("{} differences", outcome.count)),
     }
 }

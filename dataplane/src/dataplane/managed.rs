@@ -119,6 +119,10 @@ impl ManagedTables {
         !self.entrances.is_empty()
     }
 
+    pub(super) fn soundness(&self) -> Soundness {
+        self.soundness
+    }
+
     fn judges(&self, family: Family) -> bool {
         self.entrances.iter().any(|(of, _)| *of == family)
     }

@@ -1,0 +1,65 @@
+//! What an `install` would do, without doing it.
+
+use palisade_compiler::model::PerFamily;
+use palisade_compiler::program::{Delta, Program};
+
+use super::managed::ManagedTables;
+use crate::compare::Soundness;
+use crate::host::{HostDelta, HostFacts};
+use crate::plan::{Planner, Step};
+
+/// What an `install` would change, and how.
+#[derive(Debug)]
+pub struct Preview {
+    pub delta: Delta,
+    pub host: HostDelta,
+    pub way: Way,
+}
+
+/// How an `install` would come to its program.
+#[derive(Debug)]
+pub enum Way {
+    /// The tables stay.
+    InPlace {
+        /// Whether chains and rules that are not as they should be are written anew first.
+        mends: bool,
+        steps: Vec<Step>,
+    },
+    /// The tables are made anew. Where there are some in force, stand-in tables enforce meanwhile.
+    Anew,
+}
+
+impl Preview {
+    /// How many elements come, go or change.
+    pub fn changed(&self) -> usize {
+        self.delta.len() + self.host.len()
+    }
+
+    /// How many transactions it takes; `None` where the tables are made anew: by how many is not known before.
+    pub fn transactions(&self) -> Option<usize> {
+        match &self.way {
+            Way::InPlace { steps, .. } => {
+                Some(steps.iter().filter(|step| matches!(step, Step::Commit(_))).count())
+            }
+            Way::Anew => None,
+        }
+    }
+
+    /// Of tables as they were read.
+    pub(super) fn of(tables: &ManagedTables, program: &Program, host: &HostFacts) -> Self {
+        let (found, held) = (tables.program(), tables.host());
+        let delta = Delta::between(&found, program);
+        let way = match tables.soundness() {
+            Soundness::Table => Way::Anew,
+            soundness @ (Soundness::Sound | Soundness::Mendable) => {
+                let mut planner = Planner::new(found).holding(PerFamily::from_fn(|_| held.clone()));
+                planner.set_host(host);
+                planner.plan(&delta).map_or(Way::Anew, |mut steps| {
+                    steps.extend(planner.idle());
+                    Way::InPlace { mends: soundness == Soundness::Mendable, steps }
+                })
+            }
+        };
+        Self { delta, host: HostDelta::between(&held, host), way }
+    }
+}
