@@ -122,6 +122,11 @@ impl<R: Ruleset> Dataplane<R> {
         if self.main.is_usable() { self.main.program() } else { self.stand_in.program() }
     }
 
+    /// Whether packets are judged by tables of ours, as they were last read.
+    pub fn is_in_force(&self) -> bool {
+        self.main.is_in_force() || self.stand_in.is_in_force()
+    }
+
     /// The facts of the host that `verify` expects, and that the next `install` or `update` puts into force.
     pub fn host(&self) -> &HostFacts {
         &self.host

@@ -6,7 +6,7 @@ mod steps;
 use palisade_compiler::compile::Compiler;
 use palisade_dataplane::dataplane::{Dataplane, Way};
 use palisade_dataplane::netlink::Kernel;
-use palisade_dataplane::ruleset::RulesetError;
+use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
 use serde::Serialize;
 
 use super::input::{Manifests, Node, compile};
@@ -87,7 +87,8 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     compile(&mut compiler, input.changes)?;
     let program = compiler.program();
     let placement = bridged::find(program).map_err(Failure::bridges)?;
-    let host = bridged::facts(&placement);
+    let features = dataplane.ruleset().features();
+    let host = bridged::facts(&placement, features);
     let preview = dataplane.preview(program, &host);
     let mut outcome = Outcome {
         changed: preview.changed(),
@@ -104,7 +105,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         outcome.plan = way(&preview.way);
         outcome.edits = edits::lines(&preview.delta, &preview.host);
     } else {
-        let switched = bridged::switch_on(&placement);
+        let switched = bridged::switch_on(&placement, features);
         for family in switched.were_off {
             note(format_args!("bridged {family:?} packets now pass nftables (br_netfilter)"));
         }

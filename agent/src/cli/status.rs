@@ -5,10 +5,9 @@ mod text;
 use std::path::PathBuf;
 
 use palisade_compiler::model::Family;
-use palisade_compiler::program::Program;
-use palisade_dataplane::compare;
+use palisade_compiler::program::Tables;
+use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::{DenyCounters, Kernel};
-use palisade_dataplane::ruleset::{Ruleset, TableName};
 use serde::Serialize;
 
 use super::output::{Format, note, say_json};
@@ -80,22 +79,15 @@ fn without_agent(format: Format, error: ClientError) -> Result<Exit, Failure> {
 }
 
 fn kernel_status() -> Result<KernelStatus, Failure> {
-    let mut kernel = Kernel::open_without_owner()?;
-    let actual = kernel.read(TableName::Main)?;
-    let mut program = Program::default();
-    for (&family, table) in &actual {
-        program[family] = compare::tables(table);
-    }
+    let dataplane = Dataplane::inspect(Kernel::open_without_owner()?)?;
+    let program = dataplane.found();
     let counters = DenyCounters::read()?;
-    let sum = |count: fn(&palisade_compiler::program::Tables) -> usize| {
+    let sum = |count: fn(&Tables) -> usize| {
         Family::ALL.into_iter().map(|family| count(&program[family])).sum()
-    };
-    let judges = |table: &palisade_dataplane::ruleset::ActualTable| {
-        !table.dormant && table.chains.values().any(|c| !c.base.is_empty() && !c.rules.is_empty())
     };
     Ok(KernelStatus {
         state: "no-agent",
-        enforced: !actual.is_empty() && actual.values().all(judges),
+        enforced: dataplane.is_in_force(),
         isolated_ingress: sum(|tables| tables.local_in.len()),
         isolated_egress: sum(|tables| tables.local_out.len()),
         denied: Denied { ingress: counters.ingress, egress: counters.egress },

@@ -1,12 +1,11 @@
 //! What an `install` would do, without doing it.
 
-use palisade_compiler::model::PerFamily;
 use palisade_compiler::program::{Delta, Program};
 
 use super::managed::ManagedTables;
 use crate::compare::Soundness;
 use crate::host::{HostDelta, HostFacts};
-use crate::plan::{Planner, Step};
+use crate::plan::Step;
 
 /// What an `install` would change, and how.
 #[derive(Debug)]
@@ -52,11 +51,9 @@ impl Preview {
         let way = match tables.soundness() {
             Soundness::Table => Way::Anew,
             soundness @ (Soundness::Sound | Soundness::Mendable) => {
-                let mut planner = Planner::new(found).holding(PerFamily::from_fn(|_| held.clone()));
-                planner.set_host(host);
-                planner.plan(&delta).map_or(Way::Anew, |mut steps| {
-                    steps.extend(planner.idle());
-                    Way::InPlace { mends: soundness == Soundness::Mendable, steps }
+                tables.steps_to(&delta, host).map_or(Way::Anew, |steps| Way::InPlace {
+                    mends: soundness == Soundness::Mendable,
+                    steps,
                 })
             }
         };

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use palisade_dataplane::netlink::family_text;
 use palisade_dataplane::plan::Step;
 use palisade_dataplane::transaction::{Op, SetId, Transaction};
 
@@ -18,7 +17,7 @@ fn contents(transaction: &Transaction) -> String {
     let mut sets: BTreeMap<(&str, String), (usize, usize)> = BTreeMap::new();
     let mut others = 0;
     for op in &transaction.ops {
-        let set = |id: &SetId| (family_text(op.family), id.to_string());
+        let set = |id: &SetId| (op.family.as_str(), id.to_string());
         match &op.op {
             Op::Add(id, _) => sets.entry(set(id)).or_default().0 += 1,
             Op::Remove(id, _) => sets.entry(set(id)).or_default().1 += 1,
