@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use palisade_compiler::snapshot::Snapshot;
 
 use crate::cli::Failure;
-use crate::cli::input::Manifests;
+use crate::cli::input::{Manifests, ReadOptions};
 use crate::cli::output::say;
-use crate::sources::files::MAX_FILE_BYTES;
 use matrix::{Matrix, Person, Plan};
 use palisade_lab::{Host, Lab, LabError, LabSpec, Layout};
 use stage::{Agent, Directory, Interrupt};
@@ -190,7 +189,7 @@ fn detail(text: impl std::fmt::Display) -> Result<(), Failure> {
 /// What the directory means.
 fn read(directory: &Path) -> Result<Snapshot, Failure> {
     let files = vec![directory.to_owned()];
-    let input = Manifests { files, max_file_size: MAX_FILE_BYTES }.load()?;
+    let input = Manifests { files, options: ReadOptions::default() }.load()?;
     let mut snapshot = Snapshot::new();
     input.changes.into_iter().for_each(|change| snapshot.apply(change));
     Ok(snapshot)

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::reconcile;
 use crate::socket::lock::{Attempt, SocketError, SocketLock};
 use crate::socket::server::Server;
 use crate::sources::file_source::FileSource;
+use crate::sources::files::Limits;
 
 /// How often to try whether another agent's socket is free.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
@@ -30,6 +32,8 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// In bytes.
     pub max_file_size: u64,
+    /// Of objects that name none.
+    pub namespace: Option<Arc<str>>,
     /// The node whose pods are local; every pod with an address is where there is none.
     pub node: Option<String>,
 }
@@ -114,7 +118,11 @@ async fn serve(
         let _ended = ended;
         reconcile::run(node, &receiver, published)
     })?;
-    let source = FileSource::spawn(config.files, config.max_file_size, sender.clone())?;
+    let source = FileSource::spawn(
+        config.files,
+        Limits { bytes: config.max_file_size, pipes: false, namespace: config.namespace },
+        sender.clone(),
+    )?;
     let server = Server { status, inbox: sender.clone() };
     tokio::select! {
         () = server.serve(listener) => {}

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Verdict;
 
-use super::input::Manifests;
+use super::input::{Manifests, ReadOptions};
 use super::output::{Format, colours, note, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
@@ -11,7 +11,6 @@ use crate::connection::{Endpoint, protocol_name, resolve};
 use crate::explanation::{Explained, Explanation, explain};
 use crate::protocol::{Request, Response};
 use crate::socket::{Client, DEFAULT};
-use crate::sources::files::MAX_FILE_BYTES;
 
 /// Show one verdict with its whole reasoning, both directions
 ///
@@ -30,9 +29,8 @@ pub(super) struct Args {
     /// running agent is asked
     #[arg(short = 'f', long = "filename", value_name = "PATH")]
     files: Vec<PathBuf>,
-    /// The largest file that is read, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = MAX_FILE_BYTES)]
-    max_file_size: u64,
+    #[command(flatten)]
+    options: ReadOptions,
     /// Who connects: namespace/pod, or an address
     from: Endpoint,
     /// Who is connected to: namespace/pod, or an address
@@ -63,7 +61,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
 
 /// The explanation, and whether the manifests have errors.
 fn explain_files(args: &Args) -> Result<(Explanation, bool), Failure> {
-    let manifests = Manifests { files: args.files.clone(), max_file_size: args.max_file_size };
+    let manifests = Manifests { files: args.files.clone(), options: args.options.clone() };
     let input = manifests.load()?;
     let mut compiler = Compiler::new(Locality::Everywhere);
     compiler.apply(input.changes);
