@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::reconcile;
 use crate::socket::lock::{Attempt, SocketError, SocketLock};
 use crate::socket::server::Server;
 use crate::sources::file_source::FileSource;
+use crate::sources::files::Limits;
 
 /// How often to try whether another agent's socket is free.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
@@ -31,6 +33,8 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// In bytes.
     pub max_file_size: u64,
+    /// Of objects that name none.
+    pub namespace: Option<Arc<str>>,
     /// The node whose pods are local; every pod with an address is where there is none.
     pub node: Option<String>,
 }
@@ -116,7 +120,11 @@ async fn serve(
         reconcile::run(node, &receiver, published)
     })?;
     watch_links(sender.clone());
-    let source = FileSource::spawn(config.files, config.max_file_size, sender.clone())?;
+    let source = FileSource::spawn(
+        config.files,
+        Limits { bytes: config.max_file_size, pipes: false, namespace: config.namespace },
+        sender.clone(),
+    )?;
     let server = Server { status, inbox: sender.clone() };
     tokio::select! {
         () = server.serve(listener) => {}

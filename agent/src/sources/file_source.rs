@@ -70,11 +70,11 @@ impl FileSource {
     /// # Errors
     ///
     /// That of making a thread.
-    pub fn spawn(paths: Vec<PathBuf>, max_file_bytes: u64, inbox: Sender) -> io::Result<Self> {
+    pub fn spawn(paths: Vec<PathBuf>, limits: Limits, inbox: Sender) -> io::Result<Self> {
         let control = Arc::new(Control::default());
         let of_thread = Arc::clone(&control);
         thread::Builder::new().name("files".into()).spawn(move || {
-            let mut follower = Follower::new(paths, max_file_bytes, &of_thread);
+            let mut follower = Follower::new(paths, limits, &of_thread);
             loop {
                 let wakeup = of_thread.wait(follower.next_turn());
                 if wakeup.stop {
@@ -117,8 +117,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(paths: Vec<PathBuf>, max_file_bytes: u64, control: &Arc<Control>) -> Self {
-        let limits = Limits { bytes: max_file_bytes, pipes: false };
+    fn new(paths: Vec<PathBuf>, limits: Limits, control: &Arc<Control>) -> Self {
         let control = Arc::clone(control);
         let wake = move || control.wake(|wakeup| wakeup.events = true);
         Self {
