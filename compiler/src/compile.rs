@@ -47,4 +47,5 @@ pub use judge::Judge;
 pub(crate) use judge::Standing;
 pub use locality::Locality;
 pub use stats::{RowUsage, Stats};
+pub use subjects::IsolatedPods;
 pub use warning::{MAX_SUBJECTS, Warning};

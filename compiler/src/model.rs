@@ -3,6 +3,7 @@
 //! `parse` turns what was written into these types; everything after it relies on their invariants.
 //! Strings are shared (`Arc<str>`), so that a snapshot can hold each one once.
 
+mod per_family;
 mod service;
 mod uid;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use per_family::PerFamily;
 pub use service::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, SERVICE_NAME_LABEL, Service,
     ServiceKind, ServicePort, TargetPort,

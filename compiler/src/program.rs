@@ -4,20 +4,27 @@
 //! (profile, protocol, port) -> verdict. Everything here is plain ordered data, without handles of the kernel.
 
 pub mod capacity;
+mod contents;
 pub mod delta;
+pub mod element;
 pub mod eval;
 mod port_set;
 pub mod render;
+pub mod sets;
 pub mod skeleton;
+mod table_family;
+mod tables;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::model::{Direction, Family};
+use crate::model::PerFamily;
 
-pub use delta::{Delta, TablesDelta};
+pub use delta::Delta;
+pub use element::Element;
 pub use port_set::{MAX_EXPANDED_PORTS, PortRange, PortSet, port_sets};
+pub use table_family::TableFamily;
+pub use tables::{Tables, TablesDelta};
 
 /// The id of a class: a set of addresses that no rule of the local policies tells apart.
 ///
@@ -125,107 +132,12 @@ pub struct PortRangeElement {
     pub last: u16,
 }
 
-/// The elements of one family's table.
-///
-/// The catch-all elements (`* : 0:0` of `class`, `allow_in`, `allow_out`) belong to the skeleton and are not listed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tables {
-    /// Subjects: local pods isolated for ingress (egress).
-    pub local_in: BTreeSet<IpAddr>,
-    pub local_out: BTreeSet<IpAddr>,
-    /// The set `self` of `pod . pod`: subjects that may reach themselves through a Service.
-    pub hairpin: BTreeSet<IpAddr>,
-    /// Interface indexes of bridges that carry subjects: the set `bridges` of `index . index`. Not the
-    /// compiler's to know: the agent adds them.
-    pub bridges: BTreeSet<u32>,
-    /// Every known pod's address.
-    pub class: BTreeMap<IpAddr, ClassId>,
-    /// Disjoint atoms of all other addresses; class `UNKNOWN` is never stored.
-    pub cidr: BTreeMap<AddressRange, ClassId>,
-    /// Rows: (subject, peer's class) -> profile; profile `NOTHING` is never stored. The row of class `UNKNOWN` is the
-    /// subject's base: it applies to every class that the subject has no row for.
-    pub allow_in: BTreeMap<(IpAddr, ClassId), ProfileId>,
-    pub allow_out: BTreeMap<(IpAddr, ClassId), ProfileId>,
-    pub ports: BTreeSet<PortElement>,
-    pub port_ranges: BTreeSet<PortRangeElement>,
-}
-
-impl Tables {
-    /// The class that a packet's lookup of the address finds.
-    pub fn class_of(&self, address: IpAddr) -> ClassId {
-        match self.class.get(&address) {
-            Some(&class) => class,
-            None => self.cidr_class_of(address),
-        }
-    }
-
-    /// The class of the atom that holds the address, whether or not a pod has it.
-    pub fn cidr_class_of(&self, address: IpAddr) -> ClassId {
-        self.atom_over(address).unwrap_or(ClassId::UNKNOWN)
-    }
-
-    /// The class of the atom that the address is in.
-    pub(crate) fn atom_over(&self, address: IpAddr) -> Option<ClassId> {
-        let highest = match address {
-            IpAddr::V4(_) => IpAddr::from([0xff; 4]),
-            IpAddr::V6(_) => IpAddr::from([0xff; 16]),
-        };
-        self.cidr
-            .range(..=AddressRange { first: address, last: highest })
-            .next_back()
-            .filter(|(range, _)| range.contains(address))
-            .map(|(_, &class)| class)
-    }
-
-    /// The profile that a packet's lookups find for a subject and its peer's class: the row, or the subject's base where
-    /// there is no row; `NOTHING` where there is neither.
-    pub fn profile_of(&self, direction: Direction, subject: IpAddr, class: ClassId) -> ProfileId {
-        let rows = match direction {
-            Direction::Ingress => &self.allow_in,
-            Direction::Egress => &self.allow_out,
-        };
-        let row = rows.get(&(subject, class)).or_else(|| rows.get(&(subject, ClassId::UNKNOWN)));
-        row.copied().unwrap_or(ProfileId::NOTHING)
-    }
-
-    /// How many elements the kernel holds for this, catch-alls not counted.
-    pub fn elements(&self) -> usize {
-        self.local_in.len()
-            + self.local_out.len()
-            + self.hairpin.len()
-            + self.bridges.len()
-            + self.class.len()
-            + self.cidr.len()
-            + self.allow_in.len()
-            + self.allow_out.len()
-            + self.ports.len()
-            + self.port_ranges.len()
-    }
-}
-
 /// What the kernel must hold: `table ip palisade` and `table ip6 palisade`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Program {
-    pub v4: Tables,
-    pub v6: Tables,
-}
+pub type Program = PerFamily<Tables>;
 
 impl Program {
-    pub fn family(&self, family: Family) -> &Tables {
-        match family {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
-        }
-    }
-
-    pub fn family_mut(&mut self, family: Family) -> &mut Tables {
-        match family {
-            Family::V4 => &mut self.v4,
-            Family::V6 => &mut self.v6,
-        }
-    }
-
+    /// How many elements the kernel holds for this, catch-alls not counted.
     pub fn elements(&self) -> usize {
-        self.v4.elements() + self.v6.elements()
+        self.v4.len() + self.v6.len()
     }
 }

@@ -21,6 +21,7 @@ mod writer;
 use palisade_compiler::program::{Delta, Program};
 
 use crate::compare::{self, Difference};
+use crate::host::HostFacts;
 use crate::netlink::describe_owner;
 use crate::ruleset::{Ruleset, RulesetError, TableName};
 use managed::ManagedTables;
@@ -40,6 +41,8 @@ pub struct Dataplane<R> {
     main: ManagedTables,
     /// Nothing, but while the main tables are replaced, or after a process died doing so.
     stand_in: ManagedTables,
+    /// What the tables must hold of the host.
+    host: HostFacts,
     /// Whether these are as the kernel has them. Not after a failure, until they are read again.
     is_current: bool,
 }
@@ -65,15 +68,28 @@ impl<R: Ruleset> Dataplane<R> {
             writer: Writer { ruleset, counters: Counters::default(), sizing },
             main: ManagedTables::of_nothing(TableName::Main),
             stand_in: ManagedTables::of_nothing(TableName::StandIn),
+            host: HostFacts::default(),
             is_current: false,
         };
         dataplane.read_again()?;
+        dataplane.host = dataplane.main.host();
         Ok(dataplane)
     }
 
     /// What the kernel holds that a compile should take its ids from; nothing if the tables are not ours to keep.
     pub fn found(&self) -> Program {
         if self.main.is_usable() { self.main.program() } else { self.stand_in.program() }
+    }
+
+    /// The facts of the host that `verify` expects, and that the next `install` or `update` puts into force.
+    pub fn host(&self) -> &HostFacts {
+        &self.host
+    }
+
+    /// Sets the facts of the host that the next `install` or `update` puts into force with the program. Until then they are
+    /// those that were found.
+    pub fn set_host(&mut self, host: HostFacts) {
+        self.host = host;
     }
 
     pub fn counters(&self) -> Counters {
@@ -116,6 +132,7 @@ impl<R: Ruleset> Dataplane<R> {
         if !self.main.is_sound() {
             return Err(RulesetError::Unknown { what: "no program is installed".to_owned() });
         }
+        self.main.set_host(&self.host);
         let result = self.main.carry_out(&mut self.writer, delta);
         if matches!(result, Ok(true)) {
             return Ok(());
@@ -179,7 +196,7 @@ impl<R: Ruleset> Dataplane<R> {
     /// Those of reading, and of `settle`.
     pub fn verify(&mut self, program: &Program) -> Result<Vec<Difference>, RulesetError> {
         self.settle()?;
-        let differences = verify(&mut self.writer.ruleset, program)?;
+        let differences = verify(&mut self.writer.ruleset, program, &self.host)?;
         self.is_current &= differences.is_empty();
         Ok(differences)
     }
@@ -250,7 +267,7 @@ impl<R: Ruleset> Dataplane<R> {
         if !self.stand_in.is_in_force() {
             self.stand_in.delete(&mut self.writer)?;
         }
-        if !self.main.bring(&mut self.writer, program)? {
+        if !self.main.bring(&mut self.writer, program, &self.host)? {
             self.replace(program)?;
         }
         self.remove_stand_in()
@@ -266,19 +283,19 @@ impl<R: Ruleset> Dataplane<R> {
         }
         self.writer.counters.replaced += u64::from(self.main.is_present());
         self.main.delete(&mut self.writer)?;
-        self.main.build(&mut self.writer, program)
+        self.main.build(&mut self.writer, program, &self.host)
     }
 
     /// Has the stand-in enforce the program.
     fn bring_stand_in(&mut self, program: &Program) -> Result<(), RulesetError> {
         if !self.stand_in.is_present() {
-            return self.stand_in.build(&mut self.writer, program);
+            return self.stand_in.build(&mut self.writer, program, &self.host);
         }
-        if self.stand_in.bring(&mut self.writer, program)? {
+        if self.stand_in.bring(&mut self.writer, program, &self.host)? {
             return Ok(());
         }
         // The tables of both names are damaged, and there is no third.
-        self.stand_in.rebuild(&mut self.writer, program)
+        self.stand_in.rebuild(&mut self.writer, program, &self.host)
     }
 
     /// Takes the stand-in away, once the main tables enforce the same.
@@ -291,7 +308,8 @@ impl<R: Ruleset> Dataplane<R> {
     }
 }
 
-/// Reads a ruleset, owned by whomever, and names every difference from the program; see `Dataplane::verify`.
+/// Reads a ruleset, owned by whomever, and names every difference from the program with the host's facts; see
+/// `Dataplane::verify`.
 ///
 /// # Errors
 ///
@@ -299,13 +317,14 @@ impl<R: Ruleset> Dataplane<R> {
 pub fn verify<R: Ruleset>(
     ruleset: &mut R,
     program: &Program,
+    host: &HostFacts,
 ) -> Result<Vec<Difference>, RulesetError> {
     let owned = ruleset.features().persistent_owner;
     let mut last = None;
     for _ in 0..ATTEMPTS {
         // Last what is there for long: a kernel that owns it does not go on listening for others.
         let stand_in = ruleset.read(TableName::StandIn)?;
-        let mut found = compare::differences(&ruleset.read(TableName::Main)?, program, owned);
+        let mut found = compare::differences(&ruleset.read(TableName::Main)?, program, host, owned);
         found.extend(compare::stand_ins(&stand_in));
         if found.is_empty() || last.as_ref() == Some(&found) {
             return Ok(found);

@@ -1,9 +1,8 @@
 //! A `Ruleset` in memory: as atomic and as strict as the kernel, and able to fail on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{self, ChainName, Expr, Rule, SetName};
 use palisade_compiler::program::{AddressRange, ClassId, PortRangeElement, ProfileId};
 
@@ -86,7 +85,7 @@ pub struct Fake {
 
 impl Default for Fake {
     fn default() -> Self {
-        Self::new(Features { persistent_owner: true })
+        Self::new(Features { persistent_owner: true, bridge_tables: true })
     }
 }
 
@@ -206,7 +205,7 @@ impl Ruleset for Fake {
     }
 }
 
-fn element_of(op: &TableOp) -> Option<(Family, SetId)> {
+fn element_of(op: &TableOp) -> Option<(TableFamily, SetId)> {
     match op.op {
         Op::Add(id, _) => Some((op.family, id)),
         Op::CreateTable
@@ -221,7 +220,7 @@ fn element_of(op: &TableOp) -> Option<(Family, SetId)> {
     }
 }
 
-fn error(fault: Fault, set: Option<(Family, SetId)>) -> RulesetError {
+fn error(fault: Fault, set: Option<(TableFamily, SetId)>) -> RulesetError {
     let what = || "as told to".to_owned();
     match fault {
         Fault::Retry => RulesetError::Retry { what: what() },
@@ -418,6 +417,7 @@ pub(crate) fn sets_of(rule: &Rule) -> impl Iterator<Item = SetName> {
         Expr::AddressIn(_, set)
         | Expr::PairIn(set)
         | Expr::InterfacesIn(set)
+        | Expr::InterfaceIn(_, set)
         | Expr::ClassFrom(_, set)
         | Expr::ProfileFrom(_, set)
         | Expr::PortIn(set) => Some(set),
@@ -425,21 +425,17 @@ pub(crate) fn sets_of(rule: &Rule) -> impl Iterator<Item = SetName> {
     })
 }
 
-fn suits(set: SetName, family: Family, element: Element) -> bool {
-    let of = |address: IpAddr| Family::of(address) == family;
-    match element {
-        Element::Address(a) => matches!(set, SetName::LocalIn | SetName::LocalOut) && of(a),
-        Element::Hairpin(a) => set == SetName::Hairpin && of(a),
-        Element::Bridge(_) => set == SetName::Bridges,
-        Element::Class(a, _) => set == SetName::Class && of(a),
-        Element::Cidr(range, _) => {
-            set == SetName::Cidr && of(range.first) && range.first <= range.last
-        }
-        Element::Row(a, _, _) => matches!(set, SetName::AllowIn | SetName::AllowOut) && of(a),
-        Element::Port(_) => set == SetName::Ports,
-        Element::PortRange(range) => set == SetName::PortRanges && range.first <= range.last,
-        Element::CatchAll => set.has_catch_all(),
-    }
+fn suits(set: SetName, family: TableFamily, element: Element) -> bool {
+    let is_range = match element {
+        Element::Cidr(AddressRange { first, last }, _) => first <= last,
+        Element::PortRange(PortRangeElement { first, last, .. }) => first <= last,
+        _ => true,
+    };
+    let is_of_kind = element.kind().map_or(set.has_catch_all(), |kind| kind == set.kind());
+    is_of_kind
+        && is_range
+        && family.family().is_none_or(|family| element.is_of(family))
+        && set.tables().contains(&family)
 }
 
 /// Whether an element of that key, or an interval that overlaps it, is there.
@@ -464,6 +460,7 @@ fn overlaps(elements: &BTreeSet<Element>, element: Element) -> bool {
         Element::Address(_)
         | Element::Hairpin(_)
         | Element::Bridge(_)
+        | Element::Interface(_)
         | Element::Port(_)
         | Element::CatchAll => elements.contains(&element),
     }

@@ -12,7 +12,9 @@
 //! packet's lookups meet, its verdict is one that some program in force during the window gives.
 
 mod atoms;
+mod base;
 mod garbage;
+mod host;
 mod ids;
 mod meet;
 mod peak;
@@ -24,12 +26,13 @@ mod strategy;
 mod transition;
 mod window;
 
-use palisade_compiler::model::Family;
-use palisade_compiler::program::{Delta, Program, Tables, TablesDelta};
+use std::collections::BTreeMap;
 
-use crate::transaction::{
-    Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, TableOp, Transaction,
-};
+use palisade_compiler::model::Family;
+use palisade_compiler::program::{Delta, Program, TableFamily, Tables, TablesDelta};
+
+use crate::transaction::{Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, TableOp, Transaction};
+use host::Host;
 use meet::ByMeet;
 use schedule::schedule;
 use state::TableState;
@@ -70,7 +73,8 @@ pub enum Step {
 pub struct Planner {
     v4: TableState,
     v6: TableState,
-    generations: [Generations; 2],
+    host: Host,
+    generations: BTreeMap<TableFamily, Generations>,
     /// Nothing is known of the window: a grace period stands before the first transaction.
     unsettled: bool,
     limits: Limits,
@@ -87,7 +91,8 @@ impl Planner {
         Self {
             v4: TableState::new(kernel.v4),
             v6: TableState::new(kernel.v6),
-            generations: [Generations::default(); 2],
+            host: Host::default(),
+            generations: BTreeMap::new(),
             unsettled: false,
             limits: Limits::default(),
         }
@@ -99,18 +104,12 @@ impl Planner {
     }
 
     /// The generations of the sets that the transactions name.
-    pub fn set_generations(&mut self, family: Family, generations: Generations) {
-        match (family, &mut self.generations) {
-            (Family::V4, [v4, _]) => *v4 = generations,
-            (Family::V6, [_, v6]) => *v6 = generations,
-        }
+    pub fn set_generations(&mut self, table: TableFamily, generations: Generations) {
+        self.generations.insert(table, generations);
     }
 
-    pub fn generations(&self, family: Family) -> Generations {
-        match (family, self.generations) {
-            (Family::V4, [v4, _]) => v4,
-            (Family::V6, [_, v6]) => v6,
-        }
+    pub fn generations(&self, table: TableFamily) -> Generations {
+        self.generations.get(&table).copied().unwrap_or_default()
     }
 
     /// What the kernel has after all steps so far, pending removals included.
@@ -138,6 +137,11 @@ impl Planner {
     ///
     /// `None`, and nothing planned, if the delta is so wide that replacing the whole table is cheaper (`MAX_MEET_ROWS`).
     pub fn plan(&mut self, delta: &Delta) -> Option<Vec<Step>> {
+        if self.host.narrows() {
+            // A guard on bridged packets is a decision before those of the program.
+            self.v4.window.isolated = true;
+            self.v6.window.isolated = true;
+        }
         let mut steps = Vec::new();
         let v4 = Decision::new(&self.v4, &delta.v4)?;
         let v6 = Decision::new(&self.v6, &delta.v6)?;
@@ -147,6 +151,7 @@ impl Planner {
         }
         let (v4, v6) = (v4.carry_out(&mut self.v4), v6.carry_out(&mut self.v6));
         self.join(v4, v6, &mut steps);
+        self.change_host(&mut steps);
         if self.pending() > self.limits.pending {
             steps.extend(self.idle());
         }
@@ -200,12 +205,13 @@ impl Planner {
     }
 
     fn ops(&self, family: Family, changes: &[Change]) -> Vec<TableOp> {
-        let generations = self.generations(family);
+        let table = TableFamily::from(family);
+        let generations = self.generations(table);
         let op = |change: &Change| match *change {
             Change::Add(set, element) => Op::Add(generations.id(set), element),
             Change::Remove(set, element) => Op::Remove(generations.id(set), element),
         };
-        changes.iter().map(|change| TableOp { family, op: op(change) }).collect()
+        changes.iter().map(|change| TableOp { family: table, op: op(change) }).collect()
     }
 }
 

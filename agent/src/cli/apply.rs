@@ -3,6 +3,7 @@ mod plan;
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::host::HostDelta;
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::Ruleset;
 use serde::Serialize;
@@ -11,8 +12,9 @@ use super::input::{Manifests, Node, compile};
 use super::output::{Format, Progress, note, say, say_json};
 use super::{Exit, Failure};
 use crate::bridged;
+use crate::edits;
 use crate::ipvs;
-use crate::progress::Heard;
+use crate::progress::ObservedRuleset;
 
 /// Program this network namespace from manifests, once
 ///
@@ -62,29 +64,32 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let input = args.manifests.load()?;
     let kernel = if args.no_owner { Kernel::open_without_owner()? } else { Kernel::open()? };
     let mut progress = Progress::new("programming");
-    let heard = Heard::new(kernel, move |since, elements| {
+    let heard = ObservedRuleset::new(kernel, move |since, elements| {
         progress.at(since, format_args!("{elements} elements"));
     });
-    let dataplane = Dataplane::start(heard)?;
+    let mut dataplane = Dataplane::start(heard)?;
     let found = dataplane.found();
     let mut compiler = Compiler::adopting(args.node.locality(), &found);
     compile(&mut compiler, input.changes)?;
-    let mut program = compiler.program().clone();
-    let placement = bridged::find(&program).map_err(Failure::bridges)?;
-    bridged::guard(&mut program, &placement);
+    let program = compiler.program();
+    let placement = bridged::find(program).map_err(Failure::bridges)?;
+    let features = dataplane.ruleset().features();
+    let host = bridged::facts(&placement, features);
+    let delta = Delta::between(&found, program);
+    let host_delta = HostDelta::between(dataplane.host(), &host);
+    let (changed, elements) = (delta.len() + host_delta.len(), program.elements() + host.len());
     let outcome = if args.dry_run {
-        let delta = Delta::between(&found, &program);
-        let plan = plan::plan(&mut dataplane.into_ruleset(), &found, &delta)?;
+        let plan = plan::plan(&mut dataplane.into_ruleset(), &found, &delta, &host)?;
         Outcome {
-            changed: delta.len(),
-            elements: program.elements(),
+            changed,
+            elements,
             transactions: plan.transactions,
             dry_run: true,
             not_enforced: Vec::new(),
             plan: plan.steps,
         }
     } else {
-        let switched = bridged::switch_on(&placement);
+        let switched = bridged::switch_on(&placement, features);
         for family in switched.were_off {
             note(format_args!("bridged {family:?} packets now pass nftables (br_netfilter)"));
         }
@@ -92,24 +97,26 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         for gap in &not_enforced {
             note(format_args!("warning: NOT ENFORCED: {gap}"));
         }
-        Outcome { not_enforced, ..install(dataplane, &found, &program)? }
+        dataplane.set_host(host);
+        Outcome { not_enforced, ..install(dataplane, program, changed, elements)? }
     };
-    tell(args.output, &outcome, &Delta::between(&found, &program))?;
+    tell(args.output, &outcome, &edits::lines(&delta, &host_delta))?;
     let all = !input.has_errors && outcome.not_enforced.is_empty();
     Ok(if all { Exit::Done } else { Exit::No })
 }
 
 fn install<R: Ruleset>(
-    mut dataplane: Dataplane<Heard<R>>,
-    found: &Program,
+    mut dataplane: Dataplane<ObservedRuleset<R>>,
     program: &Program,
+    changed: usize,
+    elements: usize,
 ) -> Result<Outcome, Failure> {
     dataplane.ruleset().begin();
     dataplane.install(program)?;
     dataplane.settle()?;
     Ok(Outcome {
-        changed: Delta::between(found, program).len(),
-        elements: program.elements(),
+        changed,
+        elements,
         transactions: Some(dataplane.counters().transactions),
         dry_run: false,
         not_enforced: Vec::new(),
@@ -120,12 +127,11 @@ fn install<R: Ruleset>(
 /// Edits of a dry run that are printed one by one.
 const MOST_EDITS: usize = 1000;
 
-fn tell(format: Format, outcome: &Outcome, delta: &Delta) -> Result<(), Failure> {
+fn tell(format: Format, outcome: &Outcome, edits: &[String]) -> Result<(), Failure> {
     if format == Format::Json {
         return say_json(outcome);
     }
     if outcome.dry_run {
-        let edits = crate::edits::lines(delta);
         edits.iter().take(MOST_EDITS).try_for_each(say)?;
         if edits.len() > MOST_EDITS {
             say(format_args!("... and {} more", edits.len() - MOST_EDITS))?;

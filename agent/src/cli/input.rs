@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::parse::Severity;
-use palisade_compiler::snapshot::{Change, Snapshot};
+use palisade_compiler::snapshot::Change;
 
 use super::Failure;
 use super::output::{Progress, note};
-use crate::sources::Sources;
-use crate::sources::disk::{Disk, Limits, MAX_FILE_BYTES, Problem, Suspects, Update};
+use crate::sources::declarations::Declarations;
+use crate::sources::files::{Limits, MAX_FILE_BYTES, ManifestFiles, Problem, Rescan, Update};
 
 /// Which manifests, and what of them is this host's.
 #[derive(Debug, Clone, clap::Args)]
@@ -64,34 +64,33 @@ impl Manifests {
     /// else open everything.
     pub(crate) fn load(&self) -> Result<Input, Failure> {
         let limits = Limits { bytes: self.max_file_size, pipes: true };
-        let mut disk = Disk::new(self.files.iter().cloned(), limits);
+        let mut files = ManifestFiles::new(self.files.iter().cloned(), limits);
         let (mut progress, since) = (Progress::new("reading"), Instant::now());
-        let updates = disk.scan(&Suspects::everything(), since, &mut |reading| {
+        let updates = files.scan(&Rescan::everything(), since, &mut |reading| {
             progress.at(since, reading);
         });
         drop(progress);
-        let mut sources = Sources::default();
-        let nothing = Snapshot::new();
-        let mut edit = sources.edit(&nothing);
+        let mut declarations = Declarations::default();
+        let mut edit = declarations.edit();
         for update in updates {
             if let Update::Set(file, manifest) = update {
                 edit.set_file(&file, manifest);
             }
         }
-        let changes = edit.finish();
-        let conflicts: Vec<Problem> = sources.conflicts().map(Problem::Conflict).collect();
+        let changes = edit.finish().into_iter().map(|object| object.change).collect();
+        let conflicts: Vec<Problem> = declarations.conflicts().map(Problem::Conflict).collect();
         let mut has_errors = false;
         let mut unreadable = false;
-        for problem in disk.problems().chain(&conflicts) {
+        for problem in files.problems().chain(&conflicts) {
             note(problem);
             has_errors |= problem.severity() == Severity::Error;
             unreadable |= problem.is_unreadable_input();
         }
-        if unreadable || disk.lacks_manifests() {
+        if unreadable || files.lacks_manifests() {
             return Err(Failure::Unreadable);
         }
         // A withheld object, too, is one that nobody knows: the rest must not be taken for the whole.
-        if disk.stale().next().is_some() || !disk.is_complete() {
+        if files.held(since).next().is_some() || !files.is_complete() {
             return Err(Failure::Manifests);
         }
         Ok(Input { changes, has_errors })

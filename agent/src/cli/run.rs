@@ -6,11 +6,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::input::Node;
 use super::{Exit, Failure};
-use crate::reconcile::Config;
-use crate::run::{RunError, run};
+use crate::run::{Config, RunError, run};
 use crate::socket::DEFAULT;
-use crate::socket::seat::BindError;
-use crate::sources::disk::{MAX_FILE_BYTES, STDIN};
+use crate::socket::lock::SocketError;
+use crate::sources::files::{MAX_FILE_BYTES, STDIN};
 
 /// Follow manifests and enforce them: the agent
 ///
@@ -93,7 +92,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Ruleset(error) => Self::Ruleset(error),
-            RunError::Socket(BindError::Io { error: ref io, .. })
+            RunError::Socket(SocketError::Io { error: ref io, .. })
                 if io.kind() == io::ErrorKind::PermissionDenied =>
             {
                 Self::NotPermitted(error.to_string())

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::output::{Format, colours, say, say_json};
 use super::{Exit, Failure};
-use crate::protocol::{MAX_TOLD, Request, Response, State, Status};
+use crate::protocol::{MAX_LISTED, Request, Response, State, Status};
 use crate::socket::{Client, ClientError, DEFAULT};
 
 /// Tell what the running agent enforces
@@ -105,9 +105,11 @@ fn print(status: &Status) -> Result<(), Failure> {
     print_times(status)?;
     let bridges = if status.bridges.is_empty() { "none".into() } else { status.bridges.join(", ") };
     say(format_args!("bridges     {bridges}"))?;
+    let held: Vec<String> =
+        status.held_files.iter().map(|held| format!("{} {}", held.file, held.reason)).collect();
     print_list("not enforced", &status.not_enforced, status.not_enforced.len())?;
     print_list("warnings", &status.warnings, status.warnings.len())?;
-    print_list("earlier version stands", &status.stale_files, status.stale_files.len())?;
+    print_list("held (an earlier version counts)", &held, status.held_count)?;
     print_list("problems", &status.problems, status.problem_count)
 }
 
@@ -143,7 +145,7 @@ fn print_list(title: &str, lines: &[String], count: usize) -> Result<(), Failure
     lines.iter().take(MOST_LINES).try_for_each(|line| say(format_args!("  {line}")))?;
     match count.checked_sub(MOST_LINES) {
         Some(more) if more > 0 => {
-            say(format_args!("  and {more} more; -o json has up to {MAX_TOLD}"))
+            say(format_args!("  and {more} more; -o json has up to {MAX_LISTED}"))
         }
         Some(_) | None => Ok(()),
     }

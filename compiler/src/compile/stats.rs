@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::compiler::Compiler;
+use super::subjects::IsolatedPods;
 use crate::model::{Direction, Family};
 use crate::program::Tables;
 
@@ -15,6 +16,7 @@ pub struct Stats {
     pub pods: usize,
     pub policies: usize,
     pub local_pods: usize,
+    pub isolated: IsolatedPods,
     /// Addresses isolated for ingress, and for egress, of both families.
     pub subjects_in: usize,
     pub subjects_out: usize,
@@ -52,6 +54,7 @@ impl Compiler {
             pods: self.snapshot.pod_count(),
             policies: self.snapshot.policy_count(),
             local_pods: self.subjects.len(),
+            isolated: self.subjects.isolated(),
             subjects_in: sum(|t| t.local_in.len()),
             subjects_out: sum(|t| t.local_out.len()),
             kinds: self.kinds.len(),

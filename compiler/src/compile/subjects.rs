@@ -23,16 +23,59 @@ pub(super) struct Subjects {
     locality: Locality,
     policies: Policies,
     local: BTreeMap<PodId, LocalPod>,
+    isolated: IsolatedPods,
+}
+
+/// How many local pods policies isolate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IsolatedPods {
+    pub ingress: usize,
+    pub egress: usize,
+    /// In either direction or both.
+    pub either: usize,
+}
+
+impl IsolatedPods {
+    /// The three counts, each with whether a pod with these groups is one of those counted.
+    fn counts(&mut self, groups: PodGroups) -> [(&mut usize, bool); 3] {
+        let [first, second] = groups.map(|group| group.is_some());
+        let (ingress, egress) = match Direction::ALL {
+            [Direction::Ingress, _] => (first, second),
+            [Direction::Egress, _] => (second, first),
+        };
+        [
+            (&mut self.ingress, ingress),
+            (&mut self.egress, egress),
+            (&mut self.either, ingress || egress),
+        ]
+    }
+
+    fn add(&mut self, groups: PodGroups) {
+        self.counts(groups).into_iter().for_each(|(count, is_one)| *count += usize::from(is_one));
+    }
+
+    fn remove(&mut self, groups: PodGroups) {
+        self.counts(groups).into_iter().for_each(|(count, was_one)| *count -= usize::from(was_one));
+    }
 }
 
 impl Subjects {
     pub(super) fn new(locality: Locality) -> Self {
-        Self { locality, policies: Policies::default(), local: BTreeMap::new() }
+        Self {
+            locality,
+            policies: Policies::default(),
+            local: BTreeMap::new(),
+            isolated: IsolatedPods::default(),
+        }
     }
 
     /// How many pods are local.
     pub(super) fn len(&self) -> usize {
         self.local.len()
+    }
+
+    pub(super) fn isolated(&self) -> IsolatedPods {
+        self.isolated
     }
 
     pub(super) fn locality(&self) -> &Locality {
@@ -85,6 +128,8 @@ impl Subjects {
         });
         let groups_of = |pod: &Option<LocalPod>| pod.as_ref().map_or([None, None], |p| p.groups);
         let changed = groups_of(&old) != groups_of(&new);
+        self.isolated.remove(groups_of(&old));
+        self.isolated.add(groups_of(&new));
         if let Some(old) = old {
             old.groups.iter().flatten().for_each(|&group| groups.release(group));
             let place = |pod: &LocalPod| (Arc::clone(&pod.namespace), pod.selection.clone());

@@ -41,6 +41,19 @@ impl Warning {
     }
 }
 
+impl Warning {
+    /// Whether not all that the manifests ask for is enforced, so that a command that looks at it should fail: too little is
+    /// isolated, or too little is allowed.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::NoLocalPods { .. } | Self::TablesFull { .. } => true,
+            Self::ContestedAddress { .. }
+            | Self::ManyAtoms { .. }
+            | Self::TooManySubjects { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -51,8 +64,8 @@ impl fmt::Display for Warning {
             ),
             Self::NoLocalPods { node } => write!(
                 f,
-                "no pod is on the node {node:?}, so that nothing is isolated here: if pods of this host are declared, give \
-                 --node-name (or NODE_NAME) as their spec.nodeName has it"
+                "no pod is on the node {node:?} and no Node object declares it, so that nothing is isolated here: give --node-name \
+                 (or NODE_NAME) as spec.nodeName of this host's pods has it, or declare the node"
             ),
             Self::ManyAtoms { family, atoms } => write!(
                 f,
@@ -143,11 +156,14 @@ impl Compiler {
     }
 
     /// A node that is declared may well be without pods.
+    /// A node that has pods, be they on the host's network or ended, is known; so is one that is declared.
     fn no_local_pods(&self) -> Option<Warning> {
         let Locality::Node(node) = self.subjects.locality() else { return None };
+        let mut pods = self.snapshot.pods();
         let is_unknown = self.subjects.len() == 0
             && self.snapshot.pod_count() > 0
-            && self.snapshot.node(node).is_none();
+            && self.snapshot.node(node).is_none()
+            && !pods.any(|pod| pod.node.as_ref() == Some(node));
         is_unknown.then(|| Warning::NoLocalPods { node: node.to_string() })
     }
 }

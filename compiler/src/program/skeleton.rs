@@ -8,13 +8,16 @@
 //! what only exceptional packets need (answers to a denied packet's exceptions, the priority of a packet with a TOS
 //! field) is looked at last or only after a cheap comparison.
 
+mod bridge;
+
 use ipnet::IpNet;
 
-use super::ProfileId;
+pub use super::sets::SetName;
+use super::{ProfileId, TableFamily};
 use crate::model::Family;
 
 /// Incremented with every change of the skeleton, and kept in the table's comment. A table of another version is replaced.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The name of both tables.
 pub const TABLE: &str = "palisade";
@@ -53,70 +56,10 @@ pub const ND_HOP_LIMIT: u8 = 255;
 pub const TCP_OPENING_MASK: u8 = 0x17;
 pub const TCP_SYN: u8 = 0x02;
 
-/// The sets and maps of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SetName {
-    LocalIn,
-    LocalOut,
-    Hairpin,
-    Bridges,
-    Class,
-    Cidr,
-    AllowIn,
-    AllowOut,
-    Ports,
-    PortRanges,
-}
-
-impl SetName {
-    pub const ALL: [Self; 10] = [
-        Self::LocalIn,
-        Self::LocalOut,
-        Self::Hairpin,
-        Self::Bridges,
-        Self::Class,
-        Self::Cidr,
-        Self::AllowIn,
-        Self::AllowOut,
-        Self::Ports,
-        Self::PortRanges,
-    ];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::LocalIn => "local_in",
-            Self::LocalOut => "local_out",
-            Self::Hairpin => "self",
-            Self::Bridges => "bridges",
-            Self::Class => "class",
-            Self::Cidr => "cidr",
-            Self::AllowIn => "allow_in",
-            Self::AllowOut => "allow_out",
-            Self::Ports => "ports",
-            Self::PortRanges => "port_ranges",
-        }
-    }
-
-    /// Whether a key looks up a value (a map) or only membership (a set).
-    pub const fn is_map(self) -> bool {
-        matches!(self, Self::Class | Self::Cidr | Self::AllowIn | Self::AllowOut)
-    }
-
-    /// Interval sets; the others are hashes.
-    pub const fn is_interval(self) -> bool {
-        matches!(self, Self::Cidr | Self::PortRanges)
-    }
-
-    /// Whether the set has the catch-all element `* : 0:0`: hash maps, never interval maps (nft 1.0.6 crashes on
-    /// adding to one).
-    pub const fn has_catch_all(self) -> bool {
-        self.is_map() && !self.is_interval()
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChainName {
     Forward,
+    Guard,
     Midstream,
     Egress,
     BaseOut,
@@ -131,7 +74,8 @@ pub enum ChainName {
 
 impl ChainName {
     /// Every chain comes before the chains whose rules name it.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
+        Self::Guard,
         Self::Pass,
         Self::Control,
         Self::DenyIn,
@@ -148,6 +92,7 @@ impl ChainName {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forward => "forward",
+            Self::Guard => "guard",
             Self::Midstream => "midstream",
             Self::Egress => "egress",
             Self::BaseOut => "base_out",
@@ -159,6 +104,16 @@ impl ChainName {
             Self::DenyOut => "deny_out",
             Self::DenyIn => "deny_in",
         }
+    }
+
+    /// The chains of a table, in the order of `ALL`.
+    pub fn of(table: TableFamily) -> impl Iterator<Item = Self> {
+        let is_there = move |chain: &Self| match chain {
+            Self::Forward => true,
+            Self::Guard => table == TableFamily::Bridge,
+            _ => table != TableFamily::Bridge,
+        };
+        Self::ALL.into_iter().filter(is_there)
     }
 
     /// The only base chain: `type filter hook forward priority filter; policy accept`.
@@ -189,7 +144,7 @@ pub enum Expr {
     IcmpType(u8),
     /// `icmpv6 type X`; implies ICMPv6.
     Icmpv6Type(u8),
-    /// `ip6 hoplimit X`; in the IPv6 table only.
+    /// `ip6 hoplimit X`; in the IPv6 and the bridge table only.
     HopLimit(u8),
     /// `@nh,8,8 & 0x18 == 0x00`: the TOS field has none of the bits that a priority is derived from; in the IPv4 table only.
     TosWithoutPriority,
@@ -201,6 +156,10 @@ pub enum Expr {
     PairIn(SetName),
     /// `iif . oif @bridges`
     InterfacesIn(SetName),
+    /// `iif @bridge_ports` for the source, `oif @bridge_ports` for the destination.
+    InterfaceIn(Side, SetName),
+    /// `meta protocol ip6`; in the bridge table only. nft needs it before each match on an IPv6 header there.
+    IsIpv6,
     /// `meta priority set ip saddr map @class`
     ClassFrom(Side, SetName),
     /// `meta priority set ip saddr . meta priority map @allow_out`
@@ -243,9 +202,18 @@ pub const fn log_prefix(direction: Direction) -> &'static str {
 
 pub type Rule = Vec<Expr>;
 
-/// The rules of a chain, first to last.
-pub fn rules(family: Family, chain: ChainName) -> Vec<Rule> {
+/// The rules of a table's chain, first to last.
+pub fn rules(table: impl Into<TableFamily>, chain: ChainName) -> Vec<Rule> {
+    match table.into().family() {
+        Some(family) => program_rules(family, chain),
+        None => bridge::rules(chain),
+    }
+}
+
+/// The rules of a chain of the tables that hold a program.
+fn program_rules(family: Family, chain: ChainName) -> Vec<Rule> {
     match chain {
+        ChainName::Guard => Vec::new(),
         ChainName::Forward => forward(),
         ChainName::Midstream => midstream(),
         ChainName::Egress => EGRESS.judge(),

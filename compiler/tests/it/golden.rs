@@ -10,15 +10,21 @@ use std::process::{Command, Stdio};
 
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::parse::parse;
-use palisade_compiler::program::render::render;
+use palisade_compiler::program::render::{render, render_on};
+use palisade_compiler::program::sets::SetName;
 use palisade_compiler::program::{
-    AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables,
+    AddressRange, ClassId, Element, PortElement, PortRangeElement, ProfileId, Program, Tables,
 };
 use palisade_compiler::snapshot::Change;
 
 #[track_caller]
 fn golden(case: &str, program: &Program) {
-    let text = render(program).to_string();
+    golden_on(case, program, &|_| Vec::new());
+}
+
+#[track_caller]
+fn golden_on(case: &str, program: &Program, host: &dyn Fn(SetName) -> Vec<Element>) {
+    let text = render_on(program, host).to_string();
     let path =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{case}.nft"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -129,7 +135,6 @@ fn every_element() {
             local_in: [subject, peers[0]].into(),
             local_out: [subject].into(),
             hairpin: [subject, peers[0]].into(),
-            bridges: [1, 65_535].into(),
             class: peers.into_iter().zip(classes).collect(),
             cidr: atoms.into_iter().zip(classes.into_iter().cycle()).collect(),
             allow_in: classes
@@ -168,7 +173,12 @@ fn every_element() {
             range("ffff::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
         ],
     );
-    golden("every_element", &Program { v4, v6 });
+    let host = |set| match set {
+        SetName::Bridges => [1, 65_535].map(Element::Bridge).into(),
+        SetName::BridgePorts => [2, 0x00ab_cdef].map(Element::Interface).into(),
+        _ => Vec::new(),
+    };
+    golden_on("every_element", &Program { v4, v6 }, &host);
 }
 
 #[test]

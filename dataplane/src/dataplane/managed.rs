@@ -2,35 +2,37 @@
 
 use std::collections::BTreeMap;
 
-use palisade_compiler::model::Family;
-use palisade_compiler::program::skeleton::SetName;
-use palisade_compiler::program::{Delta, Program};
+use palisade_compiler::program::{Delta, Program, TableFamily};
 
 use super::transactions;
 use super::writer::Writer;
 use crate::compare::{self, Soundness};
-use crate::contents;
+use crate::contents::Contents;
+use crate::host::HostFacts;
 use crate::plan::{Planner, Step};
 use crate::ruleset::{Actual, ActualChain, ActualTable, Ruleset, RulesetError, TableName};
 use crate::transaction::{Generations, Op, SetId, TableOp, Transaction};
+use palisade_compiler::program::sets::SetName;
 
 /// The tables of one name as they are known to be.
 #[derive(Debug)]
 pub(super) struct ManagedTables {
     name: TableName,
     planner: Planner,
+    /// What the tables must hold of the host after the next change.
+    host: HostFacts,
     /// The sizes that sets are declared with.
-    sizes: BTreeMap<(Family, SetId), Option<u32>>,
+    sizes: BTreeMap<(TableFamily, SetId), Option<u32>>,
     /// How much of the structure must be made before elements mean anything.
     soundness: Soundness,
     /// Which families have a table at all.
-    present: Vec<Family>,
+    present: Vec<TableFamily>,
     /// The netlink port ids of live owners.
     owners: Vec<u32>,
     /// Which tables have the flags of an owner and no live one.
-    orphaned: Vec<Family>,
+    orphaned: Vec<TableFamily>,
     /// The chains that packets enter by and that have rules.
-    entrances: Vec<(Family, String)>,
+    entrances: Vec<(TableFamily, String)>,
 }
 
 impl ManagedTables {
@@ -49,6 +51,7 @@ impl ManagedTables {
         Self {
             name,
             planner: Planner::new(Program::default()),
+            host: HostFacts::default(),
             sizes: BTreeMap::new(),
             soundness: Soundness::Table,
             present: Vec::new(),
@@ -60,7 +63,7 @@ impl ManagedTables {
 
     fn adopt(&mut self, actual: &Actual, owned: bool) {
         self.soundness = compare::soundness(actual, owned);
-        let mut found = Program::default();
+        let (mut found, mut host) = (Program::default(), BTreeMap::new());
         for (&family, table) in actual {
             self.present.push(family);
             self.owners.extend(table.owner);
@@ -73,10 +76,13 @@ impl ManagedTables {
             let filled = table.chains.iter().filter(|(_, chain)| judges(chain));
             self.entrances.extend(filled.map(|(chain, _)| (family, chain.clone())));
             if self.soundness != Soundness::Table {
-                *found.family_mut(family) = compare::tables(table);
+                if let Some(of_addresses) = family.family() {
+                    found[of_addresses] = compare::tables(table);
+                }
+                host.insert(family, compare::host_facts(table));
             }
         }
-        self.planner = Planner::new(found);
+        self.planner = Planner::new(found).holding(host);
         for (&family, table) in actual {
             self.planner.set_generations(family, table.generations());
             self.sizes.extend(table.sets.iter().map(|(&id, set)| ((family, id), set.size)));
@@ -93,6 +99,17 @@ impl ManagedTables {
         self.planner.program()
     }
 
+    /// The facts of the host that the tables were found with, of any family.
+    pub(super) fn host(&self) -> HostFacts {
+        self.planner.host()
+    }
+
+    /// The facts of the host that the next change puts into force with it.
+    pub(super) fn set_host(&mut self, host: &HostFacts) {
+        self.host.clone_from(host);
+        self.planner.set_host(host);
+    }
+
     /// Whether `settle` has something to do.
     pub(super) fn is_unsettled(&self) -> bool {
         self.planner.is_unsettled()
@@ -107,7 +124,7 @@ impl ManagedTables {
         !self.entrances.is_empty()
     }
 
-    fn judges(&self, family: Family) -> bool {
+    fn judges(&self, family: TableFamily) -> bool {
         self.entrances.iter().any(|(of, _)| *of == family)
     }
 
@@ -138,17 +155,19 @@ impl ManagedTables {
         &mut self,
         writer: &mut Writer<R>,
         program: &Program,
+        host: &HostFacts,
     ) -> Result<bool, RulesetError> {
         if self.soundness == Soundness::Table {
             return Ok(false);
         }
-        let (judging, idle): (Vec<Family>, Vec<Family>) =
-            Family::ALL.into_iter().partition(|&family| self.judges(family));
+        let (judging, idle): (Vec<TableFamily>, Vec<TableFamily>) =
+            TableFamily::ALL.into_iter().partition(|&family| self.judges(family));
         let mend = self.soundness == Soundness::Mendable;
         if mend {
             self.mend(writer, &judging)?;
         }
         self.delete_leftovers(writer)?;
+        self.set_host(host);
         let delta = Delta::between(&self.program(), program);
         if !self.carry_out(writer, &delta)? {
             return Ok(false);
@@ -168,6 +187,7 @@ impl ManagedTables {
         writer: &mut Writer<R>,
         delta: &Delta,
     ) -> Result<bool, RulesetError> {
+        self.add_tables(writer)?;
         if self.planner.pending() > 0 && self.is_short_of_room(writer, delta) {
             self.settle(writer)?;
         }
@@ -181,16 +201,46 @@ impl ManagedTables {
 
     /// Whether some set may not take what the delta adds beside what waits for its removal.
     fn is_short_of_room<R>(&self, writer: &Writer<R>, delta: &Delta) -> bool {
-        Family::ALL.into_iter().any(|family| {
-            SetName::ALL.into_iter().any(|set| {
-                let held = contents::count(self.planner.kernel(family), set);
-                let most = held + contents::additions(delta.family(family), set);
+        TableFamily::ALL.into_iter().any(|family| {
+            family.sets().any(|set| {
+                let held = self.planner.contents(family).count(set);
+                let most = held + self.planner.additions(delta, family, set);
                 !writer.sizing.fits(family, set, self.size(family, set), most)
             })
         })
     }
 
-    fn size(&self, family: Family, set: SetName) -> Option<u32> {
+    /// Makes the tables that hold facts of the host only and that are needed from now on. One that is not there judges nothing,
+    /// so that a new one only narrows what passes.
+    fn add_tables<R: Ruleset>(&mut self, writer: &mut Writer<R>) -> Result<(), RulesetError> {
+        let needed: Vec<TableFamily> = transactions::needed(&self.host).collect();
+        for table in needed {
+            if self.present.contains(&table) || TableFamily::OF_PROGRAM.contains(&table) {
+                continue;
+            }
+            let facts = self.host.within(table);
+            let new =
+                transactions::new_tables(&[table], &Program::default(), &facts, &writer.sizing);
+            for transaction in new {
+                writer.commit(self.name, transaction)?;
+            }
+            self.note_new(writer, table, Contents { program: None, host: &facts });
+            self.planner.note_new_table(table, facts);
+            self.planner.set_host(&self.host);
+        }
+        Ok(())
+    }
+
+    fn note_new<R>(&mut self, writer: &Writer<R>, table: TableFamily, contents: Contents<'_>) {
+        self.present.push(table);
+        self.entrances.extend(transactions::entrances(&[table]));
+        for set in table.sets() {
+            let size = writer.sizing.size(table, set, contents.count(set));
+            self.sizes.insert((table, SetId { set, generation: 0 }), size);
+        }
+    }
+
+    fn size(&self, family: TableFamily, set: SetName) -> Option<u32> {
         let id = self.planner.generations(family).id(set);
         self.sizes.get(&(family, id)).copied().flatten()
     }
@@ -226,11 +276,14 @@ impl ManagedTables {
         steps: &mut [Step],
     ) -> Result<bool, RulesetError> {
         let peaks = self.planner.peaks(steps);
-        let is_short = |&(&(family, set), &peak): &(&(Family, SetName), &usize)| {
+        let is_short = |&(&(family, set), &peak): &(&(TableFamily, SetName), &usize)| {
             !writer.sizing.fits(family, set, self.size(family, set), peak)
         };
-        let short: Vec<(Family, SetName, usize)> =
-            peaks.iter().filter(is_short).map(|(&(family, set), &peak)| (family, set, peak)).collect();
+        let short: Vec<(TableFamily, SetName, usize)> = peaks
+            .iter()
+            .filter(is_short)
+            .map(|(&(family, set), &peak)| (family, set, peak))
+            .collect();
         if short.is_empty() {
             return Ok(true);
         }
@@ -252,10 +305,10 @@ impl ManagedTables {
     fn grow<R: Ruleset>(
         &mut self,
         writer: &mut Writer<R>,
-        sets: &[(Family, SetName, usize)],
+        sets: &[(TableFamily, SetName, usize)],
         steps: &[Step],
     ) -> Result<(), RulesetError> {
-        let mut reloads: BTreeMap<Family, Generations> = BTreeMap::new();
+        let mut reloads: BTreeMap<TableFamily, Generations> = BTreeMap::new();
         let mut deletions = Vec::new();
         for &(family, set, peak) in sets {
             let old = self.planner.generations(family).id(set);
@@ -284,13 +337,14 @@ impl ManagedTables {
     fn delete_sets<R: Ruleset>(
         &mut self,
         writer: &mut Writer<R>,
-        sets: &[(Family, SetId)],
+        sets: &[(TableFamily, SetId)],
     ) -> Result<(), RulesetError> {
         if sets.is_empty() {
             return Ok(());
         }
         writer.grace()?;
-        let delete = |&(family, id): &(Family, SetId)| TableOp { family, op: Op::DeleteSet(id) };
+        let delete =
+            |&(family, id): &(TableFamily, SetId)| TableOp { family, op: Op::DeleteSet(id) };
         writer.commit(self.name, Transaction { ops: sets.iter().map(delete).collect() })?;
         sets.iter().for_each(|key| _ = self.sizes.remove(key));
         Ok(())
@@ -298,7 +352,7 @@ impl ManagedTables {
 
     /// Sets that a predecessor built and did not switch to, or switched from and did not delete.
     fn delete_leftovers<R: Ruleset>(&mut self, writer: &mut Writer<R>) -> Result<(), RulesetError> {
-        let leftovers: Vec<(Family, SetId)> = self
+        let leftovers: Vec<(TableFamily, SetId)> = self
             .sizes
             .keys()
             .filter(|(family, id)| self.planner.generations(*family).id(id.set) != *id)
@@ -310,14 +364,14 @@ impl ManagedTables {
     fn mend<R: Ruleset>(
         &mut self,
         writer: &mut Writer<R>,
-        families: &[Family],
+        families: &[TableFamily],
     ) -> Result<(), RulesetError> {
         if families.is_empty() {
             return Ok(());
         }
         let actual = writer.ruleset.read(self.name)?;
         let tables = actual.iter().filter(|(family, _)| families.contains(family));
-        let mend = |(&family, table): (&Family, &ActualTable)| {
+        let mend = |(&family, table): (&TableFamily, &ActualTable)| {
             transactions::mend(family, table, &self.planner.generations(family))
         };
         writer.commit(self.name, Transaction { ops: tables.flat_map(mend).collect() })?;
@@ -332,12 +386,14 @@ impl ManagedTables {
         &mut self,
         writer: &mut Writer<R>,
         program: &Program,
+        host: &HostFacts,
     ) -> Result<(), RulesetError> {
-        for transaction in transactions::new_tables(program, &writer.sizing) {
+        let tables: Vec<TableFamily> = transactions::needed(host).collect();
+        for transaction in transactions::new_tables(&tables, program, host, &writer.sizing) {
             writer.commit(self.name, transaction)?;
         }
         // No packet came before the rules, so the next change need not wait for any.
-        self.built(writer, program, Planner::of_new_tables(program.clone()));
+        self.built(writer, program, host, Planner::of_new_tables(program.clone()));
         Ok(())
     }
 
@@ -347,27 +403,33 @@ impl ManagedTables {
         &mut self,
         writer: &mut Writer<R>,
         program: &Program,
+        host: &HostFacts,
     ) -> Result<(), RulesetError> {
         let mut ops = self.deletions();
-        ops.extend(transactions::new_tables(program, &writer.sizing).into_iter().flat_map(|t| t.ops));
+        let tables: Vec<TableFamily> = transactions::needed(host).collect();
+        let new = transactions::new_tables(&tables, program, host, &writer.sizing);
+        ops.extend(new.into_iter().flat_map(|transaction| transaction.ops));
         writer.commit(self.name, Transaction { ops })?;
-        self.built(writer, program, Planner::new(program.clone()));
+        self.built(writer, program, host, Planner::new(program.clone()));
         Ok(())
     }
 
-    fn built<R>(&mut self, writer: &Writer<R>, program: &Program, planner: Planner) {
+    fn built<R>(
+        &mut self,
+        writer: &Writer<R>,
+        program: &Program,
+        host: &HostFacts,
+        planner: Planner,
+    ) {
         *self = Self::of_nothing(self.name);
-        self.planner = planner;
         self.soundness = Soundness::Sound;
-        self.present = Family::ALL.to_vec();
-        self.entrances = transactions::entrances(&Family::ALL).collect();
-        for family in Family::ALL {
-            for set in SetName::ALL {
-                let elements = contents::count(program.family(family), set);
-                let size = writer.sizing.size(family, set, elements);
-                self.sizes.insert((family, SetId { set, generation: 0 }), size);
-            }
+        let mut facts = BTreeMap::new();
+        for table in transactions::needed(host) {
+            let of_table = host.within(table);
+            self.note_new(writer, table, Contents::of(table, program, &of_table));
+            facts.insert(table, of_table);
         }
+        self.planner = planner.holding(facts);
     }
 
     /// Takes the tables away in two steps: first the rules that packets enter by, and when no packet is under way in
@@ -377,7 +439,8 @@ impl ManagedTables {
         writer: &mut Writer<R>,
     ) -> Result<(), RulesetError> {
         if self.is_in_force() {
-            let close = |(family, chain): &(Family, String)| transactions::flush(*family, chain);
+            let close =
+                |(family, chain): &(TableFamily, String)| transactions::flush(*family, chain);
             let ops = self.entrances.iter().map(close).collect();
             writer.commit(self.name, Transaction { ops })?;
             self.entrances.clear();
@@ -389,7 +452,7 @@ impl ManagedTables {
     }
 
     fn deletions(&self) -> Vec<TableOp> {
-        let delete = |&family: &Family| TableOp { family, op: Op::DeleteTable };
+        let delete = |&family: &TableFamily| TableOp { family, op: Op::DeleteTable };
         self.present.iter().map(delete).collect()
     }
 }

@@ -98,6 +98,7 @@ impl Garbage {
             Element::PortRange(range) => put(&mut self.port_ranges, range, garbage),
             Element::Address(_)
             | Element::Bridge(_)
+            | Element::Interface(_)
             | Element::Class(..)
             | Element::Cidr(..)
             | Element::CatchAll => false,
@@ -125,10 +126,9 @@ impl Garbage {
 
     /// Takes all of it out of contents that the kernel has.
     pub(super) fn take_out_of(&self, tables: &mut Tables) {
-        for (rows, direction) in [
-            (&mut tables.allow_in, Direction::Ingress),
-            (&mut tables.allow_out, Direction::Egress),
-        ] {
+        for (rows, direction) in
+            [(&mut tables.allow_in, Direction::Ingress), (&mut tables.allow_out, Direction::Egress)]
+        {
             rows.retain(|key, _| !self.rows(direction).by_subject.contains(key));
         }
         tables.hairpin.retain(|address| !self.hairpin.contains(address));

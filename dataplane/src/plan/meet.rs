@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use palisade_compiler::model::Direction;
-use palisade_compiler::program::delta::{Edit, Edits, record};
+use palisade_compiler::program::delta::{Edits, record};
 use palisade_compiler::program::{AddressRange, ClassId, PortSet, ProfileId, TablesDelta};
 
 use super::ids::TransitionalIds;
@@ -57,7 +57,7 @@ impl ByMeet {
         meet.rows();
         meet.list_profiles();
         let Meet { narrowing, ids, .. } = meet;
-        let mut widening = inverse(&narrowing);
+        let mut widening = narrowing.inverse();
         widening.then(transition.delta.clone());
         Some(Self { narrowing, widening, ids })
     }
@@ -77,6 +77,17 @@ struct Meet<'t, 'a> {
     narrowing: TablesDelta,
 }
 
+/// A row of the meet.
+struct Row {
+    direction: Direction,
+    subject: IpAddr,
+    class: ClassId,
+    /// The classes that it is about before and after.
+    way: (ClassId, ClassId),
+    /// What the row is before.
+    now: ProfileId,
+}
+
 impl Meet<'_, '_> {
     /// Subjects, hairpins, bridges and contents of new profiles come; nothing of it goes.
     fn additions(&mut self) {
@@ -87,7 +98,6 @@ impl Meet<'_, '_> {
         self.narrowing.local_in = come(&delta.local_in);
         self.narrowing.local_out = come(&delta.local_out);
         self.narrowing.hairpin = come(&delta.hairpin);
-        self.narrowing.bridges = come(&delta.bridges);
         let is_unused = |profile| self.transition.state.named_by_program(profile) == 0;
         self.narrowing.ports = delta.ports.clone();
         self.narrowing.ports.retain(|port, _| is_unused(port.profile));
@@ -136,19 +146,25 @@ impl Meet<'_, '_> {
     }
 
     fn rows(&mut self) {
+        let transition = self.transition;
         let ways: Vec<_> = self.classes.iter().map(|(&way, &class)| (way, class)).collect();
         for direction in Direction::ALL {
-            for (subject, class) in self.touched_rows(direction) {
-                let before = self.transition.state.row(direction, subject, class);
-                let after = self.transition.row_after(direction, subject, class);
-                self.row(direction, subject, class, (before, before, after));
+            let touched = self.touched_rows(direction);
+            for &(subject, class) in &touched {
+                let now = transition.state.row(direction, subject, class);
+                // Nobody is in a class that is only left, or only entered: all are in the transitional one.
+                let is_met = transition.state.is_inhabited(class)
+                    && transition.is_inhabited_after(class);
+                if is_met || self.rewritten.contains(&now) {
+                    let base = touched.contains(&(subject, ClassId::UNKNOWN));
+                    self.row(Row { direction, subject, class, way: (class, class), now }, base);
+                }
             }
-            for subject in self.transition.subjects(direction) {
-                for &((from, to), class) in &ways {
-                    let before = self.transition.state.row(direction, subject, from);
-                    let after = self.transition.row_after(direction, subject, to);
+            for subject in transition.subjects(direction) {
+                let base = touched.contains(&(subject, ClassId::UNKNOWN));
+                for &(way, class) in &ways {
                     let now = ProfileId::NOTHING;
-                    self.row(direction, subject, class, (now, before, after));
+                    self.row(Row { direction, subject, class, way, now }, base);
                 }
             }
         }
@@ -163,36 +179,49 @@ impl Meet<'_, '_> {
             let all = rows(&transition.state.kernel, direction).iter();
             let named = all.filter(|(_, profile)| self.rewritten.contains(profile));
             let garbage = &transition.state.garbage;
-            touched.extend(named.map(|(&key, _)| key).filter(|&(subject, class)| {
-                !garbage.has_row(direction, subject, class)
-            }));
+            touched.extend(
+                named
+                    .map(|(&key, _)| key)
+                    .filter(|&(subject, class)| !garbage.has_row(direction, subject, class)),
+            );
         }
         touched
     }
 
-    /// Records the row that is `now` as what `before` and `after` both allow.
-    fn row(
-        &mut self,
-        direction: Direction,
-        subject: IpAddr,
-        class: ClassId,
-        (now, before, after): (ProfileId, ProfileId, ProfileId),
-    ) {
-        let was = self.transition.is_subject_before(direction, subject);
-        let will = self.transition.is_subject_after(direction, subject);
+    /// Records a row of the meet as what its class allows before and after. Where the base of its subject changes, every row is
+    /// written out, also where it is the same as the base: so the base decides about nobody who changes class.
+    fn row(&mut self, row: Row, base_changes: bool) {
+        let Row { direction, subject, class, way: (from, to), now } = row;
+        let transition = self.transition;
+        let was = transition.is_subject_before(direction, subject);
+        let will = transition.is_subject_after(direction, subject);
+        if !was && !will && !self.rewritten.contains(&now) {
+            return;
+        }
         let profile = if was || will {
-            self.intersection(was.then_some(before), will.then_some(after))
-        } else if self.rewritten.contains(&now) {
-            ProfileId::NOTHING
+            let before = was.then(|| transition.state.profile(direction, subject, from));
+            let after = will.then(|| transition.profile_after(direction, subject, to));
+            self.intersection(before, after)
         } else {
-            now
+            ProfileId::NOTHING
         };
-        let stored = |profile| Some(profile).filter(|&p| p != ProfileId::NOTHING);
+        let base = match class {
+            ClassId::UNKNOWN => ProfileId::NOTHING,
+            _ if base_changes => ProfileId::DENY,
+            _ => transition.state.row(direction, subject, ClassId::UNKNOWN),
+        };
+        let stored = match profile {
+            ProfileId::NOTHING if base == ProfileId::NOTHING => None,
+            ProfileId::NOTHING => Some(ProfileId::DENY),
+            profile if profile == base && !base_changes => None,
+            profile => Some(profile),
+        };
         let edits = match direction {
             Direction::Ingress => &mut self.narrowing.allow_in,
             Direction::Egress => &mut self.narrowing.allow_out,
         };
-        record(edits, (subject, class), stored(now), stored(profile));
+        let now = Some(now).filter(|&profile| profile != ProfileId::NOTHING);
+        record(edits, (subject, class), now, stored);
     }
 
     /// The profile that allows what both allow. An address that is no subject is allowed everything.
@@ -204,9 +233,12 @@ impl Meet<'_, '_> {
         let old = before.map_or(Rc::clone(&everything), |id| self.profiles.before(id));
         let new = after.map_or(everything, |id| self.profiles.after(id));
         let both = old.intersection(&new);
-        let is_kept = |id: &ProfileId, allows: &PortSet| {
-            *allows == both && !self.rewritten.contains(id)
-        };
+        if both.is_nothing() {
+            self.intersections.insert((before, after), ProfileId::NOTHING);
+            return ProfileId::NOTHING;
+        }
+        let is_kept =
+            |id: &ProfileId, allows: &PortSet| *allows == both && !self.rewritten.contains(id);
         let kept = before.filter(|id| is_kept(id, &old)).or(after.filter(|id| is_kept(id, &new)));
         let profile = kept.unwrap_or_else(|| self.profile(both));
         self.intersections.insert((before, after), profile);
@@ -216,8 +248,6 @@ impl Meet<'_, '_> {
     fn profile(&mut self, allowed: PortSet) -> ProfileId {
         if allowed.is_everything() {
             ProfileId::EVERYTHING
-        } else if allowed.is_nothing() {
-            ProfileId::NOTHING
         } else {
             let ids = &mut self.ids;
             *self.new_profiles.entry(allowed).or_insert_with(|| ids.take_profile())
@@ -234,25 +264,5 @@ impl Meet<'_, '_> {
                 record(&mut self.narrowing.port_ranges, range, None, Some(()));
             }
         }
-    }
-}
-
-/// The delta back.
-fn inverse(delta: &TablesDelta) -> TablesDelta {
-    fn back<K: Ord + Copy, V: Copy>(edits: &Edits<K, V>) -> Edits<K, V> {
-        let turned = |(&k, e): (&K, &Edit<V>)| (k, Edit { before: e.after, after: e.before });
-        edits.iter().map(turned).collect()
-    }
-    TablesDelta {
-        local_in: back(&delta.local_in),
-        local_out: back(&delta.local_out),
-        hairpin: back(&delta.hairpin),
-        bridges: back(&delta.bridges),
-        class: back(&delta.class),
-        cidr: back(&delta.cidr),
-        allow_in: back(&delta.allow_in),
-        allow_out: back(&delta.allow_out),
-        ports: back(&delta.ports),
-        port_ranges: back(&delta.port_ranges),
     }
 }

@@ -7,6 +7,7 @@ use palisade_compiler::snapshot::{Change, Snapshot};
 use palisade_compiler::testkit::{Cluster, Rng, random_edit};
 use palisade_dataplane::dataplane::{self, Capacities, Dataplane};
 use palisade_dataplane::fake::{Event, Fake, Fault};
+use palisade_dataplane::host::HostFacts;
 use palisade_dataplane::ruleset::{Features, Ruleset as _};
 
 /// Histories that every error is injected into, at every call.
@@ -152,7 +153,8 @@ fn what_settles_leaves_nothing_whatever_failed_meanwhile() {
                 assert_eq!(result.is_ok(), passes, "seed {seed}, call {call}, {fault:?}");
                 drop(dataplane);
                 if passes {
-                    let differences = dataplane::verify(&mut fake, &program).unwrap();
+                    let differences =
+                        dataplane::verify(&mut fake, &program, &HostFacts::default()).unwrap();
                     let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
                     assert!(told.is_empty(), "seed {seed}, call {call}, {fault:?}: {told:#?}");
                     settled += 1;
@@ -221,7 +223,7 @@ fn a_restart_at_any_point_commits_what_is_left_and_then_nothing() {
 #[test]
 fn whatever_others_took_or_added_is_put_right() {
     for seed in 0..HISTORIES {
-        let mut fake = Fake::new(Features { persistent_owner: false });
+        let mut fake = Fake::new(Features { persistent_owner: false, bridge_tables: true });
         carry_out(&mut fake, seed, Capacities::default());
         let mut compiler = Compiler::new(Locality::Everywhere);
         compiler.apply(history(seed).concat());

@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{ClassId, Delta, Program};
 use palisade_dataplane::dataplane::{Capacities, Dataplane};
@@ -137,11 +137,9 @@ fn tables_stay_owned_and_closed_to_others_over_every_failure() {
         let is_owned = dataplane.ruleset().features().persistent_owner;
         let owner = BTreeSet::from([is_owned.then(|| dataplane.ruleset().port())]);
         assert_eq!(owners(), owner);
-        for (n, wrong, is_reported) in [
-            (4, Wrong::Refused, false),
-            (5, Wrong::Fail(1), false),
-            (6, Wrong::Fail(2), true),
-        ] {
+        for (n, wrong, is_reported) in
+            [(4, Wrong::Refused, false), (5, Wrong::Fail(1), false), (6, Wrong::Fail(2), true)]
+        {
             let after = program(1..=n);
             plot.next.set(Some(wrong));
             let retries = dataplane.counters().retries;
@@ -178,7 +176,7 @@ fn damage_that_is_found_is_mended_by_the_same_engine() {
         let is_owned = dataplane.ruleset().features().persistent_owner;
         let owner = owners();
         let damage = TableOp {
-            family: Family::V4,
+            family: TableFamily::Ip,
             op: Op::Remove(
                 SetId { set: SetName::LocalIn, generation: 0 },
                 Element::Address(address(2)),

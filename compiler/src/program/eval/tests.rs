@@ -3,7 +3,10 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::model::Direction;
 use crate::program::AddressRange;
-use crate::program::skeleton::{ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT};
+use crate::program::PortRangeElement;
+use crate::program::skeleton::{
+    ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT, ND_ROUTER_ADVERT,
+};
 
 const WEB: ClassId = ClassId(0x0001_0001);
 const BLOCK: ClassId = ClassId(0x0001_0002);
@@ -37,7 +40,6 @@ fn tables(subject: &str, friend: &str, block: (&str, &str)) -> Program {
         ports: [PortElement { profile: HTTP, protocol: 6, port: 80 }].into(),
         port_ranges: [PortRangeElement { profile: HTTP, protocol: 6, first: 8000, last: 9000 }]
             .into(),
-        ..Tables::default()
     };
     match Family::of(subject) {
         Family::V4 => Program { v4: one, v6: Tables::default() },
@@ -55,7 +57,11 @@ fn packet(from: &str, to: &str, protocol: u8, port: u16) -> Packet {
 
 #[track_caller]
 fn check(program: &Program, packet: Packet, expected: Verdict) {
-    let found = eval_program(program, &packet);
+    assert_found(&eval_program(program, &packet), packet, expected);
+}
+
+#[track_caller]
+fn assert_found(found: &Evaluation, packet: Packet, expected: Verdict) {
     assert_eq!(found.verdict, expected, "{found}");
     let entered = packet.priority(Family::of(packet.connection.to));
     if expected == Verdict::Allow {
@@ -273,9 +279,32 @@ fn icmpv6(icmp_type: u8, from: &str, to: &str) -> Packet {
 }
 
 const BRIDGE: u32 = 7;
+/// The port of that bridge that leads to a subject.
+const PORT: u32 = 8;
 
 fn bridged(packet: Packet) -> Packet {
     Packet { iif: BRIDGE, oif: BRIDGE, ..packet }
+}
+
+/// A host on which `BRIDGE` carries subjects.
+struct OnHost<'a>(&'a Tables);
+
+impl View for OnHost<'_> {
+    fn tables(&mut self, _lookup: SetName) -> &Tables {
+        self.0
+    }
+
+    fn host_has(&mut self, _lookup: SetName, element: Element) -> bool {
+        matches!(element, Element::Bridge(BRIDGE) | Element::Interface(PORT))
+    }
+}
+
+/// As `check`, where `BRIDGE` carries subjects.
+#[track_caller]
+fn check_on_host(program: &Program, packet: Packet, expected: Verdict) {
+    let family = Family::of(packet.connection.to);
+    let found = eval(&mut OnHost(&program[family]), family, &packet);
+    assert_found(&found, packet, expected);
 }
 
 #[test]
@@ -306,13 +335,12 @@ fn neighbour_discovery_from_beyond_a_router_does_not_pass() {
 /// Every TOS, routed and bridged: `check` asserts that the priority leaves as it came.
 #[test]
 fn the_priority_leaves_as_the_forward_path_set_it() {
-    let mut program = program();
-    program.v4.bridges.insert(BRIDGE);
+    let program = program();
     for tos in 0..=u8::MAX {
         for (from, to) in [(FRIEND, SUBJECT), (SUBJECT, FRIEND), (FRIEND, STRANGER)] {
             let packet = Packet { tos, ..packet(from, to, 6, 80) };
             check(&program, packet, Verdict::Allow);
-            check(&program, bridged(packet), Verdict::Allow);
+            check_on_host(&program, bridged(packet), Verdict::Allow);
         }
     }
 }
@@ -356,6 +384,11 @@ impl View for Mixed<'_> {
         self.2.push(lookup);
         self.0.get(&lookup).unwrap_or(&self.1)
     }
+
+    fn host_has(&mut self, lookup: SetName, _element: Element) -> bool {
+        self.2.push(lookup);
+        false
+    }
 }
 
 #[test]
@@ -376,4 +409,53 @@ fn each_lookup_asks_the_view_in_order() {
     let found = eval(&mut view, Family::V4, &packet(FRIEND, SUBJECT, 6, 80));
     assert_eq!(found.verdict, Verdict::Allow);
     assert_eq!(view.2, [LocalOut, LocalIn, Class, AllowIn, Ports]);
+}
+
+/// What the bridge table makes of a frame between the port of a subject and another, both ways, and between two others.
+#[track_caller]
+fn check_frame(packet: Packet, expected: Verdict) {
+    let frame = |iif, oif| {
+        let frame = Packet { iif, oif, hop_limit: 255, ..packet };
+        eval(&mut OnHost(&Tables::default()), TableFamily::Bridge, &frame).verdict
+    };
+    assert_eq!((frame(PORT, 9), frame(9, PORT)), (expected, expected), "{packet:?}");
+    assert_eq!(frame(9, 10), Verdict::Allow, "{packet:?}");
+}
+
+/// Attacks 5 and 13, also as a unicast to a global address, and also where connection tracking calls them related.
+#[test]
+fn router_advertisements_and_redirects_do_not_pass_at_the_port_of_a_subject() {
+    for message in [ND_ROUTER_ADVERT, ND_REDIRECT] {
+        for (from, to) in [("fe80::3", "ff02::1"), ("fd00::1", "fd00::9"), ("fe80::3", "fd00::2")] {
+            for ct_state in [CtState::New, CtState::Related, CtState::Untracked] {
+                check_frame(Packet { ct_state, ..icmpv6(message, from, to) }, Verdict::Deny);
+            }
+        }
+    }
+}
+
+/// Attacks 2 and 7, over IPv6.
+#[test]
+fn link_local_and_multicast_do_not_pass_at_the_port_of_a_subject() {
+    for (from, to) in [
+        ("fe80::3", "fe80::2"),
+        ("fd00::1", "fe80::2"),
+        ("febf::1", "fd00::9"),
+        ("fd00::1", "ff02::1"),
+    ] {
+        check_frame(packet(from, to, 17, 53), Verdict::Deny);
+    }
+    check_frame(packet("fd00::1", "fd00::2", 6, 81), Verdict::Allow);
+    check_frame(packet("10.0.0.1", "224.0.0.1", 17, 53), Verdict::Allow);
+}
+
+#[test]
+fn neighbour_discovery_passes_at_the_port_of_a_subject() {
+    for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
+        check_frame(icmpv6(message, "fe80::3", "ff02::1"), Verdict::Allow);
+        check_frame(icmpv6(message, "fd00::3", "fd00::2"), Verdict::Allow);
+        let far = Packet { iif: PORT, hop_limit: 254, ..icmpv6(message, "fe80::3", "ff02::1") };
+        let found = eval(&mut OnHost(&Tables::default()), TableFamily::Bridge, &far);
+        assert_eq!(found.verdict, Verdict::Deny, "{found}");
+    }
 }
