@@ -17,7 +17,10 @@ pub use port::Port;
 /// One end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    Pod { namespace: String, name: String },
+    Pod {
+        namespace: String,
+        name: String,
+    },
     /// A pod's name without its namespace: no pod is meant by it, but one can be suggested.
     BareName(String),
     Address(IpAddr),

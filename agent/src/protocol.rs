@@ -3,6 +3,7 @@
 use palisade_compiler::compile::{RowUsage, Stats};
 use serde::{Deserialize, Serialize};
 
+use crate::connection::Port;
 use crate::explanation::Explanation;
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
@@ -43,7 +44,7 @@ pub enum Request {
         from: String,
         to: String,
         protocol: String,
-        port: Option<u16>,
+        port: Option<Port>,
     },
     /// Compares the kernel with the agent's program.
     Verify,
@@ -78,6 +79,9 @@ pub struct Verified {
     pub differences: Vec<String>,
     /// All differences, listed or not.
     pub count: usize,
+    /// Traffic that policy speaks of and that does not meet the tables, whatever they hold.
+    #[serde(default)]
+    pub not_enforced: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -32,7 +32,10 @@ pub(super) fn of_name(snapshot: &Snapshot, namespace: &str, name: &str) -> Strin
     if let Some(service) = snapshot.service(namespace, name) {
         let addresses: Vec<String> = service.addresses().map(|a| a.to_string()).collect();
         if !addresses.is_empty() {
-            return format!("there is a Service of that name; give its address, {}", addresses.join(" or "));
+            return format!(
+                "there is a Service of that name; give its address, {}",
+                addresses.join(" or ")
+            );
         }
     }
     match names(snapshot, here) {
@@ -47,7 +50,8 @@ fn is_misspelt(given: &str, name: &str) -> bool {
     // Pods of a Deployment have two random parts behind the name that people know.
     let stem = name.rsplitn(3, '-').nth(2).unwrap_or(name);
     [name, stem].iter().any(|name| {
-        name.len().abs_diff(given.len()) <= MOST_EDITS && strsim::osa_distance(given, name) <= MOST_EDITS
+        name.len().abs_diff(given.len()) <= MOST_EDITS
+            && strsim::osa_distance(given, name) <= MOST_EDITS
     })
 }
 

@@ -79,7 +79,11 @@ mod tests {
             assert_eq!(name.parse(), Ok(Port::Name(name.into())));
         }
         let error = |text: &str| text.parse::<Port>().unwrap_err();
-        assert!(error("5432-5440").contains("port: 5432 and endPort: 5440"), "{}", error("5432-5440"));
+        assert!(
+            error("5432-5440").contains("port: 5432 and endPort: 5440"),
+            "{}",
+            error("5432-5440")
+        );
         assert!(error("65536").contains("from 1 to 65535"));
         assert!(error("-1").contains("from 1 to 65535"));
         for text in ["HTTP", "a_b", "", "-a", "a-name-that-is-too-long"] {
