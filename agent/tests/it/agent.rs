@@ -23,8 +23,8 @@ fn a_saved_change_is_enforced_and_timed() {
     let file = scratch.0.join("guard.yaml");
     assert_eq!(change.objects, [format!("NetworkPolicy x/guard changed ({})", file.display())]);
     assert_eq!((change.object_count, change.revision), (1, status.enforced_revision));
-    assert_eq!(change.elements.len(), change.element_count.min(20));
-    assert!(change.elements.iter().any(|line| line.starts_with('+')), "{change:?}");
+    assert!(change.element_count > 0, "{change:?}");
+    assert!(change.elements.iter().any(|line| line.starts_with("+ ip palisade ")), "{change:?}");
     let logged = format!("{}: {} elements, enforced in", change.objects[0], change.element_count);
     assert!(agent.log().contains(&logged), "no {logged:?} in {}", agent.log());
     assert_eq!(agent.verdict("x/a", "x/b"), "allow");

@@ -68,7 +68,7 @@ fn it_reads_everything_again_when_asked() {
     let file = scratch.write("a.yaml", NAMESPACE);
     let (source, inbox) = follow(&scratch.0);
     until(&inbox, "the beginning", |input| input.in_sync.is_ok());
-    source.reread();
+    source.reread_handle().reread();
     scratch.write("a.yaml", &NAMESPACE.replace("name: x", "name: z"));
     let input = until(&inbox, "the change", |input| !input.changes.is_empty());
     let (path, before) = (file.display(), "Namespace x removed");
