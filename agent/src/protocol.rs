@@ -3,6 +3,7 @@
 use palisade_compiler::compile::{RowUsage, Stats};
 use serde::{Deserialize, Serialize};
 
+use crate::connection::Port;
 use crate::explanation::Explanation;
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
@@ -43,7 +44,7 @@ pub enum Request {
         from: String,
         to: String,
         protocol: String,
-        port: Option<u16>,
+        port: Option<Port>,
     },
     /// Compares the kernel with the agent's program.
     Verify,

@@ -22,7 +22,7 @@ use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::ruleset::RulesetError;
 
-use crate::connection::resolve;
+use crate::connection::Question;
 use crate::explanation::explain;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
 use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
@@ -353,15 +353,9 @@ impl Reconciler<'_> {
         match request {
             Request::Status => Response::Status(Box::new(self.report.status())),
             Request::Explain { from, to, protocol, port } => {
-                let ends = from.parse().and_then(|from| Ok((from, to.parse()?)));
-                let connections = ends.and_then(|(from, to)| {
-                    resolve(self.compiler.snapshot(), &from, &to, &protocol, port)
-                });
-                match connections {
-                    Ok(connections) => {
-                        let node = self.node.as_deref();
-                        Response::Explanation(Box::new(explain(&self.compiler, &connections, node)))
-                    }
+                let question = Question { from, to, protocol, port };
+                match explain(&self.compiler, &question, self.node.as_deref()) {
+                    Ok(explanation) => Response::Explanation(Box::new(explanation)),
                     Err(reason) => Response::Bad { reason },
                 }
             }

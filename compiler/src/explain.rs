@@ -17,6 +17,7 @@ mod nearest;
 mod service;
 mod words;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -32,6 +33,7 @@ use crate::decision::{Decision, Reason, RuleRef};
 use crate::model::{
     Connection, Direction, Isolation, Peer, Peers, Policy, PolicyKey, Selector, Verdict,
 };
+use crate::snapshot::Snapshot;
 use difference::PeerView;
 use nearest::Meeting;
 
@@ -133,7 +135,7 @@ pub struct ServiceBlock {
     pub entry: usize,
     pub cidr: IpNet,
     /// The Service's address.
-    pub address: std::net::IpAddr,
+    pub address: IpAddr,
 }
 
 /// Policies whose rules are named in an explanation; the rest is counted.
@@ -146,7 +148,7 @@ pub const MAX_RULES: usize = 20;
 pub fn explain(
     judge: &mut Judge<'_>,
     connection: &Connection,
-    service: Option<std::net::IpAddr>,
+    service: Option<IpAddr>,
 ) -> Explanation {
     let snapshot = judge.snapshot();
     let from = End::at(snapshot, connection.from);
@@ -182,11 +184,11 @@ struct Question<'a> {
     from: &'a End,
     to: &'a End,
     direction: Direction,
-    service: Option<std::net::IpAddr>,
+    service: Option<IpAddr>,
 }
 
 impl Question<'_> {
-    fn answer(self, snapshot: &crate::snapshot::Snapshot, standing: Standing) -> Side {
+    fn answer(self, snapshot: &Snapshot, standing: Standing) -> Side {
         let (subject, peer) = match self.direction {
             Direction::Egress => (self.from, self.to),
             Direction::Ingress => (self.to, self.from),

@@ -12,6 +12,7 @@
 //! packet's lookups meet, its verdict is one that some program in force during the window gives.
 
 mod atoms;
+mod base;
 mod garbage;
 mod host;
 mod ids;

@@ -137,11 +137,11 @@ fn only_pods_of_the_node_are_subjects_and_the_rest_is_not_judged_here() {
         from: "x/a".into(),
         to: "x/b".into(),
         protocol: "tcp".into(),
-        port: Some(80),
+        port: Some(80.into()),
     }) else {
         panic!("no explanation");
     };
-    let [only] = explanation.families.as_slice() else { panic!("{explanation:?}") };
+    let [only] = explanation.connections.as_slice() else { panic!("{explanation:?}") };
     assert_eq!((only.egress.judged_here, only.ingress.judged_here), (true, false));
 }
 

@@ -261,7 +261,7 @@ impl Agent {
             from: from.into(),
             to: to.into(),
             protocol: "TCP".into(),
-            port: Some(80),
+            port: Some(80.into()),
         };
         match self.ask(&request) {
             Response::Explanation(explanation) => {

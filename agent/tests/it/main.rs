@@ -13,6 +13,7 @@ mod attacks;
 mod bad_input;
 mod command;
 mod counters;
+mod explain;
 mod handover;
 mod lab;
 mod missing;

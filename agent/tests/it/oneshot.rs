@@ -104,7 +104,7 @@ fn explain_names_the_policies_and_the_rules_of_both_directions() {
     let json = palisade(&[&args[..], &["-o", "json"]].concat()).exits(0);
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(
-        (&json["verdict"], &json["families"][0]["divergence"]),
+        (&json["verdict"], &json["connections"][0]["divergence"]),
         (&"allow".into(), &serde_json::Value::Null)
     );
     palisade(&["explain", "-f", &shop(), "shop/frontend", "shop/api"]).exits(2).complains("port");
@@ -128,16 +128,22 @@ fn between_dual_stack_pods_both_families_are_explained_and_judged() {
     let told = explain(&["x/a", "x/b", "--port", "80"]);
     assert!(told.contains("x/a (10.0.0.1) -> x/b (10.0.0.2) TCP port 80: allow"), "{told}");
     assert!(told.contains("x/a (fd00::1) -> x/b (fd00::2) TCP port 80: deny"), "{told}");
-    assert!(
-        told.contains("x/guard: ingress[0] is for other peers, ingress[1] is for other ports"),
-        "{told}"
-    );
+    for part in [
+        "x/guard ingress[0]: from[0] is the ipBlock 10.0.0.0/24, but fd00::1 is of the other address family",
+        "x/guard ingress[1]: ports[0] is for TCP port 443, but the connection is to port 80",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
     let json = explain(&["x/a", "x/b", "--port", "80", "-o", "json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&json["verdict"], json["families"].as_array().unwrap().len()), (&"deny".into(), 2));
+    assert_eq!(
+        (&json["verdict"], json["connections"].as_array().unwrap().len()),
+        (&"deny".into(), 2)
+    );
     let one = explain(&["fd00::1", "x/b", "--protocol", "icmp"]);
     assert!(one.contains("-> x/b (fd00::2) ICMPv6: deny") && !one.contains("10.0.0.2"), "{one}");
-    assert_eq!(one.matches("x/guard").count(), 1, "{one}");
+    let mentions = ["x/guard", "x/guard ingress[0]: ", "x/guard ingress[1]: "];
+    assert_eq!(mentions.map(|part| one.matches(part).count()), [2, 1, 1], "{one}");
 
     let input = "\
 {\"from\":\"x/a\",\"to\":\"x/b\",\"port\":80}\n\

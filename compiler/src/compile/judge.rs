@@ -12,7 +12,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::compiler::Compiler;
 use super::groups::{Group, GroupKey, Groups};
-use super::ids::{PodGroups, at};
+use super::ids::{GroupId, PodGroups, at};
 use super::peer_sets::{Item, PeerSet, PeerSets};
 use super::policies::Policies;
 use super::ranges::{Range, number};
@@ -98,7 +98,7 @@ fn isolated(
     Standing::Isolated { policies: isolating, allowing }
 }
 
-fn of_direction(groups: PodGroups, direction: Direction) -> Option<super::ids::GroupId> {
+fn of_direction(groups: PodGroups, direction: Direction) -> Option<GroupId> {
     let [ingress, egress] = groups;
     match direction {
         Direction::Ingress => ingress,

@@ -5,7 +5,7 @@ use std::fmt;
 use super::difference::{PeerDifference, PortDifference};
 use super::end::{Owner, host_pods};
 use super::nearest::{PeerMiss, PortMiss, RuleMiss};
-use super::{Allowance, Fault, Outcome, PolicyMiss, ServiceBlock, Side};
+use super::{Allowance, Fault, Outcome, ServiceBlock, Side};
 use crate::model::{
     Direction, Isolation, Operator, PortSpec, Protocol, Requirement, Selector, Verdict,
 };
@@ -63,21 +63,9 @@ impl fmt::Display for Allowance {
     }
 }
 
-impl PolicyMiss {
-    /// What each rule would have needed, nearest first, one line each.
-    pub fn lines(&self) -> Vec<String> {
-        let Self { policy, direction, rules, further } = self;
-        if rules.is_empty() {
-            return vec![format!("{policy}: it has no {direction} rule")];
-        }
-        let each = rules.iter().map(|miss| format!("{policy} {}", miss.sentence(*direction)));
-        let more = (*further > 0).then(|| format!("{policy}: {further} more rules do not match"));
-        each.chain(more).collect()
-    }
-}
-
 impl RuleMiss {
-    fn sentence(&self, direction: Direction) -> String {
+    /// What the rule would have needed, as `ingress[0]: from[0] needs ...; and ports[1] is for ...`.
+    pub fn sentence(&self, direction: Direction) -> String {
         let peers = self.peers_sentence(direction).into_iter();
         let parts: Vec<String> = peers.chain(self.ports_sentence()).collect();
         format!("{direction}[{}]: {}", self.rule, parts.join("; and "))

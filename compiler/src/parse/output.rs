@@ -1,6 +1,8 @@
-//! What reading a source gives: objects, and what is known about the source besides them.
+//! What reading a source takes and gives: settings, objects, and what is known about the source besides them.
 
-use super::report::{Diagnostic, ObjectRef, Place, Severity};
+use std::sync::Arc;
+
+use super::diagnostic::{Diagnostic, ObjectRef, Place, Severity};
 use crate::model::{EndpointSlice, Namespace, Node, Pod, Policy, Service};
 use crate::snapshot::Change;
 
@@ -28,6 +30,13 @@ impl From<Object> for Change {
     }
 }
 
+/// How a source is read.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The namespace of objects that name none. If it is missing, they are read into `default`, each with a warning.
+    pub namespace: Option<Arc<str>>,
+}
+
 /// The result of reading a source, besides the objects that the sink received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
@@ -41,9 +50,9 @@ pub struct Parsed {
     /// Objects that the source declares and that are not understood, each once and sorted. Each has an error among the
     /// diagnostics. The sink may have received one of them before it was found to be given twice: it does not count.
     pub withheld: Vec<Withheld>,
-    /// Where the text ends in a key or a list item without a value, if it does so inside an object that is read. The text
-    /// may be cut short there: as a policy that ends in `- from:` would allow everyone. A caller that watches the source
-    /// should wait until it no longer changes before it takes this version over.
+    /// Where the text ends in a key or a list item without a value, if it does so in the rules or the types of a policy. The
+    /// text may be cut short there: a policy that ends in `- from:` would allow everyone. There is an error about it among the
+    /// diagnostics. A caller should not take this version over.
     pub cut_short: Option<Place>,
 }
 

@@ -11,6 +11,7 @@
 mod bounds;
 mod churn;
 mod edges;
+mod explain;
 mod golden;
 mod meaning;
 mod parallel;

@@ -77,6 +77,17 @@ struct Meet<'t, 'a> {
     narrowing: TablesDelta,
 }
 
+/// A row of the meet.
+struct Row {
+    direction: Direction,
+    subject: IpAddr,
+    class: ClassId,
+    /// The classes that it is about before and after.
+    way: (ClassId, ClassId),
+    /// What the row is before.
+    now: ProfileId,
+}
+
 impl Meet<'_, '_> {
     /// Subjects, hairpins, bridges and contents of new profiles come; nothing of it goes.
     fn additions(&mut self) {
@@ -135,19 +146,25 @@ impl Meet<'_, '_> {
     }
 
     fn rows(&mut self) {
+        let transition = self.transition;
         let ways: Vec<_> = self.classes.iter().map(|(&way, &class)| (way, class)).collect();
         for direction in Direction::ALL {
-            for (subject, class) in self.touched_rows(direction) {
-                let before = self.transition.state.row(direction, subject, class);
-                let after = self.transition.row_after(direction, subject, class);
-                self.row(direction, subject, class, (before, before, after));
+            let touched = self.touched_rows(direction);
+            for &(subject, class) in &touched {
+                let now = transition.state.row(direction, subject, class);
+                // Nobody is in a class that is only left, or only entered: all are in the transitional one.
+                let is_met =
+                    transition.state.is_inhabited(class) && transition.is_inhabited_after(class);
+                if is_met || self.rewritten.contains(&now) {
+                    let base = touched.contains(&(subject, ClassId::UNKNOWN));
+                    self.row(Row { direction, subject, class, way: (class, class), now }, base);
+                }
             }
-            for subject in self.transition.subjects(direction) {
-                for &((from, to), class) in &ways {
-                    let before = self.transition.state.row(direction, subject, from);
-                    let after = self.transition.row_after(direction, subject, to);
+            for subject in transition.subjects(direction) {
+                let base = touched.contains(&(subject, ClassId::UNKNOWN));
+                for &(way, class) in &ways {
                     let now = ProfileId::NOTHING;
-                    self.row(direction, subject, class, (now, before, after));
+                    self.row(Row { direction, subject, class, way, now }, base);
                 }
             }
         }
@@ -171,29 +188,40 @@ impl Meet<'_, '_> {
         touched
     }
 
-    /// Records the row that is `now` as what `before` and `after` both allow.
-    fn row(
-        &mut self,
-        direction: Direction,
-        subject: IpAddr,
-        class: ClassId,
-        (now, before, after): (ProfileId, ProfileId, ProfileId),
-    ) {
-        let was = self.transition.is_subject_before(direction, subject);
-        let will = self.transition.is_subject_after(direction, subject);
+    /// Records a row of the meet as what its class allows before and after. Where the base of its subject changes, every row is
+    /// written out, also where it is the same as the base: so the base decides about nobody who changes class.
+    fn row(&mut self, row: Row, base_changes: bool) {
+        let Row { direction, subject, class, way: (from, to), now } = row;
+        let transition = self.transition;
+        let was = transition.is_subject_before(direction, subject);
+        let will = transition.is_subject_after(direction, subject);
+        if !was && !will && !self.rewritten.contains(&now) {
+            return;
+        }
         let profile = if was || will {
-            self.intersection(was.then_some(before), will.then_some(after))
-        } else if self.rewritten.contains(&now) {
-            ProfileId::NOTHING
+            let before = was.then(|| transition.state.profile(direction, subject, from));
+            let after = will.then(|| transition.profile_after(direction, subject, to));
+            self.intersection(before, after)
         } else {
-            now
+            ProfileId::NOTHING
         };
-        let stored = |profile| Some(profile).filter(|&p| p != ProfileId::NOTHING);
+        let base = match class {
+            ClassId::UNKNOWN => ProfileId::NOTHING,
+            _ if base_changes => ProfileId::DENY,
+            _ => transition.state.row(direction, subject, ClassId::UNKNOWN),
+        };
+        let stored = match profile {
+            ProfileId::NOTHING if base == ProfileId::NOTHING => None,
+            ProfileId::NOTHING => Some(ProfileId::DENY),
+            profile if profile == base && !base_changes => None,
+            profile => Some(profile),
+        };
         let edits = match direction {
             Direction::Ingress => &mut self.narrowing.allow_in,
             Direction::Egress => &mut self.narrowing.allow_out,
         };
-        record(edits, (subject, class), stored(now), stored(profile));
+        let now = Some(now).filter(|&profile| profile != ProfileId::NOTHING);
+        record(edits, (subject, class), now, stored);
     }
 
     /// The profile that allows what both allow. An address that is no subject is allowed everything.
@@ -205,6 +233,10 @@ impl Meet<'_, '_> {
         let old = before.map_or(Rc::clone(&everything), |id| self.profiles.before(id));
         let new = after.map_or(everything, |id| self.profiles.after(id));
         let both = old.intersection(&new);
+        if both.is_nothing() {
+            self.intersections.insert((before, after), ProfileId::NOTHING);
+            return ProfileId::NOTHING;
+        }
         let is_kept =
             |id: &ProfileId, allows: &PortSet| *allows == both && !self.rewritten.contains(id);
         let kept = before.filter(|id| is_kept(id, &old)).or(after.filter(|id| is_kept(id, &new)));
@@ -216,8 +248,6 @@ impl Meet<'_, '_> {
     fn profile(&mut self, allowed: PortSet) -> ProfileId {
         if allowed.is_everything() {
             ProfileId::EVERYTHING
-        } else if allowed.is_nothing() {
-            ProfileId::NOTHING
         } else {
             let ids = &mut self.ids;
             *self.new_profiles.entry(allowed).or_insert_with(|| ids.take_profile())

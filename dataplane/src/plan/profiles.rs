@@ -36,6 +36,8 @@ pub(super) struct Profiles<'a> {
     before: HashMap<ProfileId, Rc<PortSet>>,
     after: HashMap<ProfileId, Rc<PortSet>>,
     effects: HashMap<(ProfileId, ProfileId), Effect>,
+    /// Which of (seen, before, after) are between the two, for `seen` before and after the delta.
+    between: [HashMap<[ProfileId; 3], bool>; 2],
 }
 
 impl<'a> Profiles<'a> {
@@ -46,6 +48,7 @@ impl<'a> Profiles<'a> {
             before: HashMap::new(),
             after: HashMap::new(),
             effects: HashMap::new(),
+            between: Default::default(),
         }
     }
 
@@ -101,4 +104,47 @@ impl<'a> Profiles<'a> {
         self.effects.insert((before, after), effect);
         effect
     }
+
+    /// Whether a decision that is `seen` as the profile is before the delta is, for every port, as it is `before` or `after`.
+    pub(super) fn is_between_before(
+        &mut self,
+        seen: ProfileId,
+        before: ProfileId,
+        after: ProfileId,
+    ) -> bool {
+        let key = [seen, before, after];
+        let [known, _] = &self.between;
+        if let Some(&is_between) = known.get(&key) {
+            return is_between;
+        }
+        let sets = [self.before(seen), self.before(before), self.after(after)];
+        let is_between = is_between(&sets);
+        let [known, _] = &mut self.between;
+        known.insert(key, is_between);
+        is_between
+    }
+
+    /// The same for what is `seen` as the profile is after the delta.
+    pub(super) fn is_between_after(
+        &mut self,
+        seen: ProfileId,
+        before: ProfileId,
+        after: ProfileId,
+    ) -> bool {
+        let key = [seen, before, after];
+        let [_, known] = &self.between;
+        if let Some(&is_between) = known.get(&key) {
+            return is_between;
+        }
+        let sets = [self.after(seen), self.before(before), self.after(after)];
+        let is_between = is_between(&sets);
+        let [_, known] = &mut self.between;
+        known.insert(key, is_between);
+        is_between
+    }
+}
+
+fn is_between([seen, before, after]: &[Rc<PortSet>; 3]) -> bool {
+    before.intersection(after).is_within(seen)
+        && seen.is_within(&PortSet::union([before.as_ref(), after.as_ref()]))
 }

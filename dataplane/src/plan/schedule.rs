@@ -12,6 +12,9 @@
 //! | 7 | grace, rows of classes that somebody left | a packet may hold the class with the address that left it |
 //! | 8 | grace, hairpins of subjects out | a packet may have been denied by the rows before |
 //! | - | what nothing leads to any more stays, as garbage | packets may hold it; the next grace serves all of it |
+//!
+//! Within 2 and 7: rows that come or change, bases, rows that go so that the base applies. See `BaseEdits` for what a base
+//! waits for, and for whether it stands in 2 or in 7.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,40 +24,69 @@ use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{ClassId, PortElement, PortRangeElement, ProfileId};
 
 use super::atoms::{AtomGroup, is_covered};
+use super::base::{BaseEdits, When};
+use super::profiles::Profiles;
 use super::step::{Action, Change, Schedule};
 use super::transition::{RowEdit, Transition, subject_edits};
 use crate::contents::{rows_set, subjects_set};
 use crate::transaction::Element;
 
-/// When a row may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When {
-    Never,
-    Early,
-    AfterGrace,
-    Late,
+/// Edits of rows in one place of the schedule.
+#[derive(Debug, Default)]
+struct Rows {
+    /// Rows that come or change, and those that go where no base changes.
+    first: Vec<Action>,
+    /// Whether a base must not change before packets have seen the rows that come.
+    grace: bool,
+    bases: Vec<Action>,
+    /// Rows that go, so that the base applies.
+    gone: Vec<Action>,
+}
+
+impl Rows {
+    fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.bases.is_empty() && self.gone.is_empty()
+    }
+
+    fn append_to(&mut self, schedule: &mut Schedule) {
+        schedule.actions.append(&mut self.first);
+        if self.grace && !self.bases.is_empty() {
+            schedule.actions.push(Action::Grace);
+        }
+        schedule.actions.append(&mut self.bases);
+        schedule.actions.append(&mut self.gone);
+    }
 }
 
 #[derive(Debug)]
 struct Scheduler<'t, 'a> {
     transition: &'t Transition<'a>,
+    edits: Vec<RowEdit>,
+    bases: BaseEdits,
     grace_first: bool,
     contents: Vec<Action>,
     ranges: Vec<Action>,
-    early: Vec<Action>,
-    late: Vec<Action>,
+    hairpins: Vec<Action>,
+    early: Rows,
+    late: Rows,
     last: Vec<Action>,
     notes: Vec<Action>,
 }
 
 pub(super) fn schedule(transition: &Transition<'_>, grace_first: bool) -> Schedule {
+    let edits = transition.row_edits();
+    let mut profiles = Profiles::new(transition.state, transition.delta);
+    let bases = BaseEdits::new(transition, &mut profiles, &edits);
     let mut scheduler = Scheduler {
         transition,
+        edits,
+        bases,
         grace_first,
         contents: Vec::new(),
         ranges: Vec::new(),
-        early: Vec::new(),
-        late: Vec::new(),
+        hairpins: Vec::new(),
+        early: Rows::default(),
+        late: Rows::default(),
         last: Vec::new(),
         notes: Vec::new(),
     };
@@ -66,7 +98,7 @@ pub(super) fn schedule(transition: &Transition<'_>, grace_first: bool) -> Schedu
 
 impl Scheduler<'_, '_> {
     fn rows(&mut self) {
-        for edit in self.transition.row_edits() {
+        for edit in std::mem::take(&mut self.edits) {
             let set = rows_set(edit.direction);
             let element = |profile| Element::Row(edit.subject, edit.class, profile);
             if edit.from == edit.to {
@@ -78,18 +110,27 @@ impl Scheduler<'_, '_> {
             let gone = edit.from.map(|profile| Change::Remove(set, element(profile)));
             let come = edit.to.map(|profile| Change::Add(set, element(profile)));
             let piece = Action::Together(gone.into_iter().chain(come).collect());
-            match self.when(&edit) {
+            let when = self.when(&edit);
+            self.grace_first |= when == When::AfterGrace;
+            let rows = match when {
                 When::Never => {
                     if let Some(profile) = edit.from {
                         self.notes.push(Action::Discard(set, element(profile)));
                     }
+                    continue;
                 }
-                When::Early => self.early.push(piece),
-                When::AfterGrace => {
-                    self.grace_first = true;
-                    self.early.push(piece);
-                }
-                When::Late => self.late.push(piece),
+                When::Early | When::AfterGrace => &mut self.early,
+                When::Late => &mut self.late,
+            };
+            if !self.bases.has(&edit) {
+                rows.first.push(piece);
+            } else if edit.class == ClassId::UNKNOWN {
+                rows.bases.push(piece);
+            } else if edit.to.is_none() {
+                rows.gone.push(piece);
+            } else {
+                rows.grace |= edit.from.is_none() && self.bases.follows_rows(&edit);
+                rows.first.push(piece);
             }
         }
     }
@@ -103,16 +144,21 @@ impl Scheduler<'_, '_> {
             When::Early
         } else if !transition.is_subject_before(edit.direction, edit.subject) {
             When::AfterGrace
-        } else if !transition.is_subject_after(edit.direction, edit.subject)
-            || transition.left.contains(&edit.class)
+        } else if !transition.is_subject_after(edit.direction, edit.subject) {
+            When::Late
+        } else if edit.class == ClassId::UNKNOWN {
+            self.bases.when(edit)
+        } else if transition.is_row_late(edit.class) {
+            When::Late
+        } else if window.left.contains(&edit.class) {
+            When::AfterGrace
+        } else if edit.to.is_none()
+            && !transition.entered.contains(&edit.class)
+            && self.bases.is_late(edit)
         {
             When::Late
-        } else if !window.left.contains(&edit.class) {
-            When::Early
-        } else if transition.entered.contains(&edit.class) {
-            When::AfterGrace
         } else {
-            When::Late
+            When::Early
         }
     }
 
@@ -185,7 +231,7 @@ impl Scheduler<'_, '_> {
                 (true, true) => self.notes.push(Action::Keep(SetName::Hairpin, element)),
                 (false, true) => {
                     let change = Change::Add(SetName::Hairpin, element);
-                    self.early.push(Action::Together(vec![change]));
+                    self.hairpins.push(Action::Together(vec![change]));
                 }
                 (true, false) if self.is_subject_after(address) => {
                     let change = Change::Remove(SetName::Hairpin, element);
@@ -206,7 +252,7 @@ impl Scheduler<'_, '_> {
                 self.grace_first |=
                     Direction::ALL.into_iter().any(|d| window.released(d).contains(&address));
                 let change = Change::Remove(SetName::Hairpin, Element::Hairpin(address));
-                self.early.push(Action::Together(vec![change]));
+                self.hairpins.push(Action::Together(vec![change]));
             }
         }
     }
@@ -233,7 +279,8 @@ impl Scheduler<'_, '_> {
             schedule.actions.push(Action::NextTransaction);
         }
         schedule.actions.append(&mut self.contents);
-        schedule.actions.append(&mut self.early);
+        schedule.actions.append(&mut self.hairpins);
+        self.early.append_to(&mut schedule);
         let releases = self.releases(&mut schedule);
         if releases && moves {
             schedule.actions.push(Action::Grace);
@@ -242,7 +289,7 @@ impl Scheduler<'_, '_> {
         self.isolations(&mut schedule);
         if !self.late.is_empty() {
             schedule.actions.push(Action::Grace);
-            schedule.actions.append(&mut self.late);
+            self.late.append_to(&mut schedule);
         }
         if !self.last.is_empty() {
             schedule.actions.push(Action::Grace);

@@ -11,7 +11,7 @@ use palisade_compiler::program::{
     AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, Tables,
 };
 
-use super::garbage::Garbage;
+use super::garbage::{Garbage, row_direction};
 use super::ids::TransitionalIds;
 use super::step::{Action, Change, Schedule};
 use super::window::Window;
@@ -114,6 +114,28 @@ impl TableState {
         row.copied().unwrap_or(ProfileId::NOTHING)
     }
 
+    /// The program's profile of the class: its row, or the base of the subject where it has none.
+    pub(super) fn profile(
+        &self,
+        direction: Direction,
+        subject: IpAddr,
+        class: ClassId,
+    ) -> ProfileId {
+        match self.row(direction, subject, class) {
+            ProfileId::NOTHING => self.row(direction, subject, ClassId::UNKNOWN),
+            row => row,
+        }
+    }
+
+    /// Whether a packet under way may miss a row of the subject that it should find, or has missed one that came since, so
+    /// that it reads the base.
+    pub(super) fn may_miss_rows(&self, direction: Direction, subject: IpAddr) -> bool {
+        let rows = rows(&self.kernel, direction);
+        let misses =
+            |class: &ClassId| *class == ClassId::UNKNOWN || !rows.contains_key(&(subject, *class));
+        self.window.left.iter().any(misses) || self.window.has_new_rows(direction, subject)
+    }
+
     /// The program's `ports` of a profile.
     pub(super) fn ports(&self, profile: ProfileId) -> impl Iterator<Item = PortElement> {
         let ports = self.kernel.ports.range(first_port(profile)..);
@@ -173,15 +195,26 @@ impl TableState {
 
     fn apply(&mut self, changes: &[Change]) {
         let mut gone: BTreeSet<IpAddr> = BTreeSet::new();
+        let mut changed: BTreeSet<(IpAddr, ClassId)> = BTreeSet::new();
         for &change in changes {
             match change {
                 Change::Remove(set, element) => {
                     if let Element::Class(address, _) = element {
                         gone.insert(address);
                     }
+                    if let Element::Row(subject, class, _) = element {
+                        changed.insert((subject, class));
+                    }
                     self.remove(set, element);
                 }
                 Change::Add(set, element) => {
+                    if let Element::Row(subject, class, _) = element
+                        && class != ClassId::UNKNOWN
+                        && !changed.contains(&(subject, class))
+                        && (self.is_inhabited(class) || self.window.left.contains(&class))
+                    {
+                        self.window.note_new_row(row_direction(set), subject);
+                    }
                     if let Element::Class(address, _) = element
                         && !gone.contains(&address)
                     {

@@ -8,10 +8,11 @@
 use std::collections::BTreeSet;
 
 use palisade_compiler::model::Direction;
-use palisade_compiler::program::{ClassId, ProfileId};
+use palisade_compiler::program::ClassId;
 
+use super::base::BaseEdits;
 use super::profiles::{Effect, Profiles};
-use super::transition::{Transition, row_edits, subject_edits};
+use super::transition::{RowEdit, Transition, row_edits, subject_edits};
 
 /// How a delta has to be carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +25,14 @@ pub(super) enum Strategy {
 
 impl Strategy {
     pub(super) fn choose(transition: &Transition<'_>) -> Self {
-        if !transition.rewritten().is_empty() || is_circular(transition) {
+        let edits = transition.row_edits();
+        if !transition.rewritten().is_empty() || is_circular(transition, &edits) {
             return Self::ByMeet;
         }
-        let profiles = Profiles::new(transition.state, transition.delta);
+        let mut profiles = Profiles::new(transition.state, transition.delta);
+        if BaseEdits::new(transition, &mut profiles, &edits).are_circular() {
+            return Self::ByMeet;
+        }
         let mut effects = Effects { transition, profiles };
         let isolation = effects.of_isolation();
         let (rows, mut pairs) = effects.of_rows(isolation);
@@ -50,16 +55,17 @@ impl Strategy {
     }
 }
 
-/// Whether some class is left, entered, and has rows that change under those who stay: no order of these is right.
-fn is_circular(transition: &Transition<'_>) -> bool {
-    let both: BTreeSet<ClassId> =
-        transition.left.intersection(&transition.entered).copied().collect();
-    !both.is_empty()
-        && transition.row_edits().iter().any(|edit| {
-            both.contains(&edit.class)
-                && transition.is_readable(edit)
-                && !transition.is_inert_after(edit)
-        })
+/// Whether some class is left, entered, and has rows that change under those who stay: no order of these is right. The base
+/// is another matter (`BaseEdits`).
+fn is_circular(transition: &Transition<'_>, edits: &[RowEdit]) -> bool {
+    let is_both = |class: &ClassId| {
+        *class != ClassId::UNKNOWN
+            && transition.left.contains(class)
+            && transition.entered.contains(class)
+    };
+    edits.iter().any(|edit| {
+        is_both(&edit.class) && transition.is_readable(edit) && !transition.is_inert_after(edit)
+    })
 }
 
 /// The effects of a delta's parts on packets' decisions.
@@ -113,20 +119,25 @@ impl Effects<'_, '_> {
                 .into_iter()
                 .flat_map(|peer| [transition.state.class_of(peer), transition.class_after(peer)])
                 .collect();
-            for (&(subject, class), edit) in edits {
+            for &(subject, class) in edits.keys() {
                 let is_judged = transition.is_subject_before(direction, subject)
                     && transition.is_subject_after(direction, subject)
                     && transition.state.is_inhabited(class)
                     && transition.is_inhabited_after(class);
-                let is_wanted = of_subjects.contains(&class)
+                let is_of_subjects = if class == ClassId::UNKNOWN {
+                    of_subjects.iter().any(|&c| transition.is_of_base(direction, subject, c))
+                } else {
+                    of_subjects.contains(&class)
+                };
+                let is_wanted = is_of_subjects
                     || isolation != Effect::default()
                     || transition.state.window.isolated;
                 if is_judged && is_wanted {
-                    let before = transition.state.row(direction, subject, class);
-                    let after = edit.after.unwrap_or(ProfileId::NOTHING);
+                    let before = transition.state.profile(direction, subject, class);
+                    let after = transition.profile_after(direction, subject, class);
                     let effect = self.profiles.effect(before, after);
                     any = any.and(effect);
-                    if of_subjects.contains(&class) {
+                    if is_of_subjects {
                         let at = pairs.of(direction);
                         *at = at.and(effect);
                     }
@@ -167,8 +178,8 @@ impl Effects<'_, '_> {
             let stays = transition.is_subject_before(direction, subject)
                 && transition.is_subject_after(direction, subject);
             for &(from, to) in ways.iter().filter(|_| stays) {
-                let before = transition.state.row(direction, subject, from);
-                let after = transition.row_after(direction, subject, to);
+                let before = transition.state.profile(direction, subject, from);
+                let after = transition.profile_after(direction, subject, to);
                 effect = effect.and(self.profiles.effect(before, after));
             }
         }

@@ -174,6 +174,32 @@ impl<'a> Transition<'a> {
         }
     }
 
+    /// The program's profile of the class afterwards: its row, or the base of the subject where it has none.
+    pub(super) fn profile_after(
+        &self,
+        direction: Direction,
+        subject: IpAddr,
+        class: ClassId,
+    ) -> ProfileId {
+        match self.row_after(direction, subject, class) {
+            ProfileId::NOTHING => self.row_after(direction, subject, ClassId::UNKNOWN),
+            row => row,
+        }
+    }
+
+    /// Whether the base applies to the class, before and after.
+    pub(super) fn is_of_base(&self, direction: Direction, subject: IpAddr, class: ClassId) -> bool {
+        class == ClassId::UNKNOWN
+            || (self.state.row(direction, subject, class) == ProfileId::NOTHING
+                && self.row_after(direction, subject, class) == ProfileId::NOTHING)
+    }
+
+    /// Whether rows of the class, which packets may read, can only change a grace period after addresses changed class.
+    pub(super) fn is_row_late(&self, class: ClassId) -> bool {
+        self.left.contains(&class)
+            || (self.state.window.left.contains(&class) && !self.entered.contains(&class))
+    }
+
     pub(super) fn is_inhabited_after(&self, class: ClassId) -> bool {
         let more = self.more_members.get(&class).copied().unwrap_or(0);
         class == ClassId::UNKNOWN || self.state.members_after(class, more) > 0

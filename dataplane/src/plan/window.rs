@@ -16,6 +16,11 @@ pub(super) struct Window {
     released_in: BTreeSet<IpAddr>,
     /// The same for egress.
     released_out: BTreeSet<IpAddr>,
+    /// Subjects that got a row of ingress for a class that packets may hold: such a packet may have missed the row, and so
+    /// read the base.
+    new_rows_in: BTreeSet<IpAddr>,
+    /// The same for egress.
+    new_rows_out: BTreeSet<IpAddr>,
     /// Profiles that some row named: their contents stay as they are.
     pub(super) unnamed: BTreeSet<ProfileId>,
     /// A subject or a bridge was added: what every later lookup decides may narrow, but not widen.
@@ -45,5 +50,19 @@ impl Window {
         } else {
             released.insert(address);
         }
+    }
+
+    pub(super) fn has_new_rows(&self, direction: Direction, subject: IpAddr) -> bool {
+        match direction {
+            Direction::Ingress => self.new_rows_in.contains(&subject),
+            Direction::Egress => self.new_rows_out.contains(&subject),
+        }
+    }
+
+    pub(super) fn note_new_row(&mut self, direction: Direction, subject: IpAddr) {
+        match direction {
+            Direction::Ingress => self.new_rows_in.insert(subject),
+            Direction::Egress => self.new_rows_out.insert(subject),
+        };
     }
 }

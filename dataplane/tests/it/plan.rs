@@ -12,7 +12,7 @@ use palisade_compiler::program::{
 use palisade_dataplane::plan::{Limits, Planner, Step};
 use palisade_dataplane::transaction::{Op, Transaction};
 
-use crate::walk::{Base, Packet, Window};
+use crate::walk::{Packet, Window, verdict};
 
 /// xorshift64*: a seed names a case for good.
 pub(crate) struct Random(u64);
@@ -101,7 +101,8 @@ fn tidy(tables: &mut Tables, meanings: [usize; 5]) {
     tables.port_ranges.clear();
     let named: BTreeSet<ProfileId> =
         tables.allow_in.values().chain(tables.allow_out.values()).copied().collect();
-    for p in named.into_iter().filter(|&p| p != ProfileId::EVERYTHING) {
+    let has_contents = |p: &ProfileId| !p.denies() && *p != ProfileId::EVERYTHING;
+    for p in named.into_iter().filter(has_contents) {
         let n = ((p.0 & !ProfileId::RANGED) - ProfileId::EVERYTHING.0) as usize;
         list(tables, p, n + meanings[n]);
     }
@@ -117,8 +118,28 @@ impl Generator {
         Self { random: Random::new(seed), meanings: [0; 5] }
     }
 
+    /// Most are missing, so that the base applies.
     fn row(&mut self) -> Option<ProfileId> {
-        Some(self.random.below(6)).filter(|&n| n < 5).map(profile)
+        match self.random.below(9) {
+            n @ 0..5 => Some(profile(n)),
+            5 => Some(ProfileId::DENY),
+            _ => None,
+        }
+    }
+
+    /// Draws the base of a subject anew, and some of its rows with it.
+    fn base(&mut self, tables: &mut Tables, subject: IpAddr) {
+        let peers = peers(tables);
+        for rows in [&mut tables.allow_in, &mut tables.allow_out] {
+            for &class in &peers {
+                if class == ClassId::UNKNOWN || self.random.one_in(4) {
+                    match self.row() {
+                        Some(profile) => _ = rows.insert((subject, class), profile),
+                        None => _ = rows.remove(&(subject, class)),
+                    }
+                }
+            }
+        }
     }
 
     pub(crate) fn fresh(&mut self) -> Tables {
@@ -174,7 +195,7 @@ impl Generator {
         let mut tables = before.clone();
         for _ in 0..=self.random.below(3) {
             let a = ip(self.random.below(ADDRESSES));
-            match self.random.below(12) {
+            match self.random.below(15) {
                 0 | 1 => {
                     let n = 2 + self.random.below(12);
                     self.rows(&mut tables, n);
@@ -199,6 +220,7 @@ impl Generator {
                 8 => toggle(&mut tables.local_in, a),
                 9 => toggle(&mut tables.local_out, a),
                 10 => toggle(&mut tables.hairpin, a),
+                11..=13 => self.base(&mut tables, a),
                 _ if self.random.one_in(3) => {
                     let n = self.random.below(5);
                     self.meanings[n] = self.random.below(5);
@@ -331,11 +353,11 @@ impl Watch {
     }
 
     fn judge(&self) -> Result<(), String> {
-        let window = |states| Window { states, base: Base::Ignored };
+        let window = Window::new(&self.states);
         for packet in &self.packets {
-            let verdict = |program| window(std::slice::from_ref(program)).verdict(packet);
-            let allowed: BTreeSet<bool> = self.programs.iter().map(verdict).collect();
-            let seen = window(&self.states).verdicts(packet);
+            let allowed: BTreeSet<bool> =
+                self.programs.iter().map(|program| verdict(program, packet)).collect();
+            let seen = window.verdicts(packet);
             if !seen.is_subset(&allowed) {
                 return Err(format!(
                     "{packet:?} sees {seen:?}, not {allowed:?}\nprograms {:#?}\nlog {}",

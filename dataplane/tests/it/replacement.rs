@@ -19,7 +19,7 @@ use crate::walk::{Packet, Window, verdict};
 const CLUSTERS: u64 = 8;
 
 /// One table at one moment, as a packet meets it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Met {
     /// Whether packets are sent to it.
     hooked: bool,

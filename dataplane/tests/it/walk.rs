@@ -29,23 +29,14 @@ impl From<Connection> for Packet {
 
 type Rows = BTreeMap<(IpAddr, ClassId), ProfileId>;
 
-/// Whether a subject's row of class 0:0 applies where the peer's class has no row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Base {
-    Applies,
-    /// Programs that have a row for every class that is allowed something: the planner's random ones.
-    Ignored,
-}
-
 /// The states of a window, oldest first.
 pub(crate) struct Window<'a> {
-    pub(crate) states: &'a [Tables],
-    pub(crate) base: Base,
+    states: &'a [Tables],
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(states: &'a [Tables]) -> Self {
-        Self { states, base: Base::Applies }
+        Self { states }
     }
 }
 
@@ -131,11 +122,7 @@ impl Window<'_> {
                     self.ports(k, p, profile, &mut ends);
                     continue;
                 }
-                let bases = match self.base {
-                    Base::Applies => self.look(k, |t| row(t, ClassId::UNKNOWN)),
-                    Base::Ignored => vec![(k, ProfileId::NOTHING)],
-                };
-                for (k, base) in bases {
+                for (k, base) in self.look(k, |t| row(t, ClassId::UNKNOWN)) {
                     if base == ProfileId::NOTHING {
                         self.hairpin(k, p, &mut ends);
                     } else {

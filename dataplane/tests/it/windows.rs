@@ -139,7 +139,7 @@ fn no_packet_of_a_compiled_cluster_is_misjudged_while_it_changes() {
 }
 
 /// Clusters that the whole engine follows.
-const ENGINES: u64 = 60;
+const ENGINES: u64 = 24;
 
 /// The window of one family as the engine leaves it: sets that grow and tables that are replaced included.
 struct Enforced {
@@ -170,7 +170,13 @@ impl Enforced {
     ) -> Result<(), String> {
         for event in events {
             match event {
-                Event::Commit(_, both) => self.states.push(state(both, self.family)),
+                Event::Commit(_, both) => {
+                    let state = state(both, self.family);
+                    // A set that is filled beside another is met by no packet.
+                    if self.states.last() != Some(&state) {
+                        self.states.push(state);
+                    }
+                }
                 Event::Grace => {
                     self.judge(packets)?;
                     self.states.drain(..self.states.len() - 1);
@@ -229,7 +235,7 @@ fn follow_with_engine(seed: u64) -> Result<(u64, u64), String> {
         let delta = compiler.apply(batch);
         let after = compiler.program().clone();
         probed.extend(probes(compiler.snapshot(), &mut rng));
-        let few = (0..40).filter_map(|_| probed.get(rng.below(probed.len().max(1))).copied());
+        let few = (0..25).filter_map(|_| probed.get(rng.below(probed.len().max(1))).copied());
         let packets: Vec<Packet> = few.map(Packet::from).collect();
         let happened = dataplane.ruleset().history().len();
         enforce(&mut dataplane, &delta, &after);
@@ -270,5 +276,5 @@ fn no_packet_is_misjudged_while_sets_grow_and_commits_fail() {
         failed += fails;
     }
     println!("{grown} sets grew, {failed} calls failed");
-    assert!(grown > 200 && failed > 100, "{grown} sets grew, {failed} calls failed: too few");
+    assert!(grown > 100 && failed > 50, "{grown} sets grew, {failed} calls failed: too few");
 }

@@ -269,9 +269,10 @@ fn deep_aliases() {
         }
     }
     let lists = |levels: usize| {
-        let mut text = String::from("apiVersion: v1\nother:\n- &a0 {kind: List, items: []}\n");
+        let mut text =
+            String::from("apiVersion: v1\nmetadata:\n  other:\n  - &a0 {kind: List, items: []}\n");
         for level in 1..=levels {
-            writeln!(text, "- &a{level} {{kind: List, items: [*a{}]}}", level - 1).unwrap();
+            writeln!(text, "  - &a{level} {{kind: List, items: [*a{}]}}", level - 1).unwrap();
         }
         read(&format!("{text}kind: List\nitems: [*a{levels}]\n")).1
     };
