@@ -98,7 +98,7 @@ fn a_subject_is_found_by_the_address_behind_its_port() {
         ip("link set v1 master br0
             link set v2 master br0
             link set v3 master br1
-            link add eth0 type dummy
+            link add eth0 type veth peer name eth1
             link set eth0 up
             addr add 10.1.0.254/24 dev eth0
             route add 10.1.0.4/32 dev v4");
@@ -121,7 +121,7 @@ fn every_port_counts_of_a_bridge_of_which_the_port_is_not_known() {
         ip("link add cni0 type bridge
             link set cni0 up
             addr add 10.1.0.254/24 dev cni0
-            link add tap0 type dummy
+            link add tap0 type veth peer name tap1
             link set tap0 master cni0");
         let _pod = pod("v1", &["10.1.0.1/24"]);
         ip("link set v1 master cni0");
