@@ -131,9 +131,8 @@ impl TableState {
     /// that it reads the base.
     pub(super) fn may_miss_rows(&self, direction: Direction, subject: IpAddr) -> bool {
         let rows = rows(&self.kernel, direction);
-        let misses = |class: &ClassId| {
-            *class == ClassId::UNKNOWN || !rows.contains_key(&(subject, *class))
-        };
+        let misses =
+            |class: &ClassId| *class == ClassId::UNKNOWN || !rows.contains_key(&(subject, *class));
         self.window.left.iter().any(misses) || self.window.has_new_rows(direction, subject)
     }
 
