@@ -7,7 +7,7 @@ use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{Ruleset, TableName};
 use serde::Serialize;
 
-use super::input::{Manifests, Node, compile};
+use super::input::{Manifests, Node, ReadOptions, compile};
 use super::output::{Format, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
@@ -15,7 +15,6 @@ use crate::bridged;
 use crate::ipvs;
 use crate::protocol::{MAX_LISTED, Request, Response, Verified};
 use crate::socket::{Client, DEFAULT};
-use crate::sources::files::MAX_FILE_BYTES;
 
 /// Prove the kernel equal to the agent's program, or to manifests
 ///
@@ -31,9 +30,8 @@ pub(super) struct Args {
     /// Files or directories of Kubernetes objects, - for standard input. Without it the running agent compares
     #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1..)]
     files: Vec<PathBuf>,
-    /// The largest file that is read, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = MAX_FILE_BYTES)]
-    max_file_size: u64,
+    #[command(flatten)]
+    options: ReadOptions,
     /// Where the agent answers that is asked without -f
     #[arg(long, value_name = "PATH", default_value = DEFAULT)]
     socket: PathBuf,
@@ -76,7 +74,7 @@ fn ask(args: &Args) -> Result<Outcome, Failure> {
 }
 
 fn compare_with_files(args: &Args) -> Result<Outcome, Failure> {
-    let manifests = Manifests { files: args.files.clone(), max_file_size: args.max_file_size };
+    let manifests = Manifests { files: args.files.clone(), options: args.options.clone() };
     let input = manifests.load()?;
     // Whether the tables have an owner is no matter of what they hold.
     let mut kernel = Kernel::open_without_owner()?;
