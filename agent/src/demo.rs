@@ -12,7 +12,7 @@ use palisade_compiler::snapshot::Snapshot;
 use crate::cli::Failure;
 use crate::cli::input::Manifests;
 use crate::cli::output::say;
-use crate::lab::{Host, Lab, LabError, LabSpec, Layout};
+use palisade_lab::{Host, Lab, LabError, LabSpec, Layout};
 use crate::sources::disk::MAX_FILE_BYTES;
 use matrix::{Matrix, Person, Plan};
 use stage::{Agent, Directory, Interrupt};
@@ -144,7 +144,7 @@ impl Show {
     fn act(&self, expected: &Matrix, before: Option<&Matrix>) -> Result<bool, Failure> {
         self.interrupt.check()?;
         let begun = Instant::now();
-        let talks = self.lab.talk(&self.plan.connections())?;
+        let talks = self.lab.converse(&self.plan.connections())?;
         let seen = Matrix::seen(&self.plan, &talks);
         detail(format_args!(
             "{} TCP and UDP connections over IPv4 and IPv6, with servers that answer: {} ms",
@@ -223,6 +223,7 @@ impl From<LabError> for Failure {
             | LabError::TooMany(_)
             | LabError::NoPath { .. }
             | LabError::MarkerLost { .. }
+            | LabError::Tool(_)
             | LabError::Overrun { .. } => Self::No(said),
         }
     }

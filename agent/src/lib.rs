@@ -9,7 +9,6 @@ pub mod demo;
 pub mod edits;
 pub mod explanation;
 mod ipvs;
-pub mod lab;
 pub mod progress;
 pub mod protocol;
 pub mod reconcile;

@@ -35,6 +35,8 @@ pub enum Key {
     Node(Arc<str>),
     Policy(PolicyKey),
     Pod(Arc<str>, Arc<str>),
+    Service(Arc<str>, Arc<str>),
+    EndpointSlice(Arc<str>, Arc<str>),
 }
 
 impl Key {
@@ -44,6 +46,12 @@ impl Key {
             Object::Node(node) => Self::Node(Arc::clone(&node.name)),
             Object::Policy(policy) => Self::Policy(policy.key.clone()),
             Object::Pod(pod) => Self::Pod(Arc::clone(&pod.namespace), Arc::clone(&pod.name)),
+            Object::Service(service) => {
+                Self::Service(Arc::clone(&service.namespace), Arc::clone(&service.name))
+            }
+            Object::EndpointSlice(slice) => {
+                Self::EndpointSlice(Arc::clone(&slice.namespace), Arc::clone(&slice.name))
+            }
         }
     }
 
@@ -68,6 +76,8 @@ impl fmt::Display for Key {
             Self::Node(name) => write!(f, "Node {name}"),
             Self::Policy(key) => write!(f, "NetworkPolicy {key}"),
             Self::Pod(namespace, name) => write!(f, "Pod {namespace}/{name}"),
+            Self::Service(namespace, name) => write!(f, "Service {namespace}/{name}"),
+            Self::EndpointSlice(namespace, name) => write!(f, "EndpointSlice {namespace}/{name}"),
         }
     }
 }
@@ -95,6 +105,12 @@ impl Held for Snapshot {
             }
             Key::Policy(key) => self.policy(key).map(|p| Object::Policy(p.as_ref().clone())),
             Key::Pod(namespace, name) => self.pod_named(namespace, name).cloned().map(Object::Pod),
+            Key::Service(namespace, name) => {
+                self.service(namespace, name).cloned().map(Object::Service)
+            }
+            Key::EndpointSlice(namespace, name) => {
+                self.endpoint_slice(namespace, name).cloned().map(Object::EndpointSlice)
+            }
         }
     }
 }
@@ -228,7 +244,7 @@ impl Edit<'_> {
                 {
                     None
                 }
-                Some(object) => Some(apply(object)),
+                Some(object) => Some(Change::from(object)),
                 None => pending.stood.then(|| delete(key.clone())),
             }
         };
@@ -290,20 +306,13 @@ impl Edit<'_> {
     }
 }
 
-fn apply(object: Object) -> Change {
-    match object {
-        Object::Namespace(namespace) => Change::ApplyNamespace(namespace),
-        Object::Node(node) => Change::ApplyNode(node),
-        Object::Pod(pod) => Change::ApplyPod(pod),
-        Object::Policy(policy) => Change::ApplyPolicy(policy),
-    }
-}
-
 fn delete(key: Key) -> Change {
     match key {
         Key::Namespace(name) => Change::DeleteNamespace(name),
         Key::Node(name) => Change::DeleteNode(name),
         Key::Policy(key) => Change::DeletePolicy(key),
         Key::Pod(namespace, name) => Change::DeletePod { namespace, name, uid: None },
+        Key::Service(namespace, name) => Change::DeleteService { namespace, name },
+        Key::EndpointSlice(namespace, name) => Change::DeleteEndpointSlice { namespace, name },
     }
 }

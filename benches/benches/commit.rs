@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use palisade::lab::Namespace;
+use palisade_lab::Namespace;
 use palisade_benches::allocations::{Counting, counted};
 use palisade_benches::{Shape, Universe};
 use palisade_compiler::compile::Compiler;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use palisade::lab::Namespace;
+use palisade_lab::Namespace;
 use palisade_benches::contender::{Contender, contenders, engines};
 use palisade_benches::scenario::{Edit, Scenario, ScenarioShape};
 

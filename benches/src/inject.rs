@@ -26,7 +26,7 @@ use std::io;
 use std::net::IpAddr;
 
 use nix::errno::Errno;
-use palisade::lab::{LabError, Namespace};
+use palisade_lab::{LabError, Namespace};
 use palisade_compiler::model::Connection;
 use thiserror::Error;
 

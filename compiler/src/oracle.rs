@@ -192,7 +192,9 @@ fn rule_allows(
     };
     let ports_match = match &rule.ports {
         Ports::Every => true,
-        Ports::AnyOf(ports) => ports.iter().any(|port| port_matches(snapshot, port, connection)),
+        Ports::AnyOf(ports) => {
+            ports.iter().any(|port| port_matches(snapshot, port, peer_address, connection))
+        }
     };
     peer_matches && ports_match
 }
@@ -204,7 +206,10 @@ fn peer_matches(snapshot: &Snapshot, policy: &Policy, peer: &Peer, address: IpAd
             let Some(pod) = pod_at(snapshot, address) else { return false };
             pods.matches(&pod.labels)
                 && match namespaces {
-                    Namespaces::Own => pod.namespace == policy.key.namespace,
+                    Namespaces::Own => {
+                        pod.namespace == policy.key.namespace
+                            && namespace_matches(snapshot, pod, &Selector::everything())
+                    }
                     Namespaces::Selected(selector) => namespace_matches(snapshot, pod, selector),
                 }
         }
@@ -217,8 +222,14 @@ fn namespace_matches(snapshot: &Snapshot, pod: &Pod, selector: &Selector) -> boo
         .any(|namespace| namespace.name == pod.namespace && selector.matches(&namespace.labels))
 }
 
-/// A port matches with its protocol; a name is looked up on the pod that is connected to, whatever the direction.
-fn port_matches(snapshot: &Snapshot, port: &PortMatch, connection: &Connection) -> bool {
+/// A port matches with its protocol; a name is looked up on the pod that is connected to, whatever the direction. A peer whose
+/// namespace does not exist has no names.
+fn port_matches(
+    snapshot: &Snapshot,
+    port: &PortMatch,
+    peer_address: IpAddr,
+    connection: &Connection,
+) -> bool {
     Protocol::from_number(connection.protocol) == Some(port.protocol)
         && match &port.port {
             PortSpec::Any => true,
@@ -226,7 +237,10 @@ fn port_matches(snapshot: &Snapshot, port: &PortMatch, connection: &Connection) 
                 *first <= connection.port && connection.port <= *last
             }
             PortSpec::Named(name) => pod_at(snapshot, connection.to).is_some_and(|pod| {
-                pod.named_ports(name, port.protocol).any(|number| number == connection.port)
+                let is_known = connection.to != peer_address
+                    || namespace_matches(snapshot, pod, &Selector::everything());
+                let mut numbers = pod.named_ports(name, port.protocol);
+                is_known && numbers.any(|number| number == connection.port)
             }),
         }
 }

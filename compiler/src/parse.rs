@@ -24,6 +24,7 @@ mod lenient;
 mod names;
 mod node;
 mod object;
+mod output;
 mod pod;
 mod policy;
 mod report;
@@ -34,50 +35,9 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use crate::model::{Namespace, Node, Pod, Policy};
-
 pub use lenient::MAX_DEPTH;
+pub use output::{Object, Parsed, Withheld};
 pub use report::{Diagnostic, MAX_DIAGNOSTICS, ObjectRef, Place, Severity};
-
-/// An object of a kind that is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Object {
-    Namespace(Namespace),
-    Node(Node),
-    Pod(Pod),
-    Policy(Policy),
-}
-
-/// What there is to say about a source besides its objects.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parsed {
-    /// In the order of the source; at most `MAX_DIAGNOSTICS` and one that counts the rest.
-    pub diagnostics: Vec<Diagnostic>,
-    /// How many objects went to the sink.
-    pub objects: usize,
-    /// False if some document was no object, or it is not known which object some document is meant to be: the set of
-    /// objects is then not the one that was meant, and absence from it means nothing.
-    pub readable: bool,
-    /// Objects that are in the source but of which it is not known what they say, each once and sorted. Each has an
-    /// error among the diagnostics. One that is given twice has been handed to the sink before that was found: it does
-    /// not count.
-    pub withheld: Vec<Withheld>,
-}
-
-/// An object that is declared, but not understood. It is not gone: whoever knew it keeps what was known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Withheld {
-    pub object: ObjectRef,
-    /// What it is for whoever never knew it: a policy that isolates and allows nothing. Where there is none, who never knew
-    /// the object must not take the rest for the whole (an unread pod may be one that a policy isolates).
-    pub closed: Option<Policy>,
-}
-
-impl Parsed {
-    pub fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|d| d.severity == Severity::Error)
-    }
-}
 
 /// Reads a source, handing each object to `sink` as soon as it is complete.
 ///

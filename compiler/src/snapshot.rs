@@ -1,9 +1,14 @@
 //! The whole input at one moment, and the edits that move it on.
 //!
-//! `Snapshot` holds what is; `Change` is one edit; `apply` says what the edit touched, so that the compile looks at
+//! `Snapshot` holds what there is; `Change` is one edit; `apply` returns what the edit touched, so that the compile looks at
 //! nothing else. Order does not matter: the same objects give the same snapshot, whatever the history.
 
-mod labelled;
+mod change;
+mod label_index;
+mod namespaces;
+mod owners;
+mod reset;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
@@ -12,33 +17,15 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::compact::{AddressMap, grow_slowly};
+use crate::compact::grow_slowly;
 use crate::intern::Interner;
-use crate::model::{Labels, NAMESPACE_NAME_LABEL, Namespace, Node, Pod, Policy, PolicyKey, Uid};
-use labelled::Labelled;
-
-/// One edit of the input. Objects are named as in Kubernetes; applying one that exists replaces it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    ApplyNamespace(Namespace),
-    DeleteNamespace(Arc<str>),
-    /// All namespaces there are: those not in the list are gone. The other resets likewise.
-    ResetNamespaces(Vec<Namespace>),
-    ApplyNode(Node),
-    DeleteNode(Arc<str>),
-    ResetNodes(Vec<Node>),
-    ApplyPod(Pod),
-    /// With a uid, only the pod with that uid is deleted: a late delete never removes a successor of the same name.
-    DeletePod {
-        namespace: Arc<str>,
-        name: Arc<str>,
-        uid: Option<Uid>,
-    },
-    ResetPods(Vec<Pod>),
-    ApplyPolicy(Policy),
-    DeletePolicy(PolicyKey),
-    ResetPolicies(Vec<Policy>),
-}
+use crate::model::{EndpointSlice, Namespace, Node, Pod, Policy, PolicyKey, Service};
+pub use change::{Change, ObjectKind};
+use namespaces::NamespaceTable;
+pub use namespaces::UndeclaredNamespaces;
+use owners::AddressOwners;
+use reset::Resets;
+use services::Services;
 
 /// A pod's place in its snapshot, reused after the pod is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,44 +43,40 @@ pub(crate) struct Touched {
     pub(crate) addresses: BTreeSet<IpAddr>,
 }
 
-#[derive(Debug, Clone)]
-struct NamespaceEntry {
-    namespace: Namespace,
-    declared: bool,
-    /// Pods and policies that name it: an undeclared namespace exists as long as one does.
-    references: usize,
-}
-
 /// Namespaces, nodes, pods and policies, each string and label set held once, with the indexes that the compile needs.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     interner: Interner,
-    namespaces: BTreeMap<Arc<str>, NamespaceEntry>,
-    labelled: Labelled,
+    namespaces: NamespaceTable,
     nodes: BTreeMap<Arc<str>, Node>,
     policies: BTreeMap<PolicyKey, Arc<Policy>>,
     pods: Vec<Option<Pod>>,
     free: Vec<u32>,
     hasher: DefaultHashBuilder,
     by_name: HashTable<u32>,
-    owners: AddressMap<PodId>,
-    /// Pods on the host's network that have not ended, by address.
-    hosts: BTreeMap<IpAddr, BTreeSet<PodId>>,
-    /// Addresses that several pods claim, with all of them; the owner stands in `owners` too.
-    contested: BTreeMap<IpAddr, BTreeSet<PodId>>,
+    owners: AddressOwners,
+    resets: Resets,
+    /// For explanations; no verdict depends on them.
+    services: Services,
 }
 
 impl Snapshot {
+    /// Empty; namespaces that are only named are implied.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Empty; namespaces that are only named are what the mode says.
+    pub fn with_undeclared(undeclared: UndeclaredNamespaces) -> Self {
+        Self { namespaces: NamespaceTable::new(undeclared), ..Self::default() }
+    }
+
     pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
-        self.namespaces.values().map(|entry| &entry.namespace)
+        self.namespaces.iter()
     }
 
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
-        self.namespaces.get(name).map(|entry| &entry.namespace)
+        self.namespaces.get(name)
     }
 
     /// The namespaces that carry the label.
@@ -101,11 +84,15 @@ impl Snapshot {
         &self,
         label: &(Arc<str>, Arc<str>),
     ) -> impl Iterator<Item = &Namespace> {
-        self.labelled.with(label).iter().filter_map(|name| self.namespace(name))
+        self.namespaces.labelled(label)
     }
 
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
+    }
+
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
     }
 
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
@@ -114,6 +101,27 @@ impl Snapshot {
 
     pub fn policy(&self, key: &PolicyKey) -> Option<&Arc<Policy>> {
         self.policies.get(key)
+    }
+
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.all()
+    }
+
+    pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
+        self.services.named(namespace, name)
+    }
+
+    /// The Services that clients reach by this address.
+    pub fn services_at(&self, address: IpAddr) -> impl Iterator<Item = &Service> {
+        self.services.at(address)
+    }
+
+    pub fn endpoint_slice(&self, namespace: &str, name: &str) -> Option<&EndpointSlice> {
+        self.services.slice_named(namespace, name)
+    }
+
+    pub fn endpoint_slices_of(&self, service: &Service) -> impl Iterator<Item = &EndpointSlice> {
+        self.services.slices_of(service)
     }
 
     /// In no particular order.
@@ -127,12 +135,20 @@ impl Snapshot {
 
     /// The pod that an address belongs to: of those with identity that claim it, the one of highest precedence.
     pub fn owner(&self, address: IpAddr) -> Option<&Pod> {
-        self.owners.get(address).and_then(|&id| self.pod(id))
+        self.owners.get(address).and_then(|id| self.pod(id))
     }
 
     /// Addresses that more than one pod claims.
     pub fn contested_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.contested.keys().copied()
+        self.owners.contested()
+    }
+
+    pub fn namespace_count(&self) -> usize {
+        self.namespaces.len()
+    }
+
+    pub fn policy_count(&self) -> usize {
+        self.policies.len()
     }
 
     pub fn pod_count(&self) -> usize {
@@ -153,7 +169,7 @@ impl Snapshot {
     }
 
     pub(crate) fn owner_id(&self, address: IpAddr) -> Option<PodId> {
-        self.owners.get(address).copied()
+        self.owners.get(address)
     }
 
     /// Whether an address is one of the node that the pod is bound to: a Node object's, or that of a pod on its host's
@@ -161,8 +177,8 @@ impl Snapshot {
     pub(crate) fn is_own_node(&self, pod: &Pod, address: IpAddr) -> bool {
         let Some(name) = &pod.node else { return false };
         let of_node = self.nodes.get(name).is_some_and(|node| node.addresses.contains(&address));
-        let hosts = self.hosts.get(&address).into_iter().flatten();
-        of_node || hosts.filter_map(|&id| self.pod(id)).any(|host| host.node.as_ref() == Some(name))
+        let mut hosts = self.owners.hosts(address).filter_map(|id| self.pod(id));
+        of_node || hosts.any(|host| host.node.as_ref() == Some(name))
     }
 
     /// What edits that lead here from nothing touch.
@@ -170,13 +186,13 @@ impl Snapshot {
         let ids = (0_u32..).zip(&self.pods).filter(|(_, pod)| pod.is_some());
         Touched {
             pods: ids.map(|(id, _)| PodId(id)).collect(),
-            namespaces: self.namespaces.keys().cloned().collect(),
+            namespaces: self.namespaces.names().cloned().collect(),
             policies: self.policies.keys().cloned().collect(),
             addresses: self.pods().flat_map(|pod| pod.addresses.iter()).collect(),
         }
     }
 
-    /// Applies an edit; the result of a whole batch is one `Touched`. For those who keep no compile beside it.
+    /// Applies an edit; the result of a whole batch is one `Touched`. For callers that keep no compile beside it.
     pub fn apply(&mut self, change: Change) {
         self.apply_touching(change, &mut Touched::default());
     }
@@ -185,120 +201,93 @@ impl Snapshot {
         match change {
             Change::ApplyNamespace(namespace) => self.apply_namespace(namespace, touched),
             Change::DeleteNamespace(name) => self.delete_namespace(&name, touched),
-            Change::ResetNamespaces(live) => {
-                let keep: BTreeSet<_> = live.iter().map(|n| Arc::clone(&n.name)).collect();
-                let declared = self.namespaces.iter().filter(|(_, entry)| entry.declared);
-                let gone: Vec<_> = declared
-                    .map(|(name, _)| name)
-                    .filter(|n| !keep.contains(*n))
-                    .cloned()
-                    .collect();
-                gone.iter().for_each(|name| self.delete_namespace(name, touched));
-                live.into_iter().for_each(|n| self.apply_namespace(n, touched));
-            }
-            Change::ApplyNode(node) => _ = self.nodes.insert(Arc::clone(&node.name), node),
+            Change::ApplyNode(node) => self.apply_node(node),
             Change::DeleteNode(name) => _ = self.nodes.remove(&name),
-            Change::ResetNodes(live) => {
-                self.nodes = live.into_iter().map(|n| (Arc::clone(&n.name), n)).collect();
-            }
             Change::ApplyPod(pod) => self.apply_pod(pod, touched),
             Change::DeletePod { namespace, name, uid } => {
-                self.delete_pod(&namespace, &name, uid.as_ref(), touched);
+                if let Some(id) = self.pod_id(&namespace, &name)
+                    && (uid.is_none() || self.pod(id).is_some_and(|pod| pod.uid == uid))
+                {
+                    self.remove_pod(id, touched);
+                }
             }
-            Change::ResetPods(live) => self.reset_pods(live, touched),
             Change::ApplyPolicy(policy) => self.apply_policy(policy, touched),
             Change::DeletePolicy(key) => self.delete_policy(&key, touched),
-            Change::ResetPolicies(live) => {
-                let keep: BTreeSet<_> = live.iter().map(|p| p.key.clone()).collect();
-                let gone: Vec<_> =
-                    self.policies.keys().filter(|key| !keep.contains(key)).cloned().collect();
+            Change::ApplyService(service) => self.services.apply(service),
+            Change::DeleteService { namespace, name } => self.services.delete(&namespace, &name),
+            Change::ApplyEndpointSlice(slice) => self.services.apply_slice(slice),
+            Change::DeleteEndpointSlice { namespace, name } => {
+                self.services.delete_slice(&namespace, &name);
+            }
+            Change::BeginReset(kind) => self.resets.begin(kind),
+            Change::EndReset(kind) => self.end_reset(kind, touched),
+        }
+    }
+
+    /// Deletes what was not applied since the reset of this kind began.
+    fn end_reset(&mut self, kind: ObjectKind, touched: &mut Touched) {
+        match kind {
+            ObjectKind::Namespace => {
+                let Some(applied) = self.resets.namespaces.take() else { return };
+                let declared = self.namespaces.declared();
+                let gone: Vec<_> = declared.filter(|n| !applied.contains(*n)).cloned().collect();
+                gone.iter().for_each(|name| self.delete_namespace(name, touched));
+            }
+            ObjectKind::Node => {
+                let Some(applied) = self.resets.nodes.take() else { return };
+                self.nodes.retain(|name, _| applied.contains(name));
+            }
+            ObjectKind::Pod => {
+                let Some(applied) = self.resets.pods.take() else { return };
+                let there = (0_u32..).zip(&self.pods).filter(|(_, pod)| pod.is_some());
+                let ids = there.map(|(id, _)| PodId(id));
+                let gone: Vec<_> = ids.filter(|id| !applied.contains(id)).collect();
+                gone.into_iter().for_each(|id| self.remove_pod(id, touched));
+            }
+            ObjectKind::Policy => {
+                let Some(applied) = self.resets.policies.take() else { return };
+                let keys = self.policies.keys();
+                let gone: Vec<_> = keys.filter(|key| !applied.contains(*key)).cloned().collect();
                 gone.iter().for_each(|key| self.delete_policy(key, touched));
-                live.into_iter().for_each(|p| self.apply_policy(p, touched));
             }
         }
     }
 
-    fn reset_pods(&mut self, live: Vec<Pod>, touched: &mut Touched) {
-        let keep: BTreeSet<_> =
-            live.iter().map(|p| (Arc::clone(&p.namespace), Arc::clone(&p.name))).collect();
-        let gone: Vec<_> = self
-            .pods()
-            .map(|p| (Arc::clone(&p.namespace), Arc::clone(&p.name)))
-            .filter(|key| !keep.contains(key))
-            .collect();
-        for (namespace, name) in gone {
-            self.delete_pod(&namespace, &name, None, touched);
+    fn apply_namespace(&mut self, namespace: Namespace, touched: &mut Touched) {
+        if let Some(applied) = &mut self.resets.namespaces {
+            applied.insert(Arc::clone(&namespace.name));
         }
-        live.into_iter().for_each(|pod| self.apply_pod(pod, touched));
-    }
-
-    fn apply_namespace(&mut self, mut namespace: Namespace, touched: &mut Touched) {
-        if namespace.labels.get(NAMESPACE_NAME_LABEL) != Some(&namespace.name) {
-            namespace.labels = Arc::new(with_name_label(&namespace.labels, &namespace.name));
-        }
-        let name = self.interner.string(&namespace.name);
-        let labels = self.interner.labels(&namespace.labels);
-        let namespace = Namespace { name: Arc::clone(&name), labels };
-        match self.namespaces.get_mut(&name) {
-            Some(entry) => {
-                entry.declared = true;
-                if entry.namespace == namespace {
-                    return;
-                }
-                self.labelled.remove(&entry.namespace);
-                self.labelled.add(&namespace);
-                entry.namespace = namespace;
-            }
-            None => {
-                self.labelled.add(&namespace);
-                let entry = NamespaceEntry { namespace, declared: true, references: 0 };
-                self.namespaces.insert(Arc::clone(&name), entry);
-            }
-        }
-        touched.namespaces.insert(name);
+        touched.namespaces.extend(self.namespaces.apply(namespace, &mut self.interner));
     }
 
     fn delete_namespace(&mut self, name: &str, touched: &mut Touched) {
-        let Some(entry) = self.namespaces.get_mut(name) else { return };
-        touched.namespaces.insert(Arc::clone(&entry.namespace.name));
-        self.labelled.remove(&entry.namespace);
-        if entry.references == 0 {
-            self.namespaces.remove(name);
-            return;
-        }
-        entry.declared = false;
-        let labels = with_name_label(&Labels::default(), &entry.namespace.name);
-        entry.namespace.labels = self.interner.labels(&Arc::new(labels));
-        self.labelled.add(&entry.namespace);
+        touched.namespaces.extend(self.namespaces.delete(name, &mut self.interner));
     }
 
-    /// A namespace that is only named exists all the same, with the label that bears its name.
     fn reference_namespace(&mut self, name: &Arc<str>, touched: &mut Touched) {
-        if let Some(entry) = self.namespaces.get_mut(name) {
-            entry.references += 1;
-            return;
-        }
-        let labels = with_name_label(&Labels::default(), name);
-        let labels = self.interner.labels(&Arc::new(labels));
-        let namespace = Namespace { name: Arc::clone(name), labels };
-        self.labelled.add(&namespace);
-        let entry = NamespaceEntry { namespace, declared: false, references: 1 };
-        self.namespaces.insert(Arc::clone(name), entry);
-        touched.namespaces.insert(Arc::clone(name));
-    }
-
-    fn release_namespace(&mut self, name: &Arc<str>, touched: &mut Touched) {
-        let Some(entry) = self.namespaces.get_mut(name) else { return };
-        entry.references -= 1;
-        if entry.references == 0 && !entry.declared {
-            self.labelled.remove(&entry.namespace);
-            self.namespaces.remove(name);
+        if self.namespaces.reference(name, &mut self.interner) {
             touched.namespaces.insert(Arc::clone(name));
         }
     }
 
+    fn release_namespace(&mut self, name: &Arc<str>, touched: &mut Touched) {
+        if self.namespaces.release(name) {
+            touched.namespaces.insert(Arc::clone(name));
+        }
+    }
+
+    fn apply_node(&mut self, node: Node) {
+        if let Some(applied) = &mut self.resets.nodes {
+            applied.insert(Arc::clone(&node.name));
+        }
+        self.nodes.insert(Arc::clone(&node.name), node);
+    }
+
     fn apply_policy(&mut self, mut policy: Policy, touched: &mut Touched) {
         self.interner.policy(&mut policy);
+        if let Some(applied) = &mut self.resets.policies {
+            applied.insert(policy.key.clone());
+        }
         match self.policies.get(&policy.key) {
             Some(old) if **old == policy => return,
             Some(_) => {}
@@ -317,10 +306,19 @@ impl Snapshot {
 
     fn apply_pod(&mut self, mut pod: Pod, touched: &mut Touched) {
         self.interner.pod(&mut pod);
-        let Some(id) = self.pod_id(&pod.namespace, &pod.name) else {
-            self.insert_pod(pod, touched);
-            return;
+        let id = match self.pod_id(&pod.namespace, &pod.name) {
+            Some(id) => {
+                self.replace_pod(id, pod, touched);
+                id
+            }
+            None => self.insert_pod(pod, touched),
         };
+        if let Some(applied) = &mut self.resets.pods {
+            applied.insert(id);
+        }
+    }
+
+    fn replace_pod(&mut self, id: PodId, pod: Pod, touched: &mut Touched) {
         let Some(old) = self.pods.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
         if *old == pod {
             return;
@@ -331,7 +329,7 @@ impl Snapshot {
         self.claim(id, touched);
     }
 
-    fn insert_pod(&mut self, pod: Pod, touched: &mut Touched) {
+    fn insert_pod(&mut self, pod: Pod, touched: &mut Touched) -> PodId {
         self.reference_namespace(&pod.namespace, touched);
         let hash = self.hasher.hash_one((&*pod.namespace, &*pod.name));
         let id = match self.free.pop() {
@@ -353,25 +351,15 @@ impl Snapshot {
         });
         touched.pods.insert(PodId(id));
         self.claim(PodId(id), touched);
+        PodId(id)
     }
 
-    fn delete_pod(
-        &mut self,
-        namespace: &str,
-        name: &str,
-        uid: Option<&Uid>,
-        touched: &mut Touched,
-    ) {
-        let Some(id) = self.pod_id(namespace, name) else { return };
-        let Some(place) = self.pods.get_mut(id.0 as usize) else { return };
-        if uid.is_some() && place.as_ref().and_then(|p| p.uid.as_ref()) != uid {
-            return;
-        }
-        let hash = self.hasher.hash_one((namespace, name));
+    fn remove_pod(&mut self, id: PodId, touched: &mut Touched) {
+        let Some(pod) = self.pods.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        let hash = self.hasher.hash_one((&*pod.namespace, &*pod.name));
         if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == id.0) {
             entry.remove();
         }
-        let Some(pod) = place.take() else { return };
         self.free.push(id.0);
         touched.pods.insert(id);
         self.unclaim(id, &pod, touched);
@@ -379,74 +367,17 @@ impl Snapshot {
     }
 
     fn claim(&mut self, id: PodId, touched: &mut Touched) {
-        let Some(pod) = self.pod(id) else { return };
-        let (addresses, has_identity, is_host) = (pod.addresses, pod.has_identity(), pod.is_host());
-        if is_host {
-            for address in addresses.iter() {
-                self.hosts.entry(address).or_default().insert(id);
-            }
+        let Some(pod) = self.pods.get(id.0 as usize).and_then(Option::as_ref) else { return };
+        if pod.has_identity() {
+            touched.addresses.extend(pod.addresses.iter());
         }
-        if !has_identity {
-            return;
-        }
-        for address in addresses.iter() {
-            touched.addresses.insert(address);
-            match self.owners.get(address).copied() {
-                None => _ = self.owners.insert(address, id),
-                Some(owner) => {
-                    let claims = self.contested.entry(address).or_default();
-                    claims.extend([owner, id]);
-                    self.settle(address);
-                }
-            }
-        }
+        self.owners.claim(id, pod, &self.pods);
     }
 
     fn unclaim(&mut self, id: PodId, old: &Pod, touched: &mut Touched) {
-        if old.is_host() {
-            for address in old.addresses.iter() {
-                if let Some(hosts) = self.hosts.get_mut(&address) {
-                    hosts.remove(&id);
-                    if hosts.is_empty() {
-                        self.hosts.remove(&address);
-                    }
-                }
-            }
+        if old.has_identity() {
+            touched.addresses.extend(old.addresses.iter());
         }
-        if !old.has_identity() {
-            return;
-        }
-        for address in old.addresses.iter() {
-            touched.addresses.insert(address);
-            match self.contested.get_mut(&address) {
-                None => _ = self.owners.remove(address),
-                Some(claims) => {
-                    claims.remove(&id);
-                    self.settle(address);
-                }
-            }
-        }
+        self.owners.unclaim(id, old, &self.pods);
     }
-
-    /// Decides between those that claim the address; one claim left is no contest.
-    fn settle(&mut self, address: IpAddr) {
-        let Some(claims) = self.contested.get(&address) else { return };
-        let best = claims
-            .iter()
-            .filter_map(|&id| self.pod(id).map(|pod| (pod.precedence(), id)))
-            .max()
-            .map(|(_, id)| id);
-        if claims.len() < 2 {
-            self.contested.remove(&address);
-        }
-        match best {
-            Some(id) => _ = self.owners.insert(address, id),
-            None => _ = self.owners.remove(address),
-        }
-    }
-}
-
-fn with_name_label(labels: &Labels, name: &Arc<str>) -> Labels {
-    let given = labels.iter().map(|(k, v)| (Arc::clone(k), Arc::clone(v)));
-    given.chain([(Arc::from(NAMESPACE_NAME_LABEL), Arc::clone(name))]).collect()
 }

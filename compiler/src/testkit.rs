@@ -21,7 +21,7 @@ use crate::snapshot::{Change, Snapshot};
 
 pub use build::{connection, namespace, node, pod, policy, rule, selector};
 pub use probes::probes;
-pub use random::random_change;
+pub use random::{random_edit, relist};
 pub use rng::Rng;
 
 /// A small cluster, as the changes that make it.

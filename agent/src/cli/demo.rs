@@ -2,7 +2,7 @@ use clap::ValueEnum;
 
 use super::{Exit, Failure};
 use crate::demo;
-use crate::lab;
+use palisade_lab as lab;
 
 /// Show it at work: pods, the agent and real connections on this host
 ///

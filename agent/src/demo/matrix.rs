@@ -9,7 +9,7 @@ use palisade_compiler::snapshot::Snapshot;
 
 use crate::cli::Failure;
 use crate::cli::output::{colours, say};
-use crate::lab::{Host, Talk};
+use palisade_lab::{Conversation, Host};
 
 /// Somebody outside.
 #[derive(Debug, Clone)]
@@ -125,13 +125,13 @@ impl Matrix {
     }
 
     /// By what became of the plan's connections.
-    pub(super) fn seen(plan: &Plan, talks: &[Talk]) -> Self {
-        let outcome = |talk: &Talk| match talk {
-            Talk::Answered => Outcome::Allowed,
-            Talk::Silent => Outcome::Denied,
-            Talk::Broken => Outcome::Broken,
+    pub(super) fn seen(plan: &Plan, conversations: &[Conversation]) -> Self {
+        let outcome = |conversation: &Conversation| match conversation {
+            Conversation::Answered => Outcome::Allowed,
+            Conversation::Dropped => Outcome::Denied,
+            Conversation::Unanswered => Outcome::Broken,
         };
-        Self(plan.attempts.iter().zip(talks).map(|(_, talk)| outcome(talk)).collect())
+        Self(plan.attempts.iter().zip(conversations).map(|(_, one)| outcome(one)).collect())
     }
 
     /// The outcomes in one cell: one for each family.

@@ -14,7 +14,7 @@ use nix::unistd::{Pid, geteuid};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Failure;
-use crate::lab::Lab;
+use palisade_lab::Lab;
 
 /// Before the number of the process whose it is.
 const PREFIX: &str = "palisade-demo-";

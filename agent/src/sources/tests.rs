@@ -27,6 +27,7 @@ fn pod(name: &str, label: &str) -> Object {
         labels: Arc::new([("version", label)].into_iter().collect::<Labels>()),
         node: None,
         addresses: PodAddresses::default(),
+        host_ips: PodAddresses::default(),
         host_network: false,
         phase: Phase::Running,
         started: None,
@@ -150,6 +151,7 @@ fn a_withheld_policy_is_closed_where_its_file_never_gave_it_and_else_stays() {
         isolates: Isolation { ingress: true, egress: false },
         ingress,
         egress: Vec::new(),
+        fault: None,
     };
     let everyone = || vec![PolicyRule { peers: Peers::Everyone, ports: Ports::Every }];
     let (open, closed) = (policy(everyone()), policy(Vec::new()));

@@ -5,10 +5,10 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use palisade::lab::packet::{
+use palisade_lab::packet::{
     Arrival, DESTINATION_OPTIONS, HOP_BY_HOP, ICMP, ICMPV6, Packet, TCP, UDP, tcp_flags,
 };
-use palisade::lab::{Lab, LabSpec, Layout, Talk, link_local};
+use palisade_lab::{Conversation, Lab, LabSpec, Layout, link_local};
 use palisade_compiler::model::{Connection, Family};
 
 use crate::lab::nft;
@@ -325,7 +325,7 @@ fn an_isolated_pod_hears_that_a_port_is_closed() {
         let at = |name: &str| scene.address(name, family);
         let (x, a) = (scene.number("n/x"), scene.number("n/a"));
         let ask = Packet::udp(at("n/x"), at("n/a"), 4000, 53, b"anybody?").bytes();
-        let shot = palisade::lab::Shot { from: x, to: a, packet: ask };
+        let shot = palisade_lab::Transmission { from: x, to: a, packet: ask };
         let closed = if family == Family::V4 { (ICMP, [3, 3]) } else { (ICMPV6, [1, 4]) };
         let heard = |a: &Arrival| a.protocol == closed.0 && a.body.starts_with(&closed.1);
         // The answer is under way longer than the marker that ends a round.
@@ -352,7 +352,7 @@ fn neighbours_on_a_bridge_are_found_between_isolated_pods() {
             // The first packets wait for the neighbour to be found.
             let answered = (0..50).any(|_| {
                 std::thread::sleep(Duration::from_millis(1));
-                scene.lab.connect_tcp(at(from), at(to), 80).expect("tried") == Talk::Answered
+                scene.lab.connect_tcp(at(from), at(to), 80).expect("tried") == Conversation::Answered
             });
             assert_eq!(answered, expected, "{family:?} {from} -> {to}");
         }

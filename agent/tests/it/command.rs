@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use palisade::lab::Namespace;
+use palisade_lab::Namespace;
 use palisade::protocol::{Request, Response, State, Status};
 use palisade::socket::Client;
 use palisade_dataplane::netlink::Kernel;

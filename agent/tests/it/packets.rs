@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use palisade::lab::packet::GRE;
-use palisade::lab::{Host, Lab, LabSpec, Layout, Seen, Talk, unfit};
+use palisade_lab::packet::GRE;
+use palisade_lab::{Conversation, Host, Lab, LabSpec, Layout, unsupported};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::{Connection, Family, Pod, Protocol, Verdict};
 use palisade_compiler::oracle::{Decision, Reason, decide};
 use palisade_compiler::program::{Delta, Program};
 use palisade_compiler::snapshot::Snapshot;
-use palisade_compiler::testkit::{Cluster, Rng, probes, random_change, show};
+use palisade_compiler::testkit::{Cluster, Rng, probes, random_edit, show};
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
 
@@ -99,7 +99,7 @@ fn try_cluster(seed: u64) -> Option<Tally> {
     }
     let connections = probes(&snapshot, &mut rng);
     let own: BTreeSet<_> = pods.iter().flat_map(|pod| pod.addresses.iter().copied()).collect();
-    let others = |a: &IpAddr| !own.contains(a) && unfit(*a).is_none();
+    let others = |a: &IpAddr| !own.contains(a) && unsupported(*a).is_none();
     let ends: BTreeSet<_> =
         connections.iter().flat_map(|c| [c.from, c.to]).filter(others).collect();
     let outside = ends.into_iter().collect();
@@ -131,7 +131,7 @@ fn local_hosts(snapshot: &Snapshot, locality: &Locality) -> Vec<Host> {
     let mut hosts: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
     for address in snapshot.pods().flat_map(|pod| pod.addresses.iter()) {
         let owner = snapshot.owner(address).filter(|pod| is_local(locality, pod));
-        if let Some(owner) = owner.filter(|_| unfit(address).is_none()) {
+        if let Some(owner) = owner.filter(|_| unsupported(address).is_none()) {
             let name = format!("{}/{}", owner.namespace, owner.name);
             hosts.entry(name).or_default().insert(address);
         }
@@ -162,9 +162,9 @@ impl Trial {
     fn change(&mut self, rng: &mut Rng, dataplane: &mut Dataplane<Kernel>) {
         for _ in 0..EDITS {
             let before = self.program();
-            let change = random_change(rng, self.compiler.snapshot());
-            self.cluster.changes.push(change.clone());
-            self.compiler.apply([change]);
+            let edit = random_edit(rng, self.compiler.snapshot());
+            self.cluster.changes.extend(edit.iter().cloned());
+            self.compiler.apply(edit);
             let delta = Delta::between(&before, &self.program());
             dataplane.update(&delta).unwrap_or_else(|error| panic!("{error}\n{self}"));
         }
@@ -176,8 +176,7 @@ impl Trial {
         let connections: Vec<_> = tried.iter().map(|(c, _)| *c).collect();
         let seen = self.lab.probe(&connections).expect("probed");
         for (&(connection, verdict), seen) in tried.iter().zip(seen) {
-            let expected = if verdict == Verdict::Allow { Seen::Allowed } else { Seen::Denied };
-            assert_eq!(seen, expected, "{connection:?}\n{self}");
+            assert_eq!(seen, verdict, "{connection:?}\n{self}");
             if let Some(protocol) = Protocol::from_number(connection.protocol) {
                 let routed = self.lab.layout() == Layout::Routed;
                 let what = (routed, Family::of(connection.from), protocol);
@@ -186,14 +185,17 @@ impl Trial {
         }
         let ordinary =
             |(c, _): &&(Connection, Verdict)| matches!(c.protocol, 6 | 17) && c.port != 0;
-        let talks: Vec<_> = tried.iter().filter(ordinary).take(CONVERSATIONS).collect();
-        let connections: Vec<_> = talks.iter().map(|(c, _)| *c).collect();
-        let outcomes = self.lab.talk(&connections).expect("talked");
-        for (&&(connection, verdict), outcome) in talks.iter().zip(outcomes) {
-            let expected = if verdict == Verdict::Allow { Talk::Answered } else { Talk::Silent };
+        let ordinary: Vec<_> = tried.iter().filter(ordinary).take(CONVERSATIONS).collect();
+        let connections: Vec<_> = ordinary.iter().map(|(c, _)| *c).collect();
+        let outcomes = self.lab.converse(&connections).expect("tried");
+        for (&&(connection, verdict), outcome) in ordinary.iter().zip(outcomes) {
+            let expected = match verdict {
+                Verdict::Allow => Conversation::Answered,
+                Verdict::Deny => Conversation::Dropped,
+            };
             assert_eq!(outcome, expected, "{connection:?}\n{self}");
         }
-        tally.conversations += talks.len() as u64;
+        tally.conversations += ordinary.len() as u64;
     }
 
     /// The verdict of this node, which judges for its own pods alone; `None` for what does not pass its forwarding.

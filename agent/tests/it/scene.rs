@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use palisade::bridged;
-use palisade::lab::packet::{Arrival, Packet};
-use palisade::lab::{Host, Lab, LabError, LabSpec, Layout, Shot};
+use palisade_lab::packet::{Arrival, Packet};
+use palisade_lab::{Host, Lab, LabError, LabSpec, Layout, Transmission};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
-use palisade_compiler::parse::{Object, parse};
+use palisade_compiler::parse::parse;
 use palisade_compiler::program::{Program, render};
 use palisade_compiler::snapshot::{Change, Snapshot};
 
@@ -19,12 +19,7 @@ use crate::lab::nft;
 pub(crate) fn changes(manifest: &str) -> Vec<Change> {
     let mut changes = Vec::new();
     let parsed = parse("test", manifest.as_bytes(), &mut |object| {
-        changes.push(match object {
-            Object::Namespace(namespace) => Change::ApplyNamespace(namespace),
-            Object::Node(node) => Change::ApplyNode(node),
-            Object::Pod(pod) => Change::ApplyPod(pod),
-            Object::Policy(policy) => Change::ApplyPolicy(policy),
-        });
+        changes.push(Change::from(object));
     });
     assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
     changes
@@ -109,9 +104,9 @@ impl Scene {
         packets: &[Vec<u8>],
     ) -> Result<Vec<Arrival>, LabError> {
         let (from, to) = (self.number(from), self.number(to));
-        let shot = |packet: &Vec<u8>| Shot { from, to, packet: packet.clone() };
-        let shots: Vec<_> = packets.iter().map(shot).collect();
-        let mut arrivals = self.lab.exchange(&shots)?;
+        let transmission = |packet: &Vec<u8>| Transmission { from, to, packet: packet.clone() };
+        let transmissions: Vec<_> = packets.iter().map(transmission).collect();
+        let mut arrivals = self.lab.exchange(&transmissions)?;
         let marker =
             |a: &Arrival| matches!(a.from, IpAddr::V4(v4) if v4.octets()[..2] == [198, 18]);
         let mut there = std::mem::take(&mut arrivals[to]);

@@ -6,8 +6,8 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use palisade::lab::packet::{Packet, TCP, tcp_flags};
-use palisade::lab::{LabSpec, Layout};
+use palisade_lab::packet::{Packet, TCP, tcp_flags};
+use palisade_lab::{LabSpec, Layout};
 use palisade_compiler::model::Family;
 
 use crate::lab::{address, nft};

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use palisade::lab::packet::{TCP, UDP};
-use palisade::lab::{Flood, Lab, LabSpec, Layout, Namespace};
+use palisade_lab::packet::{TCP, UDP};
+use palisade_lab::{Flood, Lab, LabSpec, Layout, Namespace};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::{Connection, Family};
 use palisade_compiler::program::skeleton::VERSION;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use palisade::lab::Namespace;
+use palisade_lab::Namespace;
 use palisade_compiler::model::{Direction, Family};
 use palisade_compiler::snapshot::Snapshot;
 

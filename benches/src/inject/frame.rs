@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use palisade::lab::packet::{ICMP, ICMPV6, Packet, SCTP, TCP, UDP, tcp_flags};
+use palisade_lab::packet::{ICMP, ICMPV6, Packet, SCTP, TCP, UDP, tcp_flags};
 
 use super::route::MAC;
 use super::{Flow, InjectError};
@@ -127,7 +127,7 @@ fn packet(flow: &Flow, step: Step) -> Result<Packet, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use palisade::lab::packet::Arrival;
+    use palisade_lab::packet::Arrival;
 
     #[test]
     fn answers_go_the_other_way_round() {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use palisade::lab::packet::{ICMP, ICMPV6, SCTP, TCP, UDP};
+use palisade_lab::packet::{ICMP, ICMPV6, SCTP, TCP, UDP};
 use palisade_benches::inject::{
     BATCH, Flow, InjectError, MAX_FLOWS, MAX_PACKETS, Method, Router, Stage, Until, rotation,
 };

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::Compiler;
+use super::compiler::Compiler;
 use super::groups::Group;
+use super::ids::{PolicyId, at};
 use crate::model::{Connection, Direction, Family, PolicyKey, Verdict};
 use crate::oracle::{Decision, DirectionDecision, Reason, RuleRef};
 
@@ -61,7 +62,9 @@ impl Compiler {
         };
         let by = self.allowing(group, connection, peer);
         if by.is_empty() {
-            let isolated_by = group.key.policies.iter().map(|policy| policy.key.clone()).collect();
+            let keys = group.key.policies.iter().filter_map(|&id| self.policy_key(id));
+            let mut isolated_by: Vec<PolicyKey> = keys.cloned().collect();
+            isolated_by.sort_unstable();
             return Reason::Denied { isolated_by };
         }
         Reason::Allowed { by }
@@ -70,22 +73,24 @@ impl Compiler {
     fn allowing(&self, group: &Group, connection: &Connection, peer: IpAddr) -> Vec<RuleRef> {
         let family = Family::of(peer);
         let class = self.program.family(family).class_of(peer);
-        let classes = self.classes.get(super::at(family));
-        let signature = classes.and_then(|classes| classes.signature(class));
+        let state = self.families.get(at(family));
+        let signature = state.and_then(|state| state.classes.signature(class));
         let items = signature.map_or(&[][..], |signature| signature);
-        let name = |policy: usize| -> Option<PolicyKey> {
-            group.key.policies.get(policy).map(|policy| policy.key.clone())
-        };
         let mut by: Vec<RuleRef> = group
             .contributions_for(items, family, &self.sets)
-            .filter(|(_, ports)| ports.contains(connection.protocol, connection.port))
-            .filter_map(|(contribution, _)| {
-                let (policy, rule) = (name(contribution.policy)?, contribution.rule);
-                Some(RuleRef { policy, direction: group.key.direction, rule })
+            .filter(|(_, _, ports)| ports.contains(connection.protocol, connection.port))
+            .filter_map(|(policy, contribution, _)| {
+                let policy = self.policy_key(policy)?.clone();
+                let (direction, rule) = (group.key.direction, contribution.rule);
+                Some(RuleRef { policy, direction, rule })
             })
             .collect();
         by.sort_unstable();
         by.dedup();
         by
+    }
+
+    fn policy_key(&self, id: PolicyId) -> Option<&PolicyKey> {
+        self.subjects.policies().get(id).map(|indexed| &indexed.policy.key)
     }
 }

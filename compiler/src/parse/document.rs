@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::Object;
 use super::lenient::{Key, Lenient, Skip, Tree, given_twice};
 use super::object::{self, Written};
+use super::output::Object;
 use super::report::Report;
 use super::wire::{Metadata, NodeStatus, PodSpec, PodStatus};
 

@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::lenient::{Lenient, Pairs};
 use super::names::{self, DNS_LABEL_RULE, DNS_SUBDOMAIN_RULE, LABEL_KEY_RULE, LABEL_VALUE_RULE};
+use super::output::Object;
 use super::report::{KINDS, Name, Report, Subject, Told};
 use super::wire::{Metadata, NodeStatus, PodSpec, PodStatus};
-use super::{Object, node, pod, policy};
+use super::{node, pod, policy};
 use crate::model::{Labels, PolicyKey};
 
 /// The namespace of what names none, as for `kubectl apply`.

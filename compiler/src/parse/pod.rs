@@ -52,6 +52,7 @@ pub(super) fn read(
         labels: Arc::new(labels),
         node: node.filter(|node| !node.is_empty()),
         addresses,
+        host_ips: PodAddresses::default(),
         host_network,
         phase: phase(subject, status.phase),
         started: started(subject, status.start_time),

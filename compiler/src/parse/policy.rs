@@ -40,7 +40,7 @@ pub(super) fn read(
         (policy.ingress, policy.egress) = (Vec::new(), Vec::new());
     }
     let Spec { subjects, isolates, ingress, egress } = policy;
-    Policy { key, subjects, isolates, ingress, egress }
+    Policy { key, subjects, isolates, ingress, egress, fault: subject.fault.clone() }
 }
 
 /// Makes a policy isolate what another of its name does, too. No selector is the union of two that differ, but that of

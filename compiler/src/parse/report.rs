@@ -9,7 +9,8 @@ use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
 
 use super::lenient::Lenient;
-use super::{Object, Parsed, Withheld, policy};
+use super::output::{Object, Parsed, Withheld};
+use super::policy;
 use crate::intern::Interner;
 use crate::model::{Isolation, Policy, PolicyKey, Selector};
 
@@ -318,6 +319,7 @@ impl<'a> Report<'a> {
             diagnostics: self.diagnostics,
             objects: self.objects,
             readable: self.readable,
+            cut_short: None,
             withheld: withheld.map(|(object, closed)| Withheld { object, closed }).collect(),
         }
     }
@@ -351,6 +353,8 @@ pub(super) struct Subject<'r, 'a> {
     pub(super) object: ObjectRef,
     spot: Spot,
     pub(super) errors: usize,
+    /// The first error.
+    pub(super) fault: Option<Arc<str>>,
     /// Its version is wrong: its fields may mean something else.
     pub(super) unsound: bool,
 }
@@ -362,7 +366,7 @@ pub(super) struct Told;
 impl<'r, 'a> Subject<'r, 'a> {
     pub(super) fn new(report: &'r mut Report<'a>, name: &Name, offset: Option<usize>) -> Self {
         let spot = Spot { document: report.document, offset };
-        Self { report, object: name.reference(), spot, errors: 0, unsound: false }
+        Self { report, object: name.reference(), spot, errors: 0, fault: None, unsound: false }
     }
 
     /// Whether an object of the same name stands before this one, which is an error: nobody knows which is meant.
@@ -387,7 +391,9 @@ impl<'r, 'a> Subject<'r, 'a> {
         remedy: impl Into<String>,
     ) -> Told {
         self.errors += 1;
-        self.add(Severity::Error, field.into(), (message.into(), remedy.into()));
+        let (field, message) = (field.into(), message.into());
+        self.fault.get_or_insert_with(|| Arc::from(format!("{field} {message}")));
+        self.add(Severity::Error, field, (message, remedy.into()));
         Told
     }
 
@@ -458,7 +464,10 @@ impl Report<'_> {
                 let isolating = (Arc::clone(subjects), policy.isolates);
                 self.isolating.insert(policy.key.clone(), isolating);
             }
-            Object::Namespace(_) | Object::Node(_) => {}
+            Object::Namespace(_)
+            | Object::Node(_)
+            | Object::Service(_)
+            | Object::EndpointSlice(_) => {}
         }
         sink(object);
     }

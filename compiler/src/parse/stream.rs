@@ -5,8 +5,8 @@ use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 
 use super::document::{DocumentSeed, Reader, Typed};
 use super::lenient::MAX_DEPTH;
+use super::output::{Object, Parsed};
 use super::report::Report;
-use super::{Object, Parsed};
 
 /// Events that the aliases of one YAML document may stand for.
 const MAX_ALIASED_EVENTS: usize = 1_000_000;

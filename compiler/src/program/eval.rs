@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use super::skeleton::{
-    self, ChainName, Expr, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
-    TOS_PRIORITIES, ct,
+    self, ChainName, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN,
+    TOS_MASK, TOS_PRIORITIES, ct,
 };
 use super::{ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables};
 use crate::model::{Connection, Family, Verdict};
@@ -52,7 +52,7 @@ pub struct Packet {
     pub dnat: bool,
     /// The flags byte of a TCP header; no meaning for other protocols.
     pub tcp_flags: u8,
-    /// The type of an ICMPv6 message; no meaning for other protocols.
+    /// The type of an ICMP or ICMPv6 message; no meaning for other protocols.
     pub icmp_type: u8,
     /// The hop limit (IPv6) as it is in the hook: routing has lowered it by one, bridging has not.
     pub hop_limit: u8,
@@ -64,14 +64,15 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// The first packet of the connection: new, SYN for TCP, an echo request for ICMPv6; routed from interface 1 to 2.
+    /// The first packet of the connection: new, SYN for TCP, an echo request for ICMP and ICMPv6; routed from interface 1 to
+    /// interface 2.
     pub const fn first(connection: Connection) -> Self {
         Self {
             connection,
             ct_state: CtState::New,
             dnat: false,
             tcp_flags: TCP_SYN,
-            icmp_type: 128,
+            icmp_type: if connection.protocol == ICMP { 8 } else { 128 },
             hop_limit: 63,
             tos: 0,
             iif: 1,
@@ -309,10 +310,13 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 | Expr::CtStatusDnat
                 | Expr::L4Proto(_)
                 | Expr::TcpNotOpening
+                | Expr::IcmpType(_)
                 | Expr::Icmpv6Type(_)
                 | Expr::HopLimit(_)
+                | Expr::TosWithoutPriority
                 | Expr::InSubnet(..)
-                | Expr::PriorityIs(_) => {
+                | Expr::PriorityIs(_)
+                | Expr::PriorityHas(_) => {
                     if !self.matches(expr) {
                         return Ended::Next;
                     }
@@ -349,14 +353,20 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             protocol == number
         } else if let Expr::TcpNotOpening = expr {
             protocol == TCP && packet.tcp_flags & TCP_OPENING_MASK != TCP_SYN
+        } else if let Expr::IcmpType(number) = expr {
+            protocol == ICMP && packet.icmp_type == number
         } else if let Expr::Icmpv6Type(number) = expr {
             protocol == ICMPV6 && packet.icmp_type == number
         } else if let Expr::HopLimit(number) = expr {
             packet.hop_limit == number
         } else if let Expr::InSubnet(side, subnet) = expr {
             subnet.contains(&packet.address(side))
+        } else if let Expr::TosWithoutPriority = expr {
+            packet.tos & TOS_MASK == 0
         } else if let Expr::PriorityIs(priority) = expr {
             self.priority == priority
+        } else if let Expr::PriorityHas(bits) = expr {
+            self.priority & bits != 0
         } else {
             false
         }

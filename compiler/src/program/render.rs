@@ -184,8 +184,10 @@ fn write_expr(f: &mut fmt::Formatter<'_>, family: Family, expr: Expr) -> fmt::Re
         Expr::CtStatusDnat => f.write_str("ct status dnat"),
         Expr::L4Proto(number) => write!(f, "meta l4proto {}", protocol(number)),
         Expr::TcpNotOpening => f.write_str("tcp flags & (fin | syn | rst | ack) != syn"),
+        Expr::IcmpType(number) => write!(f, "icmp type {}", icmp_type(number)),
         Expr::Icmpv6Type(number) => write!(f, "icmpv6 type {}", icmpv6_type(number)),
         Expr::HopLimit(number) => write!(f, "ip6 hoplimit {number}"),
+        Expr::TosWithoutPriority => write!(f, "@nh,8,8 & {TOS_MASK:#04x} == 0x00"),
         Expr::InSubnet(side, subnet) => write!(f, "{} {subnet}", address(side)),
         Expr::AddressIn(side, set) => write!(f, "{} @{}", address(side), set.as_str()),
         Expr::PairIn(set) => {
@@ -200,6 +202,9 @@ fn write_expr(f: &mut fmt::Formatter<'_>, family: Family, expr: Expr) -> fmt::Re
             write!(f, "meta priority set {} . meta priority map @{}", address(side), map.as_str())
         }
         Expr::PriorityIs(priority) => write!(f, "meta priority {}", ClassId(priority)),
+        Expr::PriorityHas(bits) => {
+            write!(f, "meta priority & {} != {}", ClassId(bits), ClassId(0))
+        }
         Expr::PortIn(set) => {
             write!(f, "meta priority . meta l4proto . th dport @{}", set.as_str())
         }
@@ -239,8 +244,21 @@ fn ct_states(bits: u32) -> String {
     named.join(",")
 }
 
+fn icmp_type(number: u8) -> String {
+    match number {
+        3 => "destination-unreachable".into(),
+        11 => "time-exceeded".into(),
+        12 => "parameter-problem".into(),
+        other => other.to_string(),
+    }
+}
+
 fn icmpv6_type(number: u8) -> String {
     match number {
+        1 => "destination-unreachable".into(),
+        2 => "packet-too-big".into(),
+        3 => "time-exceeded".into(),
+        4 => "parameter-problem".into(),
         ND_ROUTER_ADVERT => "nd-router-advert".into(),
         ND_NEIGHBOR_SOLICIT => "nd-neighbor-solicit".into(),
         ND_NEIGHBOR_ADVERT => "nd-neighbor-advert".into(),

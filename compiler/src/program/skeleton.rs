@@ -1,24 +1,27 @@
-//! The fixed rules of a table, as data: rendered to text, evaluated, encoded for the kernel and read back from it,
-//! all from this one definition.
+//! The fixed rules of a table, as data. Rendering, evaluation, and the encoding for the kernel and back are all derived
+//! from this one definition.
 //!
-//! Nothing in it depends on a cluster. A lookup that misses ends its rule, not the packet's walk, so hash maps
-//! carry a catch-all element and every subject's path ends in a `deny_*` chain.
+//! Nothing in it depends on a cluster. A lookup that finds nothing ends its rule, and the packet continues with the next
+//! rule. Therefore hash maps have a catch-all element, and every rule sequence for a subject ends in a `deny_*` chain.
+//!
+//! The order of the rules is chosen for the cost of a connection's first packet: what most packets need comes first, and
+//! what only exceptional packets need (answers to a denied packet's exceptions, the priority of a packet with a TOS
+//! field) is looked at last or only after a cheap comparison.
 
-use std::net::Ipv6Addr;
+use ipnet::IpNet;
 
-use ipnet::{IpNet, Ipv6Net};
-
+use super::ProfileId;
 use crate::model::Family;
 
-/// Goes up with every change of the skeleton; kept in the table's comment. A table of another version is replaced.
-pub const VERSION: u32 = 2;
+/// Incremented with every change of the skeleton, and kept in the table's comment. A table of another version is replaced.
+pub const VERSION: u32 = 3;
 
 /// The name of both tables.
 pub const TABLE: &str = "palisade";
 
-/// NFLOG group that denied first packets are copied to.
+/// The NFLOG group that denied first packets are copied to.
 pub const LOG_GROUP: u16 = 7;
-/// Denied packets logged a second and direction; the rest is dropped unseen but counted.
+/// How many denied packets are logged per second, table and direction. Those beyond are counted and dropped, not logged.
 pub const LOG_RATE_PER_SECOND: u64 = 100;
 
 /// Connection tracking states, as bits that `CtState` may combine (`NF_CT_STATE_BIT` of the kernel).
@@ -32,15 +35,21 @@ pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 pub const ICMPV6: u8 = 58;
 
+/// The ICMP errors (RFC 792) that belong to the connection whose packet they quote. Connection tracking calls a redirect (5)
+/// `related` too, but a redirect changes the route of the host that receives it; source quench (4) is obsolete (RFC 6633).
+pub const ICMP_ERRORS: [u8; 3] = [3, 11, 12];
+/// The ICMPv6 errors (RFC 4443, 2.1). Connection tracking also calls the redirects of neighbour discovery `related`.
+pub const ICMPV6_ERRORS: [u8; 4] = [1, 2, 3, 4];
+
 pub const ND_ROUTER_ADVERT: u8 = 134;
 pub const ND_NEIGHBOR_SOLICIT: u8 = 135;
 pub const ND_NEIGHBOR_ADVERT: u8 = 136;
 pub const ND_REDIRECT: u8 = 137;
-/// Neighbour discovery that crossed a router is none, and whoever sends it forges it (RFC 4861, 7.1). A router lowers the hop
-/// limit before the forward hook, a bridge does not.
+/// The hop limit of every valid neighbour discovery message (RFC 4861, 7.1). A router lowers the hop limit before the forward
+/// hook and a bridge does not, so a message with this hop limit comes from a neighbour.
 pub const ND_HOP_LIMIT: u8 = 255;
 
-/// `(fin | syn | rst | ack)`: the flags that tell a connection's first segment, which has `syn` alone.
+/// `(fin | syn | rst | ack)`: of these flags, the first segment of a connection has `syn` alone.
 pub const TCP_OPENING_MASK: u8 = 0x17;
 pub const TCP_SYN: u8 = 0x02;
 
@@ -108,36 +117,45 @@ impl SetName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChainName {
     Forward,
-    Guard,
+    Midstream,
     Egress,
+    BaseOut,
     PassOut,
     Ingress,
+    BaseIn,
     Pass,
+    Control,
     DenyOut,
     DenyIn,
 }
 
 impl ChainName {
-    /// In an order in which a chain stands before those that go to it.
-    pub const ALL: [Self; 8] = [
+    /// Every chain comes before the chains whose rules name it.
+    pub const ALL: [Self; 11] = [
         Self::Pass,
+        Self::Control,
         Self::DenyIn,
+        Self::BaseIn,
         Self::Ingress,
         Self::PassOut,
         Self::DenyOut,
+        Self::BaseOut,
         Self::Egress,
-        Self::Guard,
+        Self::Midstream,
         Self::Forward,
     ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forward => "forward",
-            Self::Guard => "guard",
+            Self::Midstream => "midstream",
             Self::Egress => "egress",
+            Self::BaseOut => "base_out",
             Self::PassOut => "pass_out",
             Self::Ingress => "ingress",
+            Self::BaseIn => "base_in",
             Self::Pass => "pass",
+            Self::Control => "control",
             Self::DenyOut => "deny_out",
             Self::DenyIn => "deny_in",
         }
@@ -156,7 +174,7 @@ pub enum Side {
     Destination,
 }
 
-/// One expression or statement of a rule, in the order nft writes them. A match that fails ends the rule.
+/// One expression or statement of a rule, as nft writes it. A match that fails ends the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Expr {
     /// `ct state X`: any of these bits.
@@ -167,10 +185,14 @@ pub enum Expr {
     L4Proto(u8),
     /// `tcp flags & (fin | syn | rst | ack) != syn`; implies TCP.
     TcpNotOpening,
+    /// `icmp type X`; implies ICMP.
+    IcmpType(u8),
     /// `icmpv6 type X`; implies ICMPv6.
     Icmpv6Type(u8),
     /// `ip6 hoplimit X`; in the IPv6 table only.
     HopLimit(u8),
+    /// `@nh,8,8 & 0x18 == 0x00`: the TOS field has none of the bits that a priority is derived from; in the IPv4 table only.
+    TosWithoutPriority,
     /// `ip saddr 10.0.0.0/8`
     InSubnet(Side, IpNet),
     /// `ip saddr @local_out`
@@ -185,12 +207,14 @@ pub enum Expr {
     ProfileFrom(Side, SetName),
     /// `meta priority 0:0`
     PriorityIs(u32),
+    /// `meta priority & 4000:0 != 0:0`: any of these bits.
+    PriorityHas(u32),
     /// `meta priority . meta l4proto . th dport @ports`
     PortIn(SetName),
     /// `meta priority set 0:0`
     SetPriority(u32),
-    /// `meta priority set @nh,8,8 & 0x18 map { 0x0 : 0:0, 0x8 : 0:2, 0x10 : 0:6, 0x18 : 0:4 }`: what `ip_forward` set
-    /// from the TOS field before the hook (`rt_tos2priority`).
+    /// `meta priority set @nh,8,8 & 0x18 map { 0x0 : 0:0, 0x8 : 0:2, 0x10 : 0:6, 0x18 : 0:4 }`: the priority that the
+    /// kernel's `ip_forward` derived from the TOS field before the hook (`rt_tos2priority`).
     RestorePriority,
     Counter,
     /// `limit rate N/second`
@@ -222,22 +246,11 @@ pub type Rule = Vec<Expr>;
 /// The rules of a chain, first to last.
 pub fn rules(family: Family, chain: ChainName) -> Vec<Rule> {
     match chain {
-        ChainName::Forward => forward(family),
-        ChainName::Guard => guard(family),
-        ChainName::Egress => walk(
-            Side::Source,
-            Side::Destination,
-            SetName::AllowOut,
-            ChainName::PassOut,
-            ChainName::DenyOut,
-        ),
-        ChainName::Ingress => walk(
-            Side::Destination,
-            Side::Source,
-            SetName::AllowIn,
-            ChainName::Pass,
-            ChainName::DenyIn,
-        ),
+        ChainName::Forward => forward(),
+        ChainName::Midstream => midstream(),
+        ChainName::Egress => EGRESS.judge(),
+        ChainName::BaseOut => EGRESS.base(),
+        ChainName::DenyOut => EGRESS.deny(family),
         ChainName::PassOut => vec![
             vec![
                 Expr::AddressIn(Side::Destination, SetName::LocalIn),
@@ -245,96 +258,134 @@ pub fn rules(family: Family, chain: ChainName) -> Vec<Rule> {
             ],
             vec![Expr::Goto(ChainName::Pass)],
         ],
+        ChainName::Ingress => INGRESS.judge(),
+        ChainName::BaseIn => INGRESS.base(),
+        ChainName::DenyIn => INGRESS.deny(family),
         ChainName::Pass => pass(family),
-        ChainName::DenyOut => deny(family, Direction::Egress, ChainName::PassOut),
-        ChainName::DenyIn => deny(family, Direction::Ingress, ChainName::Pass),
+        ChainName::Control => control(family),
     }
 }
 
-fn forward(family: Family) -> Vec<Rule> {
-    let icmp = match family {
-        Family::V4 => ICMP,
-        Family::V6 => ICMPV6,
-    };
-    // A mid-stream segment may open a conntrack entry in reverse, so that a cut connection would go on from its other
-    // side: only a segment that opens a connection may be new.
-    let midstream = |side, set| {
-        vec![Expr::CtState(ct::NEW), Expr::TcpNotOpening, Expr::AddressIn(side, set), Expr::Drop]
-    };
+fn forward() -> Vec<Rule> {
     vec![
         vec![Expr::CtState(ct::ESTABLISHED), Expr::Accept],
-        // ICMP errors only: children that conntrack helpers announce are judged like any connection.
-        vec![Expr::CtState(ct::RELATED), Expr::L4Proto(icmp), Expr::Accept],
-        vec![Expr::InterfacesIn(SetName::Bridges), Expr::Jump(ChainName::Guard)],
-        midstream(Side::Source, SetName::LocalIn),
-        midstream(Side::Destination, SetName::LocalOut),
+        vec![Expr::TcpNotOpening, Expr::Jump(ChainName::Midstream)],
         vec![Expr::AddressIn(Side::Source, SetName::LocalOut), Expr::Goto(ChainName::Egress)],
         vec![Expr::AddressIn(Side::Destination, SetName::LocalIn), Expr::Goto(ChainName::Ingress)],
     ]
 }
 
-/// Bridged packets of a bridge that carries a subject. Over IPv6, link-local neighbours and router advertisements
-/// would pass by every address that policy knows.
-fn guard(family: Family) -> Vec<Rule> {
-    if family == Family::V4 {
-        return Vec::new();
+/// TCP segments that open no connection. Connection tracking takes one that it does not know for the start of a connection
+/// in the segment's direction, so that a connection which policy has cut would continue from its other side. Therefore no
+/// such segment passes that may be an answer from a subject of ingress, or an answer to a subject of egress.
+fn midstream() -> Vec<Rule> {
+    let drop = |side, set| vec![Expr::CtState(ct::NEW), Expr::AddressIn(side, set), Expr::Drop];
+    vec![drop(Side::Source, SetName::LocalIn), drop(Side::Destination, SetName::LocalOut)]
+}
+
+/// How a packet is judged by the policies of one of its ends.
+struct Judgement {
+    direction: Direction,
+    subject: Side,
+    peer: Side,
+    rows: SetName,
+    base: ChainName,
+    pass: ChainName,
+    deny: ChainName,
+}
+
+const EGRESS: Judgement = Judgement {
+    direction: Direction::Egress,
+    subject: Side::Source,
+    peer: Side::Destination,
+    rows: SetName::AllowOut,
+    base: ChainName::BaseOut,
+    pass: ChainName::PassOut,
+    deny: ChainName::DenyOut,
+};
+
+const INGRESS: Judgement = Judgement {
+    direction: Direction::Ingress,
+    subject: Side::Destination,
+    peer: Side::Source,
+    rows: SetName::AllowIn,
+    base: ChainName::BaseIn,
+    pass: ChainName::Pass,
+    deny: ChainName::DenyIn,
+};
+
+impl Judgement {
+    /// The peer's class, the row of subject and class, and the ports of the row's profile.
+    fn judge(&self) -> Vec<Rule> {
+        vec![
+            vec![Expr::ClassFrom(self.peer, SetName::Class)],
+            vec![Expr::PriorityIs(0), Expr::ClassFrom(self.peer, SetName::Cidr)],
+            vec![Expr::ProfileFrom(self.subject, self.rows)],
+            vec![Expr::PriorityIs(ProfileId::NOTHING.0), Expr::Jump(self.base)],
+            vec![Expr::PortIn(SetName::Ports), Expr::Goto(self.pass)],
+            vec![Expr::PriorityIs(ProfileId::EVERYTHING.0), Expr::Goto(self.pass)],
+            vec![
+                Expr::PriorityHas(ProfileId::RANGED),
+                Expr::PortIn(SetName::PortRanges),
+                Expr::Goto(self.pass),
+            ],
+            vec![Expr::Goto(self.deny)],
+        ]
     }
-    let subnet = |address: [u16; 8], length| {
-        IpNet::from(Ipv6Net::new_assert(Ipv6Addr::from(address), length))
+
+    /// Without a row for the peer's class, the subject's row for class 0:0 applies: what everyone is allowed. The priority
+    /// is 0:0 already, since no row was found.
+    fn base(&self) -> Vec<Rule> {
+        vec![
+            vec![Expr::ProfileFrom(self.subject, self.rows)],
+            vec![Expr::PriorityIs(ProfileId::NOTHING.0), Expr::Goto(self.deny)],
+        ]
+    }
+
+    /// The exceptions, and the end of every other packet that is not allowed.
+    fn deny(&self, family: Family) -> Vec<Rule> {
+        let protocol = match family {
+            Family::V4 => ICMP,
+            Family::V6 => ICMPV6,
+        };
+        vec![
+            vec![Expr::L4Proto(protocol), Expr::Jump(ChainName::Control)],
+            // Only where a Service translated the packet: a forged packet from an address to itself is no hairpin.
+            vec![Expr::CtStatusDnat, Expr::PairIn(SetName::Hairpin), Expr::Goto(self.pass)],
+            vec![Expr::Counter],
+            vec![Expr::Limit(LOG_RATE_PER_SECOND), Expr::Log(self.direction)],
+            vec![Expr::Drop],
+        ]
+    }
+}
+
+/// ICMP messages that pass whatever the policies say: errors about a connection that passes, and neighbour discovery. They
+/// are looked for only when a packet would be denied, so that no other packet pays for them. Connections that conntrack
+/// helpers announce are `related` too; they are judged like any other connection.
+fn control(family: Family) -> Vec<Rule> {
+    let error = |kind| vec![Expr::CtState(ct::RELATED), kind, Expr::Goto(ChainName::Pass)];
+    let neighbour = |kind| {
+        vec![Expr::Icmpv6Type(kind), Expr::HopLimit(ND_HOP_LIMIT), Expr::Goto(ChainName::Pass)]
     };
-    let link_local = subnet([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10);
-    let multicast = subnet([0xff00, 0, 0, 0, 0, 0, 0, 0], 8);
-    vec![
-        neighbour_discovery(ND_NEIGHBOR_SOLICIT, Expr::Accept),
-        neighbour_discovery(ND_NEIGHBOR_ADVERT, Expr::Accept),
-        vec![Expr::Icmpv6Type(ND_ROUTER_ADVERT), Expr::Drop],
-        vec![Expr::Icmpv6Type(ND_REDIRECT), Expr::Drop],
-        vec![Expr::InSubnet(Side::Source, link_local), Expr::Drop],
-        vec![Expr::InSubnet(Side::Destination, link_local), Expr::Drop],
-        vec![Expr::InSubnet(Side::Destination, multicast), Expr::Drop],
-    ]
+    match family {
+        Family::V4 => ICMP_ERRORS.map(|kind| error(Expr::IcmpType(kind))).into(),
+        Family::V6 => {
+            let neighbours = [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT].map(neighbour);
+            let errors = ICMPV6_ERRORS.map(|kind| error(Expr::Icmpv6Type(kind)));
+            neighbours.into_iter().chain(errors).collect()
+        }
+    }
 }
 
-fn neighbour_discovery(kind: u8, verdict: Expr) -> Rule {
-    vec![Expr::Icmpv6Type(kind), Expr::HopLimit(ND_HOP_LIMIT), verdict]
-}
-
-fn walk(subject: Side, peer: Side, allow: SetName, pass: ChainName, deny: ChainName) -> Vec<Rule> {
-    vec![
-        vec![Expr::ClassFrom(peer, SetName::Class)],
-        vec![Expr::PriorityIs(0), Expr::ClassFrom(peer, SetName::Cidr)],
-        vec![Expr::ProfileFrom(subject, allow)],
-        vec![Expr::PriorityIs(super::ProfileId::EVERYTHING.0), Expr::Goto(pass)],
-        vec![Expr::PortIn(SetName::Ports), Expr::Goto(pass)],
-        vec![Expr::PortIn(SetName::PortRanges), Expr::Goto(pass)],
-        vec![Expr::Goto(deny)],
-    ]
-}
-
-/// `skb->priority` was our scratch register: it leaves as the forward path had set it.
+/// Accepts, with `skb->priority`, which held the class and the profile, as the forward path had set it.
 fn pass(family: Family) -> Vec<Rule> {
+    let zero = [Expr::SetPriority(0), Expr::Accept];
     match family {
         Family::V4 => vec![
-            vec![Expr::InterfacesIn(SetName::Bridges), Expr::SetPriority(0), Expr::Accept],
+            [&[Expr::TosWithoutPriority][..], &zero].concat(),
+            [&[Expr::InterfacesIn(SetName::Bridges)][..], &zero].concat(),
             vec![Expr::RestorePriority, Expr::Accept],
         ],
-        Family::V6 => vec![vec![Expr::SetPriority(0), Expr::Accept]],
+        Family::V6 => vec![zero.into()],
     }
-}
-
-fn deny(family: Family, direction: Direction, pass: ChainName) -> Vec<Rule> {
-    let mut rules = vec![
-        // Only where a Service translated the packet: a forged packet from an address to itself is no hairpin.
-        vec![Expr::CtStatusDnat, Expr::PairIn(SetName::Hairpin), Expr::Goto(pass)],
-    ];
-    if family == Family::V6 {
-        rules.push(neighbour_discovery(ND_NEIGHBOR_SOLICIT, Expr::Goto(ChainName::Pass)));
-        rules.push(neighbour_discovery(ND_NEIGHBOR_ADVERT, Expr::Goto(ChainName::Pass)));
-    }
-    rules.extend([
-        vec![Expr::Counter],
-        vec![Expr::Limit(LOG_RATE_PER_SECOND), Expr::Log(direction)],
-        vec![Expr::Drop],
-    ]);
-    rules
 }

@@ -11,10 +11,10 @@ use ipnet::IpNet;
 use super::rng::Rng;
 use crate::model::{
     IpBlock, Isolation, Labels, NAMESPACE_NAME_LABEL, NamedPort, Namespace, Namespaces, Node,
-    Operator, Peer, Peers, Phase, Pod, Policy, PolicyKey, PolicyRule, PortMatch, PortSpec, Ports,
-    Protocol, Requirement, Selector,
+    Operator, Peer, Peers, Phase, Pod, PodAddresses, Policy, PolicyKey, PolicyRule, PortMatch,
+    PortSpec, Ports, Protocol, Requirement, Selector,
 };
-use crate::snapshot::{Change, Snapshot};
+use crate::snapshot::{Change, ObjectKind, Snapshot};
 
 /// The last is never declared, only named.
 const NAMESPACES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -158,6 +158,7 @@ fn pod(rng: &mut Rng, namespaces: usize) -> Pod {
         labels: labels(rng, &POD_LABELS),
         node: rng.chance(85).then(|| rng.pick(&NODES).into()),
         addresses: addresses.into_iter().collect(),
+        host_ips: PodAddresses::default(),
         host_network,
         phase: match rng.below(20) {
             0 => Phase::Succeeded,
@@ -199,6 +200,7 @@ fn policy(rng: &mut Rng, namespaces: usize) -> Policy {
         isolates,
         ingress: rng.many(0, 3, rule),
         egress: rng.many(0, 3, rule),
+        fault: None,
     }
 }
 
@@ -272,9 +274,15 @@ fn port(rng: &mut Rng) -> PortMatch {
     PortMatch { protocol: protocol(rng), port }
 }
 
-/// An edit of what is there: objects come, go and change in one thing; lists are given anew.
-pub fn random_change(rng: &mut Rng, snapshot: &Snapshot) -> Change {
-    match rng.below(20) {
+/// An edit of what is there: objects come, go and change in one thing. Now and then the objects of a kind are listed anew,
+/// which takes several changes.
+pub fn random_edit(rng: &mut Rng, snapshot: &Snapshot) -> Vec<Change> {
+    let kind = rng.below(20);
+    if kind == 19 { reset(rng, snapshot) } else { vec![random_change(rng, snapshot, kind)] }
+}
+
+fn random_change(rng: &mut Rng, snapshot: &Snapshot, kind: usize) -> Change {
+    match kind {
         0 => Change::ApplyNamespace({
             let name = rng.pick(&NAMESPACES);
             namespace(rng, name)
@@ -287,8 +295,7 @@ pub fn random_change(rng: &mut Rng, snapshot: &Snapshot) -> Change {
         11 | 12 => deleted_pod(rng, snapshot),
         13 | 14 => Change::ApplyPolicy(policy(rng, 4)),
         15 | 16 => changed_policy(rng, snapshot),
-        17 | 18 => deleted_policy(rng, snapshot),
-        _ => reset(rng, snapshot),
+        _ => deleted_policy(rng, snapshot),
     }
 }
 
@@ -358,32 +365,32 @@ fn deleted_policy(rng: &mut Rng, snapshot: &Snapshot) -> Change {
     Change::DeletePolicy(rng.pick(&keys).clone())
 }
 
-/// A list given anew, with some of what is there and something fresh.
-fn reset(rng: &mut Rng, snapshot: &Snapshot) -> Change {
-    match rng.below(4) {
-        0 => {
-            let kept: Vec<_> = snapshot.namespaces().filter(|_| rng.chance(80)).cloned().collect();
-            Change::ResetNamespaces(kept)
+/// The objects of a kind listed anew, with some of what is there and something fresh.
+fn reset(rng: &mut Rng, snapshot: &Snapshot) -> Vec<Change> {
+    let kind = ObjectKind::ALL[rng.below(4)];
+    let mut listed: Vec<Change> = match kind {
+        ObjectKind::Namespace => {
+            snapshot.namespaces().cloned().map(Change::ApplyNamespace).collect()
         }
-        1 => {
-            let mut nodes: Vec<_> = snapshot.nodes().filter(|_| rng.chance(80)).cloned().collect();
-            nodes.push(node(rng));
-            Change::ResetNodes(nodes)
+        ObjectKind::Node => snapshot.nodes().cloned().map(Change::ApplyNode).collect(),
+        ObjectKind::Pod => pods(snapshot).into_iter().cloned().map(Change::ApplyPod).collect(),
+        ObjectKind::Policy => {
+            let policies = snapshot.policies().map(|policy| policy.as_ref().clone());
+            policies.map(Change::ApplyPolicy).collect()
         }
-        2 => {
-            let all = pods(snapshot);
-            let mut kept: Vec<_> = all.into_iter().filter(|_| rng.chance(80)).cloned().collect();
-            kept.push(pod(rng, 4));
-            Change::ResetPods(kept)
-        }
-        _ => {
-            let mut kept: Vec<_> = snapshot
-                .policies()
-                .filter(|_| rng.chance(80))
-                .map(|policy| policy.as_ref().clone())
-                .collect();
-            kept.push(policy(rng, 4));
-            Change::ResetPolicies(kept)
-        }
+    };
+    listed.retain(|_| rng.chance(80));
+    match kind {
+        ObjectKind::Namespace => {}
+        ObjectKind::Node => listed.push(Change::ApplyNode(node(rng))),
+        ObjectKind::Pod => listed.push(Change::ApplyPod(pod(rng, 4))),
+        ObjectKind::Policy => listed.push(Change::ApplyPolicy(policy(rng, 4))),
     }
+    relist(kind, listed)
+}
+
+/// Lists the objects of a kind anew: what is not applied by `listed` goes.
+pub fn relist(kind: ObjectKind, listed: impl IntoIterator<Item = Change>) -> Vec<Change> {
+    let begin = std::iter::once(Change::BeginReset(kind));
+    begin.chain(listed).chain([Change::EndReset(kind)]).collect()
 }

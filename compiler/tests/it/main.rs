@@ -15,5 +15,7 @@ mod golden;
 mod meaning;
 mod parallel;
 mod parsing;
+mod port_sets;
 mod properties;
+mod snapshot;
 mod tidy;

@@ -5,7 +5,7 @@
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Verdict;
 use palisade_compiler::oracle::{self, Reason};
-use palisade_compiler::parse::{Object, parse};
+use palisade_compiler::parse::parse;
 use palisade_compiler::program::eval::{Packet, eval_program};
 use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::connection;
@@ -143,12 +143,7 @@ impl World {
 fn apply(compiler: &mut Compiler, documents: &str) -> Vec<String> {
     let mut changes = Vec::new();
     let parsed = parse("test", documents.as_bytes(), &mut |object| {
-        changes.push(match object {
-            Object::Namespace(namespace) => Change::ApplyNamespace(namespace),
-            Object::Node(node) => Change::ApplyNode(node),
-            Object::Pod(pod) => Change::ApplyPod(pod),
-            Object::Policy(policy) => Change::ApplyPolicy(policy),
-        });
+        changes.push(Change::from(object));
     });
     compiler.apply(changes);
     parsed.diagnostics.iter().map(ToString::to_string).collect()

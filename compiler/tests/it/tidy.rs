@@ -54,7 +54,7 @@ fn reach(file: &Path, directory: &Path, reached: &mut BTreeSet<PathBuf>) {
 #[test]
 fn every_source_file_is_in_a_module_tree() {
     let mut reached = BTreeSet::new();
-    for package in ["compiler", "dataplane", "agent/heap", "agent", "benches"] {
+    for package in ["compiler", "dataplane", "agent/heap", "agent/lab", "agent", "benches"] {
         let package = root().join(package);
         let mut roots = vec![
             package.join("src/lib.rs"),

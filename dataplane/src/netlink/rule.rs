@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use palisade_compiler::model::{Direction, Family};
 use palisade_compiler::program::skeleton::{
-    self, ChainName, Expr, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
+    self, ChainName, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN,
+    TOS_MASK,
 };
 
 use super::instruction::{
@@ -26,7 +27,10 @@ const STATUS_DNAT: u32 = 0x20;
 /// nft's burst where the text gives none.
 const LIMIT_BURST: u32 = 5;
 
-/// Of an IPv6 header.
+/// Of an IPv4 header, in bytes.
+const TOS_OFFSET: u32 = 1;
+
+/// Of an IPv6 header, in bytes.
 const HOP_LIMIT_OFFSET: u32 = 7;
 
 const FIRST: Register = 1;
@@ -121,13 +125,17 @@ fn expression(family: Family, expr: Expr, names: &Names) -> Vec<Instruction> {
         Expr::CtStatusDnat => ct_bits(ct_key::STATUS, STATUS_DNAT),
         Expr::L4Proto(protocol) => l4proto(protocol),
         Expr::TcpNotOpening => tcp_not_opening(),
-        Expr::Icmpv6Type(kind) => {
-            let mut out = l4proto(ICMPV6);
-            out.extend([payload(base::TRANSPORT, 0, 1, FIRST), compare(EQUAL, &[kind])]);
-            out
-        }
+        Expr::IcmpType(kind) => message_type(ICMP, kind),
+        Expr::Icmpv6Type(kind) => message_type(ICMPV6, kind),
         Expr::HopLimit(number) => {
             vec![payload(base::NETWORK, HOP_LIMIT_OFFSET, 1, FIRST), compare(EQUAL, &[number])]
+        }
+        Expr::TosWithoutPriority => {
+            vec![
+                payload(base::NETWORK, TOS_OFFSET, 1, FIRST),
+                mask(&[TOS_MASK]),
+                compare(EQUAL, &[0]),
+            ]
         }
         Expr::InSubnet(side, net) => in_subnet(side, net),
         Expr::AddressIn(side, set) => vec![address(family, side, FIRST), names.lookup(set, None)],
@@ -151,6 +159,9 @@ fn expression(family: Family, expr: Expr, names: &Names) -> Vec<Instruction> {
             set_priority(),
         ],
         Expr::PriorityIs(value) => vec![priority(FIRST), compare(EQUAL, &value.to_ne_bytes())],
+        Expr::PriorityHas(bits) => {
+            vec![priority(FIRST), mask(&bits.to_ne_bytes()), compare(NOT_EQUAL, &[0; 4])]
+        }
         Expr::PortIn(set) => port_in(set, names),
         Expr::SetPriority(value) => vec![
             Instruction::Load { to: FIRST, value: value.to_ne_bytes().to_vec() },
@@ -186,6 +197,13 @@ fn ct_bits(key: u32, bits: u32) -> Vec<Instruction> {
 
 fn l4proto(protocol: u8) -> Vec<Instruction> {
     vec![Instruction::Meta { key: meta::L4PROTO, to: FIRST }, compare(EQUAL, &[protocol])]
+}
+
+/// The type is the first byte of an ICMP or ICMPv6 header.
+fn message_type(protocol: u8, kind: u8) -> Vec<Instruction> {
+    let mut out = l4proto(protocol);
+    out.extend([payload(base::TRANSPORT, 0, 1, FIRST), compare(EQUAL, &[kind])]);
+    out
 }
 
 fn tcp_not_opening() -> Vec<Instruction> {
@@ -258,7 +276,7 @@ fn set_priority() -> Instruction {
 
 fn restore_priority(id: Option<u32>) -> Vec<Instruction> {
     vec![
-        payload(base::NETWORK, 1, 1, FIRST),
+        payload(base::NETWORK, TOS_OFFSET, 1, FIRST),
         mask(&[TOS_MASK]),
         Instruction::Lookup { set: RESTORE_MAP.to_owned(), id, from: FIRST, to: Some(FIRST) },
         set_priority(),
@@ -286,7 +304,16 @@ fn recognise(family: Family, rest: &[Instruction]) -> Option<(Expr, Option<SetId
         [I::Meta { key: meta::PRIORITY, .. }, I::Compare { value, .. }, ..] => {
             Expr::PriorityIs(number(value)?)
         }
+        [I::Meta { key: meta::PRIORITY, .. }, I::Bitwise { mask, .. }, I::Compare { .. }, ..] => {
+            Expr::PriorityHas(number(mask)?)
+        }
         [I::Load { value, .. }, I::SetMeta { .. }, ..] => Expr::SetPriority(number(value)?),
+        [
+            I::Payload { offset: TOS_OFFSET, length: 1, .. },
+            I::Bitwise { .. },
+            I::Compare { .. },
+            ..,
+        ] => Expr::TosWithoutPriority,
         [
             I::Payload { offset, length, .. },
             I::Bitwise { mask, .. },
@@ -348,6 +375,7 @@ fn l4_match(protocol: &[u8], tail: &[Instruction]) -> Option<Expr> {
     };
     Some(match (protocol, of_header) {
         (TCP, Some(Instruction::Bitwise { .. })) => Expr::TcpNotOpening,
+        (ICMP, Some(Instruction::Compare { value, .. })) => Expr::IcmpType(*value.first()?),
         (ICMPV6, Some(Instruction::Compare { value, .. })) => Expr::Icmpv6Type(*value.first()?),
         _ => Expr::L4Proto(protocol),
     })

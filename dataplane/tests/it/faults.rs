@@ -4,7 +4,7 @@
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::Program;
 use palisade_compiler::snapshot::{Change, Snapshot};
-use palisade_compiler::testkit::{Cluster, Rng, random_change};
+use palisade_compiler::testkit::{Cluster, Rng, random_edit};
 use palisade_dataplane::dataplane::{self, Dataplane};
 use palisade_dataplane::fake::{Event, Fake, Fault};
 use palisade_dataplane::ruleset::Features;
@@ -19,7 +19,7 @@ fn history(seed: u64) -> Vec<Vec<Change>> {
     let mut batches = vec![Cluster::random(seed).changes];
     batches[0].iter().cloned().for_each(|change| snapshot.apply(change));
     for _ in 0..BATCHES {
-        let batch: Vec<Change> = (0..3).map(|_| random_change(&mut rng, &snapshot)).collect();
+        let batch: Vec<Change> = (0..3).flat_map(|_| random_edit(&mut rng, &snapshot)).collect();
         batch.iter().cloned().for_each(|change| snapshot.apply(change));
         batches.push(batch);
     }

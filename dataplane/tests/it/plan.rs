@@ -11,7 +11,7 @@ use palisade_dataplane::contents;
 use palisade_dataplane::plan::{Planner, Step};
 use palisade_dataplane::transaction::{Op, Transaction};
 
-use crate::walk::{Packet, Window, verdict};
+use crate::walk::{Base, Packet, Window};
 
 /// xorshift64*: a seed names a case for good.
 pub(crate) struct Random(u64);
@@ -46,8 +46,10 @@ fn class(n: u32) -> ClassId {
     ClassId(ClassId::FIRST + n)
 }
 
+/// Profile 0 is everything; of 1 to 4, the even ones may have port ranges.
 fn profile(n: usize) -> ProfileId {
-    ProfileId(ProfileId::EVERYTHING.0 + n as u32)
+    let space = if n.is_multiple_of(2) && n > 0 { ProfileId::RANGED } else { 0 };
+    ProfileId((ProfileId::EVERYTHING.0 + n as u32) | space)
 }
 
 /// Contents of profiles 1-4 of a program; `meaning` rotates them, so that ids get other contents.
@@ -55,7 +57,8 @@ fn list(tables: &mut Tables, profile: ProfileId, meaning: usize) {
     let port = PortElement { profile, protocol: 6, port: 80 };
     let range = PortRangeElement { profile, protocol: 6, first: 1000, last: 3000 };
     let whole = PortRangeElement { profile, protocol: 6, first: 1, last: 3000 };
-    match meaning % 5 {
+    let meaning = if profile.is_ranged() { meaning % 5 } else { [0, 4][meaning % 2] };
+    match meaning {
         0 => _ = tables.ports.insert(port),
         1 => _ = tables.port_ranges.insert(range),
         2 => {
@@ -98,7 +101,7 @@ fn tidy(tables: &mut Tables, meanings: [usize; 5]) {
     let named: BTreeSet<ProfileId> =
         tables.allow_in.values().chain(tables.allow_out.values()).copied().collect();
     for p in named.into_iter().filter(|&p| p != ProfileId::EVERYTHING) {
-        let n = (p.0 - ProfileId::EVERYTHING.0) as usize;
+        let n = ((p.0 & !ProfileId::RANGED) - ProfileId::EVERYTHING.0) as usize;
         list(tables, p, n + meanings[n]);
     }
 }
@@ -114,7 +117,7 @@ impl Generator {
     }
 
     fn row(&mut self) -> Option<ProfileId> {
-        Some(profile(self.random.below(6))).filter(|p| p.0 < profile(5).0)
+        Some(self.random.below(6)).filter(|&n| n < 5).map(profile)
     }
 
     pub(crate) fn fresh(&mut self) -> Tables {
@@ -309,11 +312,11 @@ impl Watch {
     }
 
     fn judge(&self) -> Result<(), String> {
-        let window = Window { states: &self.states };
+        let window = |states| Window { states, base: Base::Ignored };
         for packet in &self.packets {
-            let allowed: BTreeSet<bool> =
-                self.programs.iter().map(|program| verdict(program, packet)).collect();
-            let seen = window.verdicts(packet);
+            let verdict = |program| window(std::slice::from_ref(program)).verdict(packet);
+            let allowed: BTreeSet<bool> = self.programs.iter().map(verdict).collect();
+            let seen = window(&self.states).verdicts(packet);
             if !seen.is_subset(&allowed) {
                 return Err(format!(
                     "{packet:?} sees {seen:?}, not {allowed:?}\nprograms {:#?}\nlog {}",

@@ -7,7 +7,7 @@ use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
 use palisade_compiler::program::{Program, Tables};
 use palisade_compiler::snapshot::Snapshot;
-use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
+use palisade_compiler::testkit::{Cluster, Rng, probes, random_edit};
 use palisade_dataplane::compare;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::fake::{Both, Event, Fake};
@@ -66,7 +66,7 @@ fn verdicts(window: &[State], packet: &Packet) -> BTreeSet<bool> {
     let judged = [0, 1].map(|table| {
         let states: Vec<Tables> = window.iter().map(|state| state[table].tables.clone()).collect();
         let from = |at: usize| match window[at][table].judges {
-            true => Window { states: &states[at..] }.verdicts(packet),
+            true => Window::new(&states[at..]).verdicts(packet),
             false => allows.clone(),
         };
         (0..window.len()).map(from).collect::<Vec<_>>()
@@ -163,9 +163,10 @@ fn case(seed: u64) -> Case {
         let mut compiler = Compiler::new(Locality::Everywhere);
         compiler.apply(changes.clone());
         for _ in 0..4 {
-            let change = random_change(&mut rng, &snapshot);
-            snapshot.apply(change.clone());
-            changes.push(change);
+            for change in random_edit(&mut rng, &snapshot) {
+                snapshot.apply(change.clone());
+                changes.push(change);
+            }
         }
         compiler.program().clone()
     });

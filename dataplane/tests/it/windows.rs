@@ -7,7 +7,7 @@ use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
 use palisade_compiler::program::{Program, Tables};
 use palisade_compiler::snapshot::Change;
-use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
+use palisade_compiler::testkit::{Cluster, Rng, probes, random_edit};
 use palisade_dataplane::contents;
 use palisade_dataplane::plan::{Planner, Step};
 use palisade_dataplane::transaction::{Op, Transaction};
@@ -51,7 +51,7 @@ impl Watched {
     }
 
     fn judge(&self, packets: &[Packet]) -> Result<(), String> {
-        let window = Window { states: &self.states };
+        let window = Window::new(&self.states);
         for packet in packets.iter().filter(|packet| Family::of(packet.from) == self.family) {
             let allowed: BTreeSet<bool> =
                 self.programs.iter().map(|program| verdict(program, packet)).collect();
@@ -80,7 +80,7 @@ fn follow(seed: u64) -> Result<usize, String> {
         let batch: Vec<Change> = if change == 0 {
             Cluster::random(seed).changes
         } else {
-            (0..=rng.below(2)).map(|_| random_change(&mut rng, compiler.snapshot())).collect()
+            (0..=rng.below(2)).flat_map(|_| random_edit(&mut rng, compiler.snapshot())).collect()
         };
         // Also of what goes: its removal is what may be met half done.
         let mut probed = probes(compiler.snapshot(), &mut rng);

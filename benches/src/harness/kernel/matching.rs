@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use palisade::lab::packet::SCTP;
+use palisade_lab::packet::SCTP;
 use palisade_compiler::model::{Family, Verdict};
 
 use super::lane::Lane;

@@ -9,6 +9,8 @@ fn names(objects: &[Object]) -> Vec<String> {
             Object::Node(node) => format!("node {}", node.name),
             Object::Pod(pod) => format!("pod {}/{}", pod.namespace, pod.name),
             Object::Policy(policy) => format!("policy {}", policy.key),
+            Object::Service(service) => format!("service {}/{}", service.namespace, service.name),
+            Object::EndpointSlice(slice) => format!("slice {}/{}", slice.namespace, slice.name),
         })
         .collect()
 }

@@ -1,14 +1,13 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::model::Direction;
 use crate::program::AddressRange;
-use crate::program::skeleton::{
-    ICMP, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT, ND_ROUTER_ADVERT,
-};
+use crate::program::skeleton::{ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT};
 
 const WEB: ClassId = ClassId(0x0001_0001);
 const BLOCK: ClassId = ClassId(0x0001_0002);
-const HTTP: ProfileId = ProfileId(0x8000_0002);
+const HTTP: ProfileId = ProfileId(ProfileId::FIRST_RANGED);
 
 const SUBJECT: &str = "10.0.0.2";
 const FRIEND: &str = "10.0.0.1";
@@ -156,10 +155,12 @@ fn established_connections_pass_and_untracked_packets_are_judged() {
 fn related_passes_for_icmp_errors_only() {
     let related = |protocol| Packet {
         ct_state: CtState::Related,
+        icmp_type: 3,
         ..packet(STRANGER, SUBJECT, protocol, 4000)
     };
     deny(related(6));
     deny(related(17));
+    deny(related(ICMPV6));
     allow(related(ICMP));
     deny(packet(STRANGER, SUBJECT, ICMP, 0));
     let related_v6 = |protocol| Packet {
@@ -169,6 +170,89 @@ fn related_passes_for_icmp_errors_only() {
     };
     check(&program_v6(), related_v6(ICMPV6), Verdict::Allow);
     check(&program_v6(), related_v6(ICMP), Verdict::Deny);
+}
+
+/// Connection tracking calls every error related whose quoted packet belongs to a tracked connection, and redirects as well.
+/// Only errors about the connection pass; who is no subject is not judged.
+#[test]
+fn a_related_redirect_is_judged_like_any_packet() {
+    for icmp_type in 0..=u8::MAX {
+        let related = |packet: Packet| Packet { ct_state: CtState::Related, icmp_type, ..packet };
+        let new = |packet: Packet| Packet { icmp_type, ..packet };
+        let when = |passes: bool| if passes { Verdict::Allow } else { Verdict::Deny };
+        for (from, to) in [(STRANGER, SUBJECT), (SUBJECT, STRANGER)] {
+            let message = packet(from, to, ICMP, 0);
+            let error = when([3, 11, 12].contains(&icmp_type));
+            check(&program(), related(message), error);
+            check(&program(), Packet { tos: 0x10, ..related(message) }, error);
+            check(&program(), new(message), Verdict::Deny);
+        }
+        for (from, to) in [("fd00::3", "fd00::2"), ("fd00::2", "fd00::3")] {
+            let message = packet(from, to, ICMPV6, 0);
+            check(&program_v6(), related(message), when((1..=4).contains(&icmp_type)));
+            check(&program_v6(), new(message), Verdict::Deny);
+        }
+        check(&program(), related(packet(STRANGER, FRIEND, ICMP, 0)), Verdict::Allow);
+    }
+}
+
+/// A subject's row of class 0:0 applies to every class without a row of its own, and `DENY` is a row that allows nothing.
+#[test]
+fn without_a_row_the_base_applies() {
+    let mut program = program();
+    let (subject, unknown) = (ip(SUBJECT), ClassId::UNKNOWN);
+    let base = ProfileId(ProfileId::FIRST);
+    program.v4.allow_in.insert((subject, unknown), base);
+    program.v4.ports.insert(PortElement { profile: base, protocol: 6, port: 443 });
+    program.v4.class.insert(ip("10.0.0.4"), ClassId(0x0001_0003));
+    for from in [STRANGER, "10.0.0.4"] {
+        check(&program, packet(from, SUBJECT, 6, 443), Verdict::Allow);
+        check(&program, packet(from, SUBJECT, 6, 444), Verdict::Deny);
+    }
+    // A row is all that applies.
+    check(&program, packet(FRIEND, SUBJECT, 6, 443), Verdict::Deny);
+    check(&program, packet(FRIEND, SUBJECT, 6, 80), Verdict::Allow);
+    program.v4.allow_in.insert((subject, unknown), ProfileId::EVERYTHING);
+    program.v4.allow_in.insert((subject, ClassId(0x0001_0003)), ProfileId::DENY);
+    check(&program, packet(STRANGER, SUBJECT, 47, 0), Verdict::Allow);
+    check(&program, packet("10.0.0.4", SUBJECT, 6, 443), Verdict::Deny);
+    // Egress has a base of its own.
+    check(&program, packet(SUBJECT, STRANGER, 6, 443), Verdict::Deny);
+    program.v4.allow_out.insert((subject, unknown), ProfileId::EVERYTHING);
+    check(&program, packet(SUBJECT, STRANGER, 6, 443), Verdict::Allow);
+}
+
+#[test]
+fn the_tables_and_the_walk_find_the_same_profile() {
+    let program = program();
+    for (class, expected) in [
+        (WEB, HTTP),
+        (BLOCK, ProfileId::EVERYTHING),
+        (ClassId::UNKNOWN, ProfileId::NOTHING),
+        (ClassId(0x0001_0003), ProfileId::NOTHING),
+    ] {
+        let found = program.v4.profile_of(Direction::Ingress, ip(SUBJECT), class);
+        assert_eq!(found, expected, "{class}");
+    }
+    let mut program = program;
+    program.v4.allow_out.insert((ip(SUBJECT), ClassId::UNKNOWN), ProfileId::DENY);
+    let out = |class| program.v4.profile_of(Direction::Egress, ip(SUBJECT), class);
+    assert_eq!((out(WEB), out(BLOCK)), (ProfileId::EVERYTHING, ProfileId::DENY));
+}
+
+/// Port ranges are looked up only for profiles whose id has the bit.
+#[test]
+fn port_ranges_count_for_ranged_profiles_only() {
+    let mut program = program();
+    let plain = ProfileId(ProfileId::FIRST);
+    program.v4.allow_in.insert((ip(SUBJECT), WEB), plain);
+    let range = PortRangeElement { profile: plain, protocol: 6, first: 8000, last: 9000 };
+    program.v4.port_ranges.insert(range);
+    let mut path = Vec::new();
+    let friend = packet(FRIEND, SUBJECT, 6, 8500);
+    let verdict = run(&mut &program.v4, Family::V4, &friend, &mut path).0;
+    assert_eq!(verdict, Verdict::Deny);
+    assert!(!path.contains(&Step::Miss(SetName::PortRanges)), "{path:?}");
 }
 
 /// Attack 11: a forged packet from an address to itself.
@@ -194,74 +278,29 @@ fn bridged(packet: Packet) -> Packet {
     Packet { iif: BRIDGE, oif: BRIDGE, ..packet }
 }
 
-fn guarded() -> Program {
-    let mut program = program_v6();
-    program.v6.bridges.insert(BRIDGE);
-    program.v4.bridges.insert(BRIDGE);
-    program
-}
-
 #[test]
 fn neighbour_discovery_passes_and_an_echo_request_does_not() {
-    for program in [program_v6(), guarded()] {
-        for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
-            check(&program, icmpv6(message, "fd00::2", "fd00::3"), Verdict::Allow);
-            check(&program, icmpv6(message, "fd00::3", "fd00::2"), Verdict::Allow);
-            check(&program, bridged(icmpv6(message, "fd00::3", "fd00::2")), Verdict::Allow);
-            check(&program, bridged(icmpv6(message, "fe80::3", "ff02::1")), Verdict::Allow);
-        }
-        check(&program, icmpv6(128, "fd00::3", "fd00::2"), Verdict::Deny);
-        check(&program, bridged(icmpv6(128, "fd00::3", "fd00::2")), Verdict::Deny);
+    let program = program_v6();
+    for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
+        check(&program, icmpv6(message, "fd00::2", "fd00::3"), Verdict::Allow);
+        check(&program, icmpv6(message, "fd00::3", "fd00::2"), Verdict::Allow);
+        check(&program, bridged(icmpv6(message, "fd00::3", "fd00::2")), Verdict::Allow);
     }
+    check(&program, icmpv6(128, "fd00::3", "fd00::2"), Verdict::Deny);
+    check(&program, bridged(icmpv6(128, "fd00::3", "fd00::2")), Verdict::Deny);
 }
 
 /// A router lowers the hop limit: what claims to be of the link and is not, is judged like any packet.
 #[test]
 fn neighbour_discovery_from_beyond_a_router_does_not_pass() {
-    for program in [program_v6(), guarded()] {
-        for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
-            let near = icmpv6(message, "fd00::3", "fd00::2");
-            let far = Packet { hop_limit: 254, ..near };
-            check(&program, near, Verdict::Allow);
-            check(&program, far, Verdict::Deny);
-            check(&program, bridged(far), Verdict::Deny);
-        }
+    let program = program_v6();
+    for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
+        let near = icmpv6(message, "fd00::3", "fd00::2");
+        let far = Packet { hop_limit: 254, ..near };
+        check(&program, near, Verdict::Allow);
+        check(&program, far, Verdict::Deny);
+        check(&program, bridged(far), Verdict::Deny);
     }
-}
-
-/// Attack 5, also as a unicast to a global address.
-#[test]
-fn a_guarded_bridge_drops_router_advertisements_and_redirects() {
-    for message in [ND_ROUTER_ADVERT, ND_REDIRECT] {
-        for (from, to) in [("fe80::3", "ff02::1"), ("fd00::1", "fd00::9"), ("fe80::3", "fd00::2")] {
-            let packet = bridged(icmpv6(message, from, to));
-            check(&guarded(), packet, Verdict::Deny);
-            check(&program_v6(), Packet { icmp_type: message, ..packet }, {
-                let subject = to == "fd00::2";
-                if subject { Verdict::Deny } else { Verdict::Allow }
-            });
-        }
-    }
-}
-
-/// Attacks 2 and 7, over IPv6.
-#[test]
-fn a_guarded_bridge_drops_link_local_and_multicast() {
-    for (from, to) in [
-        ("fe80::3", "fe80::2"),
-        ("fd00::1", "fe80::2"),
-        ("febf::1", "fd00::9"),
-        ("fd00::1", "ff02::1"),
-    ] {
-        check(&guarded(), bridged(packet(from, to, 17, 53)), Verdict::Deny);
-        check(&program_v6(), bridged(packet(from, to, 17, 53)), Verdict::Allow);
-    }
-    // The guard's end returns to the walk.
-    check(&guarded(), bridged(packet("fd00::1", "fd00::2", 6, 80)), Verdict::Allow);
-    check(&guarded(), bridged(packet("fd00::1", "fd00::2", 6, 81)), Verdict::Deny);
-    // From that bridge to another interface is routed, not bridged.
-    let routed = Packet { iif: BRIDGE, ..packet("fd00::1", "ff02::1", 17, 53) };
-    check(&guarded(), routed, Verdict::Allow);
 }
 
 /// Every TOS, routed and bridged: `check` asserts that the priority leaves as it came.
@@ -321,16 +360,20 @@ impl View for Mixed<'_> {
 
 #[test]
 fn each_lookup_asks_the_view_in_order() {
-    use SetName::{AllowIn, Bridges, Class, LocalIn, LocalOut, PortRanges, Ports};
+    use SetName::{AllowIn, Class, LocalIn, LocalOut, Ports};
     let (program, mut later) = (program(), program());
     later.v4.allow_in.clear();
     let mut view = Mixed([(AllowIn, &later.v4)].into(), &program.v4, Vec::new());
     let found = eval(&mut view, Family::V4, &packet(FRIEND, SUBJECT, 6, 80));
     assert_eq!(found.verdict, Verdict::Deny);
-    assert_eq!(view.2, [Bridges, LocalOut, LocalIn, Class, AllowIn, Ports, PortRanges]);
+    assert_eq!(view.2, [LocalOut, LocalIn, Class, AllowIn, AllowIn]);
     assert_eq!(
         found.to_string(),
-        "not @bridges, not @local_out, @local_in, to ingress, @class: class 1:1, \
-         @allow_in: profile 0:0, not @ports, not @port_ranges, to deny_in, deny in deny_in"
+        "not @local_out, @local_in, to ingress, @class: class 1:1, @allow_in: profile 0:0, \
+         to base_in, @allow_in: profile 0:0, to deny_in, deny in deny_in"
     );
+    let mut view = Mixed([(Ports, &later.v4)].into(), &program.v4, Vec::new());
+    let found = eval(&mut view, Family::V4, &packet(FRIEND, SUBJECT, 6, 80));
+    assert_eq!(found.verdict, Verdict::Allow);
+    assert_eq!(view.2, [LocalOut, LocalIn, Class, AllowIn, Ports]);
 }

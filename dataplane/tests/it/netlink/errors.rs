@@ -78,13 +78,13 @@ fn the_first_of_several_errors_counts() {
     with_skeleton(|kernel| {
         let missing = SetName::Ports;
         let ops = [
-            op(Family::V6, Op::DeleteSet(id(SetName::Bridges))),
+            op(Family::V6, Op::DeleteSet(id(SetName::Hairpin))),
             op(Family::V4, Op::DeleteChain("nowhere".to_owned())),
             op(Family::V4, Op::Remove(id(missing), Element::Port(port()))),
         ];
-        // `bridges` is in use, so the first fails already.
+        // `self` is in use, so the first fails already.
         let result = kernel.commit(TableName::Main, &transaction(ops.clone()));
-        assert_refused(result, &ops[0], "delete set ip6 palisade bridges", "EBUSY");
+        assert_refused(result, &ops[0], "delete set ip6 palisade self", "EBUSY");
     });
 }
 
@@ -133,7 +133,7 @@ fn a_rule_to_a_missing_chain_is_named() {
             Family::V4,
             Op::AddRule {
                 chain: ChainName::Pass,
-                rule: vec![Expr::Goto(ChainName::Guard)],
+                rule: vec![Expr::Goto(ChainName::Control)],
                 generations: Generations::default(),
             },
         );
@@ -143,7 +143,7 @@ fn a_rule_to_a_missing_chain_is_named() {
             rule.clone(),
         ];
         let result = Kernel::open().unwrap().commit(TableName::Main, &transaction(ops));
-        assert_refused(result, &rule, "add rule ip palisade pass [Goto(Guard)]", "ENOENT");
+        assert_refused(result, &rule, "add rule ip palisade pass [Goto(Control)]", "ENOENT");
         assert_eq!(nft(&["list", "ruleset"]), "");
     });
 }

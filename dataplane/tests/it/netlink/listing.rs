@@ -28,7 +28,7 @@ fn by_hand() -> BTreeMap<Family, Contents> {
     };
     let row = |text, class, profile| Element::Row(ip(text), ClassId(class), ProfileId(profile));
     let port = |protocol, port| {
-        Element::Port(PortElement { profile: ProfileId(0x8000_0002), protocol, port })
+        Element::Port(PortElement { profile: ProfileId(0xc000_0002), protocol, port })
     };
     let range = |profile, protocol, first, last| {
         let profile = ProfileId(profile);
@@ -50,12 +50,12 @@ fn by_hand() -> BTreeMap<Family, Contents> {
                 cidr("255.255.255.0", "255.255.255.255", 10),
             ],
         ),
-        set(SetName::AllowIn, &[row("10.0.0.2", id(1, 1), 0x8000_0002)]),
+        set(SetName::AllowIn, &[row("10.0.0.2", id(1, 1), 0xc000_0002)]),
         set(SetName::AllowOut, &[row("10.0.0.2", id(10, 0xb00), 0x8000_0001)]),
         set(SetName::Ports, &[port(6, 80), port(17, 53)]),
         set(
             SetName::PortRanges,
-            &[range(0x8000_0002, 6, 8000, 9000), range(0x8000_0003, 132, 0, 65_535)],
+            &[range(0xc000_0002, 6, 8000, 9000), range(0xc000_0003, 132, 0, 65_535)],
         ),
     ];
     let v6 = [
@@ -72,9 +72,9 @@ fn by_hand() -> BTreeMap<Family, Contents> {
                 cidr("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 9),
             ],
         ),
-        set(SetName::AllowIn, &[row("fd00::2", id(1, 1), 0x8000_0002)]),
+        set(SetName::AllowIn, &[row("fd00::2", id(1, 1), 0xc000_0002)]),
         set(SetName::Ports, &[port(6, 80)]),
-        set(SetName::PortRanges, &[range(0x8000_0002, 6, 8000, 9000)]),
+        set(SetName::PortRanges, &[range(0xc000_0002, 6, 8000, 9000)]),
     ];
     BTreeMap::from([(Family::V4, v4.into()), (Family::V6, v6.into())])
 }
@@ -99,7 +99,7 @@ fn what_nft_loads_is_read_back() {
         load(TEXT);
         let actual = Kernel::open().unwrap().read(TableName::Main).unwrap();
         assert_holds(&actual, &by_hand());
-        assert_eq!(actual[&Family::V4].version, Some(2));
+        assert_eq!(actual[&Family::V4].version, Some(3));
         assert!(!actual[&Family::V6].persistent);
     });
 }
@@ -132,7 +132,7 @@ fn every_way_of_listing_works_also_on_an_owned_table() {
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         let objects = json["nftables"].as_array().expect("an array");
         let count = |kind: &str| objects.iter().filter(|object| object.get(kind).is_some()).count();
-        assert_eq!((count("table"), count("chain")), (2, 16));
+        assert_eq!((count("table"), count("chain")), (2, 22));
         assert_eq!((count("set"), count("map")), (12, 8));
         for options in [&[][..], &["-a"], &["-n"], &["-s"], &["-t"], &["-j"]] {
             for what in ["ruleset", "tables", "chains", "sets", "maps", "counters"] {

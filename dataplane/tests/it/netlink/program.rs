@@ -128,7 +128,9 @@ impl Random {
     }
 
     fn profile(&mut self) -> ProfileId {
-        ProfileId(ProfileId::FIRST + self.below(40) * 0x0101)
+        ProfileId(
+            (ProfileId::FIRST + self.below(40) * 0x0101) | (self.below(2) * ProfileId::RANGED),
+        )
     }
 
     fn protocol(&mut self) -> u8 {
@@ -177,7 +179,7 @@ fn port_ranges(random: &mut Random) -> BTreeSet<Element> {
             let first = u16::try_from(random.below(1000)).unwrap();
             let ranges = [(first, first + 400), (first + 500, first + 900), (60_000, 65_535)];
             for (first, last) in ranges.into_iter().take(random.below(4) as usize) {
-                let profile = ProfileId(ProfileId::FIRST + profile);
+                let profile = ProfileId(ProfileId::FIRST_RANGED + profile);
                 found.insert(Element::PortRange(PortRangeElement {
                     profile,
                     protocol,

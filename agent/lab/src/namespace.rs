@@ -1,5 +1,4 @@
-//! A network namespace without a name: it lives as long as something holds it, so that nothing is left behind however
-//! this process ends.
+//! A network namespace without a name. The kernel removes it when nothing uses it any more, so nothing is left behind however this process ends.
 
 use std::fs::File;
 use std::io;
@@ -8,22 +7,22 @@ use std::path::Path;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::LabError;
-use super::rtnetlink::{Batch, LOOPBACK};
+use crate::links::{Batch, LOOPBACK};
+use crate::{LabError, tool};
 
-/// Where a thread finds its own network namespace (proc(5)); `/proc/self` would be the process's first thread.
+/// The calling thread's network namespace (proc(5)). `/proc/self` would be that of the process's first thread.
 const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
 
-/// An anonymous network namespace, kept by an open file. It is gone once this is dropped and the sockets and processes
-/// in it have ended.
+/// An anonymous network namespace, kept by an open file. The kernel removes it once this is dropped, and the sockets and processes in
+/// it are gone.
 #[derive(Debug)]
 pub struct Namespace {
     file: File,
 }
 
 impl Namespace {
-    /// A new namespace with its loopback interface up and duplicate address detection off, so that an address can be
-    /// used at once. The namespace of the caller stays as it is.
+    /// A new namespace with its loopback interface up, and without duplicate address detection, so that an address can be
+    /// used at once. The calling thread stays in its own namespace.
     ///
     /// # Errors
     /// `NotPermitted` without CAP_SYS_ADMIN and CAP_NET_ADMIN; `Missing` without IPv6.
@@ -43,11 +42,11 @@ impl Namespace {
         })
     }
 
-    /// Runs `work` on a thread inside the namespace. Sockets made there stay in it, wherever they are used later, and
-    /// so do processes started there.
+    /// Runs `work` on a thread inside the namespace. Sockets that it opens stay in the namespace, whichever thread uses them later, and
+    /// so do processes that it starts. A panic of `work` goes on in the calling thread.
     ///
     /// # Errors
-    /// Where the namespace cannot be entered, or `work` panicked.
+    /// Where the namespace cannot be entered.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, LabError> {
         in_thread(|| {
             setns(&self.file, CloneFlags::CLONE_NEWNET)
@@ -56,25 +55,33 @@ impl Namespace {
         })
     }
 
-    /// Sets `net.NAME` (with slashes) inside the namespace.
+    /// Sets the sysctl `net.NAME` in the namespace; `name` has slashes in the place of dots.
     ///
     /// # Errors
-    /// `Missing` where this kernel has no such setting.
+    /// `Missing` where this kernel has no such sysctl.
     pub fn set(&self, name: &str, value: &str) -> Result<(), LabError> {
         self.run(|| write_sysctl(name, value))?
     }
 
-    /// The path by which another process of this user can enter it, for example `nsenter --net=PATH`.
+    /// Feeds text to `nft -f -` in the namespace, and returns what it prints.
+    ///
+    /// # Errors
+    /// `Tool` with the messages of nft.
+    pub fn nft(&self, text: &str) -> Result<String, LabError> {
+        Ok(self.run(|| tool::run("nft", &["-f", "-"], text))??)
+    }
+
+    /// A path by which another process of root can enter the namespace while this value lives, for example by `nsenter --net=PATH`.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
 
-    pub(super) fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 }
 
-/// Set before any interface is there. Reverse path filters are off since forged sources are part of what is tested.
+/// Set before there is any interface. Reverse path filters are off, because packets with forged source addresses are among those that tests send.
 const EVERY_NAMESPACE: [(&str, &str); 8] = [
     ("ipv6/conf/all/disable_ipv6", "0"),
     ("ipv6/conf/default/disable_ipv6", "0"),
@@ -96,7 +103,7 @@ fn write_sysctl(name: &str, value: &str) -> Result<(), LabError> {
     })
 }
 
-/// A thread of its own, since a thread that changed its namespace is of no other use.
+/// Runs `work` on a thread of its own: a thread that has changed its namespace is not used for anything else.
 fn in_thread<T: Send>(work: impl FnOnce() -> Result<T, LabError> + Send) -> Result<T, LabError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()

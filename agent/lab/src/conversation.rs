@@ -1,4 +1,4 @@
-//! Whole conversations over real sockets: a connection, and data both ways.
+//! Connections over ordinary sockets, with data in both directions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -12,22 +12,23 @@ use nix::sys::socket::{
 };
 use palisade_compiler::model::{Connection, Family};
 
-use super::packet::{Arrival, TCP, UDP};
-use super::probe::{PATIENCE, Round};
-use super::{Lab, LabError};
+use crate::packet::{Arrival, TCP, UDP};
+use crate::probe::{PATIENCE, Round};
+use crate::sockets::on_one_cpu;
+use crate::{Lab, LabError};
 
-/// What became of a connection attempt.
+/// What became of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Talk {
-    /// It was set up, and what was sent came back.
+pub enum Conversation {
+    /// The connection was set up, and what the client sent came back.
     Answered,
-    /// Its first packet was dropped under way (proved as in `Lab::probe`).
-    Silent,
-    /// Its first packet arrived, but no answer came within the time that any answer takes.
-    Broken,
+    /// Its first packet was dropped (proved as in `Lab::probe`).
+    Dropped,
+    /// Its first packet arrived, but the client had no answer after ten seconds.
+    Unanswered,
 }
 
-/// What a client sends, and a server sends back.
+/// A client sends this, and a server sends it back.
 const MESSAGE: &[u8] = b"palisade";
 
 #[derive(Debug)]
@@ -47,23 +48,23 @@ struct Attempt {
     client: Client,
     to: usize,
     key: Key,
-    /// How much of the message has gone out, and come back.
+    /// How many bytes of the message were sent, and how many came back.
     sent: usize,
-    back: usize,
+    received: usize,
 }
 
-/// What tells an attempt's first packet: source with port, destination with port, protocol.
+/// How an attempt's first packet is recognised: source with port, destination with port, protocol.
 type Key = (SocketAddr, SocketAddr, u8);
 
 impl Lab {
-    /// Tries TCP and UDP connections over ordinary sockets, all at once, with a server at each destination while it
-    /// lasts. In the order given.
+    /// Makes TCP and UDP connections over ordinary sockets, all at once, to servers that run for as long as this takes. Returns what became
+    /// of them, in the order given.
     ///
     /// # Errors
     /// As `probe`; other protocols are refused with `Missing`.
-    pub fn talk(&self, connections: &[Connection]) -> Result<Vec<Talk>, LabError> {
+    pub fn converse(&self, connections: &[Connection]) -> Result<Vec<Conversation>, LabError> {
         let servers = self.servers(connections)?;
-        self.on_one_cpu(|| {
+        on_one_cpu(|| {
             let mut round = Round::new(self)?;
             let mut attempts = Vec::with_capacity(connections.len());
             for connection in connections {
@@ -71,21 +72,26 @@ impl Lab {
                 attempts.push(self.attempt(connection, from, to)?);
                 round.sent(from, to);
             }
-            let arrivals = round.settle()?;
-            Ok(converse(&servers, &mut attempts, &arrivals))
+            let arrivals = round.finish()?;
+            Ok(run(&servers, &mut attempts, &arrivals))
         })
     }
 
-    /// One connection over an ordinary socket.
+    /// Makes one TCP connection over an ordinary socket.
     ///
     /// # Errors
-    /// As `talk`.
-    pub fn connect_tcp(&self, from: IpAddr, to: IpAddr, port: u16) -> Result<Talk, LabError> {
-        let talk = self.talk(&[Connection { from, to, protocol: TCP, port }])?;
-        Ok(talk.first().copied().unwrap_or(Talk::Broken))
+    /// As `converse`.
+    pub fn connect_tcp(
+        &self,
+        from: IpAddr,
+        to: IpAddr,
+        port: u16,
+    ) -> Result<Conversation, LabError> {
+        let conversations = self.converse(&[Connection { from, to, protocol: TCP, port }])?;
+        Ok(conversations.first().copied().unwrap_or(Conversation::Unanswered))
     }
 
-    /// A server for every destination, protocol and port.
+    /// Opens a server for every destination, protocol and port.
     fn servers(&self, connections: &[Connection]) -> Result<Vec<Server>, LabError> {
         let mut wanted: BTreeMap<usize, BTreeSet<(SocketAddr, u8)>> = BTreeMap::new();
         for connection in connections {
@@ -117,7 +123,7 @@ impl Lab {
         };
         let open = || open_client(connection, target);
         let client = machine.namespace.run(open)?.map_err(failed)?;
-        // The connect is done here, on the thread that stays on its CPU.
+        // The socket is connected by this thread, which stays on its CPU.
         let connected = |error: io::Error| match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EINPROGRESS) => Ok(()),
             _ => Err(failed(error)),
@@ -136,7 +142,7 @@ impl Lab {
             }
         };
         let key = (source.map_err(failed)?, target, connection.protocol);
-        Ok(Attempt { client, to, key, sent, back: 0 })
+        Ok(Attempt { client, to, key, sent, received: 0 })
     }
 }
 
@@ -144,12 +150,12 @@ fn serve(at: SocketAddr, protocol: u8) -> Result<Server, LabError> {
     let failed = |error| LabError::io(format!("serve {at} protocol {protocol}"), error);
     match protocol {
         TCP => {
-            let listener = once_free(|| TcpListener::bind(at)).map_err(failed)?;
+            let listener = bind_when_free(|| TcpListener::bind(at)).map_err(failed)?;
             listener.set_nonblocking(true).map_err(failed)?;
             Ok(Server::Tcp(listener))
         }
         UDP => {
-            let socket = once_free(|| UdpSocket::bind(at)).map_err(failed)?;
+            let socket = bind_when_free(|| UdpSocket::bind(at)).map_err(failed)?;
             socket.set_nonblocking(true).map_err(failed)?;
             Ok(Server::Udp(socket))
         }
@@ -157,9 +163,9 @@ fn serve(at: SocketAddr, protocol: u8) -> Result<Server, LabError> {
     }
 }
 
-/// Binds when nobody has the address any more: a process that another thread is about to start keeps a copy of a socket that
-/// is closed here, until its program begins.
-fn once_free<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+/// Binds as soon as the address is free. A socket that was closed here can be open for a moment longer: a process that another thread has
+/// just forked holds a copy until its program begins.
+fn bind_when_free<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match bind() {
@@ -171,7 +177,7 @@ fn once_free<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// A socket bound to the connection's source address.
+/// Opens a socket that is bound to the connection's source address.
 fn open_client(connection: &Connection, target: SocketAddr) -> io::Result<Client> {
     let family = match Family::of(target.ip()) {
         Family::V4 => AddressFamily::Inet,
@@ -182,16 +188,20 @@ fn open_client(connection: &Connection, target: SocketAddr) -> io::Result<Client
     let fd = socket(family, kind, flags, None)?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(connection.from, 0)))?;
     if connection.protocol == TCP {
-        // Closed by a reset, so that no port is kept for later segments.
-        let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-        setsockopt(&fd, sockopt::Linger, &at_once)?;
+        // The socket is closed by a reset, so that its port does not stay in use for late segments.
+        let immediately = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(&fd, sockopt::Linger, &immediately)?;
         return Ok(Client::Tcp(fd.into()));
     }
     Ok(Client::Udp(fd.into()))
 }
 
-/// Serves and asks by turns until every attempt whose first packet arrived has had its answer.
-fn converse(servers: &[Server], attempts: &mut [Attempt], arrivals: &[Vec<Arrival>]) -> Vec<Talk> {
+/// Runs servers and clients by turns until every client whose first packet arrived has its answer.
+fn run(
+    servers: &[Server],
+    attempts: &mut [Attempt],
+    arrivals: &[Vec<Arrival>],
+) -> Vec<Conversation> {
     let key = |a: &Arrival| {
         let (source, target) =
             (SocketAddr::new(a.from, a.source_port), SocketAddr::new(a.to, a.port));
@@ -209,23 +219,23 @@ fn converse(servers: &[Server], attempts: &mut [Attempt], arrivals: &[Vec<Arriva
         let mut open = false;
         for attempt in attempts.iter_mut().filter(|attempt| came(attempt)) {
             attempt.turn();
-            open |= attempt.back < MESSAGE.len();
+            open |= attempt.received < MESSAGE.len();
         }
         if !open || Instant::now() > deadline {
             break;
         }
         std::thread::sleep(Duration::from_micros(50));
     }
-    let outcome = |attempt: &Attempt| match (attempt.back >= MESSAGE.len(), came(attempt)) {
-        (true, _) => Talk::Answered,
-        (false, true) => Talk::Broken,
-        (false, false) => Talk::Silent,
+    let outcome = |attempt: &Attempt| match (attempt.received >= MESSAGE.len(), came(attempt)) {
+        (true, _) => Conversation::Answered,
+        (false, true) => Conversation::Unanswered,
+        (false, false) => Conversation::Dropped,
     };
     attempts.iter().map(outcome).collect()
 }
 
 impl Server {
-    /// Takes what has come: connections to be served, or datagrams, which are answered at once.
+    /// Accepts the connections that have come, or answers the datagrams that have come.
     fn turn(&self, accepted: &mut Vec<TcpStream>) {
         match self {
             Self::Tcp(listener) => {
@@ -238,7 +248,7 @@ impl Server {
             Self::Udp(socket) => {
                 let mut buffer = [0; 64];
                 while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                    // A lost answer shows at the client, which is who is asked.
+                    // Whether the answer arrives is seen at the client.
                     let _ = socket.send_to(buffer.get(..length).unwrap_or_default(), from);
                 }
             }
@@ -246,7 +256,7 @@ impl Server {
     }
 }
 
-/// Sends back what has come; false when the other side has closed.
+/// Sends back what has come. Returns false once the other side has closed the connection.
 fn echo(stream: &mut TcpStream) -> bool {
     let mut buffer = [0; 64];
     match stream.read(&mut buffer) {
@@ -259,8 +269,9 @@ fn echo(stream: &mut TcpStream) -> bool {
 impl Attempt {
     fn turn(&mut self) {
         let mut buffer = [0; 64];
-        // Not connected yet, nothing there yet or refused: what matters is what has come back in the end.
-        let back = match &mut self.client {
+        // An error means that the connection is not set up yet, that nothing has come yet, or that it was refused; what counts is
+        // what has come back in the end.
+        let received = match &mut self.client {
             Client::Tcp(stream) => {
                 if let Some(rest) = MESSAGE.get(self.sent..).filter(|rest| !rest.is_empty()) {
                     self.sent += stream.write(rest).unwrap_or(0);
@@ -269,6 +280,6 @@ impl Attempt {
             }
             Client::Udp(socket) => socket.recv(&mut buffer),
         };
-        self.back += back.unwrap_or(0);
+        self.received += received.unwrap_or(0);
     }
 }

@@ -1,4 +1,4 @@
-//! Namespaces by label, so that a selector that demands one meets no other namespace.
+//! Namespaces by label, so that a selector that demands one looks at no other namespace.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ type Label = (Arc<str>, Arc<str>);
 
 /// The names of the namespaces with a label.
 #[derive(Debug, Default)]
-pub(super) struct Labelled(HashMap<Label, Vec<Arc<str>>>);
+pub(super) struct LabelIndex(HashMap<Label, Vec<Arc<str>>>);
 
-impl Labelled {
+impl LabelIndex {
     pub(super) fn with(&self, label: &Label) -> &[Arc<str>] {
         self.0.get(label).map_or(&[], Vec::as_slice)
     }

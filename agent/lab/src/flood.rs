@@ -1,25 +1,27 @@
-//! First packets without a pause, while rules are loaded, changed or replaced: was any judged wrongly?
+//! First packets sent without a pause while rules are loaded, changed or replaced, to find out whether any got a wrong verdict.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use palisade_compiler::model::Connection;
 
-use super::packet::Packet;
-use super::probe::{Round, next_probe, stay_on_this_cpu};
-use super::{Lab, LabError};
+use crate::packet::Packet;
+use crate::probe::{Round, next_probe};
+use crate::sockets::pin_to_current_cpu;
+use crate::{Lab, LabError};
 
-/// How many first packets of a connection were sent, and how many of these arrived.
+/// How many first packets of a connection were sent, and how many of them arrived.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FloodCount {
     pub sent: u64,
     pub arrived: u64,
     /// Rounds in which some of the connection's packets arrived and some did not.
     pub mixed_rounds: u64,
-    /// Times that a round's outcome differed from the round's before.
-    pub turns: u64,
+    /// Rounds with another outcome than the round before.
+    pub changes: u64,
 }
 
 impl FloodCount {
@@ -29,24 +31,26 @@ impl FloodCount {
 }
 
 /// A thread that sends first packets of connections as fast as it can, round after round. A round ends with markers,
-/// so that what has not arrived by then was dropped.
+/// so that a packet that has not arrived by then was dropped.
 #[derive(Debug)]
 pub struct Flood {
     stop: Arc<AtomicBool>,
+    /// Rounds that have ended.
+    rounds: Arc<AtomicU64>,
     thread: JoinHandle<Result<Vec<FloodCount>, LabError>>,
 }
 
 /// First packets of each connection in a round.
 const PER_ROUND: usize = 16;
 
-/// Entries of unanswered connections are forgotten soon, so that a long flood does not fill the table.
+/// Connection tracking forgets unanswered connections soon, so that a long flood does not fill its table.
 const SHORT_TIMEOUTS: [(&str, &str); 2] = [
     ("netfilter/nf_conntrack_udp_timeout", "1"),
     ("netfilter/nf_conntrack_tcp_timeout_syn_sent", "1"),
 ];
 
 impl Flood {
-    /// Starts to send; the counts are for the connections in this order.
+    /// Starts to send. The counts will be in the order of these connections.
     ///
     /// # Errors
     /// As `Lab::probe`.
@@ -60,8 +64,10 @@ impl Flood {
         let stop = Arc::new(AtomicBool::new(false));
         let (lab, connections) = (Arc::clone(lab), connections.to_vec());
         let stopped = Arc::clone(&stop);
+        let rounds = Arc::new(AtomicU64::new(0));
+        let ended = Arc::clone(&rounds);
         let thread = std::thread::spawn(move || {
-            stay_on_this_cpu()?;
+            pin_to_current_cpu()?;
             let mut counts = vec![FloodCount::default(); connections.len()];
             let mut before = vec![None; connections.len()];
             while !stopped.load(Ordering::Relaxed) {
@@ -69,16 +75,26 @@ impl Flood {
                 for ((count, before), arrived) in counts.iter_mut().zip(&mut before).zip(arrived) {
                     count.add(arrived, before);
                 }
+                ended.fetch_add(1, Ordering::Relaxed);
             }
             Ok(counts)
         });
-        Ok(Self { stop, thread })
+        Ok(Self { stop, rounds, thread })
     }
 
-    /// Stops after the present round.
+    /// Returns once a whole round was sent after this call, or the thread has ended.
+    pub fn await_round(&self) {
+        // The round that is under way may have begun before the call.
+        let awaited = self.rounds.load(Ordering::Relaxed) + 2;
+        while self.rounds.load(Ordering::Relaxed) < awaited && !self.thread.is_finished() {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// Stops after the present round and returns the counts.
     ///
     /// # Errors
-    /// What stopped it earlier.
+    /// The error that ended the thread, if one did.
     pub fn stop(self) -> Result<Vec<FloodCount>, LabError> {
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.join() {
@@ -93,11 +109,11 @@ impl FloodCount {
         self.sent += PER_ROUND as u64;
         self.arrived += arrived as u64;
         self.mixed_rounds += u64::from(arrived != 0 && arrived != PER_ROUND);
-        self.turns += u64::from(before.replace(arrived).is_some_and(|b| b != arrived));
+        self.changes += u64::from(before.replace(arrived).is_some_and(|b| b != arrived));
     }
 }
 
-/// How many of each connection's packets arrived.
+/// Sends one round, and returns how many packets of each connection arrived.
 fn round(lab: &Lab, connections: &[Connection]) -> Result<Vec<usize>, LabError> {
     let mut round = Round::new(lab)?;
     let mut sent = BTreeMap::new();
@@ -106,13 +122,13 @@ fn round(lab: &Lab, connections: &[Connection]) -> Result<Vec<usize>, LabError> 
             let (from, to) = lab.path(connection)?;
             let (source_port, id) = next_probe();
             if let Some(machine) = lab.machines.get(from) {
-                machine.station.send(&Packet::first(connection, source_port, id).bytes())?;
+                machine.sockets.send(&Packet::first(connection, source_port, id).bytes())?;
                 round.sent(from, to);
                 sent.insert(id, (to, index));
             }
         }
     }
-    let arrivals = round.settle()?;
+    let arrivals = round.finish()?;
     let mut arrived = vec![0; connections.len()];
     for (machine, arrivals) in arrivals.iter().enumerate() {
         for arrival in arrivals {

@@ -1,0 +1,54 @@
+//! Why a lab could not be made, or proved nothing.
+
+use std::io;
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+use thiserror::Error;
+
+use crate::spec::MAX_MACHINES;
+use crate::tool::ToolError;
+
+#[derive(Debug, Error)]
+pub enum LabError {
+    #[error("not permitted: {what} (run as root, with CAP_NET_ADMIN and CAP_SYS_ADMIN)")]
+    NotPermitted { what: String },
+    #[error("this kernel lacks {what}")]
+    Missing { what: String },
+    #[error("the lab cannot have address {address}: {why}")]
+    Address { address: IpAddr, why: &'static str },
+    #[error("a lab has at most {MAX_MACHINES} machines, {0} were asked for")]
+    TooMany(usize),
+    #[error("no two machines of the lab have the addresses {from} and {to}")]
+    NoPath { from: IpAddr, to: IpAddr },
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// Nothing was proved: the packet that is sent behind the others to prove that they are no longer under way did not arrive.
+    #[error("the marker from {from} to {to} did not arrive within {seconds} s")]
+    MarkerLost { from: String, to: String, seconds: u64 },
+    /// Nothing was proved: packets arrived that nobody read.
+    #[error("{lost} arrivals at {at} were lost: the socket's buffer was full")]
+    Overrun { at: String, lost: u32 },
+}
+
+impl LabError {
+    pub(crate) fn of_errno(what: impl Into<String>, errno: Errno) -> Self {
+        let what = what.into();
+        match errno {
+            Errno::EPERM | Errno::EACCES => Self::NotPermitted { what },
+            Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT => {
+                Self::Missing { what }
+            }
+            errno => Self::Io { what, source: errno.into() },
+        }
+    }
+
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(errno) => Self::of_errno(what, Errno::from_raw(errno)),
+            None => Self::Io { what: what.into(), source },
+        }
+    }
+}
