@@ -375,6 +375,51 @@ fn icmp_errors_of_allowed_flows_arrive_and_others_do_not() {
     }
 }
 
+/// A redirect that quotes a packet of an allowed flow: connection tracking calls it related, as it does an error.
+fn redirect(from: IpAddr, to: IpAddr, of: &Packet) -> Packet {
+    let mut rest = Vec::new();
+    match from {
+        IpAddr::V4(from) => {
+            rest.extend(from.octets());
+            rest.extend(of.bytes());
+            Packet::icmp(from.into(), to, 5, 1, &rest)
+        }
+        IpAddr::V6(from) => {
+            // The route's new first hop and its destination, then the option of the packet redirected (RFC 4861, 4.5 and 4.6.3).
+            rest.extend([0; 4]);
+            rest.extend(from.octets());
+            rest.extend(from.octets());
+            let mut quoted = of.bytes();
+            quoted.resize(quoted.len().next_multiple_of(8), 0);
+            rest.extend([4, u8::try_from(quoted.len() / 8 + 1).unwrap(), 0, 0, 0, 0, 0, 0]);
+            rest.extend(quoted);
+            Packet::icmp(from.into(), to, 137, 0, &rest).with_hops(255)
+        }
+    }
+}
+
+/// Attack 5, by a flow that is allowed: a redirect would move the subject's route to the attacker.
+#[test]
+fn a_redirect_does_not_arrive_however_it_is_related() {
+    for (layout, family) in LAYOUTS_AND_FAMILIES {
+        let scene = Scene::new(layout, CAST);
+        let at = |name: &str| scene.address(name, family);
+        let arrives = || {
+            let asked = Packet::udp(at("n/c"), at("n/b"), 4000, 53, b"asked");
+            assert!(scene.passes("n/c", "n/b", &asked), "{layout:?} {family:?}");
+            let answer = Packet::udp(at("n/b"), at("n/c"), 53, 4000, b"answer");
+            assert!(scene.passes("n/b", "n/c", &answer), "{layout:?} {family:?}");
+            let packet = redirect(at("n/c"), at("n/b"), &answer);
+            let arrivals = scene.arrivals("n/c", "n/b", &[packet.bytes()]);
+            let kind = if family == Family::V4 { (ICMP, 5) } else { (ICMPV6, 137) };
+            arrivals.iter().any(|a| (a.protocol, a.body.first().copied()) == (kind.0, Some(kind.1)))
+        };
+        assert!(arrives(), "{layout:?} {family:?}: without rules");
+        scene.enforce();
+        assert!(!arrives(), "{layout:?} {family:?}");
+    }
+}
+
 /// The kernel of A itself says that nobody listens there.
 #[test]
 fn an_isolated_pod_hears_that_a_port_is_closed() {

@@ -40,6 +40,9 @@ pub struct Compiler {
     pub(super) families: [FamilyState; 2],
 }
 
+/// Addresses of one family by the direction in which their rows must be written anew, in the order of `Direction::ALL`.
+type Moved = [BTreeSet<IpAddr>; 2];
+
 /// What is kept for each family.
 #[derive(Debug)]
 pub(super) struct FamilyState {
@@ -134,13 +137,13 @@ impl Compiler {
     }
 
     /// Housekeeping that changes no verdict: merges classes that could be one, and forgets label keys that no rule names any
-    /// more. For when nothing else has to be done; an empty delta means that nothing is left.
+    /// more, where these are many. For when nothing else has to be done; an empty delta means that nothing is left.
     pub fn tidy(&mut self) -> Delta {
         for state in &mut self.families {
             state.classes.merge(MERGE_MOVES, true);
         }
         let mut dirty = BTreeSet::new();
-        if self.sets.forget_names() {
+        if self.sets.forget_names(self.kinds.len()) {
             self.regroup_kinds(&mut dirty);
         }
         self.settle(&dirty, &BTreeSet::new())
@@ -263,12 +266,8 @@ impl Compiler {
     }
 
     /// Moves these addresses to the groups that they belong to; returns those that moved.
-    fn move_members(
-        &mut self,
-        subjects: &BTreeSet<IpAddr>,
-        delta: &mut Delta,
-    ) -> [BTreeSet<IpAddr>; 2] {
-        let mut all_moved = [BTreeSet::new(), BTreeSet::new()];
+    fn move_members(&mut self, subjects: &BTreeSet<IpAddr>, delta: &mut Delta) -> [Moved; 2] {
+        let mut all_moved = [Moved::default(), Moved::default()];
         for &address in subjects {
             let family = Family::of(address);
             let owner = self.snapshot.owner_id(address);
@@ -281,7 +280,8 @@ impl Compiler {
                 tables: self.program.family_mut(family),
                 delta: delta.family_mut(family),
             };
-            if self.members.set(address, wanted, moving) {
+            let directions = self.members.set(address, wanted, moving);
+            for (moved, _) in moved.iter_mut().zip(directions).filter(|(_, moves)| *moves) {
                 moved.insert(address);
             }
         }
@@ -293,7 +293,7 @@ impl Compiler {
     fn settle_family(
         &mut self,
         family: Family,
-        mut subjects: BTreeSet<IpAddr>,
+        mut subjects: Moved,
         mut due: BTreeSet<GroupId>,
         delta: &mut TablesDelta,
     ) {
@@ -304,8 +304,11 @@ impl Compiler {
         loop {
             let edits = classes.settle(&self.kinds, &self.sets, tables, delta);
             for id in capacity.share_matrix(family, &self.groups, classes) {
-                let group = self.groups.get(id);
-                subjects.extend(group.into_iter().flat_map(|group| group.members(family)));
+                let Some(group) = self.groups.get(id) else { continue };
+                let directions = Direction::ALL.into_iter().zip(&mut subjects);
+                for (_, subjects) in directions.filter(|(d, _)| *d == group.key.direction) {
+                    subjects.extend(group.members(family));
+                }
                 due.insert(id);
             }
             let mut matrix = Matrix {
@@ -332,7 +335,7 @@ impl Compiler {
         &mut self,
         family: Family,
         entries: &mut Entries,
-        subjects: &mut BTreeSet<IpAddr>,
+        subjects: &mut Moved,
         delta: &mut TablesDelta,
     ) {
         let Some(FamilyState { capacity, .. }) = self.families.get_mut(at(family)) else { return };
@@ -347,7 +350,7 @@ impl Compiler {
         let granted = capacity.granted();
         let all = was_short || granted.is_some();
         self.profiles.write(family, granted, all, self.program.family_mut(family), delta);
-        for direction in Direction::ALL {
+        for (direction, subjects) in Direction::ALL.into_iter().zip(subjects) {
             subjects.extend(capacity.share_rows(family, direction, &self.groups));
         }
     }
@@ -356,14 +359,14 @@ impl Compiler {
         &mut self,
         family: Family,
         entries: &Entries,
-        subjects: &BTreeSet<IpAddr>,
+        subjects: &Moved,
         delta: &mut TablesDelta,
     ) {
         let Some(FamilyState { capacity, .. }) = self.families.get(at(family)) else { return };
         let (groups, members) = (&self.groups, &self.members);
         let lowering = Lowering { family, groups, members, capacity };
         let tables = self.program.family_mut(family);
-        for direction in Direction::ALL {
+        for (direction, subjects) in Direction::ALL.into_iter().zip(subjects) {
             lowering.write(direction, subjects, entries, tables, delta);
         }
     }

@@ -34,11 +34,17 @@ impl Members {
         }
     }
 
-    /// Moves an address from the groups it is in to others, and in or out of the sets of subjects. True if it moved.
-    pub(super) fn set(&mut self, address: IpAddr, wanted: PodGroups, moving: Moving<'_>) -> bool {
+    /// Moves an address from the groups it is in to others, and in or out of the sets of subjects. Returns
+    /// for each direction whether it moved.
+    pub(super) fn set(
+        &mut self,
+        address: IpAddr,
+        wanted: PodGroups,
+        moving: Moving<'_>,
+    ) -> [bool; 2] {
         let old = self.groups.get(&address).copied().unwrap_or([None, None]);
         if old == wanted {
-            return false;
+            return [false, false];
         }
         let family = Family::of(address);
         let Moving { groups, capacity, tables, delta } = moving;
@@ -61,7 +67,8 @@ impl Members {
             [None, None] => _ = self.groups.remove(&address),
             _ => _ = self.groups.insert(address, wanted),
         }
-        true
+        let mut pairs = old.into_iter().zip(wanted);
+        [false, true].map(|_| pairs.next().is_some_and(|(old, wanted)| old != wanted))
     }
 }
 

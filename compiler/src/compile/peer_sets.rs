@@ -65,6 +65,10 @@ pub(super) struct PeerSets {
     unused: BTreeSet<PeerSetId>,
 }
 
+/// Below these numbers, names that are not in use are kept.
+const MANY_KINDS: usize = 16_384;
+const MANY_NAMES: usize = 1024;
+
 impl PeerSets {
     pub(super) fn get(&self, id: PeerSetId) -> Option<&PeerSet> {
         self.sets.get(&id)
@@ -124,23 +128,19 @@ impl PeerSets {
         come
     }
 
-    /// Counts the label keys and port names of sets that came; true if one is new.
+    /// Counts the label keys and port names of sets that came; true if kinds have to be told apart by more names than before.
     pub(super) fn note_names(&mut self) -> bool {
-        let mut new = false;
+        let known = self.label_keys.len() + self.port_names.len();
         for id in &self.come {
             let Some(set) = self.sets.get(id) else { continue };
             for key in set.key.label_keys() {
-                let count = self.label_keys.entry(Arc::clone(key)).or_insert(0);
-                new |= *count == 0;
-                *count += 1;
+                *self.label_keys.entry(Arc::clone(key)).or_insert(0) += 1;
             }
             for name in &set.key.names {
-                let count = self.port_names.entry(name.clone()).or_insert(0);
-                new |= *count == 0;
-                *count += 1;
+                *self.port_names.entry(name.clone()).or_insert(0) += 1;
             }
         }
-        new
+        known != self.label_keys.len() + self.port_names.len()
     }
 
     /// Takes out the sets without a use. Their names stay noted until `forget_names`.
@@ -173,9 +173,13 @@ impl PeerSets {
         gone
     }
 
-    /// Drops label keys and port names that no set names any more; true if there was one. Kinds are finer than they need be
-    /// until then, which costs memory and no verdict.
-    pub(super) fn forget_names(&mut self) -> bool {
+    /// Drops label keys and port names that no set names any more, if these are many or there are many kinds; true if any
+    /// were dropped. Kinds are finer than they must be until then, which costs memory and no verdict; and a name that
+    /// soon comes back, as with a policy that is edited, costs nothing.
+    pub(super) fn forget_names(&mut self, kinds: usize) -> bool {
+        if kinds < MANY_KINDS && self.label_keys.len() + self.port_names.len() < MANY_NAMES {
+            return false;
+        }
         let before = self.label_keys.len() + self.port_names.len();
         self.label_keys.retain(|_, count| *count > 0);
         self.port_names.retain(|_, count| *count > 0);
