@@ -1,21 +1,27 @@
-//! `palisade demo`: the shop of examples/shop on a lab, enforced by the real agent, tried with real connections, edited,
-//! and tried again.
+//! `palisade demo`: the shop of examples/shop in a lab, enforced by the real agent. Every connection is tried, policies are edited, and every
+//! connection is tried again.
 
-mod matrix;
-mod stage;
+mod agent;
+mod connections;
+mod directory;
+mod error;
+mod interrupt;
+mod output;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use palisade_compiler::model::{Connection, Family, Pod};
+use palisade_compiler::program::skeleton::LOG_GROUP;
 use palisade_compiler::snapshot::Snapshot;
+use palisade_lab::packet::{Arrival, TCP};
+use palisade_lab::{Host, Lab, LabError, LabSpec, Layout, Nflog};
 
-use crate::cli::Failure;
-use crate::cli::input::Manifests;
-use crate::cli::output::say;
-use crate::sources::files::MAX_FILE_BYTES;
-use matrix::{Matrix, Person, Plan};
-use palisade_lab::{Host, Lab, LabError, LabSpec, Layout};
-use stage::{Agent, Directory, Interrupt};
+use agent::Agent;
+use connections::{Attempts, Outcomes, endpoint};
+use directory::Directory;
+pub use error::DemoError;
+use interrupt::Interrupt;
+use output::Output;
 
 /// The files of examples/shop, so that the demo needs nothing but this binary.
 const SHOP: [(&str, &str); 6] = [
@@ -27,15 +33,20 @@ const SHOP: [(&str, &str); 6] = [
     ("db.yaml", include_str!("../../examples/shop/db.yaml")),
 ];
 
-/// People outside of the cluster, on either side of the frontend's ipBlock.
-const PEOPLE: [(&str, [&str; 2]); 2] = [
+/// Clients outside of the cluster, inside and outside of the frontend's ipBlock.
+const CLIENTS: [(&str, [&str; 2]); 2] = [
     ("a customer", ["10.87.0.130", "fd87:0:0:0:c::1"]),
     ("a guest", ["10.87.0.200", "fd87:0:0:0:c:1:0:1"]),
 ];
 
-/// An edit of one file: what it does, and the text that is replaced.
+/// A connection that no policy of the shop allows.
+const DENIED: (&str, &str, u16) = ("shop/frontend", "shop/db", 5432);
+/// How often it is tried until it is logged: the rules log at most 100 denied packets a second, and the table before it may have used them up.
+const LOGGED_WITHIN_TRIES: usize = 50;
+
+/// An edit of one file: what it does, and the text that it replaces.
 struct Edit {
-    said: &'static str,
+    purpose: &'static str,
     file: &'static str,
     old: &'static str,
     new: &'static str,
@@ -43,13 +54,13 @@ struct Edit {
 
 const EDITS: [Edit; 2] = [
     Edit {
-        said: "a label: the namespace monitoring is no longer `purpose: monitoring`, which the policy api asks for",
+        purpose: "the namespace monitoring loses the label that the policy api asks for",
         file: "namespaces.yaml",
         old: "purpose: monitoring",
         new: "purpose: retired",
     },
     Edit {
-        said: "a policy: db also admits the namespace monitoring, by name",
+        purpose: "the policy db also allows the namespace monitoring, by its name",
         file: "db.yaml",
         old: "            matchLabels: {app: api}\n",
         new: "            matchLabels: {app: api}\n        - namespaceSelector:\n            \
@@ -57,174 +68,251 @@ const EDITS: [Edit; 2] = [
     },
 ];
 
-/// The longest that the agent may take to enforce what the directory says; it is a matter of milliseconds.
-const ENFORCED_WITHIN: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The longest that the agent may take to enforce what the directory says. It takes milliseconds, and seconds on an emulated processor.
+const ENFORCED_WITHIN: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
 
-/// Runs the demo; `Ok(true)` if every connection met the verdict that the specification gives it.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    pub layout: Layout,
+    /// Whether everything is kept when all was tried, until SIGINT or SIGTERM.
+    pub keep: bool,
+    pub colours: bool,
+}
+
+/// Runs the demo. Returns true if every connection met the verdict that the policies give it.
 ///
 /// # Errors
-/// `NotPermitted` without root or what the lab needs of the kernel; whatever kept the agent from enforcing.
-pub fn run(layout: Layout) -> Result<bool, Failure> {
+/// `Lab` without root, or where the kernel lacks what the lab needs; whatever kept the agent from enforcing. Everything that the demo made is
+/// removed in any case.
+pub fn run(options: Options) -> Result<bool, DemoError> {
     let interrupt = Interrupt::watch()?;
-    stage::clean_up_after_the_dead();
-    let directory = Directory::new()?;
+    directory::remove_abandoned();
+    let mut directory = Directory::new()?;
     for (name, text) in SHOP {
         directory.write(name, text)?;
     }
-    let snapshot = read(directory.path())?;
-    step(format_args!("the shop of examples/shop, copied to {}", directory.path().display()))?;
-
-    let begun = Instant::now();
-    let plan = plan(&snapshot)?;
+    let attempts = attempts(&directory.snapshot()?)?;
+    let output = Output::new(options.colours);
+    output.step("The shop: 4 pods in 2 namespaces, 4 policies, 2 clients outside")?;
+    output.text(
+        "Each pod is a network namespace with real servers. This host's own network is not touched.",
+    )?;
     let lab = Lab::new(&LabSpec {
-        outside: plan.people.iter().flat_map(|person| person.addresses.clone()).collect(),
-        ..LabSpec::new(layout, plan.pods.clone())
+        outside: attempts.clients.iter().flat_map(|client| client.addresses.clone()).collect(),
+        ..LabSpec::new(options.layout, attempts.pods.clone())
     })?;
-    step(format_args!(
-        "{} pods as network namespaces, {}, and {} people outside: {} ms",
-        plan.pods.len(),
-        match layout {
-            Layout::Routed => "each on a link of its own",
-            Layout::Bridged => "all on one bridge",
-        },
-        plan.people.len(),
-        begun.elapsed().as_millis()
-    ))?;
-    detail("nothing of this host's own network is touched; to look inside:")?;
-    detail(format_args!("nsenter --net={} nft list ruleset", lab.node().path()))?;
-
-    let show = Show { lab, plan, directory, interrupt };
-    show.perform()
+    Demo { lab, attempts, directory, interrupt, output }.run(options.keep)
 }
 
-/// What a performance needs.
-struct Show {
+/// The running demo.
+struct Demo {
     lab: Lab,
-    plan: Plan,
+    attempts: Attempts,
     directory: Directory,
     interrupt: Interrupt,
+    output: Output,
 }
 
-impl Show {
-    fn perform(&self) -> Result<bool, Failure> {
-        step("before the agent starts, everyone reaches everyone")?;
-        let free = Matrix::free(&self.plan);
-        let mut good = self.act(&free, None)?;
+impl Demo {
+    fn run(mut self, keep: bool) -> Result<bool, DemoError> {
+        self.output.step("Without policies, everyone reaches everyone")?;
+        let (mut good, _) = self.try_all(&Outcomes::all_allowed(&self.attempts))?;
 
+        self.output.step("The agent starts: palisade run -f MANIFESTS")?;
         let mut agent = Agent::start(&self.lab, &self.directory)?;
-        step(format_args!(
-            "the agent is started in the node's namespace (process {})",
-            agent.id()
-        ))?;
         self.await_enforcement(&mut agent)?;
-        let mut before = Matrix::expected(&self.plan, &read(self.directory.path())?);
-        good &= self.act(&before, None)?;
+        let mut before = Outcomes::expected(&self.attempts, &self.directory.snapshot()?);
+        let (as_expected, outcomes) = self.try_all(&before)?;
+        good &= as_expected;
+        self.output.lines(&connections::table(&self.attempts, &outcomes, self.output.colours))?;
 
+        self.show_denied()?;
         for edit in &EDITS {
-            step(format_args!("edit {}: {}", edit.file, edit.said))?;
+            self.output.step(format_args!("Edit {}: {}", edit.file, edit.purpose))?;
             self.directory.edit(edit.file, edit.old, edit.new)?;
             self.await_enforcement(&mut agent)?;
-            let after = Matrix::expected(&self.plan, &read(self.directory.path())?);
-            good &= self.act(&after, Some(&before))?;
+            let after = Outcomes::expected(&self.attempts, &self.directory.snapshot()?);
+            let (as_expected, outcomes) = self.try_all(&after)?;
+            good &= as_expected;
+            self.output.lines(&connections::changes(&self.attempts, &before, &outcomes))?;
             before = after;
         }
+        self.output.step("What the agent says of itself")?;
+        self.show_command(&["verify"])?;
+        self.show_command(&["status"])?;
+
+        if keep {
+            self.keep_open(&mut agent)?;
+        }
         agent.stop()?;
-        step("the agent is stopped; its rules stay, and so do the verdicts")?;
-        good &= self.act(&before, None)?;
-        say(if good {
-            "\nEvery connection met the verdict that its policies give it."
+        self.output.step("The agent stops: its rules stay, and so do the verdicts")?;
+        good &= self.try_all(&before)?.0;
+        self.output.blank()?;
+        self.output.line(if good {
+            "Every connection met the verdict that the policies give it."
         } else {
-            "\nSome connections did not meet the verdict that their policies give them: see the ! above."
+            "Some connections did not meet the verdict that the policies give them: see the\nlines that begin with ! above."
         })?;
         Ok(good)
     }
 
-    /// Tries every connection and shows what was seen beside what was expected.
-    fn act(&self, expected: &Matrix, before: Option<&Matrix>) -> Result<bool, Failure> {
+    /// Tries every connection. Returns whether all outcomes were as expected, and the outcomes.
+    fn try_all(&self, expected: &Outcomes) -> Result<(bool, Outcomes), DemoError> {
         self.interrupt.check()?;
         let begun = Instant::now();
-        let talks = self.lab.converse(&self.plan.connections())?;
-        let seen = Matrix::seen(&self.plan, &talks);
-        detail(format_args!(
-            "{} TCP and UDP connections over IPv4 and IPv6, with servers that answer: {} ms",
-            talks.len(),
-            begun.elapsed().as_millis()
+        let connections = self.attempts.connections();
+        let outcomes = Outcomes::observed(&self.lab.converse(&connections)?);
+        let took = begun.elapsed().as_millis();
+        let (allowed, denied) = outcomes.counts();
+        let unexpected = connections::unexpected(&self.attempts, expected, &outcomes);
+        self.output.text(format_args!(
+            "{} connections by TCP and UDP over IPv4 and IPv6, in {took} ms: {allowed} answered, {denied} dropped, {}.",
+            connections.len(),
+            if unexpected.is_empty() { "each as expected" } else { "and NOT as expected" },
         ))?;
-        matrix::print(&self.plan, &seen, expected, before)?;
-        Ok(seen == *expected)
+        self.output.lines(&unexpected)?;
+        Ok((unexpected.is_empty(), outcomes))
     }
 
-    /// Until the kernel holds what the directory says, by `palisade verify`.
-    fn await_enforcement(&self, agent: &mut Agent) -> Result<(), Failure> {
+    /// Waits until the kernel holds what the directory says, by `palisade verify`.
+    fn await_enforcement(&self, agent: &mut Agent) -> Result<(), DemoError> {
         let begun = Instant::now();
         loop {
             self.interrupt.check()?;
             agent.check()?;
-            let looked = Instant::now();
-            if stage::is_enforced(&self.lab, &self.directory)? {
-                let took = looked.duration_since(begun).as_millis();
-                return detail(format_args!(
-                    "the kernel holds what is written, after at most {took} ms"
+            if agent::is_enforced(&self.lab, &self.directory)? {
+                let took = begun.elapsed().as_millis();
+                return self.output.text(format_args!(
+                    "The kernel holds what the manifests say, after at most {took} ms."
                 ));
             }
             if begun.elapsed() > ENFORCED_WITHIN {
                 let seconds = ENFORCED_WITHIN.as_secs();
                 return Err(agent.failure(format!(
-                    "the agent did not enforce the directory within {seconds} s"
+                    "the agent did not enforce the manifests within {seconds} s"
                 )));
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL);
         }
+    }
+
+    /// Makes a connection that is denied, and shows what a log daemon gets to see of it, and why it is denied.
+    fn show_denied(&self) -> Result<(), DemoError> {
+        let (from, to, port) = DENIED;
+        self.output.step(format_args!("A denied connection: {from} -> {to}, port {port}"))?;
+        match Nflog::listen(self.lab.node(), LOG_GROUP) {
+            Ok(log) => {
+                let logged = self.log_denied(&log)?;
+                self.output.text(format_args!("NFLOG group {LOG_GROUP} got: {logged}"))?;
+            }
+            Err(LabError::Missing { .. }) => {
+                self.output
+                    .text("This kernel has no NFLOG, so denied packets are only counted.")?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let arguments = ["explain", from, to, "--port", &port.to_string()];
+        self.output.command(format_args!("palisade {}", arguments.join(" ")))?;
+        let text = agent::ask(&self.lab, &self.directory, &arguments)?;
+        // IPv4 is explained first, and IPv6 in the same way.
+        let (first, others) = first_block(&text);
+        self.output.quote(first)?;
+        if others.is_empty() { Ok(()) } else { self.output.quote("...") }
+    }
+
+    /// Tries the denied connection until the log has a record of it.
+    fn log_denied(&self, log: &Nflog) -> Result<String, DemoError> {
+        let (from, to, port) = DENIED;
+        let address = |name| {
+            let machine = self.lab.machine_named(name);
+            let v4 =
+                machine.and_then(|m| m.addresses.iter().find(|a| Family::of(**a) == Family::V4));
+            v4.copied().ok_or_else(|| DemoError::Failed(format!("{name} has no IPv4 address")))
+        };
+        let connection = Connection { from: address(from)?, to: address(to)?, protocol: TCP, port };
+        for _ in 0..LOGGED_WITHIN_TRIES {
+            self.interrupt.check()?;
+            self.lab.converse(&[connection])?;
+            for record in log.records()? {
+                let Some(packet) = Arrival::read(&record.packet) else { continue };
+                if (packet.from, packet.to, packet.port) == (connection.from, connection.to, port) {
+                    return Ok(format!(
+                        "\"{}\" {} -> {} TCP",
+                        record.prefix,
+                        endpoint(packet.from, packet.source_port),
+                        endpoint(packet.to, packet.port)
+                    ));
+                }
+            }
+            std::thread::sleep(POLL);
+        }
+        Err(DemoError::Failed(format!("no record of a denied packet in NFLOG group {LOG_GROUP}")))
+    }
+
+    /// Shows a command that asks the agent, and what it prints.
+    fn show_command(&self, arguments: &[&str]) -> Result<(), DemoError> {
+        self.output.command(format_args!("palisade {}", arguments.join(" ")))?;
+        let text = agent::ask(&self.lab, &self.directory, arguments)?;
+        self.output.quote(&text)
+    }
+
+    /// Keeps everything, with servers that answer, until the user ends it.
+    fn keep_open(&self, agent: &mut Agent) -> Result<(), DemoError> {
+        let servers = self.lab.serve(&self.attempts.connections())?;
+        self.output.step("Kept open until Ctrl-C. In another terminal, as root:")?;
+        let (binary, node) = (agent::binary()?, self.lab.node().path());
+        let (from, to, port) = DENIED;
+        // Shell variables keep these lines short enough for a terminal.
+        self.output.commands(&[
+            ("first, two names for what follows", format!("P={}", binary.display())),
+            ("", format!("D={}", self.directory.root().display())),
+            ("ask the agent", "$P status --socket $D/agent.sock".to_owned()),
+            ("", format!("$P explain {from} {to} --port {port} --socket $D/agent.sock")),
+            ("change a policy: it is enforced when you save it", "vi $D/manifests/db.yaml".into()),
+            ("list the rules", format!("nsenter --net={node} nft list ruleset")),
+            (
+                "see what is denied as it happens",
+                format!("nsenter --net={node} tcpdump -n -i nflog:{LOG_GROUP}"),
+            ),
+        ])?;
+        for machine in self.lab.machines().iter().filter(|machine| machine.name.contains('/')) {
+            let addresses: Vec<_> = machine.addresses.iter().map(ToString::to_string).collect();
+            let title = format!("a shell in {} ({})", machine.name, addresses.join(", "));
+            let command = format!("nsenter --net={} bash", machine.namespace().path());
+            self.output.commands(&[(&title, command)])?;
+        }
+        let ask = "timeout 2 bash -c ': </dev/tcp/10.87.0.20/8080' && echo yes".to_owned();
+        self.output.commands(&[("there: is api's port 8080 open to this pod?", ask)])?;
+        while !self.interrupt.is_requested() {
+            agent.check()?;
+            std::thread::sleep(POLL);
+        }
+        drop(servers);
+        Err(DemoError::Interrupted)
     }
 }
 
-fn step(text: impl std::fmt::Display) -> Result<(), Failure> {
-    say(format_args!("\n==> {text}"))
+/// The first line and the indented ones that follow it, and the rest.
+fn first_block(text: &str) -> (&str, &str) {
+    let next = text.match_indices('\n').map(|(at, _)| at + 1);
+    let mut next = next.filter(|&at| text.get(at..).is_some_and(|rest| !rest.starts_with(' ')));
+    text.split_at(next.next().unwrap_or(text.len()))
 }
 
-fn detail(text: impl std::fmt::Display) -> Result<(), Failure> {
-    say(format_args!("    {text}"))
-}
-
-/// What the directory means.
-fn read(directory: &Path) -> Result<Snapshot, Failure> {
-    let files = vec![directory.to_owned()];
-    let input = Manifests { files, max_file_size: MAX_FILE_BYTES }.load()?;
-    let mut snapshot = Snapshot::new();
-    input.changes.into_iter().for_each(|change| snapshot.apply(change));
-    Ok(snapshot)
-}
-
-/// Who tries what.
-fn plan(snapshot: &Snapshot) -> Result<Plan, Failure> {
-    let host = |pod: &palisade_compiler::model::Pod| Host {
+/// Who tries which connections.
+fn attempts(snapshot: &Snapshot) -> Result<Attempts, DemoError> {
+    let host = |pod: &Pod| Host {
         name: format!("{}/{}", pod.namespace, pod.name),
         addresses: pod.addresses.iter().collect(),
     };
     let mut pods: Vec<_> = snapshot.pods().map(host).collect();
     pods.sort_by(|a, b| a.addresses.cmp(&b.addresses));
-    let person = |(name, addresses): (&str, [&str; 2])| {
+    let client = |(name, addresses): (&str, [&str; 2])| {
         let addresses: Result<_, _> = addresses.iter().map(|text| text.parse()).collect();
-        let addresses = addresses.map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
-        Ok(Person { name: name.to_owned(), addresses })
+        let addresses = addresses.map_err(|error| DemoError::Failed(format!("{name}: {error}")))?;
+        Ok(Host { name: name.to_owned(), addresses })
     };
-    let people = PEOPLE.into_iter().map(person).collect::<Result<_, Failure>>()?;
-    Ok(Plan::new(pods, people, snapshot))
-}
-
-impl From<LabError> for Failure {
-    fn from(error: LabError) -> Self {
-        let said = format!("the lab: {error}");
-        match error {
-            LabError::NotPermitted { .. } | LabError::Missing { .. } => Self::NotPermitted(said),
-            LabError::Io { source, what } => Self::Io { what, error: source },
-            LabError::Address { .. }
-            | LabError::TooMany(_)
-            | LabError::NoPath { .. }
-            | LabError::MarkerLost { .. }
-            | LabError::Tool(_)
-            | LabError::Overrun { .. } => Self::No(said),
-        }
-    }
+    let clients = CLIENTS.into_iter().map(client).collect::<Result<_, DemoError>>()?;
+    Ok(Attempts::new(pods, clients, snapshot))
 }

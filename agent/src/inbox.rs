@@ -82,6 +82,8 @@ pub struct Ended;
 struct Queues {
     inputs: VecDeque<Input>,
     asks: VecDeque<Ask>,
+    /// Links, addresses or routes of the network namespace changed.
+    links_changed: bool,
     shutdown: bool,
     /// Whether the receiver is gone.
     ended: bool,
@@ -148,6 +150,21 @@ impl Sender {
         Ok(())
     }
 
+    /// Notes that links, addresses or routes changed. A flag: it takes no place in a queue.
+    ///
+    /// # Errors
+    ///
+    /// `Ended`: nobody looks any more.
+    pub fn links_changed(&self) -> Result<(), Ended> {
+        let mut queues = self.0.queues();
+        if queues.ended {
+            return Err(Ended);
+        }
+        queues.links_changed = true;
+        self.0.arrived.notify_one();
+        Ok(())
+    }
+
     /// Asks the loop to end.
     pub fn shut_down(&self) {
         self.0.queues().shutdown = true;
@@ -160,6 +177,8 @@ impl Sender {
 pub struct Contents {
     pub inputs: Vec<Input>,
     pub asks: Vec<Ask>,
+    /// Whether links, addresses or routes changed.
+    pub links_changed: bool,
     /// Whether the loop should end.
     pub shutdown: bool,
 }
@@ -171,10 +190,12 @@ pub struct Inbox(Arc<Shared>);
 impl Inbox {
     /// Takes all there is, or waits for something until the deadline.
     pub fn take(&self, deadline: Instant) -> Contents {
-        let mut queues = self.wait(deadline, |queues| !queues.inputs.is_empty());
+        let mut queues =
+            self.wait(deadline, |queues| !queues.inputs.is_empty() || queues.links_changed);
         let contents = Contents {
             inputs: queues.inputs.drain(..).collect(),
             asks: queues.asks.drain(..).collect(),
+            links_changed: std::mem::take(&mut queues.links_changed),
             shutdown: queues.shutdown,
         };
         self.0.taken.notify_all();
@@ -185,7 +206,7 @@ impl Inbox {
     pub fn take_asks(&self, deadline: Instant) -> Contents {
         let mut queues = self.wait(deadline, |_| false);
         let asks = queues.asks.drain(..).collect();
-        Contents { inputs: Vec::new(), asks, shutdown: queues.shutdown }
+        Contents { inputs: Vec::new(), asks, links_changed: false, shutdown: queues.shutdown }
     }
 
     fn wait(&self, deadline: Instant, or: impl Fn(&Queues) -> bool) -> MutexGuard<'_, Queues> {

@@ -79,6 +79,9 @@ pub struct Verified {
     pub differences: Vec<String>,
     /// All differences, listed or not.
     pub count: usize,
+    /// Traffic that policy speaks of and that does not meet the tables, whatever they hold.
+    #[serde(default)]
+    pub not_enforced: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,8 +34,8 @@ use upkeep::{Task, Upkeep};
 
 /// How often the kernel is compared with the program.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
-/// How often the bridges of pods are looked for.
-const FIND_BRIDGES_EVERY: Duration = Duration::from_secs(5);
+/// How often the bridges of pods are looked for though no link changed: addresses in other network namespaces change unnoticed.
+const FIND_BRIDGES_EVERY: Duration = Duration::from_secs(30);
 /// How long after a change the rows are counted for the status.
 const COUNT_ROWS_AFTER: Duration = Duration::from_secs(2);
 /// How long to wait after a failure, or for a table that another process owns: at first, and at most.
@@ -160,7 +160,7 @@ impl Reconciler<'_> {
                 return Ok(());
             }
             let is_idle = contents.inputs.is_empty() && contents.asks.is_empty();
-            self.turn(contents.inputs)?;
+            self.turn(contents.inputs, contents.links_changed)?;
             for Ask { question, answer } in contents.asks {
                 // Who asked may be gone.
                 _ = answer.send(self.answer(question));
@@ -179,7 +179,7 @@ impl Reconciler<'_> {
     }
 
     /// Takes in what came, and has the kernel enforce it.
-    fn turn(&mut self, inputs: Vec<Input>) -> Result<(), RulesetError> {
+    fn turn(&mut self, inputs: Vec<Input>, links_changed: bool) -> Result<(), RulesetError> {
         let began = Instant::now();
         let changed = self.compile(inputs);
         if self.in_sync.is_err() {
@@ -192,7 +192,7 @@ impl Reconciler<'_> {
         let retry_at = self.backoff.retry_at();
         if retry_at.is_some_and(|at| began < at) {
             self.report.pause();
-        } else if first || changed || retry_at.is_some() {
+        } else if first || changed || links_changed || retry_at.is_some() {
             self.enforce(began, false)?;
         }
         Ok(())
@@ -383,6 +383,7 @@ impl Reconciler<'_> {
             elements: self.compiler.stats().elements,
             count: differences.len(),
             differences: differences.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
+            not_enforced: self.enforcer.not_enforced(),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use palisade_dataplane::attachments::LinkWatch;
 use palisade_dataplane::ruleset::RulesetError;
 use thiserror::Error;
 use tokio::net::UnixListener;
@@ -114,6 +115,7 @@ async fn serve(
         let _ended = ended;
         reconcile::run(node, &receiver, published)
     })?;
+    watch_links(sender.clone());
     let source = FileSource::spawn(config.files, config.max_file_size, sender.clone())?;
     let server = Server { status, inbox: sender.clone() };
     tokio::select! {
@@ -127,6 +129,32 @@ async fn serve(
         _ = &mut end => {}
     }
     Ok(reconciler.join().map_err(|_panic| RunError::Fault)??)
+}
+
+/// How long link changes gather before the loop is woken: an interface that comes changes several times.
+const LINKS_SETTLE: Duration = Duration::from_millis(20);
+
+/// Wakes the loop when links, addresses or routes change, from a thread of its own that lasts as long as the process. Without it
+/// they are noticed when a subject comes, and every half minute.
+fn watch_links(inbox: Sender) {
+    let watch = move || -> io::Result<()> {
+        let mut watch = LinkWatch::open()?;
+        loop {
+            watch.wait()?;
+            thread::sleep(LINKS_SETTLE);
+            if inbox.links_changed().is_err() {
+                return Ok(());
+            }
+        }
+    };
+    let logged = move || {
+        if let Err(error) = watch() {
+            tracing::warn!(%error, "changes of links are noticed late");
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("links".into()).spawn(logged) {
+        tracing::warn!(%error, "changes of links are noticed late");
+    }
 }
 
 /// Asks the loop to end, and waits for its end.

@@ -12,6 +12,7 @@ mod port_set;
 pub mod render;
 pub mod sets;
 pub mod skeleton;
+mod table_family;
 mod tables;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::model::PerFamily;
 pub use delta::Delta;
 pub use element::Element;
 pub use port_set::{MAX_EXPANDED_PORTS, PortRange, PortSet, port_sets};
+pub use table_family::TableFamily;
 pub use tables::{Tables, TablesDelta};
 
 /// The id of a class: a set of addresses that no rule of the local policies tells apart.

@@ -2,7 +2,7 @@
 
 use palisade_compiler::model::Direction;
 use palisade_compiler::program::skeleton::SetName;
-use palisade_compiler::program::{ClassId, PortElement, ProfileId, Tables};
+use palisade_compiler::program::{ClassId, PortElement, ProfileId, Program, TableFamily, Tables};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -41,22 +41,29 @@ pub(crate) fn rows(tables: &Tables, direction: Direction) -> &Rows {
     }
 }
 
-/// Everything that one family's table is to hold: the program's part and the host's.
+/// Everything that one table holds: the program's part, where it has one, and the host's.
 #[derive(Debug, Clone, Copy)]
 pub struct Contents<'a> {
-    pub program: &'a Tables,
+    pub program: Option<&'a Tables>,
+    /// Facts of this table only.
     pub host: &'a HostFacts,
 }
 
 impl<'a> Contents<'a> {
+    /// What the table holds of a program, beside these facts.
+    pub fn of(table: TableFamily, program: &'a Program, host: &'a HostFacts) -> Self {
+        Self { program: table.family().map(|family| &program[family]), host }
+    }
+
     /// How many elements the set has, its catch-all not counted.
     pub fn count(&self, set: SetName) -> usize {
-        self.program.count(set) + self.host.count(set)
+        self.program.map_or(0, |program| program.count(set)) + self.host.count(set)
     }
 
     /// The elements of the set, its catch-all not among them.
     pub fn elements(&self, set: SetName) -> impl Iterator<Item = Element> + use<'a> {
-        self.program.elements(set).chain(self.host.elements(set))
+        let program = self.program.map(|program| program.elements(set));
+        program.into_iter().flatten().chain(self.host.elements(set))
     }
 }
 

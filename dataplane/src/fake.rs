@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{self, ChainName, Expr, Rule, SetName};
 use palisade_compiler::program::{AddressRange, ClassId, PortRangeElement, ProfileId};
 
@@ -85,7 +85,7 @@ pub struct Fake {
 
 impl Default for Fake {
     fn default() -> Self {
-        Self::new(Features { persistent_owner: true })
+        Self::new(Features { persistent_owner: true, bridge_tables: true })
     }
 }
 
@@ -205,7 +205,7 @@ impl Ruleset for Fake {
     }
 }
 
-fn element_of(op: &TableOp) -> Option<(Family, SetId)> {
+fn element_of(op: &TableOp) -> Option<(TableFamily, SetId)> {
     match op.op {
         Op::Add(id, _) => Some((op.family, id)),
         Op::CreateTable
@@ -220,7 +220,7 @@ fn element_of(op: &TableOp) -> Option<(Family, SetId)> {
     }
 }
 
-fn error(fault: Fault, set: Option<(Family, SetId)>) -> RulesetError {
+fn error(fault: Fault, set: Option<(TableFamily, SetId)>) -> RulesetError {
     let what = || "injected by a test".to_owned();
     match fault {
         Fault::Retry => RulesetError::Retry { what: what() },
@@ -417,6 +417,7 @@ pub(crate) fn sets_of(rule: &Rule) -> impl Iterator<Item = SetName> {
         Expr::AddressIn(_, set)
         | Expr::PairIn(set)
         | Expr::InterfacesIn(set)
+        | Expr::InterfaceIn(_, set)
         | Expr::ClassFrom(_, set)
         | Expr::ProfileFrom(_, set)
         | Expr::PortIn(set) => Some(set),
@@ -424,14 +425,17 @@ pub(crate) fn sets_of(rule: &Rule) -> impl Iterator<Item = SetName> {
     })
 }
 
-fn suits(set: SetName, family: Family, element: Element) -> bool {
+fn suits(set: SetName, family: TableFamily, element: Element) -> bool {
     let is_range = match element {
         Element::Cidr(AddressRange { first, last }, _) => first <= last,
         Element::PortRange(PortRangeElement { first, last, .. }) => first <= last,
         _ => true,
     };
     let is_of_kind = element.kind().map_or(set.has_catch_all(), |kind| kind == set.kind());
-    is_of_kind && is_range && element.is_of(family)
+    is_of_kind
+        && is_range
+        && family.family().is_none_or(|family| element.is_of(family))
+        && set.tables().contains(&family)
 }
 
 /// Whether an element of that key, or an interval that overlaps it, is there.
@@ -456,6 +460,7 @@ fn overlaps(elements: &BTreeSet<Element>, element: Element) -> bool {
         Element::Address(_)
         | Element::Hairpin(_)
         | Element::Bridge(_)
+        | Element::Interface(_)
         | Element::Port(_)
         | Element::CatchAll => elements.contains(&element),
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::delta::{
     Edit, Edits, apply_edits, chain_edits, edits_between, inverse_edits,
 };
@@ -24,6 +25,24 @@ macro_rules! host_contents {
 }
 
 palisade_compiler::set_catalogue!(host_contents);
+
+impl HostFacts {
+    /// Those that one table holds.
+    pub fn within(&self, table: TableFamily) -> Self {
+        let mut facts = Self::default();
+        for set in table.sets() {
+            self.elements(set).for_each(|element| facts.insert(set, element));
+        }
+        facts
+    }
+
+    /// Adds those of another.
+    pub fn extend(&mut self, other: &Self) {
+        for set in SetName::ALL {
+            other.elements(set).for_each(|element| self.insert(set, element));
+        }
+    }
+}
 
 impl HostDelta {
     /// Whether some fact comes: all of them make packets pass more checks than before.

@@ -7,6 +7,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod attachments;
 pub mod bridges;
 pub mod compare;
 pub mod contents;

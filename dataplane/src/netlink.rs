@@ -14,12 +14,14 @@ mod elements;
 mod failing;
 mod grace;
 mod instruction;
+pub(crate) mod links;
 mod open;
 mod outcome;
 mod owner;
 mod query;
 mod read;
 pub(crate) mod route;
+mod rtnetlink;
 mod rule;
 #[allow(unsafe_code, reason = "the C libraries and system calls that have no safe interface")]
 mod sys;
@@ -29,7 +31,7 @@ mod wire;
 
 use std::collections::BTreeSet;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 
 use crate::ruleset::{Actual, Features, Ruleset, RulesetError, TableName};
 use crate::transaction::{Op, Transaction};
@@ -43,7 +45,6 @@ pub use deny_counters::DenyCounters;
 pub use grace::{GraceMethod, grace_by, grace_method};
 pub use owner::{describe_owner, owner_process};
 pub use read::FORWARD_BASE;
-pub use text::family_text;
 
 /// How often a read is begun anew because our tables changed under it.
 const READ_ATTEMPTS: usize = 10;
@@ -68,7 +69,7 @@ pub struct Kernel {
     /// What others do to our tables. Not there while all that we write to are ours alone.
     watch: Option<Watch>,
     /// The tables that are owned by our socket, so that nobody else can have changed them.
-    owned: BTreeSet<(TableName, Family)>,
+    owned: BTreeSet<(TableName, TableFamily)>,
     /// The kernel acknowledges the end of a batch (Linux 6.10).
     acknowledges_end: bool,
 }
@@ -166,7 +167,7 @@ impl Kernel {
     }
 
     /// Whether the kernel lets nobody else write to the tables of these families.
-    fn is_ours(&self, table: TableName, mut families: impl Iterator<Item = Family>) -> bool {
+    fn is_ours(&self, table: TableName, mut families: impl Iterator<Item = TableFamily>) -> bool {
         families.all(|family| self.owned.contains(&(table, family)))
     }
 
@@ -333,7 +334,7 @@ mod tests {
     const SET: SetId = SetId { set: SetName::Class, generation: 0 };
 
     fn op(op: Op) -> TableOp {
-        TableOp { family: Family::V4, op }
+        TableOp { family: TableFamily::Ip, op }
     }
 
     fn class(low: u8) -> Element {
@@ -373,7 +374,7 @@ mod tests {
                 .commit(TableName::Main, &Transaction { ops: vec![op(Op::Add(SET, class(1)))] });
             assert!(matches!(result, Err(RulesetError::Unknown { .. })), "{result:?}");
             let actual = kernel.read(TableName::Main).unwrap();
-            assert_eq!(actual[&Family::V4].sets[&SET].elements, [class(1)].into());
+            assert_eq!(actual[&TableFamily::Ip].sets[&SET].elements, [class(1)].into());
 
             // The same again, without ownership, so that the retry is the caller's.
             kernel.owned.clear();
@@ -398,7 +399,7 @@ mod tests {
             let create = Transaction { ops: vec![op(Op::CreateTable)] };
             kernel.commit(TableName::Main, &create).unwrap();
             let owner =
-                |kernel: &mut Kernel| kernel.read(TableName::Main).unwrap()[&Family::V4].owner;
+                |kernel: &mut Kernel| kernel.read(TableName::Main).unwrap()[&TableFamily::Ip].owner;
             let owned = |kernel: &Kernel| kernel.features.persistent_owner.then(|| kernel.port());
 
             kernel.query.socket().1.fail(0, nix::Error::EBADF);

@@ -26,8 +26,10 @@ mod strategy;
 mod transition;
 mod window;
 
+use std::collections::BTreeMap;
+
 use palisade_compiler::model::Family;
-use palisade_compiler::program::{Delta, Program, Tables, TablesDelta};
+use palisade_compiler::program::{Delta, Program, TableFamily, Tables, TablesDelta};
 
 use crate::transaction::{Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, TableOp, Transaction};
 use host::Host;
@@ -72,7 +74,7 @@ pub struct Planner {
     v4: TableState,
     v6: TableState,
     host: Host,
-    generations: [Generations; 2],
+    generations: BTreeMap<TableFamily, Generations>,
     /// Nothing is known of the window: a grace period stands before the first transaction.
     unsettled: bool,
     limits: Limits,
@@ -90,7 +92,7 @@ impl Planner {
             v4: TableState::new(kernel.v4),
             v6: TableState::new(kernel.v6),
             host: Host::default(),
-            generations: [Generations::default(); 2],
+            generations: BTreeMap::new(),
             unsettled: false,
             limits: Limits::default(),
         }
@@ -102,18 +104,12 @@ impl Planner {
     }
 
     /// The generations of the sets that the transactions name.
-    pub fn set_generations(&mut self, family: Family, generations: Generations) {
-        match (family, &mut self.generations) {
-            (Family::V4, [v4, _]) => *v4 = generations,
-            (Family::V6, [_, v6]) => *v6 = generations,
-        }
+    pub fn set_generations(&mut self, table: TableFamily, generations: Generations) {
+        self.generations.insert(table, generations);
     }
 
-    pub fn generations(&self, family: Family) -> Generations {
-        match (family, self.generations) {
-            (Family::V4, [v4, _]) => v4,
-            (Family::V6, [_, v6]) => v6,
-        }
+    pub fn generations(&self, table: TableFamily) -> Generations {
+        self.generations.get(&table).copied().unwrap_or_default()
     }
 
     /// What the kernel has after all steps so far, pending removals included.
@@ -209,12 +205,13 @@ impl Planner {
     }
 
     fn ops(&self, family: Family, changes: &[Change]) -> Vec<TableOp> {
-        let generations = self.generations(family);
+        let table = TableFamily::from(family);
+        let generations = self.generations(table);
         let op = |change: &Change| match *change {
             Change::Add(set, element) => Op::Add(generations.id(set), element),
             Change::Remove(set, element) => Op::Remove(generations.id(set), element),
         };
-        changes.iter().map(|change| TableOp { family, op: op(change) }).collect()
+        changes.iter().map(|change| TableOp { family: table, op: op(change) }).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{Rule, TABLE};
 use thiserror::Error;
 
@@ -71,14 +71,16 @@ pub struct ActualSet {
     pub elements: BTreeSet<Element>,
 }
 
-/// What was read in one family: no table, or this.
-pub type Actual = BTreeMap<Family, ActualTable>;
+/// The tables that were read; a family without a table of the name is absent.
+pub type Actual = BTreeMap<TableFamily, ActualTable>;
 
 /// What the kernel offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
     /// Table flags `owner` and `persist` together (Linux 6.9).
     pub persistent_owner: bool,
+    /// Tables of the bridge family (`CONFIG_NF_TABLES_BRIDGE`).
+    pub bridge_tables: bool,
 }
 
 /// Why a transaction or a read did not go through, by what the caller should do next. After any of these but
@@ -93,7 +95,7 @@ pub enum RulesetError {
     Unknown { what: String },
     /// A set is at its declared size: build a larger one.
     #[error("set {family:?} {set} is full")]
-    Full { family: Family, set: SetId },
+    Full { family: TableFamily, set: SetId },
     /// CAP_NET_ADMIN is missing.
     #[error("not permitted: {what} (CAP_NET_ADMIN in this network namespace is needed)")]
     NotPermitted { what: String },

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{ChainName, Rule, SetName};
 
 pub use palisade_compiler::program::Element;
@@ -87,7 +87,7 @@ pub enum Op {
 /// Operations on one family's table, in order. The kernel takes all of a transaction or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableOp {
-    pub family: Family,
+    pub family: TableFamily,
     pub op: Op,
 }
 

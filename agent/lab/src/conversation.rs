@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -30,6 +33,26 @@ pub enum Conversation {
 
 /// A client sends this, and a server sends it back.
 const MESSAGE: &[u8] = b"palisade";
+
+/// How long servers that run on their own wait before they look for new data.
+const SERVER_PAUSE: Duration = Duration::from_millis(2);
+
+/// Running servers; they are closed when this is dropped.
+#[derive(Debug)]
+pub struct Servers {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has closed its servers too.
+            _ = thread.join();
+        }
+    }
+}
 
 #[derive(Debug)]
 enum Server {
@@ -89,6 +112,25 @@ impl Lab {
     ) -> Result<Conversation, LabError> {
         let conversations = self.converse(&[Connection { from, to, protocol: TCP, port }])?;
         Ok(conversations.first().copied().unwrap_or(Conversation::Unanswered))
+    }
+
+    /// Runs a server at the destination of each connection until the result is dropped. What a client sends comes back to it.
+    ///
+    /// # Errors
+    /// As `converse`.
+    pub fn serve(&self, connections: &[Connection]) -> Result<Servers, LabError> {
+        let servers = self.servers(connections)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut accepted = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                servers.iter().for_each(|server| server.turn(&mut accepted));
+                accepted.retain_mut(echo);
+                std::thread::sleep(SERVER_PAUSE);
+            }
+        });
+        Ok(Servers { stop, thread: Some(thread) })
     }
 
     /// Opens a server for every destination, protocol and port.

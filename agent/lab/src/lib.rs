@@ -25,7 +25,7 @@ mod sockets;
 mod spec;
 pub mod tool;
 
-pub use conversation::Conversation;
+pub use conversation::{Conversation, Servers};
 pub use error::LabError;
 pub use flood::{Flood, FloodCount};
 pub use lab::{BRIDGE, GATEWAY_V4, GATEWAY_V6, Lab, Machine, link_local};

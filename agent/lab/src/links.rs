@@ -72,13 +72,13 @@ impl Batch {
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]));
-        self.add(format!("create interface {}", near.name), RouteNetlinkMessage::NewLink(message));
+        self.add(format!("{CREATE} veth {}", near.name), RouteNetlinkMessage::NewLink(message));
     }
 
     pub(crate) fn bridge(&mut self, bridge: Interface<'_>) {
         let mut message = link(bridge, LinkFlags::Up);
         message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
-        self.add(format!("create bridge {}", bridge.name), RouteNetlinkMessage::NewLink(message));
+        self.add(format!("{CREATE} bridge {}", bridge.name), RouteNetlinkMessage::NewLink(message));
     }
 
     pub(crate) fn up(&mut self, index: u32) {
@@ -215,7 +215,7 @@ impl Batch {
                     if error.code.is_some() {
                         let what = self.descriptions.get(number);
                         let what = what.map_or("an unknown message", String::as_str);
-                        return Err(LabError::of_errno(what, Errno::from_raw(-error.raw_code())));
+                        return Err(refused(what, Errno::from_raw(-error.raw_code())));
                     }
                     if number + 1 == self.messages.len() {
                         return Ok(());
@@ -225,6 +225,18 @@ impl Batch {
                 rest = rest.get(size..).unwrap_or_default();
             }
         }
+    }
+}
+
+/// How the description of a message that creates an interface begins; its type and name follow.
+const CREATE: &str = "create";
+
+fn refused(what: &str, errno: Errno) -> LabError {
+    match (what.split(' ').collect::<Vec<_>>().as_slice(), errno) {
+        ([CREATE, kind, _], Errno::EOPNOTSUPP) => LabError::Missing {
+            what: format!("network interfaces of type {kind} (modprobe {kind})"),
+        },
+        _ => LabError::of_errno(what, errno),
     }
 }
 

@@ -73,7 +73,8 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     compile(&mut compiler, input.changes)?;
     let program = compiler.program();
     let placement = bridged::find(program).map_err(Failure::bridges)?;
-    let host = bridged::facts(&placement);
+    let features = dataplane.ruleset().features();
+    let host = bridged::facts(&placement, features);
     let delta = Delta::between(&found, program);
     let host_delta = HostDelta::between(dataplane.host(), &host);
     let (changed, elements) = (delta.len() + host_delta.len(), program.elements() + host.len());
@@ -88,7 +89,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
             plan: plan.steps,
         }
     } else {
-        let switched = bridged::switch_on(&placement);
+        let switched = bridged::switch_on(&placement, features);
         for family in switched.were_off {
             note(format_args!("bridged {family:?} packets now pass nftables (br_netfilter)"));
         }

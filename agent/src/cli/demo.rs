@@ -1,24 +1,32 @@
 use clap::ValueEnum;
+use palisade_lab::{LabError, Layout};
 
+use super::output::colours;
 use super::{Exit, Failure};
-use crate::demo;
-use palisade_lab as lab;
+use crate::demo::{self, DemoError};
 
 /// Show it at work: pods, the agent and real connections on this host
 ///
-/// Pods are network namespaces; the agent, the servers and the connections are real, and the policies are edited. Every pod
-/// and port is tried, and what was seen stands beside what is expected: exit status 0 only if they are equal. Needs root;
+/// Pods are network namespaces; the agent, the servers and the connections are real. Every pod and port is tried, then policies are
+/// edited and everything is tried again. Exit status 0 only if every connection met the verdict that the specification gives it. Needs root;
 /// touches nothing of the host's own network.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: palisade demo --layout bridged")]
+#[command(after_help = "\
+Examples:
+  palisade demo
+  palisade demo --keep
+  palisade demo --layout bridged")]
 pub(super) struct Args {
     /// How the pods are connected
     #[arg(long, value_enum, default_value_t)]
-    layout: Layout,
+    layout: PodLayout,
+    /// Keep the pods, their servers and the agent until Ctrl-C, and print the commands that look inside
+    #[arg(long)]
+    keep: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Layout {
+enum PodLayout {
     /// Each pod on a link of its own, as with Calico
     #[default]
     Routed,
@@ -28,8 +36,28 @@ enum Layout {
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let layout = match args.layout {
-        Layout::Routed => lab::Layout::Routed,
-        Layout::Bridged => lab::Layout::Bridged,
+        PodLayout::Routed => Layout::Routed,
+        PodLayout::Bridged => Layout::Bridged,
     };
-    Ok(if demo::run(layout)? { Exit::Done } else { Exit::No })
+    let options = demo::Options { layout, keep: args.keep, colours: colours() };
+    match demo::run(options) {
+        Ok(true) => Ok(Exit::Done),
+        Ok(false) => Ok(Exit::No),
+        // Ctrl-C is how a demo that is kept open ends.
+        Err(DemoError::Interrupted) if args.keep => Ok(Exit::Done),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl From<DemoError> for Failure {
+    fn from(error: DemoError) -> Self {
+        let text = error.to_string();
+        match error {
+            DemoError::Lab(LabError::NotPermitted { .. } | LabError::Missing { .. }) => {
+                Self::NotPermitted(text)
+            }
+            DemoError::Io { what, source } => Self::Io { what, error: source },
+            DemoError::Lab(_) | DemoError::Failed(_) | DemoError::Interrupted => Self::No(text),
+        }
+    }
 }

@@ -12,6 +12,7 @@ use super::output::{Format, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
 use crate::bridged;
+use crate::ipvs;
 use crate::protocol::{MAX_LISTED, Request, Response, Verified};
 use crate::socket::{Client, DEFAULT};
 use crate::sources::files::MAX_FILE_BYTES;
@@ -51,19 +52,22 @@ struct Outcome {
     differences: Vec<String>,
     /// All of them, told or not.
     count: usize,
+    /// Traffic that policy speaks of and that does not meet the tables, whatever they hold.
+    not_enforced: Vec<String>,
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let (outcome, has_errors) =
         if args.files.is_empty() { (ask(args)?, false) } else { compare_with_files(args)? };
     tell(args.output, &outcome)?;
-    Ok(if outcome.equal && !has_errors { Exit::Done } else { Exit::No })
+    let is_enforced = outcome.not_enforced.is_empty();
+    Ok(if outcome.equal && is_enforced && !has_errors { Exit::Done } else { Exit::No })
 }
 
 fn ask(args: &Args) -> Result<Outcome, Failure> {
     match Client::new(&args.socket).request(&Request::Verify)? {
-        Response::Verified(Verified { elements, differences, count, .. }) => {
-            Ok(Outcome { equal: count == 0, elements, differences, count })
+        Response::Verified(Verified { elements, differences, count, not_enforced, .. }) => {
+            Ok(Outcome { equal: count == 0, elements, differences, count, not_enforced })
         }
         other => Err(unexpected(&other)),
     }
@@ -77,19 +81,25 @@ fn compare_with_files(args: &Args) -> Result<(Outcome, bool), Failure> {
     let mut kernel = Kernel::open_without_owner()?;
     let actual = kernel.read(TableName::Main)?;
     let mut found = palisade_compiler::program::Program::default();
-    for (&family, table) in &actual {
-        *found.family_mut(family) = compare::tables(table);
+    for (family, table) in &actual {
+        if let Some(family) = family.family() {
+            found[family] = compare::tables(table);
+        }
     }
     let mut compiler = Compiler::adopting(args.node.locality(), &found);
     compile(&mut compiler, input.changes)?;
     let program = compiler.program();
-    let host = bridged::facts(&bridged::find(program).map_err(Failure::bridges)?);
+    let placement = bridged::find(program).map_err(Failure::bridges)?;
+    let features = kernel.features();
+    let host = bridged::facts(&placement, features);
+    let not_enforced = bridged::gaps(&placement, features).into_iter().chain(ipvs::gap()).collect();
     let differences = dataplane::verify(&mut kernel, program, &host)?;
     let outcome = Outcome {
         equal: differences.is_empty(),
         elements: program.elements() + host.len(),
         count: differences.len(),
         differences: differences.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
+        not_enforced,
     };
     Ok((outcome, input.has_errors))
 }
@@ -102,12 +112,14 @@ fn tell(format: Format, outcome: &Outcome) -> Result<(), Failure> {
     if let Some(more) = outcome.count.checked_sub(outcome.differences.len()).filter(|&n| n > 0) {
         say(format_args!("... and {more} more"))?;
     }
+    outcome.not_enforced.iter().try_for_each(|gap| say(format_args!("NOT ENFORCED: {gap}")))?;
+    let but = if outcome.not_enforced.is_empty() { "" } else { ", but not all of it is enforced" };
     if outcome.equal {
         say(format_args!(
-            "the kernel holds exactly these {} elements and the skeleton",
+            "the kernel holds exactly these {} elements and the skeleton{but}",
             outcome.elements
         ))
     } else {
-        say(format_args!("{} differences", outcome.count))
+        say(format_args!("{} differences{but}", outcome.count))
     }
 }

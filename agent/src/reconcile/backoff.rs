@@ -45,7 +45,7 @@ mod tests {
     fn waits_double_up_to_the_bound_and_begin_anew_after_a_success() {
         let seconds = Duration::from_secs;
         let (now, mut backoff) = (Instant::now(), Backoff::new(seconds(1), seconds(10)));
-        let mut wait = |backoff: &mut Backoff| {
+        let wait = |backoff: &mut Backoff| {
             backoff.failed(now);
             backoff.retry_at().map(|at| (at - now).as_secs())
         };

@@ -3,15 +3,13 @@
 use std::time::Instant;
 
 use palisade_compiler::compile::Compiler;
-use palisade_compiler::program::{Delta, Program, TablesDelta};
-use palisade_dataplane::bridges::Placement;
+use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::compare::Difference;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
-use palisade_dataplane::ruleset::RulesetError;
+use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
 
-use crate::bridged;
-use crate::ipvs;
+use crate::bridged::AttachedSubjects;
 use crate::progress::{LOG_EVERY, ObservedRuleset, Pace};
 
 /// Holds the kernel's tables as long as it lives: where tables have an owner it is the engine's socket, so the engine is never
@@ -20,9 +18,7 @@ pub(super) struct Enforcer {
     dataplane: Dataplane<ObservedRuleset<Kernel>>,
     /// Whether the kernel is known to hold the program of the last `enforce`.
     in_step: bool,
-    placement: Placement,
-    /// What policy speaks of and bridges hide from us.
-    gaps: Vec<String>,
+    subjects: AttachedSubjects,
 }
 
 impl Enforcer {
@@ -30,8 +26,8 @@ impl Enforcer {
     pub(super) fn open() -> Result<(Self, Program), RulesetError> {
         let dataplane = Dataplane::start(logged(Kernel::open()?))?;
         let found = dataplane.found();
-        let placement = Placement::default();
-        Ok((Self { dataplane, in_step: false, placement, gaps: Vec::new() }, found))
+        let subjects = AttachedSubjects::open(dataplane.ruleset().features());
+        Ok((Self { dataplane, in_step: false, subjects }, found))
     }
 
     pub(super) fn is_in_step(&self) -> bool {
@@ -47,32 +43,33 @@ impl Enforcer {
         self.in_step = false;
     }
 
-    /// Puts the compiler's program into force, of which `delta` is what changed since the last time. Bridges are looked for
-    /// where subjects came or went, and if `look` says so: it takes the kernel an answer for each subject.
+    /// Puts the compiler's program into force, of which `delta` is what changed since the last time. Where subjects are attached
+    /// to this host is looked up for those that came, and after links changed; of all of them if `find_all` says so.
     pub(super) fn enforce(
         &mut self,
         compiler: &Compiler,
         delta: Delta,
-        look: bool,
+        find_all: bool,
     ) -> Result<(), RulesetError> {
-        let moved = |d: &TablesDelta| !d.local_in.is_empty() || !d.local_out.is_empty();
-        if look || !self.in_step || moved(&delta.v4) || moved(&delta.v6) {
-            self.look_at_bridges(compiler.program());
-        }
         // What is bridged must be seen before anything claims that it is judged.
-        self.switch_on();
-        let host = bridged::facts(&self.placement);
+        if find_all || !self.in_step {
+            self.subjects.find_all(compiler.program());
+        } else {
+            self.subjects.update(compiler.program(), &delta);
+        }
+        let is_new = self.dataplane.host() != self.subjects.facts();
+        if is_new {
+            self.dataplane.set_host(self.subjects.facts().clone());
+        }
         if self.in_step {
-            if delta.is_empty() && *self.dataplane.host() == host {
+            if delta.is_empty() && !is_new {
                 return Ok(());
             }
-            self.dataplane.set_host(host);
             self.dataplane.ruleset().begin();
             let result = self.dataplane.update(&delta);
             self.in_step = false;
             result?;
         } else {
-            self.dataplane.set_host(host);
             self.dataplane.ruleset().begin();
             self.dataplane.install(compiler.program())?;
         }
@@ -93,35 +90,12 @@ impl Enforcer {
     }
 
     pub(super) fn bridge_names(&self) -> Vec<String> {
-        let name = |index: &u32| {
-            nix::net::if_::if_indextoname(*index)
-                .ok()
-                .and_then(|name| name.into_string().ok())
-                .unwrap_or_else(|| format!("interface {index}"))
-        };
-        self.placement.bridges.iter().map(name).collect()
+        self.subjects.bridge_names().to_vec()
     }
 
-    /// What policy speaks of and this host's forward path does not show us.
+    /// What policy speaks of and the kernel does not judge.
     pub(super) fn not_enforced(&self) -> Vec<String> {
-        self.gaps.iter().cloned().chain(ipvs::gap()).collect()
-    }
-
-    fn look_at_bridges(&mut self, program: &Program) {
-        match bridged::find(program) {
-            Ok(placement) => self.placement = placement,
-            Err(error) => {
-                tracing::warn!(%error, "the bridges of this host's pods cannot be found; those known stay");
-            }
-        }
-    }
-
-    fn switch_on(&mut self) {
-        let switched = bridged::switch_on(&self.placement);
-        for family in switched.were_off {
-            tracing::info!(?family, "bridged packets now pass nftables (br_netfilter)");
-        }
-        self.gaps = switched.gaps;
+        self.subjects.gaps().to_vec()
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use palisade::protocol::{Request, Response, State};
+use palisade::protocol::{Denied, Request, Response, State};
 
-use super::command::{Netns, Scratch, finish, guard, knows_owners, pod};
+use super::command::{Netns, Scratch, finish, guard, knows_owners, pod, policy};
 
 #[test]
 fn a_saved_change_is_enforced_and_timed() {
@@ -19,6 +19,14 @@ fn a_saved_change_is_enforced_and_timed() {
     scratch.write("guard.yaml", &guard("[{from: [{podSelector: {matchLabels: {app: a}}}]}]"));
     let status = agent.until("the change", |status| status.time_to_enforce.count == 1);
     assert!(status.time_to_enforce.last_us.is_some());
+    let change = &status.changes[0];
+    let file = scratch.0.join("guard.yaml");
+    assert_eq!(change.objects, [format!("NetworkPolicy x/guard changed ({})", file.display())]);
+    assert_eq!((change.object_count, change.revision), (1, status.enforced_revision));
+    assert_eq!(change.elements.len(), change.element_count.min(20));
+    assert!(change.elements.iter().any(|line| line.starts_with('+')), "{change:?}");
+    let logged = format!("{}: {} elements, enforced in", change.objects[0], change.element_count);
+    assert!(agent.log().contains(&logged), "no {logged:?} in {}", agent.log());
     assert_eq!(agent.verdict("x/a", "x/b"), "allow");
     assert_eq!(agent.verdict("203.0.113.9", "x/b"), "deny");
     agent.verify();
@@ -146,7 +154,7 @@ fn only_pods_of_the_node_are_subjects_and_the_rest_is_not_judged_here() {
 }
 
 #[test]
-fn a_node_name_that_no_pod_has_is_told_and_an_empty_one_refused() {
+fn a_node_name_that_nothing_knows_is_reported_and_an_empty_one_refused() {
     let netns = Netns::new();
     let scratch = Scratch::guarded();
     let bound = pod("b", "10.0.0.2", "").replace("status:", "spec: {nodeName: n1}\nstatus:");
@@ -154,6 +162,10 @@ fn a_node_name_that_no_pod_has_is_told_and_an_empty_one_refused() {
     let agent = netns.agent_with(&scratch.0, &["--node-name", "N1"]);
     let status = agent.until("the warning", |status| !status.warnings.is_empty());
     assert!(status.warnings[0].contains("\"N1\""), "{status:?}");
+    assert!(!status.enforces_all() && status.error_count == 1, "{status:?}");
+    let socket = agent.socket.to_str().unwrap();
+    let shown = netns.palisade(&["status", "--socket", socket]).exits(1);
+    assert!(shown.out.contains("no pod is on the node \"N1\""), "{shown:?}");
     let apply = |name: &str, netns: &Netns| {
         netns.palisade(&["apply", "--dry-run", "-f", scratch.path(), "--node-name", name])
     };
@@ -234,4 +246,44 @@ fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_told() {
         applied.err.contains("NOT ENFORCED") && applied.out.contains("changed 0"),
         "{applied:?}"
     );
+}
+
+/// A fresh node has no pods yet: its Node object says that its name is right.
+#[test]
+fn a_node_that_a_node_object_declares_needs_no_pods() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let bound = pod("b", "10.0.0.2", "").replace("status:", "spec: {nodeName: n1}\nstatus:");
+    scratch.write("pods.yaml", &(pod("a", "10.0.0.1", "") + &bound));
+    scratch.write("node.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: fresh}\n");
+    let agent = netns.agent_with(&scratch.0, &["--node-name", "fresh"]);
+    let status = agent.until_enforcing();
+    assert!(status.warnings.is_empty() && status.enforces_all(), "{status:?}");
+    assert!(!agent.log().contains("no pod is on the node"), "{}", agent.log());
+}
+
+/// In an operator's words: pods, policies and packets.
+#[test]
+fn the_status_counts_isolated_pods_and_denied_packets() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    scratch.write(
+        "more.yaml",
+        &(pod("c", "10.0.0.3", "")
+            .replace("podIPs: [{ip: 10.0.0.3}]", "podIPs: [{ip: 10.0.0.3}, {ip: 'fd00::3'}]")
+            + &policy(
+                "both",
+                "{podSelector: {matchLabels: {app: c}}, policyTypes: [Ingress, Egress]}",
+            )),
+    );
+    let agent = netns.agent(&scratch.0);
+    let status = agent.until_enforcing();
+    let isolated = (status.isolated.ingress, status.isolated.egress, status.isolated.pods);
+    assert_eq!((isolated, status.sizes.policies), ((2, 1, 2), 2));
+    assert_eq!(status.sizes.subjects_in, 3, "c has two addresses");
+    assert_eq!(status.denied, Some(Denied::default()));
+    let status = agent.until("the rows", |status| !status.rows.is_empty());
+    let rows =
+        status.rows.iter().find(|rows| (&*rows.family, &*rows.direction) == ("v4", "ingress"));
+    assert!(rows.is_some_and(|rows| rows.bound > rows.wanted), "{:?}", status.rows);
 }

@@ -10,6 +10,7 @@ use palisade_compiler::parse::parse;
 use palisade_compiler::program::{Program, render};
 use palisade_compiler::snapshot::{Change, Snapshot};
 use palisade_dataplane::host::HostFacts;
+use palisade_dataplane::ruleset::Features;
 use palisade_lab::packet::{Arrival, Packet};
 use palisade_lab::{Host, Lab, LabError, LabSpec, Layout, Transmission};
 
@@ -46,7 +47,8 @@ pub(crate) fn hosts(snapshot: &Snapshot) -> Vec<Host> {
 #[track_caller]
 pub(crate) fn host_facts(lab: &Lab, program: &Program) -> HostFacts {
     let placement = lab.node().run(|| bridged::find(program)).expect("entered");
-    bridged::facts(&placement.expect("rtnetlink"))
+    let features = Features { persistent_owner: false, bridge_tables: true };
+    bridged::facts(&placement.expect("rtnetlink"), features)
 }
 
 /// Pods by name, and policies that can be put in force.

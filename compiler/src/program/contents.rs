@@ -9,7 +9,7 @@ macro_rules! set_contents {
         $(#[$contents_doc:meta])* contents $contents:ident;
         $(#[$delta_doc:meta])* delta $delta:ident;
         $($(#[$doc:meta])* $field:ident: $type:ty = $set:ident, $name:literal, $kind:ident,
-            ($form:expr), ($planning:expr);)+
+            ($form:expr), ($planning:expr), ($tables:expr);)+
     ) => {
         $(#[$contents_doc])*
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ macro_rules! set_contents {
         }
 
         impl $contents {
+            pub const EMPTY: Self = Self { $($field: <$type>::new(),)+ };
+
             /// How many elements there are, catch-alls not counted.
             pub fn len(&self) -> usize {
                 0 $(+ self.$field.count())+

@@ -20,6 +20,8 @@ pub enum Element {
     Hairpin(IpAddr),
     /// `bridges`: the interface index with itself
     Bridge(u32),
+    /// `bridge_ports`: an interface index
+    Interface(u32),
     Class(IpAddr, ClassId),
     Cidr(AddressRange, ClassId),
     /// `allow_in`, `allow_out`
@@ -41,7 +43,11 @@ impl Element {
             Self::Cidr(range, _) => {
                 Family::of(range.first) == family && Family::of(range.last) == family
             }
-            Self::Bridge(_) | Self::Port(_) | Self::PortRange(_) | Self::CatchAll => true,
+            Self::Bridge(_)
+            | Self::Interface(_)
+            | Self::Port(_)
+            | Self::PortRange(_)
+            | Self::CatchAll => true,
         }
     }
 }
@@ -53,6 +59,7 @@ impl fmt::Display for Element {
             Self::Address(address) => write!(f, "{address}"),
             Self::Hairpin(address) => write!(f, "{address} . {address}"),
             Self::Bridge(index) => write!(f, "{index} . {index}"),
+            Self::Interface(index) => write!(f, "{index}"),
             Self::Class(address, class) => write!(f, "{address} : {class}"),
             Self::Cidr(AddressRange { first, last }, class) if first == last => {
                 write!(f, "{first} : {class}")
@@ -151,6 +158,8 @@ kinds! {
     Hairpin: address as IpAddr => () as () = (address);
     /// An interface, looked up as input and output.
     Bridge: index as u32 => () as () = (index);
+    /// An interface.
+    Interface: index as u32 => () as () = (index);
     /// An address and its class.
     Class: address as IpAddr => class as ClassId = (address, class);
     /// A range of addresses and its class.

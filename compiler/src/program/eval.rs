@@ -14,7 +14,7 @@ use super::skeleton::{
     self, ChainName, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN,
     TOS_MASK, TOS_PRIORITIES, ct,
 };
-use super::{ClassId, Element, PortElement, ProfileId, Program, Tables};
+use super::{ClassId, Element, PortElement, ProfileId, Program, TableFamily, Tables};
 use crate::model::{Connection, Family, Verdict};
 
 /// What connection tracking makes of a packet.
@@ -60,7 +60,8 @@ pub struct Packet {
     pub hop_limit: u8,
     /// The TOS byte (IPv4) or traffic class (IPv6).
     pub tos: u8,
-    /// Interface indexes. A bridged packet has its bridge's index in both.
+    /// Interface indexes. In the tables of IP, a bridged packet has its bridge's index in both; in the bridge table, those of
+    /// the ports.
     pub iif: u32,
     pub oif: u32,
 }
@@ -187,12 +188,12 @@ impl fmt::Display for Evaluation {
     }
 }
 
-/// Runs the rules of `table ip palisade` or `table ip6 palisade` on a packet of that family.
+/// Runs the rules of one table on a packet of its family; for the bridge table, the packet's interfaces are the bridge's ports.
 ///
 /// `limit` is taken to have room, so that a denial counts as logged.
-pub fn eval(view: &mut impl View, family: Family, packet: &Packet) -> Evaluation {
+pub fn eval(view: &mut impl View, table: impl Into<TableFamily>, packet: &Packet) -> Evaluation {
     let mut path = Vec::with_capacity(12);
-    let (verdict, priority) = run(view, family, packet, &mut path);
+    let (verdict, priority) = run(view, table, packet, &mut path);
     Evaluation { verdict, path, priority }
 }
 
@@ -205,12 +206,14 @@ pub fn eval_program(program: &Program, packet: &Packet) -> Evaluation {
 /// As `eval`, with the steps given to `trace`; returns the verdict and the priority that the packet leaves with.
 pub fn run(
     view: &mut impl View,
-    family: Family,
+    table: impl Into<TableFamily>,
     packet: &Packet,
     trace: &mut impl Trace,
 ) -> (Verdict, u32) {
-    let chains = Skeleton::get().family(family);
-    let mut walk = Walk { view, packet, trace, chains, priority: packet.priority(family) };
+    let table = table.into();
+    let chains = Skeleton::get().table(table);
+    let priority = table.family().map_or(0, |family| packet.priority(family));
+    let mut walk = Walk { view, packet, trace, chains, priority };
     let verdict = walk.chain(ChainName::Forward).unwrap_or_else(|| {
         walk.trace.step(Step::End(ChainName::Forward, Verdict::Allow));
         Verdict::Allow
@@ -220,33 +223,39 @@ pub fn run(
 
 const CHAINS: usize = ChainName::ALL.len();
 
-/// The rules of one family's chains, by `ChainName as usize`.
+/// The rules of one table's chains, by `ChainName as usize`.
 type Chains = [Vec<Rule>; CHAINS];
 
 struct Skeleton {
-    v4: Chains,
-    v6: Chains,
+    ip: Chains,
+    ip6: Chains,
+    bridge: Chains,
 }
 
 impl Skeleton {
     /// Built once: `skeleton::rules` allocates.
     fn get() -> &'static Self {
         static SKELETON: OnceLock<Skeleton> = OnceLock::new();
-        SKELETON.get_or_init(|| Self { v4: chains(Family::V4), v6: chains(Family::V6) })
+        SKELETON.get_or_init(|| Self {
+            ip: chains(TableFamily::Ip),
+            ip6: chains(TableFamily::Ip6),
+            bridge: chains(TableFamily::Bridge),
+        })
     }
 
-    fn family(&self, family: Family) -> &Chains {
-        match family {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
+    fn table(&self, table: TableFamily) -> &Chains {
+        match table {
+            TableFamily::Ip => &self.ip,
+            TableFamily::Ip6 => &self.ip6,
+            TableFamily::Bridge => &self.bridge,
         }
     }
 }
 
-fn chains(family: Family) -> Chains {
+fn chains(table: TableFamily) -> Chains {
     let mut order = ChainName::ALL;
     order.sort_by_key(|&chain| chain as usize);
-    order.map(|chain| skeleton::rules(family, chain))
+    order.map(|chain| skeleton::rules(table, chain))
 }
 
 /// How a rule ended.
@@ -322,6 +331,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 | Expr::HopLimit(_)
                 | Expr::TosWithoutPriority
                 | Expr::InSubnet(..)
+                | Expr::IsIpv6
                 | Expr::PriorityIs(_)
                 | Expr::PriorityHas(_) => {
                     if !self.matches(expr) {
@@ -331,6 +341,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 Expr::AddressIn(_, set)
                 | Expr::PairIn(set)
                 | Expr::InterfacesIn(set)
+                | Expr::InterfaceIn(_, set)
                 | Expr::PortIn(set) => {
                     let found = self.contains(expr, set);
                     self.trace.step(if found { Step::Member(set) } else { Step::Miss(set) });
@@ -370,6 +381,8 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             subnet.contains(&packet.address(side))
         } else if let Expr::TosWithoutPriority = expr {
             packet.tos & TOS_MASK == 0
+        } else if let Expr::IsIpv6 = expr {
+            packet.connection.to.is_ipv6()
         } else if let Expr::PriorityIs(priority) = expr {
             self.priority == priority
         } else if let Expr::PriorityHas(bits) = expr {
@@ -390,6 +403,10 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             }),
             ElementKind::Hairpin if from == to => Element::Hairpin(from),
             ElementKind::Bridge if iif == oif => Element::Bridge(iif),
+            ElementKind::Interface => Element::Interface(match expr {
+                Expr::InterfaceIn(Side::Source, _) => iif,
+                _ => oif,
+            }),
             ElementKind::Port | ElementKind::PortRange => {
                 Element::Port(PortElement { profile: ProfileId(self.priority), protocol, port })
             }

@@ -10,26 +10,25 @@ use super::skeleton::{
     self, ChainName, Direction, Expr, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT,
     ND_ROUTER_ADVERT, SetName, Side, TOS_MASK, TOS_PRIORITIES, ct,
 };
-use super::{ClassId, Element, Program};
-use crate::model::Family;
+use super::{ClassId, Element, Program, TableFamily};
 
 /// The elements of a set that are facts of a host.
 type HostElements<'a> = &'a dyn Fn(SetName) -> Vec<Element>;
 
-/// The whole ruleset: both tables with their elements, in the place of what they were before. `nft -f` loads it as one
-/// transaction. Sets of facts of the host are empty.
+/// The whole ruleset: the tables with their elements, in the place of what they were before. `nft -f` loads it as one
+/// transaction. Without facts of a host, and without the bridge table, which holds nothing else.
 pub fn render(program: &Program) -> impl fmt::Display {
     Ruleset { program, host: &|_| Vec::new() }
 }
 
-/// As `render`, with the elements of those sets that are facts of a host.
+/// As `render`, with the elements of those sets that are facts of a host, and with the bridge table if there are some for it.
 pub fn render_on<'a>(program: &'a Program, host: HostElements<'a>) -> impl fmt::Display + 'a {
     Ruleset { program, host }
 }
 
 /// One rule, as nft writes it.
-pub fn rule(family: Family, exprs: &[Expr]) -> impl fmt::Display {
-    RuleText { family, exprs }
+pub fn rule(table: impl Into<TableFamily>, exprs: &[Expr]) -> impl fmt::Display {
+    RuleText { table: table.into(), exprs }
 }
 
 /// The comment of both tables, by which a later version knows the skeleton it finds.
@@ -38,19 +37,20 @@ pub fn table_comment() -> String {
 }
 
 /// What an element of the set is, as in `type ipv4_addr : classid`.
-pub const fn set_type(family: Family, set: SetName) -> &'static str {
+pub fn set_type(table: impl Into<TableFamily>, set: SetName) -> String {
     use ElementKind as Kind;
-    match (family, set.kind()) {
-        (Family::V4, Kind::Address) => "ipv4_addr",
-        (Family::V6, Kind::Address) => "ipv6_addr",
-        (Family::V4, Kind::Hairpin) => "ipv4_addr . ipv4_addr",
-        (Family::V6, Kind::Hairpin) => "ipv6_addr . ipv6_addr",
-        (_, Kind::Bridge) => "iface_index . iface_index",
-        (Family::V4, Kind::Class | Kind::Cidr) => "ipv4_addr : classid",
-        (Family::V6, Kind::Class | Kind::Cidr) => "ipv6_addr : classid",
-        (Family::V4, Kind::Row) => "ipv4_addr . classid : classid",
-        (Family::V6, Kind::Row) => "ipv6_addr . classid : classid",
-        (_, Kind::Port | Kind::PortRange) => "classid . inet_proto . inet_service",
+    let address = match table.into() {
+        TableFamily::Ip => "ipv4_addr",
+        TableFamily::Ip6 | TableFamily::Bridge => "ipv6_addr",
+    };
+    match set.kind() {
+        Kind::Address => address.to_owned(),
+        Kind::Hairpin => format!("{address} . {address}"),
+        Kind::Bridge => "iface_index . iface_index".to_owned(),
+        Kind::Interface => "iface_index".to_owned(),
+        Kind::Class | Kind::Cidr => format!("{address} : classid"),
+        Kind::Row => format!("{address} . classid : classid"),
+        Kind::Port | Kind::PortRange => "classid . inet_proto . inet_service".to_owned(),
     }
 }
 
@@ -61,23 +61,23 @@ struct Ruleset<'a> {
 
 impl fmt::Display for Ruleset<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for family in Family::ALL {
+        let is_there = |table: &TableFamily| {
+            TableFamily::OF_PROGRAM.contains(table)
+                || table.sets().any(|set| !(self.host)(set).is_empty())
+        };
+        for table in TableFamily::ALL.into_iter().filter(is_there) {
             // Declared first, since what is not there cannot be deleted.
-            writeln!(f, "table {} {}", keyword(family), skeleton::TABLE)?;
-            writeln!(f, "delete table {} {}", keyword(family), skeleton::TABLE)?;
-            writeln!(f, "table {} {} {{", keyword(family), skeleton::TABLE)?;
+            writeln!(f, "table {} {}", table.as_str(), skeleton::TABLE)?;
+            writeln!(f, "delete table {} {}", table.as_str(), skeleton::TABLE)?;
+            writeln!(f, "table {} {} {{", table.as_str(), skeleton::TABLE)?;
             writeln!(f, "\tcomment \"{}\"", table_comment())?;
-            for set in SetName::ALL {
-                let host = (self.host)(set);
-                write_set(
-                    f,
-                    family,
-                    set,
-                    self.program[family].elements(set).chain(host).collect(),
-                )?;
+            for set in table.sets() {
+                let program = table.family().map(|family| self.program[family].elements(set));
+                let elements = program.into_iter().flatten().chain((self.host)(set));
+                write_set(f, table, set, elements.collect())?;
             }
-            for chain in ChainName::ALL {
-                write_chain(f, family, chain)?;
+            for chain in ChainName::of(table) {
+                write_chain(f, table, chain)?;
             }
             writeln!(f, "}}")?;
         }
@@ -85,22 +85,15 @@ impl fmt::Display for Ruleset<'_> {
     }
 }
 
-fn keyword(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
-    }
-}
-
 fn write_set(
     f: &mut fmt::Formatter<'_>,
-    family: Family,
+    table: TableFamily,
     set: SetName,
     elements: Vec<Element>,
 ) -> fmt::Result {
     let kind = if set.is_map() { "map" } else { "set" };
     writeln!(f, "\n\t{kind} {} {{", set.as_str())?;
-    writeln!(f, "\t\ttype {}", set_type(family, set))?;
+    writeln!(f, "\t\ttype {}", set_type(table, set))?;
     match capacity(set, elements.len()) {
         None => writeln!(f, "\t\tflags interval")?,
         Some(size) => writeln!(f, "\t\tsize {size}")?,
@@ -117,19 +110,19 @@ fn write_set(
     writeln!(f, "\t}}")
 }
 
-fn write_chain(f: &mut fmt::Formatter<'_>, family: Family, chain: ChainName) -> fmt::Result {
+fn write_chain(f: &mut fmt::Formatter<'_>, table: TableFamily, chain: ChainName) -> fmt::Result {
     writeln!(f, "\n\tchain {} {{", chain.as_str())?;
     if chain.is_base() {
         writeln!(f, "\t\ttype filter hook forward priority filter; policy accept;")?;
     }
-    for exprs in skeleton::rules(family, chain) {
-        writeln!(f, "\t\t{}", rule(family, &exprs))?;
+    for exprs in skeleton::rules(table, chain) {
+        writeln!(f, "\t\t{}", rule(table, &exprs))?;
     }
     writeln!(f, "\t}}")
 }
 
 struct RuleText<'a> {
-    family: Family,
+    table: TableFamily,
     exprs: &'a [Expr],
 }
 
@@ -139,14 +132,18 @@ impl fmt::Display for RuleText<'_> {
             if i > 0 {
                 f.write_str(" ")?;
             }
-            write_expr(f, self.family, expr)?;
+            write_expr(f, self.table, expr)?;
         }
         Ok(())
     }
 }
 
-fn write_expr(f: &mut fmt::Formatter<'_>, family: Family, expr: Expr) -> fmt::Result {
-    let address = |side| format!("{} {}", keyword(family), side_text(side));
+fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt::Result {
+    let header = match table {
+        TableFamily::Ip => "ip",
+        TableFamily::Ip6 | TableFamily::Bridge => "ip6",
+    };
+    let address = |side| format!("{header} {}", side_text(side));
     match expr {
         Expr::CtState(bits) => write!(f, "ct state {}", ct_states(bits)),
         Expr::CtStatusDnat => f.write_str("ct status dnat"),
@@ -162,6 +159,9 @@ fn write_expr(f: &mut fmt::Formatter<'_>, family: Family, expr: Expr) -> fmt::Re
             let (source, destination) = (address(Side::Source), address(Side::Destination));
             write!(f, "{source} . {destination} @{}", set.as_str())
         }
+        Expr::InterfaceIn(Side::Source, set) => write!(f, "iif @{}", set.as_str()),
+        Expr::InterfaceIn(Side::Destination, set) => write!(f, "oif @{}", set.as_str()),
+        Expr::IsIpv6 => f.write_str("meta protocol ip6"),
         Expr::InterfacesIn(set) => write!(f, "iif . oif @{}", set.as_str()),
         Expr::ClassFrom(side, map) => {
             write!(f, "meta priority set {} map @{}", address(side), map.as_str())

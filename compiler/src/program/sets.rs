@@ -4,6 +4,7 @@
 //! the rules that look it up.
 
 use super::element::ElementKind;
+use super::table_family::TableFamily;
 use crate::model::Direction;
 
 /// How the kernel keeps a set.
@@ -35,7 +36,7 @@ pub enum Planning {
 /// Gives all sets to the macro named: those of a compiled program (`program`), and those whose elements are facts of the
 /// host on which it is enforced (`host`).
 ///
-/// An entry is `field: type = SetName, "name in nft", kind of elements, form, planning;`.
+/// An entry is `field: type = SetName, "name in nft", kind of elements, form, planning, tables;`.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! set_catalogue {
@@ -44,37 +45,40 @@ macro_rules! set_catalogue {
             program {
                 /// Subjects: local pods isolated for ingress.
                 local_in: BTreeSet<IpAddr> = LocalIn, "local_in", Address,
-                    (Form::Hash { least: 4096 }), (Planning::Subjects(Direction::Ingress));
+                    (Form::Hash { least: 4096 }), (Planning::Subjects(Direction::Ingress)), (&TableFamily::OF_PROGRAM);
                 /// Subjects: local pods isolated for egress.
                 local_out: BTreeSet<IpAddr> = LocalOut, "local_out", Address,
-                    (Form::Hash { least: 4096 }), (Planning::Subjects(Direction::Egress));
+                    (Form::Hash { least: 4096 }), (Planning::Subjects(Direction::Egress)), (&TableFamily::OF_PROGRAM);
                 /// The set `self` of `pod . pod`: subjects that may reach themselves through a Service.
                 hairpin: BTreeSet<IpAddr> = Hairpin, "self", Hairpin,
-                    (Form::Hash { least: 4096 }), (Planning::Hairpins);
+                    (Form::Hash { least: 4096 }), (Planning::Hairpins), (&TableFamily::OF_PROGRAM);
                 /// Every known pod's address.
                 class: BTreeMap<IpAddr, ClassId> = Class, "class", Class,
-                    (Form::Hash { least: 262_144 }), (Planning::Classes);
+                    (Form::Hash { least: 262_144 }), (Planning::Classes), (&TableFamily::OF_PROGRAM);
                 /// Disjoint atoms of all other addresses; class `UNKNOWN` is never stored.
                 cidr: BTreeMap<AddressRange, ClassId> = Cidr, "cidr", Cidr,
-                    (Form::Interval), (Planning::Classes);
+                    (Form::Interval), (Planning::Classes), (&TableFamily::OF_PROGRAM);
                 /// Rows of ingress: (subject, peer's class) -> profile; profile `NOTHING` is never stored. The row of class
                 /// `UNKNOWN` is the subject's base: it applies to every class that the subject has no row for.
                 allow_in: BTreeMap<(IpAddr, ClassId), ProfileId> = AllowIn, "allow_in", Row,
-                    (Form::Hash { least: 65_536 }), (Planning::Rows(Direction::Ingress));
+                    (Form::Hash { least: 65_536 }), (Planning::Rows(Direction::Ingress)), (&TableFamily::OF_PROGRAM);
                 /// Rows of egress.
                 allow_out: BTreeMap<(IpAddr, ClassId), ProfileId> = AllowOut, "allow_out", Row,
-                    (Form::Hash { least: 65_536 }), (Planning::Rows(Direction::Egress));
+                    (Form::Hash { least: 65_536 }), (Planning::Rows(Direction::Egress)), (&TableFamily::OF_PROGRAM);
                 /// Single ports of profiles.
                 ports: BTreeSet<PortElement> = Ports, "ports", Port,
-                    (Form::Hash { least: 16_384 }), (Planning::Profiles);
+                    (Form::Hash { least: 16_384 }), (Planning::Profiles), (&TableFamily::OF_PROGRAM);
                 /// Ranges of ports of profiles.
                 port_ranges: BTreeSet<PortRangeElement> = PortRanges, "port_ranges", PortRange,
-                    (Form::Interval), (Planning::Profiles);
+                    (Form::Interval), (Planning::Profiles), (&TableFamily::OF_PROGRAM);
             }
             host {
                 /// Interface indexes of the bridges that carry subjects: the set `bridges` of `index . index`.
                 bridges: BTreeSet<u32> = Bridges, "bridges", Bridge,
-                    (Form::Hash { least: 4096 }), (Planning::Host);
+                    (Form::Hash { least: 4096 }), (Planning::Host), (&[TableFamily::Ip]);
+                /// Interface indexes of the bridge ports that lead to subjects.
+                bridge_ports: BTreeSet<u32> = BridgePorts, "bridge_ports", Interface,
+                    (Form::Hash { least: 4096 }), (Planning::Host), (&[TableFamily::Bridge]);
             }
         }
     };
@@ -83,9 +87,9 @@ macro_rules! set_catalogue {
 macro_rules! set_names {
     (
         program { $($(#[$doc:meta])* $field:ident: $type:ty = $set:ident, $name:literal, $kind:ident,
-            ($form:expr), ($planning:expr);)+ }
+            ($form:expr), ($planning:expr), ($tables:expr);)+ }
         host { $($(#[$host_doc:meta])* $host_field:ident: $host_type:ty = $host_set:ident, $host_name:literal,
-            $host_kind:ident, ($host_form:expr), ($host_planning:expr);)+ }
+            $host_kind:ident, ($host_form:expr), ($host_planning:expr), ($host_tables:expr);)+ }
     ) => {
         /// The sets and maps of a table.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,6 +121,14 @@ macro_rules! set_names {
                 match self {
                     $(Self::$set => $form,)+
                     $(Self::$host_set => $host_form,)+
+                }
+            }
+
+            /// The tables that have the set.
+            pub const fn tables(self) -> &'static [TableFamily] {
+                match self {
+                    $(Self::$set => $tables,)+
+                    $(Self::$host_set => $host_tables,)+
                 }
             }
 

@@ -8,14 +8,16 @@
 //! what only exceptional packets need (answers to a denied packet's exceptions, the priority of a packet with a TOS
 //! field) is looked at last or only after a cheap comparison.
 
+mod bridge;
+
 use ipnet::IpNet;
 
-use super::ProfileId;
 pub use super::sets::SetName;
+use super::{ProfileId, TableFamily};
 use crate::model::Family;
 
 /// Incremented with every change of the skeleton, and kept in the table's comment. A table of another version is replaced.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The name of both tables.
 pub const TABLE: &str = "palisade";
@@ -57,6 +59,7 @@ pub const TCP_SYN: u8 = 0x02;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChainName {
     Forward,
+    Guard,
     Midstream,
     Egress,
     BaseOut,
@@ -71,7 +74,8 @@ pub enum ChainName {
 
 impl ChainName {
     /// Every chain comes before the chains whose rules name it.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
+        Self::Guard,
         Self::Pass,
         Self::Control,
         Self::DenyIn,
@@ -88,6 +92,7 @@ impl ChainName {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forward => "forward",
+            Self::Guard => "guard",
             Self::Midstream => "midstream",
             Self::Egress => "egress",
             Self::BaseOut => "base_out",
@@ -99,6 +104,16 @@ impl ChainName {
             Self::DenyOut => "deny_out",
             Self::DenyIn => "deny_in",
         }
+    }
+
+    /// The chains of a table, in the order of `ALL`.
+    pub fn of(table: TableFamily) -> impl Iterator<Item = Self> {
+        let is_there = move |chain: &Self| match chain {
+            Self::Forward => true,
+            Self::Guard => table == TableFamily::Bridge,
+            _ => table != TableFamily::Bridge,
+        };
+        Self::ALL.into_iter().filter(is_there)
     }
 
     /// The only base chain: `type filter hook forward priority filter; policy accept`.
@@ -129,7 +144,7 @@ pub enum Expr {
     IcmpType(u8),
     /// `icmpv6 type X`; implies ICMPv6.
     Icmpv6Type(u8),
-    /// `ip6 hoplimit X`; in the IPv6 table only.
+    /// `ip6 hoplimit X`; in the IPv6 and the bridge table only.
     HopLimit(u8),
     /// `@nh,8,8 & 0x18 == 0x00`: the TOS field has none of the bits that a priority is derived from; in the IPv4 table only.
     TosWithoutPriority,
@@ -141,6 +156,10 @@ pub enum Expr {
     PairIn(SetName),
     /// `iif . oif @bridges`
     InterfacesIn(SetName),
+    /// `iif @bridge_ports` for the source, `oif @bridge_ports` for the destination.
+    InterfaceIn(Side, SetName),
+    /// `meta protocol ip6`; in the bridge table only. nft needs it before each match on an IPv6 header there.
+    IsIpv6,
     /// `meta priority set ip saddr map @class`
     ClassFrom(Side, SetName),
     /// `meta priority set ip saddr . meta priority map @allow_out`
@@ -183,9 +202,18 @@ pub const fn log_prefix(direction: Direction) -> &'static str {
 
 pub type Rule = Vec<Expr>;
 
-/// The rules of a chain, first to last.
-pub fn rules(family: Family, chain: ChainName) -> Vec<Rule> {
+/// The rules of a table's chain, first to last.
+pub fn rules(table: impl Into<TableFamily>, chain: ChainName) -> Vec<Rule> {
+    match table.into().family() {
+        Some(family) => program_rules(family, chain),
+        None => bridge::rules(chain),
+    }
+}
+
+/// The rules of a chain of the tables that hold a program.
+fn program_rules(family: Family, chain: ChainName) -> Vec<Rule> {
     match chain {
+        ChainName::Guard => Vec::new(),
         ChainName::Forward => forward(),
         ChainName::Midstream => midstream(),
         ChainName::Egress => EGRESS.judge(),

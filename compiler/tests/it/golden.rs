@@ -175,6 +175,7 @@ fn every_element() {
     );
     let host = |set| match set {
         SetName::Bridges => [1, 65_535].map(Element::Bridge).into(),
+        SetName::BridgePorts => [2, 0x00ab_cdef].map(Element::Interface).into(),
         _ => Vec::new(),
     };
     golden_on("every_element", &Program { v4, v6 }, &host);

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use palisade_compiler::model::{Family, PerFamily};
-use palisade_compiler::program::skeleton::SetName;
-use palisade_compiler::program::{Delta, Program};
+use palisade_compiler::program::{Delta, Program, TableFamily};
 
 use super::transactions;
 use super::writer::Writer;
@@ -14,24 +12,27 @@ use crate::host::HostFacts;
 use crate::plan::{Planner, Step};
 use crate::ruleset::{Actual, ActualChain, ActualTable, Ruleset, RulesetError, TableName};
 use crate::transaction::{Generations, Op, SetId, TableOp, Transaction};
+use palisade_compiler::program::sets::SetName;
 
 /// The tables of one name as they are known to be.
 #[derive(Debug)]
 pub(super) struct ManagedTables {
     name: TableName,
     planner: Planner,
+    /// What the tables must hold of the host after the next change.
+    host: HostFacts,
     /// The sizes that sets are declared with.
-    sizes: BTreeMap<(Family, SetId), Option<u32>>,
+    sizes: BTreeMap<(TableFamily, SetId), Option<u32>>,
     /// How much of the structure must be made before elements mean anything.
     soundness: Soundness,
     /// Which families have a table at all.
-    present: Vec<Family>,
+    present: Vec<TableFamily>,
     /// The netlink port ids of live owners.
     owners: Vec<u32>,
     /// Which tables have the flags of an owner and no live one.
-    orphaned: Vec<Family>,
+    orphaned: Vec<TableFamily>,
     /// The chains that packets enter by and that have rules.
-    entrances: Vec<(Family, String)>,
+    entrances: Vec<(TableFamily, String)>,
 }
 
 impl ManagedTables {
@@ -50,6 +51,7 @@ impl ManagedTables {
         Self {
             name,
             planner: Planner::new(Program::default()),
+            host: HostFacts::default(),
             sizes: BTreeMap::new(),
             soundness: Soundness::Table,
             present: Vec::new(),
@@ -61,7 +63,7 @@ impl ManagedTables {
 
     fn adopt(&mut self, actual: &Actual, owned: bool) {
         self.soundness = compare::soundness(actual, owned);
-        let (mut found, mut host) = (Program::default(), PerFamily::<HostFacts>::default());
+        let (mut found, mut host) = (Program::default(), BTreeMap::new());
         for (&family, table) in actual {
             self.present.push(family);
             self.owners.extend(table.owner);
@@ -74,8 +76,10 @@ impl ManagedTables {
             let filled = table.chains.iter().filter(|(_, chain)| judges(chain));
             self.entrances.extend(filled.map(|(chain, _)| (family, chain.clone())));
             if self.soundness != Soundness::Table {
-                found[family] = compare::tables(table);
-                host[family] = compare::host_facts(table);
+                if let Some(of_addresses) = family.family() {
+                    found[of_addresses] = compare::tables(table);
+                }
+                host.insert(family, compare::host_facts(table));
             }
         }
         self.planner = Planner::new(found).holding(host);
@@ -102,6 +106,7 @@ impl ManagedTables {
 
     /// The facts of the host that the next change puts into force with it.
     pub(super) fn set_host(&mut self, host: &HostFacts) {
+        self.host.clone_from(host);
         self.planner.set_host(host);
     }
 
@@ -119,7 +124,7 @@ impl ManagedTables {
         !self.entrances.is_empty()
     }
 
-    fn judges(&self, family: Family) -> bool {
+    fn judges(&self, family: TableFamily) -> bool {
         self.entrances.iter().any(|(of, _)| *of == family)
     }
 
@@ -155,8 +160,8 @@ impl ManagedTables {
         if self.soundness == Soundness::Table {
             return Ok(false);
         }
-        let (judging, idle): (Vec<Family>, Vec<Family>) =
-            Family::ALL.into_iter().partition(|&family| self.judges(family));
+        let (judging, idle): (Vec<TableFamily>, Vec<TableFamily>) =
+            TableFamily::ALL.into_iter().partition(|&family| self.judges(family));
         let mend = self.soundness == Soundness::Mendable;
         if mend {
             self.mend(writer, &judging)?;
@@ -182,6 +187,7 @@ impl ManagedTables {
         writer: &mut Writer<R>,
         delta: &Delta,
     ) -> Result<bool, RulesetError> {
+        self.add_tables(writer)?;
         if self.planner.pending() > 0 && self.is_short_of_room(writer, delta) {
             self.settle(writer)?;
         }
@@ -195,8 +201,8 @@ impl ManagedTables {
 
     /// Whether some set may not take what the delta adds beside what waits for its removal.
     fn is_short_of_room<R>(&self, writer: &Writer<R>, delta: &Delta) -> bool {
-        Family::ALL.into_iter().any(|family| {
-            SetName::ALL.into_iter().any(|set| {
+        TableFamily::ALL.into_iter().any(|family| {
+            family.sets().any(|set| {
                 let held = self.planner.contents(family).count(set);
                 let most = held + self.planner.additions(delta, family, set);
                 !writer.sizing.fits(family, set, self.size(family, set), most)
@@ -204,7 +210,37 @@ impl ManagedTables {
         })
     }
 
-    fn size(&self, family: Family, set: SetName) -> Option<u32> {
+    /// Makes the tables that hold facts of the host only and that are needed from now on. One that is not there judges nothing,
+    /// so that a new one only narrows what passes.
+    fn add_tables<R: Ruleset>(&mut self, writer: &mut Writer<R>) -> Result<(), RulesetError> {
+        let needed: Vec<TableFamily> = transactions::needed(&self.host).collect();
+        for table in needed {
+            if self.present.contains(&table) || TableFamily::OF_PROGRAM.contains(&table) {
+                continue;
+            }
+            let facts = self.host.within(table);
+            let new =
+                transactions::new_tables(&[table], &Program::default(), &facts, &writer.sizing);
+            for transaction in new {
+                writer.commit(self.name, transaction)?;
+            }
+            self.note_new(writer, table, Contents { program: None, host: &facts });
+            self.planner.note_new_table(table, facts);
+            self.planner.set_host(&self.host);
+        }
+        Ok(())
+    }
+
+    fn note_new<R>(&mut self, writer: &Writer<R>, table: TableFamily, contents: Contents<'_>) {
+        self.present.push(table);
+        self.entrances.extend(transactions::entrances(&[table]));
+        for set in table.sets() {
+            let size = writer.sizing.size(table, set, contents.count(set));
+            self.sizes.insert((table, SetId { set, generation: 0 }), size);
+        }
+    }
+
+    fn size(&self, family: TableFamily, set: SetName) -> Option<u32> {
         let id = self.planner.generations(family).id(set);
         self.sizes.get(&(family, id)).copied().flatten()
     }
@@ -240,10 +276,10 @@ impl ManagedTables {
         steps: &mut [Step],
     ) -> Result<bool, RulesetError> {
         let peaks = self.planner.peaks(steps);
-        let is_short = |&(&(family, set), &peak): &(&(Family, SetName), &usize)| {
+        let is_short = |&(&(family, set), &peak): &(&(TableFamily, SetName), &usize)| {
             !writer.sizing.fits(family, set, self.size(family, set), peak)
         };
-        let short: Vec<(Family, SetName, usize)> = peaks
+        let short: Vec<(TableFamily, SetName, usize)> = peaks
             .iter()
             .filter(is_short)
             .map(|(&(family, set), &peak)| (family, set, peak))
@@ -269,10 +305,10 @@ impl ManagedTables {
     fn grow<R: Ruleset>(
         &mut self,
         writer: &mut Writer<R>,
-        sets: &[(Family, SetName, usize)],
+        sets: &[(TableFamily, SetName, usize)],
         steps: &[Step],
     ) -> Result<(), RulesetError> {
-        let mut reloads: BTreeMap<Family, Generations> = BTreeMap::new();
+        let mut reloads: BTreeMap<TableFamily, Generations> = BTreeMap::new();
         let mut deletions = Vec::new();
         for &(family, set, peak) in sets {
             let old = self.planner.generations(family).id(set);
@@ -301,13 +337,14 @@ impl ManagedTables {
     fn delete_sets<R: Ruleset>(
         &mut self,
         writer: &mut Writer<R>,
-        sets: &[(Family, SetId)],
+        sets: &[(TableFamily, SetId)],
     ) -> Result<(), RulesetError> {
         if sets.is_empty() {
             return Ok(());
         }
         writer.grace()?;
-        let delete = |&(family, id): &(Family, SetId)| TableOp { family, op: Op::DeleteSet(id) };
+        let delete =
+            |&(family, id): &(TableFamily, SetId)| TableOp { family, op: Op::DeleteSet(id) };
         writer.commit(self.name, Transaction { ops: sets.iter().map(delete).collect() })?;
         sets.iter().for_each(|key| _ = self.sizes.remove(key));
         Ok(())
@@ -315,7 +352,7 @@ impl ManagedTables {
 
     /// Sets that a predecessor built and did not switch to, or switched from and did not delete.
     fn delete_leftovers<R: Ruleset>(&mut self, writer: &mut Writer<R>) -> Result<(), RulesetError> {
-        let leftovers: Vec<(Family, SetId)> = self
+        let leftovers: Vec<(TableFamily, SetId)> = self
             .sizes
             .keys()
             .filter(|(family, id)| self.planner.generations(*family).id(id.set) != *id)
@@ -327,14 +364,14 @@ impl ManagedTables {
     fn mend<R: Ruleset>(
         &mut self,
         writer: &mut Writer<R>,
-        families: &[Family],
+        families: &[TableFamily],
     ) -> Result<(), RulesetError> {
         if families.is_empty() {
             return Ok(());
         }
         let actual = writer.ruleset.read(self.name)?;
         let tables = actual.iter().filter(|(family, _)| families.contains(family));
-        let mend = |(&family, table): (&Family, &ActualTable)| {
+        let mend = |(&family, table): (&TableFamily, &ActualTable)| {
             transactions::mend(family, table, &self.planner.generations(family))
         };
         writer.commit(self.name, Transaction { ops: tables.flat_map(mend).collect() })?;
@@ -351,7 +388,8 @@ impl ManagedTables {
         program: &Program,
         host: &HostFacts,
     ) -> Result<(), RulesetError> {
-        for transaction in transactions::new_tables(program, host, &writer.sizing) {
+        let tables: Vec<TableFamily> = transactions::needed(host).collect();
+        for transaction in transactions::new_tables(&tables, program, host, &writer.sizing) {
             writer.commit(self.name, transaction)?;
         }
         // No packet came before the rules, so the next change need not wait for any.
@@ -368,7 +406,8 @@ impl ManagedTables {
         host: &HostFacts,
     ) -> Result<(), RulesetError> {
         let mut ops = self.deletions();
-        let new = transactions::new_tables(program, host, &writer.sizing);
+        let tables: Vec<TableFamily> = transactions::needed(host).collect();
+        let new = transactions::new_tables(&tables, program, host, &writer.sizing);
         ops.extend(new.into_iter().flat_map(|transaction| transaction.ops));
         writer.commit(self.name, Transaction { ops })?;
         self.built(writer, program, host, Planner::new(program.clone()));
@@ -383,17 +422,14 @@ impl ManagedTables {
         planner: Planner,
     ) {
         *self = Self::of_nothing(self.name);
-        self.planner = planner.holding(PerFamily::from_fn(|_| host.clone()));
         self.soundness = Soundness::Sound;
-        self.present = Family::ALL.to_vec();
-        self.entrances = transactions::entrances(&Family::ALL).collect();
-        for family in Family::ALL {
-            for set in SetName::ALL {
-                let elements = Contents { program: &program[family], host }.count(set);
-                let size = writer.sizing.size(family, set, elements);
-                self.sizes.insert((family, SetId { set, generation: 0 }), size);
-            }
+        let mut facts = BTreeMap::new();
+        for table in transactions::needed(host) {
+            let of_table = host.within(table);
+            self.note_new(writer, table, Contents::of(table, program, &of_table));
+            facts.insert(table, of_table);
         }
+        self.planner = planner.holding(facts);
     }
 
     /// Takes the tables away in two steps: first the rules that packets enter by, and when no packet is under way in
@@ -403,7 +439,8 @@ impl ManagedTables {
         writer: &mut Writer<R>,
     ) -> Result<(), RulesetError> {
         if self.is_in_force() {
-            let close = |(family, chain): &(Family, String)| transactions::flush(*family, chain);
+            let close =
+                |(family, chain): &(TableFamily, String)| transactions::flush(*family, chain);
             let ops = self.entrances.iter().map(close).collect();
             writer.commit(self.name, Transaction { ops })?;
             self.entrances.clear();
@@ -415,7 +452,7 @@ impl ManagedTables {
     }
 
     fn deletions(&self) -> Vec<TableOp> {
-        let delete = |&family: &Family| TableOp { family, op: Op::DeleteTable };
+        let delete = |&family: &TableFamily| TableOp { family, op: Op::DeleteTable };
         self.present.iter().map(delete).collect()
     }
 }

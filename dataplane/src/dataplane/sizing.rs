@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::capacity::{capacity, fits};
 use palisade_compiler::program::skeleton::SetName;
 
@@ -26,7 +26,7 @@ const MAX_DOUBLINGS: u32 = 4;
 pub(super) struct Sizing {
     capacities: Capacities,
     /// How often a set was doubled.
-    doublings: BTreeMap<(Family, SetName), u32>,
+    doublings: BTreeMap<(TableFamily, SetName), u32>,
 }
 
 impl Sizing {
@@ -35,7 +35,7 @@ impl Sizing {
     }
 
     /// The `size` for a set of so many elements, its catch-all not counted; `None` for sets without a bound.
-    pub(super) fn size(&self, family: Family, set: SetName, elements: usize) -> Option<u32> {
+    pub(super) fn size(&self, family: TableFamily, set: SetName, elements: usize) -> Option<u32> {
         let spacious = capacity(set, elements)?;
         let exact = elements.saturating_add(usize::from(set.has_catch_all())).max(1);
         let needed = match self.capacities {
@@ -49,7 +49,7 @@ impl Sizing {
     /// Whether a set declared with `size` takes so many elements, its catch-all not counted.
     pub(super) fn fits(
         &self,
-        family: Family,
+        family: TableFamily,
         set: SetName,
         size: Option<u32>,
         elements: usize,
@@ -60,7 +60,7 @@ impl Sizing {
 
     /// Notes that the kernel took no more elements into a set: it must be made twice as large as it otherwise would be. That
     /// happens where the kernel holds more than was known, and at most `MAX_DOUBLINGS` times: beyond, something else is wrong.
-    pub(super) fn note_full(&mut self, family: Family, set: SetName) {
+    pub(super) fn note_full(&mut self, family: TableFamily, set: SetName) {
         let doublings = self.doublings.entry((family, set)).or_insert(0);
         *doublings = (*doublings + 1).min(MAX_DOUBLINGS);
     }
@@ -75,29 +75,33 @@ mod tests {
     #[test]
     fn a_full_set_doubles_up_to_a_bound() {
         let mut sizing = Sizing::new(Capacities::Tight);
-        let mut size = sizing.size(Family::V4, SET, 10);
+        let mut size = sizing.size(TableFamily::Ip, SET, 10);
         assert_eq!(size, Some(10));
         for wanted in [20, 40, 80, 160] {
-            assert!(sizing.fits(Family::V4, SET, size, 10));
-            sizing.note_full(Family::V4, SET);
-            assert!(!sizing.fits(Family::V4, SET, size, 10));
-            size = sizing.size(Family::V4, SET, 10);
+            assert!(sizing.fits(TableFamily::Ip, SET, size, 10));
+            sizing.note_full(TableFamily::Ip, SET);
+            assert!(!sizing.fits(TableFamily::Ip, SET, size, 10));
+            size = sizing.size(TableFamily::Ip, SET, 10);
             assert_eq!(size, Some(wanted));
         }
-        sizing.note_full(Family::V4, SET);
-        assert_eq!(sizing.size(Family::V4, SET, 10), size);
-        assert_eq!(sizing.size(Family::V6, SET, 10), Some(10), "the other family's is another set");
+        sizing.note_full(TableFamily::Ip, SET);
+        assert_eq!(sizing.size(TableFamily::Ip, SET, 10), size);
+        assert_eq!(
+            sizing.size(TableFamily::Ip6, SET, 10),
+            Some(10),
+            "the other family's is another set"
+        );
     }
 
     #[test]
     fn tight_sets_hold_what_they_must_and_no_more() {
         let sizing = Sizing::new(Capacities::Tight);
         for set in [SET, SetName::Class] {
-            let size = sizing.size(Family::V4, set, 3);
-            assert!(sizing.fits(Family::V4, set, size, 3));
-            assert!(!sizing.fits(Family::V4, set, size, 4));
+            let size = sizing.size(TableFamily::Ip, set, 3);
+            assert!(sizing.fits(TableFamily::Ip, set, size, 3));
+            assert!(!sizing.fits(TableFamily::Ip, set, size, 4));
         }
-        assert_eq!(sizing.size(Family::V4, SET, 0), Some(1), "a size of 0 would be no bound");
-        assert_eq!(sizing.size(Family::V4, SetName::Cidr, 3), None);
+        assert_eq!(sizing.size(TableFamily::Ip, SET, 0), Some(1), "a size of 0 would be no bound");
+        assert_eq!(sizing.size(TableFamily::Ip, SetName::Cidr, 3), None);
     }
 }

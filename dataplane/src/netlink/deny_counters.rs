@@ -40,7 +40,7 @@ fn packets(query: &mut Query, family: Family, chain: ChainName) -> Result<u64, R
     put_str(&mut request, 2, chain.as_str());
     let mut packets = 0;
     query
-        .dump_loosely(msg::GETRULE, sys::proto(family) as u8, &request, |_, rule| {
+        .dump_loosely(msg::GETRULE, sys::proto(family.into()) as u8, &request, |_, rule| {
             // A filter of the request is the kernel's to apply or not.
             if rule.get(2).and_then(Attribute::string) == Some(chain.as_str()) {
                 packets += counted(rule);

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::element::ElementKind as Kind;
 use palisade_compiler::program::sets::SetName;
 use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
@@ -39,11 +39,12 @@ const OPEN_INTERVAL: [u8; 6] = {
 /// The most bytes that `put_element` appends: two elements of `cidr` over IPv6.
 pub(super) const MAX_ELEMENT: usize = 128;
 
-/// Whether the element is one of that set, in that family.
-pub(super) fn fits(family: Family, set: SetName, element: &Element) -> bool {
+/// Whether the element is one of that set, in that table.
+pub(super) fn fits(table: TableFamily, set: SetName, element: &Element) -> bool {
     let is_of_kind = element.kind().map_or(set.has_catch_all(), |kind| kind == set.kind());
     let is_range = !matches!(element, Element::Cidr(range, _) if range.first > range.last);
-    is_of_kind && is_range && element.is_of(family)
+    let is_of_family = table.family().is_none_or(|family| element.is_of(family));
+    set.tables().contains(&table) && is_of_kind && is_range && is_of_family
 }
 
 /// A key or a value: at most 36 bytes.
@@ -102,6 +103,7 @@ pub(super) fn put_element(out: &mut Vec<u8>, element: &Element) {
             Parts { key: key().address(address).address(address), ..Parts::default() }
         }
         Element::Bridge(index) => Parts { key: key().id(index).id(index), ..Parts::default() },
+        Element::Interface(index) => Parts { key: key().id(index), ..Parts::default() },
         Element::Class(address, class) => {
             Parts { key: key().address(address), data: key().id(class.0), ..Parts::default() }
         }
@@ -174,7 +176,7 @@ fn previous(address: IpAddr) -> IpAddr {
 /// Collects the elements of one set from a dump.
 #[derive(Debug)]
 pub(super) struct Collector {
-    family: Family,
+    family: TableFamily,
     set: SetName,
     elements: Vec<Element>,
     /// `cidr`: where the class changes, `None` behind a range.
@@ -184,7 +186,7 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn new(family: Family, set: SetName) -> Self {
+    pub(super) fn new(family: TableFamily, set: SetName) -> Self {
         Self { family, set, elements: Vec::new(), bounds: Vec::new(), foreign: false }
     }
 
@@ -260,6 +262,7 @@ impl Collector {
                 (a == b).then_some(())?;
                 Element::Bridge(id(a)?)
             }
+            Kind::Interface => Element::Interface(id(key)?),
             Kind::Class => Element::Class(self.address(key)?, ClassId(id(data?)?)),
             Kind::Row => {
                 let (address, class) = key.split_at_checked(key.len().checked_sub(4)?)?;
@@ -283,16 +286,18 @@ impl Collector {
 
     fn address(&self, bytes: &[u8]) -> Option<IpAddr> {
         match self.family {
-            Family::V4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
-            Family::V6 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+            TableFamily::Ip => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+            TableFamily::Ip6 | TableFamily::Bridge => {
+                <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
+            }
         }
     }
 }
 
-fn highest(family: Family) -> IpAddr {
+fn highest(family: TableFamily) -> IpAddr {
     match family {
-        Family::V4 => IpAddr::from([0xff; 4]),
-        Family::V6 => IpAddr::from([0xff; 16]),
+        TableFamily::Ip => IpAddr::from([0xff; 4]),
+        TableFamily::Ip6 | TableFamily::Bridge => IpAddr::from([0xff; 16]),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::io;
 use std::ops::ControlFlow;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 
 use super::batch::Batch;
 use super::query::Query;
@@ -132,7 +132,12 @@ pub(super) fn refused(
 }
 
 /// The live owner of our table, if there is another than us: the kernel refuses everyone else.
-fn foreign_owner(query: &mut Query, port: u32, table: TableName, family: Family) -> Option<String> {
+fn foreign_owner(
+    query: &mut Query,
+    port: u32,
+    table: TableName,
+    family: TableFamily,
+) -> Option<String> {
     let owner = read::owner(query, table, family).ok().flatten().flatten();
     owner.filter(|&owner| owner != port).map(owner::describe_owner)
 }
@@ -150,7 +155,7 @@ mod tests {
 
     /// A batch of begin (10), a table (11), three elements in one message (12), a set (13) and end (14).
     fn batch() -> Batch {
-        let op = |op| TableOp { family: Family::V4, op };
+        let op = |op| TableOp { family: TableFamily::Ip, op };
         let add = |low| {
             let class = Element::Class([10, 0, 0, low].into(), ClassId(ClassId::FIRST));
             op(Op::Add(SET, class))

@@ -13,7 +13,7 @@ use nftnl::{MsgType, NlMsg, ProtoFamily, nft_nlmsg_maxsize};
 use nftnl_sys as nft;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{MsgFlags, getsockopt, recv, setsockopt, sockopt};
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 
 use super::attributes::{Value, attributes};
 use super::declare::Declaration;
@@ -21,10 +21,19 @@ use super::instruction::Instruction;
 use super::wire::{self, Header};
 use crate::ruleset::TableName;
 
-pub(super) fn proto(family: Family) -> ProtoFamily {
+pub(super) fn proto(family: TableFamily) -> ProtoFamily {
     match family {
-        Family::V4 => ProtoFamily::Ipv4,
-        Family::V6 => ProtoFamily::Ipv6,
+        TableFamily::Ip => ProtoFamily::Ipv4,
+        TableFamily::Ip6 => ProtoFamily::Ipv6,
+        TableFamily::Bridge => ProtoFamily::Bridge,
+    }
+}
+
+/// What nft calls priority `filter` in the family: `NF_IP_PRI_FILTER`, `NF_BR_PRI_FILTER_BRIDGED`.
+pub(super) const fn filter_priority(family: TableFamily) -> i32 {
+    match family {
+        TableFamily::Ip | TableFamily::Ip6 => 0,
+        TableFamily::Bridge => -200,
     }
 }
 
@@ -101,6 +110,11 @@ impl Socket {
     /// Hears the events of a group.
     pub(super) fn join(&self, group: u32) -> io::Result<()> {
         self.netlink_option(libc::NETLINK_ADD_MEMBERSHIP, group)
+    }
+
+    /// Has the kernel check requests for dumps, and heed what they ask to leave out (Linux 4.20).
+    pub(super) fn check_strictly(&self) -> io::Result<()> {
+        self.netlink_option(libc::NETLINK_GET_STRICT_CHK, 1)
     }
 
     /// Has the kernel drop what tells of that port's own doing, before it takes up room.
@@ -316,7 +330,7 @@ pub(super) fn put_set(
 /// Appends a message about a chain of our table.
 pub(super) fn put_chain(
     out: &mut Vec<u8>,
-    (table, family): (TableName, Family),
+    (table, family): (TableName, TableFamily),
     name: &str,
     base: bool,
     kind: MsgType,
@@ -325,7 +339,7 @@ pub(super) fn put_chain(
     let table = nftnl::Table::new(c_string(table.as_str()), proto(family));
     let mut chain = nftnl::Chain::new(c_string(name), &table);
     if base {
-        chain.set_hook(nftnl::Hook::Forward, 0);
+        chain.set_hook(nftnl::Hook::Forward, filter_priority(family));
         chain.set_type(nftnl::ChainType::Filter);
         chain.set_policy(nftnl::Policy::Accept);
     }
@@ -335,7 +349,7 @@ pub(super) fn put_chain(
 /// Appends a message about a rule of our table; deleting one without instructions deletes all of the chain.
 pub(super) fn put_rule(
     out: &mut Vec<u8>,
-    (table, family): (TableName, Family),
+    (table, family): (TableName, TableFamily),
     chain: &str,
     instructions: &[Instruction],
     kind: MsgType,

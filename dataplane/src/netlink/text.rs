@@ -1,20 +1,11 @@
 //! Operations and elements in nft's words, for error messages.
 
-use palisade_compiler::model::Family;
-
 use crate::ruleset::TableName;
 use crate::transaction::{Op, SetId, TableOp};
 
-pub fn family_text(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
-    }
-}
-
 /// `add element ip palisade class { 10.0.0.1 : 1:1 }`
 pub(super) fn operation(name: TableName, TableOp { family, op }: &TableOp) -> String {
-    let table = format!("{} {}", family_text(*family), name.as_str());
+    let table = format!("{} {}", family.as_str(), name.as_str());
     match op {
         Op::CreateTable => format!("add table {table}"),
         Op::DeleteTable => format!("delete table {table}"),

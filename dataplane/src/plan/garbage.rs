@@ -98,6 +98,7 @@ impl Garbage {
             Element::PortRange(range) => put(&mut self.port_ranges, range, garbage),
             Element::Address(_)
             | Element::Bridge(_)
+            | Element::Interface(_)
             | Element::Class(..)
             | Element::Cidr(..)
             | Element::CatchAll => false,

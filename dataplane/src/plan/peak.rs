@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::SetName;
 
 use super::{Planner, Step};
 use crate::transaction::{Element, Op};
 
 /// An element that comes (`true`) or goes, in the order of the steps.
-fn changes(steps: &[Step]) -> impl DoubleEndedIterator<Item = (Family, SetName, Element, bool)> {
+fn changes(
+    steps: &[Step],
+) -> impl DoubleEndedIterator<Item = (TableFamily, SetName, Element, bool)> {
     let ops = steps.iter().flat_map(|step| match step {
         Step::Commit(transaction) => transaction.ops.as_slice(),
         Step::Grace => &[],
@@ -33,9 +35,9 @@ impl Planner {
     /// are not counted. Sets to which nothing is added are left out.
     ///
     /// The kernel counts an element that comes before it forgets one that goes later in the same transaction.
-    pub fn peaks(&self, steps: &[Step]) -> BTreeMap<(Family, SetName), usize> {
+    pub fn peaks(&self, steps: &[Step]) -> BTreeMap<(TableFamily, SetName), usize> {
         // From the end to the beginning: what is there after the steps is known.
-        let mut counts: BTreeMap<(Family, SetName), usize> = BTreeMap::new();
+        let mut counts: BTreeMap<(TableFamily, SetName), usize> = BTreeMap::new();
         let mut peaks = BTreeMap::new();
         for (family, set, _, comes) in changes(steps).rev() {
             let count =
@@ -54,7 +56,7 @@ impl Planner {
     /// The elements of a set before these steps, which are the last that were handed out.
     pub fn elements_before(
         &self,
-        family: Family,
+        family: TableFamily,
         set: SetName,
         steps: &[Step],
     ) -> BTreeSet<Element> {

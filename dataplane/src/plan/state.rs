@@ -237,6 +237,7 @@ impl TableState {
                 self.window.note_subject(subject_direction(set), address, true);
             }
             Element::Bridge(_)
+            | Element::Interface(_)
             | Element::Hairpin(_)
             | Element::Port(_)
             | Element::PortRange(_)
@@ -259,6 +260,7 @@ impl TableState {
                 self.window.note_subject(subject_direction(set), address, false);
             }
             Element::Bridge(_)
+            | Element::Interface(_)
             | Element::Hairpin(_)
             | Element::Port(_)
             | Element::PortRange(_)

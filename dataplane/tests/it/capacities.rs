@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{ClassId, Delta, ProfileId, Program};
 use palisade_compiler::snapshot::Change;
@@ -42,7 +43,7 @@ fn isolated_pods_and_classes(classes: usize, swapped: bool) -> Vec<Change> {
 fn fullest(events: &[Event], set: SetName) -> (usize, Option<u32>) {
     let of = |event: &Event| {
         let Event::Commit(_, both) = event else { return None };
-        let table = both.main.get(&Family::V4)?;
+        let table = both.main.get(&TableFamily::Ip)?;
         let set = table.sets.get(&table.generations().id(set))?;
         Some((set.elements.len(), set.size))
     };
@@ -104,7 +105,7 @@ fn a_set_that_is_said_to_be_full_is_made_larger_each_time_up_to_a_bound() {
         dataplane.update(&Delta::between(&before, &after)).unwrap();
         assert_eq!(dataplane.counters().retries, faults as u64);
         assert_eq!(dataplane.verify(&after).unwrap(), []);
-        let table = &dataplane.ruleset().actual().main[&Family::V4];
+        let table = &dataplane.ruleset().actual().main[&TableFamily::Ip];
         let set = &table.sets[&table.generations().id(SetName::LocalIn)];
         assert_eq!(set.size, Some(wanted), "after {faults} failures");
     }
@@ -137,7 +138,7 @@ fn what_waits_for_its_removal_stays_bounded_under_steady_change() {
         let before = dataplane.counters().graces;
         dataplane.update(&Delta::between(&at(n - 1), &at(n))).unwrap();
         graces += dataplane.counters().graces - before;
-        let table = &dataplane.ruleset().actual().main[&Family::V4];
+        let table = &dataplane.ruleset().actual().main[&TableFamily::Ip];
         let rows = table.sets[&table.generations().id(SetName::AllowIn)].elements.len();
         most = most.max(rows);
     }

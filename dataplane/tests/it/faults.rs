@@ -228,7 +228,7 @@ fn a_restart_at_any_point_commits_what_is_left_and_then_nothing() {
 #[test]
 fn whatever_others_took_or_added_is_put_right() {
     for seed in 0..HISTORIES {
-        let mut fake = Fake::new(Features { persistent_owner: false });
+        let mut fake = Fake::new(Features { persistent_owner: false, bridge_tables: true });
         carry_out(&mut fake, seed, Capacities::default());
         let mut compiler = Compiler::new(Locality::Everywhere);
         compiler.apply(history(seed).concat());

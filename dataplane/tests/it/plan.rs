@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{
     AddressRange, ClassId, Delta, PortElement, PortRangeElement, ProfileId, Program, Tables,
@@ -301,7 +302,7 @@ impl Watch {
         self.met.clear();
         for set in SetName::ALL {
             let elements: BTreeSet<_> = self.last().elements(set).collect();
-            assert_eq!(planner.elements_before(Family::V4, set, steps), elements);
+            assert_eq!(planner.elements_before(TableFamily::Ip, set, steps), elements);
         }
     }
 
@@ -316,7 +317,7 @@ impl Watch {
     fn commit(&mut self, transaction: &Transaction) {
         let mut tables = self.last().clone();
         for op in &transaction.ops {
-            assert_eq!(op.family, Family::V4);
+            assert_eq!(op.family, TableFamily::Ip);
             match &op.op {
                 Op::Add(id, element) => {
                     let before = tables.count(id.set);

@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{ClassId, Delta, Program};
 use palisade_dataplane::dataplane::{Capacities, Dataplane};
@@ -176,7 +176,7 @@ fn damage_that_is_found_is_mended_by_the_same_engine() {
         let is_owned = dataplane.ruleset().features().persistent_owner;
         let owner = owners();
         let damage = TableOp {
-            family: Family::V4,
+            family: TableFamily::Ip,
             op: Op::Remove(
                 SetId { set: SetName::LocalIn, generation: 0 },
                 Element::Address(address(2)),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::{Program, Tables};
 use palisade_compiler::snapshot::Snapshot;
 use palisade_compiler::testkit::{Cluster, Rng, probes, random_edit};
@@ -29,7 +30,7 @@ pub(crate) struct Met {
 
 impl Met {
     fn of(actual: &Actual, family: Family) -> Self {
-        let table = actual.get(&family);
+        let table = actual.get(&family.into());
         let entrance = table.and_then(|table| table.chains.get("forward"));
         Self {
             hooked: entrance.is_some(),
@@ -178,7 +179,7 @@ fn damages() -> [fn(&mut Both); 3] {
     [
         |both| both.main.values_mut().for_each(|table| _ = table.foreign.insert("odd".into())),
         |both| both.main.values_mut().for_each(|table| table.version = Some(0)),
-        |both| _ = both.main.remove(&Family::V6),
+        |both| _ = both.main.remove(&TableFamily::Ip6),
     ]
 }
 
@@ -188,7 +189,8 @@ fn no_packet_is_misjudged_while_tables_are_replaced_or_if_the_process_dies_meanw
     for seed in 0..CLUSTERS {
         let Case { packets, programs: [old, new, third] } = case(seed);
         for damage in damages() {
-            let mut fake = Fake::new(Features { persistent_owner: seed % 2 == 0 });
+            let mut fake =
+                Fake::new(Features { persistent_owner: seed % 2 == 0, bridge_tables: true });
             install(&mut fake, &old);
             fake.tamper(damage);
             let before = fake.actual().clone();

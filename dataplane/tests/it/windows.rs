@@ -35,7 +35,7 @@ impl Watched {
 
     fn commit(&mut self, transaction: &Transaction) {
         let mut tables = self.states.last().unwrap().clone();
-        for op in transaction.ops.iter().filter(|op| op.family == self.family) {
+        for op in transaction.ops.iter().filter(|op| op.family == self.family.into()) {
             match &op.op {
                 Op::Add(id, element) => tables.insert(id.set, *element),
                 Op::Remove(id, element) => tables.remove(id.set, *element),

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use palisade_compiler::model::PerFamily;
 use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::compare::{self, Soundness};
 use palisade_dataplane::host::HostFacts;
-use palisade_dataplane::netlink::family_text;
 use palisade_dataplane::plan::{Planner, Step};
 use palisade_dataplane::ruleset::{Ruleset, RulesetError, TableName};
 use palisade_dataplane::transaction::{Op, SetId, Transaction};
@@ -30,8 +28,8 @@ pub(super) fn plan<R: Ruleset>(
     let owned = ruleset.features().persistent_owner;
     let actual = ruleset.read(TableName::Main)?;
     let soundness = compare::soundness(&actual, owned);
-    let held = |family| actual.get(&family).map(compare::host_facts).unwrap_or_default();
-    let mut planner = Planner::new(found.clone()).holding(PerFamily::from_fn(held));
+    let held = actual.iter().map(|(&family, table)| (family, compare::host_facts(table)));
+    let mut planner = Planner::new(found.clone()).holding(held.collect());
     planner.set_host(host);
     let steps = match soundness {
         Soundness::Sound | Soundness::Mendable => planner.plan(delta),
@@ -63,7 +61,7 @@ fn contents(transaction: &Transaction) -> String {
     let mut sets: BTreeMap<(&str, String), (usize, usize)> = BTreeMap::new();
     let mut others = 0;
     for op in &transaction.ops {
-        let set = |id: &SetId| (family_text(op.family), id.to_string());
+        let set = |id: &SetId| (op.family.as_str(), id.to_string());
         match &op.op {
             Op::Add(id, _) => sets.entry(set(id)).or_default().0 += 1,
             Op::Remove(id, _) => sets.entry(set(id)).or_default().1 += 1,

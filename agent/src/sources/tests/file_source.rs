@@ -68,12 +68,12 @@ fn it_reads_everything_again_when_asked() {
     let (source, inbox) = follow(&scratch.0);
     until(&inbox, "the beginning", |input| input.in_sync.is_ok());
     source.reread();
-    scratch.write("a.yaml", &NAMESPACE.replace("name: x", "name: y"));
+    scratch.write("a.yaml", &NAMESPACE.replace("name: x", "name: z"));
     let input = until(&inbox, "the change", |input| !input.changes.is_empty());
     let (path, before) = (file.display(), "Namespace x removed");
     assert_eq!(
         input.described,
-        [format!("{before} ({path})"), format!("Namespace y added ({path})")]
+        [format!("{before} ({path})"), format!("Namespace z added ({path})")]
     );
 }
 

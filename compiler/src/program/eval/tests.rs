@@ -4,7 +4,9 @@ use super::*;
 use crate::model::Direction;
 use crate::program::AddressRange;
 use crate::program::PortRangeElement;
-use crate::program::skeleton::{ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT};
+use crate::program::skeleton::{
+    ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT, ND_ROUTER_ADVERT,
+};
 
 const WEB: ClassId = ClassId(0x0001_0001);
 const BLOCK: ClassId = ClassId(0x0001_0002);
@@ -277,6 +279,8 @@ fn icmpv6(icmp_type: u8, from: &str, to: &str) -> Packet {
 }
 
 const BRIDGE: u32 = 7;
+/// The port of that bridge that leads to a subject.
+const PORT: u32 = 8;
 
 fn bridged(packet: Packet) -> Packet {
     Packet { iif: BRIDGE, oif: BRIDGE, ..packet }
@@ -291,7 +295,7 @@ impl View for OnHost<'_> {
     }
 
     fn host_has(&mut self, _lookup: SetName, element: Element) -> bool {
-        element == Element::Bridge(BRIDGE)
+        matches!(element, Element::Bridge(BRIDGE) | Element::Interface(PORT))
     }
 }
 
@@ -405,4 +409,53 @@ fn each_lookup_asks_the_view_in_order() {
     let found = eval(&mut view, Family::V4, &packet(FRIEND, SUBJECT, 6, 80));
     assert_eq!(found.verdict, Verdict::Allow);
     assert_eq!(view.2, [LocalOut, LocalIn, Class, AllowIn, Ports]);
+}
+
+/// What the bridge table makes of a frame between the port of a subject and another, both ways, and between two others.
+#[track_caller]
+fn check_frame(packet: Packet, expected: Verdict) {
+    let frame = |iif, oif| {
+        let frame = Packet { iif, oif, hop_limit: 255, ..packet };
+        eval(&mut OnHost(&Tables::default()), TableFamily::Bridge, &frame).verdict
+    };
+    assert_eq!((frame(PORT, 9), frame(9, PORT)), (expected, expected), "{packet:?}");
+    assert_eq!(frame(9, 10), Verdict::Allow, "{packet:?}");
+}
+
+/// Attacks 5 and 13, also as a unicast to a global address, and also where connection tracking calls them related.
+#[test]
+fn router_advertisements_and_redirects_do_not_pass_at_the_port_of_a_subject() {
+    for message in [ND_ROUTER_ADVERT, ND_REDIRECT] {
+        for (from, to) in [("fe80::3", "ff02::1"), ("fd00::1", "fd00::9"), ("fe80::3", "fd00::2")] {
+            for ct_state in [CtState::New, CtState::Related, CtState::Untracked] {
+                check_frame(Packet { ct_state, ..icmpv6(message, from, to) }, Verdict::Deny);
+            }
+        }
+    }
+}
+
+/// Attacks 2 and 7, over IPv6.
+#[test]
+fn link_local_and_multicast_do_not_pass_at_the_port_of_a_subject() {
+    for (from, to) in [
+        ("fe80::3", "fe80::2"),
+        ("fd00::1", "fe80::2"),
+        ("febf::1", "fd00::9"),
+        ("fd00::1", "ff02::1"),
+    ] {
+        check_frame(packet(from, to, 17, 53), Verdict::Deny);
+    }
+    check_frame(packet("fd00::1", "fd00::2", 6, 81), Verdict::Allow);
+    check_frame(packet("10.0.0.1", "224.0.0.1", 17, 53), Verdict::Allow);
+}
+
+#[test]
+fn neighbour_discovery_passes_at_the_port_of_a_subject() {
+    for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
+        check_frame(icmpv6(message, "fe80::3", "ff02::1"), Verdict::Allow);
+        check_frame(icmpv6(message, "fd00::3", "fd00::2"), Verdict::Allow);
+        let far = Packet { iif: PORT, hop_limit: 254, ..icmpv6(message, "fe80::3", "ff02::1") };
+        let found = eval(&mut OnHost(&Tables::default()), TableFamily::Bridge, &far);
+        assert_eq!(found.verdict, Verdict::Deny, "{found}");
+    }
 }
