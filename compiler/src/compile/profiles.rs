@@ -143,8 +143,9 @@ impl Profiles {
         }
     }
 
-    /// Writes the elements of the profiles in use, and removes those of others. Where not all find room, `granted` has those
-    /// that do; and the next call must be told whether some found none before.
+    /// Writes the elements of the profiles in use, and removes those of others. `granted` has the profiles that find room,
+    /// where not all do. With `all`, every profile is looked at, not only those whose use changed: needed while some find no
+    /// room, and once more afterwards.
     pub(super) fn write(
         &mut self,
         family: Family,
