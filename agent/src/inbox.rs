@@ -1,14 +1,15 @@
-//! The loop's inbox: what sources found, what clients ask, and the end of the process.
+//! The loop's inbox: what sources found, what clients ask, that the kernel's links changed, and the end of the process.
 //!
 //! ```text
 //! source  --Input-->  +-------+
 //! client  --Ask---->  | Inbox |  --take-->  loop
+//! kernel  --------->  |       |
 //! signal  --------->  +-------+
 //! ```
 //!
 //! Each kind waits in a queue of its own with a bound of its own, so that none keeps another out. A source waits where its
-//! queue is full (what happens meanwhile gathers where the source looks for it), a client is refused. That the process should end
-//! is a flag.
+//! queue is full (what happens meanwhile gathers where the source looks for it), a client is refused. That links changed, and
+//! that the process should end, are flags.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

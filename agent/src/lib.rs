@@ -10,6 +10,7 @@ pub mod edits;
 pub mod explanation;
 pub mod inbox;
 mod ipvs;
+mod link_events;
 pub mod progress;
 pub mod protocol;
 pub mod published_status;

@@ -53,8 +53,9 @@ pub struct PublishedStatus {
 }
 
 impl PublishedStatus {
-    pub fn publish(&self, status: StatusAt) {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    /// Changes the status; readers see all of the change or none of it.
+    pub fn update<T>(&self, change: impl FnOnce(&mut StatusAt) -> T) -> T {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn read(&self) -> Status {

@@ -29,7 +29,7 @@ use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
 use crate::published_status::PublishedStatus;
 use backoff::Backoff;
 use enforcer::Enforcer;
-use status_report::{Enforced, StatusReport, counted, micros};
+use status_report::{EnforcedChange, StatusReport, counted, micros};
 use upkeep::{Task, Upkeep};
 
 /// How often the kernel is compared with the program.
@@ -55,11 +55,12 @@ const MAX_LOGGED_DELTA: usize = 65_536;
 /// What makes it useless to wait: the kernel's tables may not be touched, or the kernel cannot do it.
 pub fn run(
     node: Option<String>,
+    owns_tables: bool,
     inbox: &Inbox,
     published: PublishedStatus,
 ) -> Result<(), RulesetError> {
-    let mut report = StatusReport::new(published, node.clone());
-    let Some((enforcer, found)) = open(&mut report, inbox)? else { return Ok(()) };
+    let report = StatusReport::new(published, node.clone());
+    let Some((enforcer, found)) = open(&report, owns_tables, inbox)? else { return Ok(()) };
     let locality = match &node {
         Some(node) => Locality::Node(node.as_str().into()),
         None => Locality::Everywhere,
@@ -81,12 +82,13 @@ pub fn run(
 
 /// Waits until the kernel's tables can be read and belong to nobody else; `None` if the loop should end meanwhile.
 fn open(
-    report: &mut StatusReport,
+    report: &StatusReport,
+    owns_tables: bool,
     inbox: &Inbox,
 ) -> Result<Option<(Enforcer, Program)>, RulesetError> {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     loop {
-        let error = match Enforcer::open() {
+        let error = match Enforcer::open(owns_tables) {
             Ok(opened) => return Ok(Some(opened)),
             Err(error) if is_hopeless(&error) => return Err(error),
             Err(error) => error,
@@ -96,7 +98,6 @@ fn open(
             _ => State::Behind,
         };
         report.hindered(state, error.to_string());
-        report.publish();
         let now = Instant::now();
         backoff.failed(now);
         let retry_at = backoff.retry_at().unwrap_or(now);
@@ -166,7 +167,6 @@ impl Reconciler<'_> {
                 _ = answer.send(self.answer(question));
             }
             self.keep_up(is_idle)?;
-            self.report.publish();
         }
     }
 
@@ -264,7 +264,7 @@ impl Reconciler<'_> {
         match self.enforcer.enforce(&self.compiler, delta, find_bridges) {
             Ok(()) => {
                 self.backoff.succeeded();
-                let change = (object_count > 0).then_some(Enforced {
+                let change = (object_count > 0).then_some(EnforcedChange {
                     since,
                     began,
                     objects,

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use palisade_dataplane::attachments::LinkWatch;
 use palisade_dataplane::ruleset::RulesetError;
 use thiserror::Error;
 use tokio::net::UnixListener;
@@ -14,11 +14,13 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::inbox::{Sender, inbox};
+use crate::link_events;
 use crate::published_status::PublishedStatus;
 use crate::reconcile;
 use crate::socket::lock::{Attempt, SocketError, SocketLock};
 use crate::socket::server::Server;
 use crate::sources::file_source::FileSource;
+use crate::sources::files::Limits;
 
 /// How often to try whether another agent's socket is free.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
@@ -31,8 +33,12 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// In bytes.
     pub max_file_size: u64,
+    /// Of objects that name none.
+    pub namespace: Option<Arc<str>>,
     /// The node whose pods are local; every pod with an address is where there is none.
     pub node: Option<String>,
+    /// Whether the tables belong to the agent, where the kernel knows owners: nobody else can write to them then.
+    pub owns_tables: bool,
 }
 
 #[derive(Debug, Error)]
@@ -44,7 +50,7 @@ pub enum RunError {
     #[error("the process lacks what it needs ({0})")]
     Process(#[from] io::Error),
     #[error(
-        "the loop ended by a fault of Palisade; please report it with the log; the rules in the kernel stay"
+        "a thread ended by a fault of Palisade; please report it with the log; the rules in the kernel stay"
     )]
     Fault,
 }
@@ -109,52 +115,34 @@ async fn serve(
     let (sender, receiver) = inbox();
     let status = PublishedStatus::default();
     let (ended, mut end) = oneshot::channel::<()>();
-    let (node, published) = (config.node, status.clone());
+    let (node, owns_tables, published) = (config.node, config.owns_tables, status.clone());
     let reconciler = thread::Builder::new().name("reconcile".into()).spawn(move || {
         // Dropped at the end, however it comes.
         let _ended = ended;
-        reconcile::run(node, &receiver, published)
+        reconcile::run(node, owns_tables, &receiver, published)
     })?;
-    watch_links(sender.clone());
-    let source = FileSource::spawn(config.files, config.max_file_size, sender.clone())?;
+    link_events::forward(sender.clone());
+    let limits = Limits { bytes: config.max_file_size, pipes: false, namespace: config.namespace };
+    let mut source = FileSource::spawn(config.files, limits, sender.clone())?;
+    let reread = source.reread_handle();
     let server = Server { status, inbox: sender.clone() };
-    tokio::select! {
-        () = server.serve(listener) => {}
-        () = signals.end(|| source.reread()) => {
+    let is_source_lost = tokio::select! {
+        () = server.serve(listener) => false,
+        () = signals.end(|| reread.reread()) => {
             if timeout(MAX_LAST_WORK, stop(&sender, &mut end)).await.is_err() {
                 tracing::info!("ended in the middle of its work; the next agent goes on");
                 return Ok(());
             }
+            false
         }
-        _ = &mut end => {}
-    }
-    Ok(reconciler.join().map_err(|_panic| RunError::Fault)??)
-}
-
-/// How long link changes gather before the loop is woken: an interface that comes changes several times.
-const LINKS_SETTLE: Duration = Duration::from_millis(20);
-
-/// Wakes the loop when links, addresses or routes change, from a thread of its own that lasts as long as the process. Without it
-/// they are noticed when a subject comes, and every half minute.
-fn watch_links(inbox: Sender) {
-    let watch = move || -> io::Result<()> {
-        let mut watch = LinkWatch::open()?;
-        loop {
-            watch.wait()?;
-            thread::sleep(LINKS_SETTLE);
-            if inbox.links_changed().is_err() {
-                return Ok(());
-            }
+        _ = &mut end => false,
+        () = source.ended() => {
+            stop(&sender, &mut end).await;
+            true
         }
     };
-    let logged = move || {
-        if let Err(error) = watch() {
-            tracing::warn!(%error, "changes of links are noticed late");
-        }
-    };
-    if let Err(error) = thread::Builder::new().name("links".into()).spawn(logged) {
-        tracing::warn!(%error, "changes of links are noticed late");
-    }
+    reconciler.join().map_err(|_panic| RunError::Fault)??;
+    if is_source_lost { Err(RunError::Fault) } else { Ok(()) }
 }
 
 /// Asks the loop to end, and waits for its end.

@@ -105,7 +105,7 @@ impl Snapshot {
     }
 
     /// The policies of a namespace, by name.
-    pub(crate) fn policies_of<'s>(
+    pub fn policies_of<'s>(
         &'s self,
         namespace: &'s str,
     ) -> impl Iterator<Item = &'s Arc<Policy>> {

@@ -13,14 +13,14 @@ use palisade_dataplane::compare::Difference;
 use super::enforcer::Enforcer;
 use crate::inbox::SourceState;
 use crate::protocol::{Isolated, MAX_LISTED, State, Status};
-use crate::published_status::{PublishedStatus, StatusAt};
+use crate::published_status::PublishedStatus;
 use crate::revision_log::Revision;
 
 /// Lines of one kind that are logged at a time; the rest is counted there, and listed by the status.
 const MAX_LOGGED: usize = 20;
 
 /// A change that the kernel took.
-pub(super) struct Enforced {
+pub(super) struct EnforcedChange {
     /// When the change came that led to it.
     pub(super) since: Option<Instant>,
     /// When work on it began.
@@ -33,10 +33,9 @@ pub(super) struct Enforced {
     pub(super) element_count: usize,
 }
 
-/// Collects the status, and logs what is new in it.
+/// Writes the status, and logs what is new in it.
 pub(super) struct StatusReport {
     published: PublishedStatus,
-    at: StatusAt,
     enforced: Option<u64>,
     pub(super) revision: u64,
     source: Arc<SourceState>,
@@ -51,16 +50,14 @@ pub(super) struct StatusReport {
 
 impl StatusReport {
     pub(super) fn new(published: PublishedStatus, node: Option<String>) -> Self {
-        let status = Status {
-            agent: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            node,
-            ..Status::default()
-        };
-        let at = StatusAt { status, started: Some(Instant::now()), ..StatusAt::default() };
-        let report = Self {
+        published.update(|at| {
+            at.started = Some(Instant::now());
+            at.status.agent = env!("CARGO_PKG_VERSION").to_owned();
+            at.status.pid = std::process::id();
+            at.status.node = node;
+        });
+        Self {
             published,
-            at,
             enforced: None,
             revision: 0,
             source: Arc::default(),
@@ -69,26 +66,15 @@ impl StatusReport {
             warnings: BTreeSet::new(),
             gaps: BTreeSet::new(),
             errors: (0, 0),
-        };
-        report.publish();
-        report
+        }
     }
 
-    fn at(&self) -> StatusAt {
-        let mut at = self.at.clone();
-        at.status.revision = self.revision;
-        at.status.enforced_revision = self.enforced.unwrap_or(0);
-        at.status.error_count = self.errors.0 + self.errors.1;
-        at
+    fn update<T>(&self, change: impl FnOnce(&mut Status) -> T) -> T {
+        self.published.update(|at| change(&mut at.status))
     }
 
     pub(super) fn status(&self) -> Status {
-        self.publish();
         self.published.read()
-    }
-
-    pub(super) fn publish(&self) {
-        self.published.publish(self.at());
     }
 
     pub(super) fn enforced_revision(&self) -> Option<u64> {
@@ -97,41 +83,47 @@ impl StatusReport {
 
     /// Why the kernel does not hold the latest program.
     pub(super) fn why_not(&self) -> String {
-        let Status { detail, doing, .. } = &self.at.status;
-        detail.clone().or(doing.clone()).unwrap_or_else(|| "the program is being loaded".to_owned())
+        let reason = self.update(|status| status.detail.clone().or(status.doing.clone()));
+        reason.unwrap_or_else(|| "the program is being loaded".to_owned())
     }
 
     /// Something keeps the latest manifests from being enforced.
-    pub(super) fn hindered(&mut self, state: State, detail: String) {
-        let status = &mut self.at.status;
-        if state != status.state || status.detail.as_ref() != Some(&detail) {
+    pub(super) fn hindered(&self, state: State, detail: String) {
+        let is_new = self.update(|status| {
+            let is_new = state != status.state || status.detail.as_ref() != Some(&detail);
+            status.state = state;
+            status.detail = Some(detail.clone());
+            status.doing = None;
+            is_new
+        });
+        if is_new {
             tracing::warn!("the latest manifests are not enforced: {detail}");
         }
-        status.state = state;
-        status.detail = Some(detail);
-        status.doing = None;
     }
 
-    /// A change came, at that moment, that the kernel does not hold yet; publishes it with what is done about it, since that
-    /// may take long.
-    pub(super) fn begin(&mut self, since: Instant, doing: String) {
-        self.at.behind_since.get_or_insert(since);
-        let status = &mut self.at.status;
-        if status.state == State::Enforcing {
-            status.state = State::Behind;
-        }
-        status.doing = Some(doing);
-        self.publish();
+    /// A change came, at that moment, that the kernel does not hold yet. What is done about it may take long.
+    pub(super) fn begin(&self, since: Instant, doing: String) {
+        self.published.update(|at| {
+            at.behind_since.get_or_insert(since);
+            let status = &mut at.status;
+            match status.state {
+                State::Enforcing | State::WaitingForManifests => {
+                    (status.state, status.detail) = (State::Behind, None);
+                }
+                State::Starting | State::WaitingForTable | State::Behind => {}
+            }
+            status.doing = Some(doing);
+        });
     }
 
     /// Nothing can be done at the moment about what the kernel does not hold.
-    pub(super) fn pause(&mut self) {
-        self.at.status.doing = None;
+    pub(super) fn pause(&self) {
+        self.update(|status| status.doing = None);
     }
 
     /// A commit or a read of the kernel failed.
-    pub(super) fn failed(&mut self, error: String) {
-        self.at.behind_since.get_or_insert_with(Instant::now);
+    pub(super) fn failed(&self, error: String) {
+        self.published.update(|at| _ = at.behind_since.get_or_insert_with(Instant::now));
         self.hindered(State::Behind, error);
     }
 
@@ -141,7 +133,6 @@ impl StatusReport {
             return;
         }
         self.source = Arc::clone(source);
-        self.at.status.files = source.files;
         let held: BTreeSet<String> =
             source.held.iter().map(|held| format!("{} {}", held.file, held.reason)).collect();
         log_first(held.difference(&self.held), |held| {
@@ -149,7 +140,6 @@ impl StatusReport {
         });
         log_gone(&self.held, &held);
         self.held = held;
-        self.at.held.clone_from(&source.held);
         let (mut problems, mut news) = (BTreeSet::new(), Vec::new());
         self.errors.0 = 0;
         for (severity, problem) in &source.problems {
@@ -165,39 +155,55 @@ impl StatusReport {
             Severity::Warning => tracing::warn!("{problem}"),
         });
         log_gone(&self.problems, &problems);
-        self.at.status.problem_count = problems.len();
-        self.at.status.problems = problems.iter().take(MAX_LISTED).cloned().collect();
         self.problems = problems;
+        self.published.update(|at| {
+            at.held.clone_from(&source.held);
+            at.status.files = source.files;
+            at.status.problem_count = self.problems.len();
+            at.status.problems = self.problems.iter().take(MAX_LISTED).cloned().collect();
+            at.status.error_count = self.errors.0 + self.errors.1;
+        });
     }
 
     /// What the compile says of its sizes and of its input, also after housekeeping.
     pub(super) fn compiled(&mut self, compiler: &Compiler) {
         let stats = compiler.stats();
-        let IsolatedPods { ingress, egress, either } = stats.isolated;
-        self.at.status.isolated = Isolated { ingress, egress, pods: either };
-        self.at.status.sizes = stats.into();
         let warnings = compiler.warnings();
         self.errors.1 = warnings.iter().filter(|warning| warning.is_failure()).count();
         let warnings: BTreeSet<String> =
             warnings.iter().map(Warning::to_string).take(MAX_LISTED).collect();
         log_first(warnings.difference(&self.warnings), |warning| tracing::warn!("{warning}"));
         log_gone(&self.warnings, &warnings);
-        self.at.status.warnings = warnings.iter().cloned().collect();
+        self.update(|status| {
+            let IsolatedPods { ingress, egress, either } = stats.isolated;
+            status.revision = self.revision;
+            status.isolated = Isolated { ingress, egress, pods: either };
+            status.sizes = stats.into();
+            if warnings != self.warnings {
+                status.warnings = warnings.iter().cloned().collect();
+            }
+            status.error_count = self.errors.0 + self.errors.1;
+        });
         self.warnings = warnings;
     }
 
-    pub(super) fn rows(&mut self, compiler: &Compiler) {
-        self.at.status.rows = compiler.row_usage().into_iter().map(Into::into).collect();
+    pub(super) fn rows(&self, compiler: &Compiler) {
+        let rows = compiler.row_usage().into_iter().map(Into::into).collect();
+        self.update(|status| status.rows = rows);
     }
 
     /// The kernel holds the program of this revision, which had `change` in it; none if only housekeeping was committed.
-    pub(super) fn enforced(&mut self, change: Option<Enforced>, recovered: bool) {
+    pub(super) fn enforced(&mut self, change: Option<EnforcedChange>, recovered: bool) {
         let first = self.enforced.is_none();
-        self.enforced = Some(self.revision);
-        self.at.behind_since = None;
-        let status = &mut self.at.status;
-        (status.state, status.detail, status.doing) = (State::Enforcing, None, None);
-        let (revision, elements) = (self.revision, status.sizes.elements);
+        let revision = self.revision;
+        self.enforced = Some(revision);
+        let elements = self.published.update(|at| {
+            at.behind_since = None;
+            let status = &mut at.status;
+            (status.state, status.detail, status.doing) = (State::Enforcing, None, None);
+            status.enforced_revision = revision;
+            status.sizes.elements
+        });
         match change {
             Some(change) => self.log_change(change, first),
             None if first => tracing::info!(revision, elements, "enforcing"),
@@ -208,16 +214,16 @@ impl StatusReport {
         }
     }
 
-    fn log_change(&mut self, change: Enforced, first: bool) {
+    fn log_change(&self, change: EnforcedChange, first: bool) {
         let committed = Instant::now();
-        let Enforced { since, began, objects, object_count, delta, element_count } = change;
+        let EnforcedChange { since, began, objects, object_count, delta, element_count } = change;
         let took = committed.saturating_duration_since(since.unwrap_or(began));
         if since.is_some() {
-            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            let time = &mut self.at.status.time_to_enforce;
-            time.last_us = Some(micros);
-            time.max_us = time.max_us.max(Some(micros));
-            time.count += 1;
+            self.update(|Status { time_to_enforce: time, .. }| {
+                time.last_us = Some(micros(took));
+                time.max_us = time.max_us.max(time.last_us);
+                time.count += 1;
+            });
         }
         let more = match object_count.saturating_sub(objects.len()) {
             0 => String::new(),
@@ -245,18 +251,24 @@ impl StatusReport {
         let gaps: BTreeSet<String> = enforcer.not_enforced().into_iter().collect();
         gaps.difference(&self.gaps).for_each(|gap| tracing::warn!("not enforced: {gap}"));
         log_gone(&self.gaps, &gaps);
-        self.at.status.not_enforced = gaps.iter().cloned().collect();
+        self.update(|status| {
+            status.not_enforced = gaps.iter().cloned().collect();
+            status.bridges = enforcer.bridge_names();
+        });
         self.gaps = gaps;
-        self.at.status.bridges = enforcer.bridge_names();
     }
 
-    pub(super) fn checked(&mut self, differences: &[Difference]) {
-        self.at.checked = Some(Instant::now());
-        let drift = &mut self.at.status.drift;
-        drift.checks += 1;
+    pub(super) fn checked(&self, differences: &[Difference]) {
+        self.published.update(|at| {
+            at.checked = Some(Instant::now());
+            let drift = &mut at.status.drift;
+            drift.checks += 1;
+            if let Some(first) = differences.first() {
+                drift.found += 1;
+                drift.last = Some(first.to_string());
+            }
+        });
         if let Some(first) = differences.first() {
-            drift.found += 1;
-            drift.last = Some(first.to_string());
             tracing::warn!(
                 differences = differences.len(),
                 first = %first,

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use palisade_compiler::parse::Severity;
+use tokio::sync::oneshot;
 
 use super::declarations::{Declarations, ObjectChange};
 use super::files::{Limits, ManifestFiles, Problem, Update};
@@ -62,7 +63,11 @@ impl Control {
 
 /// A running source. It ends when this is dropped, after what it reads at that moment, or when the loop ends.
 #[derive(Debug)]
-pub struct FileSource(Arc<Control>);
+pub struct FileSource {
+    control: Arc<Control>,
+    /// Closed when the thread ends.
+    end: oneshot::Receiver<()>,
+}
 
 impl FileSource {
     /// Follows the paths from now on.
@@ -70,11 +75,14 @@ impl FileSource {
     /// # Errors
     ///
     /// That of making a thread.
-    pub fn spawn(paths: Vec<PathBuf>, max_file_bytes: u64, inbox: Sender) -> io::Result<Self> {
+    pub fn spawn(paths: Vec<PathBuf>, limits: Limits, inbox: Sender) -> io::Result<Self> {
         let control = Arc::new(Control::default());
         let of_thread = Arc::clone(&control);
+        let (ended, end) = oneshot::channel::<()>();
         thread::Builder::new().name("files".into()).spawn(move || {
-            let mut follower = Follower::new(paths, max_file_bytes, &of_thread);
+            // Dropped at the end, however it comes.
+            let _ended = ended;
+            let mut follower = Follower::new(paths, limits, &of_thread);
             loop {
                 let wakeup = of_thread.wait(follower.next_turn());
                 if wakeup.stop {
@@ -86,10 +94,26 @@ impl FileSource {
                 }
             }
         })?;
-        Ok(Self(control))
+        Ok(Self { control, end })
     }
 
-    /// Reads all files again, whether or not they seem to have changed.
+    /// Waits until the thread has ended: by a fault, if neither this was dropped nor the loop ended.
+    pub async fn ended(&mut self) {
+        // An error says that the other side is gone.
+        _ = (&mut self.end).await;
+    }
+
+    /// A handle by which to have all files read again.
+    pub fn reread_handle(&self) -> RereadHandle {
+        RereadHandle(Arc::clone(&self.control))
+    }
+}
+
+/// Has all files read again, whether or not they seem to have changed.
+#[derive(Debug, Clone)]
+pub struct RereadHandle(Arc<Control>);
+
+impl RereadHandle {
     pub fn reread(&self) {
         self.0.wake(|wakeup| wakeup.reread = true);
     }
@@ -97,7 +121,7 @@ impl FileSource {
 
 impl Drop for FileSource {
     fn drop(&mut self) {
-        self.0.wake(|wakeup| wakeup.stop = true);
+        self.control.wake(|wakeup| wakeup.stop = true);
     }
 }
 
@@ -117,8 +141,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(paths: Vec<PathBuf>, max_file_bytes: u64, control: &Arc<Control>) -> Self {
-        let limits = Limits { bytes: max_file_bytes, pipes: false };
+    fn new(paths: Vec<PathBuf>, limits: Limits, control: &Arc<Control>) -> Self {
         let control = Arc::clone(control);
         let wake = move || control.wake(|wakeup| wakeup.events = true);
         Self {

@@ -1,4 +1,5 @@
 mod declarations;
 mod file_source;
 mod files;
+mod held;
 mod watcher;

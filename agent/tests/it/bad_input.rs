@@ -2,6 +2,7 @@
 //! opens.
 
 use std::fs;
+use std::path::PathBuf;
 
 use palisade::protocol::{State, Status};
 
@@ -252,13 +253,20 @@ fn a_file_of_100_megabytes_is_not_read_and_keeps_what_it_gave() {
     agent.verify();
 }
 
+/// Where a directory can be moved to, in another that is removed in the end.
+fn place() -> (Scratch, PathBuf) {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("away");
+    (scratch, path)
+}
+
 #[test]
 fn a_directory_that_disappears_keeps_everything() {
     let netns = Netns::new();
     let scratch = Scratch::guarded();
     let agent = netns.agent(&scratch.0);
     agent.until_enforcing();
-    let away = scratch.0.with_extension("away");
+    let (_removed, away) = place();
     fs::rename(&scratch.0, &away).unwrap();
     agent.until("the complaint", |status| complaints(status).contains("no such directory"));
     assert_eq!(agent.verdict("x/a", "x/b"), "deny");
@@ -277,7 +285,7 @@ fn a_directory_that_is_replaced_keeps_everything() {
     let scratch = Scratch::guarded();
     let agent = netns.agent(&scratch.0);
     agent.until_enforcing();
-    let away = scratch.0.with_extension("away");
+    let (_removed, away) = place();
     fs::rename(&scratch.0, &away).unwrap();
     fs::create_dir(&scratch.0).unwrap();
     let status = agent.until("the complaint", |status| complaints(status).contains("another one"));
@@ -294,7 +302,7 @@ fn a_directory_that_is_replaced_keeps_everything() {
 }
 
 #[test]
-fn a_directory_whose_last_manifest_is_removed_is_complaints() {
+fn a_directory_whose_last_manifest_is_removed_is_reported() {
     let netns = Netns::new();
     let scratch = Scratch::guarded();
     let agent = netns.agent(&scratch.0);

@@ -55,8 +55,14 @@ fn a_file_that_grows_without_end_is_reported_and_enforced_at_its_end() {
     assert_eq!(agent.verdict("x/a", "x/b"), "allow");
 }
 
-/// All objects, without one of those that there were.
-fn without_pod_a(version: usize) -> String {
+/// The namespace and three pods.
+fn all() -> String {
+    let pods = ["a", "b", "c"].map(|name| pod(name, &format!("10.0.0.{}", name.as_bytes()[0]), ""));
+    format!("{NAMESPACE}---\n{}", pods.concat())
+}
+
+/// One pod alone, guarded: fewer objects than there were.
+fn fewer(version: usize) -> String {
     format!("# version {version}\n{NAMESPACE}---\n{}{}", pod("b", "10.0.0.2", ""), guard("[]"))
 }
 
@@ -65,13 +71,12 @@ fn without_pod_a(version: usize) -> String {
 fn a_file_that_is_renamed_into_place_again_and_again_counts_each_time() {
     let netns = Netns::new();
     let (scratch, directory) = (Scratch::new(), Scratch::new());
-    let pods = pod("a", "10.0.0.1", "") + &pod("b", "10.0.0.2", "");
-    directory.write("all.yaml", &format!("{NAMESPACE}---\n{pods}"));
+    directory.write("all.yaml", &all());
     let agent = netns.agent(&directory.0);
     agent.until_enforcing();
     assert_eq!(agent.verdict("x/a", "x/b"), "allow");
     for version in 1..=3 {
-        let new = scratch.write("new", &without_pod_a(version));
+        let new = scratch.write("new", &fewer(version));
         fs::copy(&new, directory.0.join(".new")).unwrap();
         fs::rename(directory.0.join(".new"), directory.0.join("all.yaml")).unwrap();
         if version == 1 {
@@ -88,8 +93,7 @@ fn a_file_that_is_renamed_into_place_again_and_again_counts_each_time() {
 fn a_file_that_is_rewritten_in_place_with_fewer_objects_is_held_for_a_moment_and_reported() {
     let netns = Netns::new();
     let directory = Scratch::new();
-    let pods = pod("a", "10.0.0.1", "") + &pod("b", "10.0.0.2", "");
-    let all = directory.write("all.yaml", &format!("{NAMESPACE}---\n{pods}"));
+    let file = directory.write("all.yaml", &all());
     let agent = netns.agent(&directory.0);
     agent.until_enforcing();
     // Again and again, so that it is never left alone.
@@ -97,14 +101,14 @@ fn a_file_that_is_rewritten_in_place_with_fewer_objects_is_held_for_a_moment_and
     let held = agent.until("the report", |status| {
         version += 1;
         // As one write after a truncation, now shorter and now longer.
-        fs::write(&all, "#".repeat(1 + version % 7) + &without_pod_a(version)).unwrap();
+        fs::write(&file, "#".repeat(1 + version % 7) + &fewer(version)).unwrap();
         status.held_count == 1
     });
     assert!(held.held_files[0].reason.contains("declares"), "{held:?}");
     agent.until_log("as a file does that is half written");
     let status = agent.until("the deletion", |status| {
         version += 1;
-        fs::write(&all, "#".repeat(1 + version % 7) + &without_pod_a(version)).unwrap();
+        fs::write(&file, "#".repeat(1 + version % 7) + &fewer(version)).unwrap();
         status.sizes.pods == 1
     });
     assert_eq!(status.sizes.policies, 1);

@@ -153,8 +153,8 @@ impl Meet<'_, '_> {
             for &(subject, class) in &touched {
                 let now = transition.state.row(direction, subject, class);
                 // Nobody is in a class that is only left, or only entered: all are in the transitional one.
-                let is_met = transition.state.is_inhabited(class)
-                    && transition.is_inhabited_after(class);
+                let is_met =
+                    transition.state.is_inhabited(class) && transition.is_inhabited_after(class);
                 if is_met || self.rewritten.contains(&now) {
                     let base = touched.contains(&(subject, ClassId::UNKNOWN));
                     self.row(Row { direction, subject, class, way: (class, class), now }, base);

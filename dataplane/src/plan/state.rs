@@ -18,7 +18,7 @@ use super::window::Window;
 use crate::contents::{self, first_port, rows, subjects};
 use crate::transaction::Element;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct TableState {
     /// What the kernel has once the steps that were handed out are done.
     pub(super) kernel: Tables,
@@ -131,9 +131,8 @@ impl TableState {
     /// that it reads the base.
     pub(super) fn may_miss_rows(&self, direction: Direction, subject: IpAddr) -> bool {
         let rows = rows(&self.kernel, direction);
-        let misses = |class: &ClassId| {
-            *class == ClassId::UNKNOWN || !rows.contains_key(&(subject, *class))
-        };
+        let misses =
+            |class: &ClassId| *class == ClassId::UNKNOWN || !rows.contains_key(&(subject, *class));
         self.window.left.iter().any(misses) || self.window.has_new_rows(direction, subject)
     }
 

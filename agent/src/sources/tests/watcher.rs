@@ -141,3 +141,35 @@ fn a_configmap_that_is_mounted_and_a_directory_that_is_replaced_are_seen() {
     assert!(watch.take(false).0.all);
     assert!(!watch.take(false).0.all, "it is watched now");
 }
+
+#[test]
+fn what_is_renamed_into_place_arrives_whole_and_what_is_written_in_place_does_not() {
+    let scratch = Scratch::new();
+    let [renamed, written, both] =
+        ["renamed", "written", "both"].map(|name| scratch.0.join(format!("{name}.yaml")));
+    let (wake, woken) = mpsc::channel();
+    let mut watch = FileWatcher::new([scratch.0.clone()], move || _ = wake.send(()));
+    watch.take(true);
+    for file in [&renamed, &both] {
+        fs::write(scratch.0.join("new"), POD).unwrap();
+        fs::rename(scratch.0.join("new"), file).unwrap();
+    }
+    fs::write(&written, POD).unwrap();
+    fs::write(&both, NAMESPACE).unwrap();
+    // What the kernel queues last.
+    let last = scratch.write("last.yaml", POD);
+    let (mut arrived, mut in_place) = (Vec::new(), Vec::new());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let (rescan, _) = watch.take(false);
+        in_place.extend(rescan.written);
+        arrived.retain(|file| !in_place.contains(file));
+        arrived.extend(rescan.arrived);
+        if rescan.paths.contains(&last) {
+            break;
+        }
+        woken.recv_timeout(deadline.saturating_duration_since(Instant::now())).expect("no event");
+    }
+    assert_eq!(arrived, [renamed]);
+    assert!(in_place.contains(&written) && in_place.contains(&both), "{in_place:?}");
+}
