@@ -1,12 +1,21 @@
-//! Bridges that carry subjects: which they are, and whether what they bridge is judged.
+//! Bridges that carry subjects: which they are, and whether what they carry is judged.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
-use palisade_compiler::model::Family;
-use palisade_compiler::program::Program;
-use palisade_dataplane::bridges::{self, BridgeFilter, Placement};
+use palisade_compiler::model::{Family, PerFamily};
+use palisade_compiler::program::{Delta, Program};
+use palisade_dataplane::attachments::{Attachments, Placement};
+use palisade_dataplane::bridges::{self, BridgeFilter, BridgeFilterError};
+use palisade_dataplane::host::HostFacts;
+use palisade_dataplane::ruleset::Features;
+
+use crate::ipvs;
+
+fn subjects(program: &Program) -> BTreeSet<IpAddr> {
+    program.iter().flat_map(|(_, t)| t.local_in.iter().chain(&t.local_out)).copied().collect()
+}
 
 /// Where the isolated addresses of a program are.
 ///
@@ -14,18 +23,67 @@ use palisade_dataplane::bridges::{self, BridgeFilter, Placement};
 ///
 /// Those of a netlink socket.
 pub fn find(program: &Program) -> io::Result<Placement> {
-    let tables = Family::ALL.map(|family| program.family(family));
-    let subjects: BTreeSet<IpAddr> =
-        tables.iter().flat_map(|t| t.local_in.iter().chain(&t.local_out)).copied().collect();
-    if subjects.is_empty() { Ok(Placement::default()) } else { Placement::find(&subjects) }
+    let subjects = subjects(program);
+    if subjects.is_empty() { Ok(Placement::default()) } else { Attachments::find(subjects) }
 }
 
-/// Enters the bridges into both tables. A bridge with an IPv4 subject is guarded in the IPv6 table too: its pods are neighbours
-/// there whether or not they have addresses.
-pub fn guard(program: &mut Program, placement: &Placement) {
-    for family in Family::ALL {
-        program.family_mut(family).bridges.clone_from(&placement.bridges);
+/// What the tables must hold of the host, as far as the kernel can.
+pub fn facts(placement: &Placement, features: Features) -> HostFacts {
+    let mut facts = placement.facts();
+    if !features.bridge_tables {
+        facts.bridge_ports.clear();
     }
+    facts
+}
+
+/// What policy speaks of and the kernel does not judge, as one sentence for each reason. Changes nothing.
+pub fn gaps(placement: &Placement, features: Features) -> Vec<String> {
+    gaps_with(placement, features, |family| match bridges::bridge_filter(family)? {
+        BridgeFilter::On => Ok(()),
+        BridgeFilter::Off => Err(BridgeFilterError::Off { path: bridges::path(family) }),
+        BridgeFilter::Absent => Err(BridgeFilterError::Absent),
+    })
+}
+
+fn gaps_with(
+    placement: &Placement,
+    features: Features,
+    mut filter: impl FnMut(Family) -> Result<(), BridgeFilterError>,
+) -> Vec<String> {
+    let mut gaps = Vec::new();
+    let addresses = |set: &BTreeSet<IpAddr>| match (set.first(), set.len()) {
+        (Some(first), 1) => format!("the isolated address {first}"),
+        (Some(first), count) => format!("{count} isolated addresses ({first}, ...)"),
+        (None, _) => "no isolated address".to_owned(),
+    };
+    if placement.may_be_bridged() {
+        for (family, name) in (PerFamily { v4: "IPv4", v6: "IPv6" }) {
+            if let Err(error) = filter(family) {
+                gaps.push(format!("{name} within a bridge: {error}"));
+            }
+        }
+    }
+    if !placement.ports.is_empty() && !features.bridge_tables {
+        gaps.push(
+            "IPv6 link-local addresses, router advertisements and redirects between pods on one bridge pass: this kernel has no \
+             nftables for bridges (CONFIG_NF_TABLES_BRIDGE)"
+                .to_owned(),
+        );
+    }
+    if !placement.unknown.is_empty() {
+        gaps.push(format!(
+            "neither a bridge port nor a route leads to {} on this host; if a bridge does, packets between its ports may not be \
+             judged: give the bridge an address of the pods' network, or remove the pods' manifests if they are elsewhere",
+            addresses(&placement.unknown)
+        ));
+    }
+    if !placement.tagged.is_empty() {
+        gaps.push(format!(
+            "packets to and from {} carry a VLAN tag within their bridge and are not judged there: use a bridge without VLANs",
+            addresses(&placement.tagged)
+        ));
+    }
+    gaps
 }
 
 /// What came of making bridged packets pass the forward hook.
@@ -33,35 +91,119 @@ pub fn guard(program: &mut Program, placement: &Placement) {
 pub struct Switched {
     /// The families for which it was off.
     pub were_off: Vec<Family>,
-    /// What policy speaks of and the forward hook does not see.
+    /// What policy speaks of and the kernel does not judge.
     pub gaps: Vec<String>,
 }
 
 /// Makes bridged packets pass the forward hook, if packets of subjects may be bridged.
-pub fn switch_on(placement: &Placement) -> Switched {
-    let mut switched = Switched::default();
-    if placement.may_be_bridged() {
-        for family in Family::ALL {
-            match bridges::switch_on(family) {
-                Ok(BridgeFilter::Off) => switched.were_off.push(family),
-                Ok(BridgeFilter::On | BridgeFilter::Absent) => {}
-                Err(error) => switched.gaps.push(format!("{family:?} within a bridge: {error}")),
-            }
+pub fn switch_on(placement: &Placement, features: Features) -> Switched {
+    let mut were_off = Vec::new();
+    let gaps = gaps_with(placement, features, |family| {
+        if bridges::switch_on(family)? == BridgeFilter::Off {
+            were_off.push(family);
+        }
+        Ok(())
+    });
+    Switched { were_off, gaps }
+}
+
+/// Where a running agent's subjects are attached, kept up to date.
+#[derive(Debug)]
+pub struct AttachedSubjects {
+    /// `None` where it could not be opened.
+    attachments: Option<Attachments>,
+    features: Features,
+    facts: HostFacts,
+    bridge_names: Vec<String>,
+    gaps: Vec<String>,
+}
+
+impl AttachedSubjects {
+    /// In the network namespace of the calling thread, without subjects.
+    pub fn open(features: Features) -> Self {
+        let attachments = warned(Attachments::open());
+        let facts = HostFacts::default();
+        let mut subjects =
+            Self { attachments, features, facts, bridge_names: Vec::new(), gaps: Vec::new() };
+        subjects.take_over();
+        subjects
+    }
+
+    /// What the tables must hold of the host.
+    pub fn facts(&self) -> &HostFacts {
+        &self.facts
+    }
+
+    /// The bridges that carry subjects, by name.
+    pub fn bridge_names(&self) -> &[String] {
+        &self.bridge_names
+    }
+
+    /// What policy speaks of and the kernel does not judge.
+    pub fn gaps(&self) -> &[String] {
+        &self.gaps
+    }
+
+    /// Takes in what changed of the program, and of links since the last call. This costs little where nothing changed.
+    pub fn update(&mut self, program: &Program, delta: &Delta) {
+        let is_subject = |address: &IpAddr| {
+            let tables = &program[Family::of(*address)];
+            tables.local_in.contains(address) || tables.local_out.contains(address)
+        };
+        let touched = delta.iter().flat_map(|(_, d)| d.local_in.keys().chain(d.local_out.keys()));
+        let (come, gone): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
+            touched.copied().partition(is_subject);
+        let Some(attachments) = &mut self.attachments else { return };
+        if warned(attachments.update(come, gone)).unwrap_or(false) {
+            self.take_over();
         }
     }
-    if let Some(subject) = placement.unplaced.first() {
-        switched.gaps.push(format!(
-            "{} isolated addresses ({subject}, ...) have no route of their own here; if they are on one bridge, IPv6 link-local \
-             addresses and router advertisements between them pass: give the bridge an address of the pods' network",
-            placement.unplaced.len()
-        ));
+
+    /// Looks for all subjects of the program, whatever was known.
+    pub fn find_all(&mut self, program: &Program) {
+        match &mut self.attachments {
+            None => self.attachments = warned(Attachments::open()),
+            Some(attachments) => _ = warned(attachments.look_again()),
+        }
+        if let Some(attachments) = &mut self.attachments {
+            let now = subjects(program);
+            let gone: Vec<IpAddr> = attachments.subjects().filter(|a| !now.contains(a)).collect();
+            let known: BTreeSet<IpAddr> = attachments.subjects().collect();
+            warned(attachments.update(now.difference(&known).copied(), gone));
+        }
+        self.take_over();
     }
-    if let Some(subject) = placement.tagged.first() {
-        switched.gaps.push(format!(
-            "{} isolated addresses ({subject}, ...) are reached by a VLAN of a bridge: packets between two pods of that VLAN are not \
-             judged; give each pod an interface of its own, or a bridge without VLANs",
-            placement.tagged.len()
-        ));
+
+    /// Has bridged packets pass the forward hook, and notes what follows from the placement.
+    fn take_over(&mut self) {
+        let nowhere = Placement::default();
+        let placement = self.attachments.as_ref().map_or(&nowhere, Attachments::placement);
+        let switched = switch_on(placement, self.features);
+        for family in switched.were_off {
+            tracing::info!(?family, "bridged packets now pass nftables (br_netfilter)");
+        }
+        self.gaps = switched.gaps;
+        if self.attachments.is_none() {
+            self.gaps
+                .push("the bridges of this host's pods cannot be found (rtnetlink)".to_owned());
+        }
+        self.gaps.extend(ipvs::gap());
+        self.facts = facts(placement, self.features);
+        self.bridge_names = placement.bridges.iter().map(|&index| interface_name(index)).collect();
     }
-    switched
+}
+
+fn warned<T>(result: io::Result<T>) -> Option<T> {
+    result
+        .inspect_err(|error| {
+            tracing::warn!(%error, "where this host's pods are attached cannot be read; what is known stays");
+        })
+        .ok()
+}
+
+fn interface_name(index: u32) -> String {
+    nix::net::if_::if_indextoname(index)
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| format!("interface {index}"))
 }

@@ -1,16 +1,28 @@
 //! Connections as people name them -> connections as they are judged.
 
+mod near;
+mod port;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use palisade_compiler::explain::{Backend, ObjectName, PortQuery, Translation, translate};
 use palisade_compiler::model::{Connection, Family, Pod, Protocol};
 use palisade_compiler::snapshot::Snapshot;
 
-/// One end: `namespace/pod`, or an address.
+pub use port::Port;
+
+/// One end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    Pod { namespace: String, name: String },
+    Pod {
+        namespace: String,
+        name: String,
+    },
+    /// A pod's name without its namespace: no pod is meant by it, but one can be suggested.
+    BareName(String),
     Address(IpAddr),
 }
 
@@ -35,9 +47,16 @@ impl FromStr for Endpoint {
             {
                 Ok(Self::Pod { namespace: namespace.into(), name: name.into() })
             }
-            _ => Err(format!("{text:?} is neither namespace/pod nor an address")),
+            None if is_pod_name(text) => Ok(Self::BareName(text.into())),
+            Some(_) | None => Err(format!("{text:?} is neither namespace/pod nor an address")),
         }
     }
+}
+
+/// Something that a pod may be called, and no address that is miswritten.
+fn is_pod_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    text.bytes().all(fits) && text.bytes().any(|b| b.is_ascii_lowercase())
 }
 
 /// The inverse of `from_str`.
@@ -45,101 +64,203 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pod { namespace, name } => write!(f, "{namespace}/{name}"),
+            Self::BareName(name) => f.write_str(name),
             Self::Address(address) => address.fmt(f),
         }
     }
 }
 
-/// The addresses of an end.
-fn addresses(snapshot: &Snapshot, endpoint: &Endpoint) -> Result<Vec<IpAddr>, String> {
-    match endpoint {
-        Endpoint::Address(address) => Ok(vec![*address]),
-        Endpoint::Pod { namespace, name } => {
-            let pod = snapshot.pod_named(namespace, name).ok_or_else(|| {
-                let remedy = near(snapshot, namespace, name);
-                format!("there is no pod {namespace}/{name} in the manifests; {remedy}")
-            })?;
-            let addresses: Vec<IpAddr> = pod.addresses.iter().collect();
-            if addresses.is_empty() {
-                return Err(format!(
-                    "pod {namespace}/{name} has no address: give it one in status.podIPs"
-                ));
+/// A connection as it is asked about. Ends are `namespace/pod` or addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    pub from: String,
+    pub to: String,
+    /// A name, in any case, or an IANA number.
+    pub protocol: String,
+    pub port: Option<Port>,
+}
+
+/// A connection that is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meant {
+    /// After destination NAT, as the rules see it.
+    pub connection: Connection,
+    /// The Service whose address was given, if it was one.
+    pub service: Option<ServiceHop>,
+}
+
+/// The Service's address and port that a client connects to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceHop {
+    pub service: ObjectName,
+    pub address: IpAddr,
+    pub port: u16,
+}
+
+/// What a Service's address, protocol and port lead to; `None` for what is no Service's.
+type Translated = Option<Result<Translation, String>>;
+
+/// Finds the connections that questions mean. It remembers what Services lead to, so that many questions about one cost one
+/// look at the pods.
+#[derive(Debug)]
+pub struct Resolver<'a> {
+    snapshot: &'a Snapshot,
+    translated: HashMap<(IpAddr, u8, Option<String>), Translated>,
+}
+
+/// An end: its addresses, and the pod, if it was given by name.
+struct Resolved<'a> {
+    addresses: Vec<IpAddr>,
+    pod: Option<&'a Pod>,
+}
+
+impl<'a> Resolver<'a> {
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        Self { snapshot, translated: HashMap::new() }
+    }
+
+    /// The connections that are meant: for each family in which both ends have an address, each number that the port's name
+    /// stands for, and each backend of a Service.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the question, and what to write instead.
+    pub fn resolve(&mut self, question: &Question) -> Result<Vec<Meant>, String> {
+        let from: Endpoint = question.from.parse().map_err(|error| format!("from: {error}"))?;
+        let to: Endpoint = question.to.parse().map_err(|error| format!("to: {error}"))?;
+        let (sources, destinations) = (self.end(&from)?, self.end(&to)?);
+        let mut meant = Vec::new();
+        for family in Family::ALL {
+            let of_family = |address: &&IpAddr| Family::of(**address) == family;
+            let source = sources.addresses.iter().find(of_family);
+            let destination = destinations.addresses.iter().find(of_family);
+            let (Some(&from), Some(&to)) = (source, destination) else { continue };
+            let protocol = protocol_number(&question.protocol, family)?;
+            let target = (to, destinations.pod);
+            let (backends, service) = self.targets(target, protocol, question.port.as_ref())?;
+            for Backend { address, port } in backends {
+                let connection = Connection { from, to: address, protocol, port };
+                meant.push(Meant { connection, service: service.clone() });
             }
-            Ok(addresses)
         }
+        if meant.is_empty() {
+            return Err(format!("{from} and {to} have no address of the same family"));
+        }
+        Ok(meant)
+    }
+
+    fn end(&self, endpoint: &Endpoint) -> Result<Resolved<'a>, String> {
+        let (namespace, name) = match endpoint {
+            Endpoint::Address(address) => {
+                return Ok(Resolved { addresses: vec![*address], pod: None });
+            }
+            Endpoint::BareName(name) => {
+                let remedy = near::of_bare_name(self.snapshot, name);
+                return Err(format!("{name:?} does not say which namespace; {remedy}"));
+            }
+            Endpoint::Pod { namespace, name } => (namespace, name),
+        };
+        let pod = self.snapshot.pod_named(namespace, name).ok_or_else(|| {
+            let remedy = near::of_name(self.snapshot, namespace, name);
+            format!("there is no pod {namespace}/{name} in the manifests; {remedy}")
+        })?;
+        if !pod.has_identity() && !pod.is_host() {
+            return Err(format!(
+                "pod {namespace}/{name} has ended, and its address is no longer its own; give the address if that is meant"
+            ));
+        }
+        let addresses: Vec<IpAddr> = pod.addresses.iter().collect();
+        if addresses.is_empty() {
+            return Err(format!(
+                "pod {namespace}/{name} has no address: give it one in status.podIPs"
+            ));
+        }
+        Ok(Resolved { addresses, pod: Some(pod) })
+    }
+
+    /// Where a connection to the address goes, and by which Service.
+    fn targets(
+        &mut self,
+        (address, pod): (IpAddr, Option<&Pod>),
+        protocol: u8,
+        port: Option<&Port>,
+    ) -> Result<(Vec<Backend>, Option<ServiceHop>), String> {
+        if pod.is_none()
+            && let Some(translation) = self.translate(address, protocol, port)
+        {
+            let Translation { service, address, port, backends } = translation?;
+            return Ok((backends, Some(ServiceHop { service, address, port })));
+        }
+        let pod = pod.or_else(|| self.snapshot.owner(address));
+        let ports = numbers(protocol, port, address, pod)?;
+        Ok((ports.into_iter().map(|port| Backend { address, port }).collect(), None))
+    }
+
+    fn translate(&mut self, address: IpAddr, protocol: u8, port: Option<&Port>) -> Translated {
+        if self.snapshot.services_at(address).next().is_none() {
+            return None;
+        }
+        let key = (address, protocol, port.map(ToString::to_string));
+        let snapshot = self.snapshot;
+        let translated = self.translated.entry(key).or_insert_with(|| {
+            let port = port.map(|port| match port {
+                Port::Number(number) => PortQuery::Number(*number),
+                Port::Name(name) => PortQuery::Name(name),
+            });
+            let translated = translate(snapshot, address, protocol, port)?;
+            Some(translated.map_err(|error| error.to_string()))
+        });
+        translated.clone()
     }
 }
 
-/// Names that are told where one is not there.
-const MOST_NEAR: usize = 5;
-
-/// Which pod may be meant: one of the same name elsewhere, or whose name begins alike (as a Deployment's do), or any of the
-/// namespace.
-fn near(snapshot: &Snapshot, namespace: &str, name: &str) -> String {
-    let told = |pods: &mut dyn Iterator<Item = &Pod>| {
-        let mut names: Vec<String> =
-            pods.map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
-        names.sort_unstable();
-        names.truncate(MOST_NEAR);
-        (!names.is_empty()).then(|| names.join(", "))
+/// The numbers of the port; a name is looked up on the pod that is connected to, and may stand for several.
+fn numbers(
+    protocol: u8,
+    port: Option<&Port>,
+    address: IpAddr,
+    pod: Option<&Pod>,
+) -> Result<Vec<u16>, String> {
+    let (protocol, port) = match (Protocol::from_number(protocol), port) {
+        (Some(protocol), Some(port)) => (protocol, port),
+        (Some(protocol), None) => {
+            return Err(format!(
+                "port: {protocol} needs one: add --port NUMBER (in a line of eval, \"port\":NUMBER)"
+            ));
+        }
+        (None, None) => return Ok(vec![0]),
+        (None, Some(_)) => {
+            return Err("port: only TCP, UDP and SCTP have ports; leave it out".into());
+        }
     };
-    let here = |pod: &&Pod| *pod.namespace == *namespace;
-    let stem: String = name.chars().take(3).collect();
-    let alike = |pod: &&Pod| here(pod) && pod.name.starts_with(&stem);
-    let same = |pod: &&Pod| *pod.name == *name;
-    let prefixed = |pod: &&Pod| here(pod) && pod.name.starts_with(name);
-    let meant = told(&mut snapshot.pods().filter(prefixed))
-        .or_else(|| told(&mut snapshot.pods().filter(same)))
-        .or_else(|| told(&mut snapshot.pods().filter(alike)));
-    if let Some(names) = meant {
-        return format!("did you mean {names}?");
+    let name = match port {
+        Port::Number(number) => return Ok(vec![*number]),
+        Port::Name(name) => name,
+    };
+    let Some(pod) = pod else {
+        return Err(format!(
+            "port: {name:?} is a name, which is looked up on a pod, and {address} is no pod's address; give the number"
+        ));
+    };
+    let mut numbers: Vec<u16> = pod.named_ports(name, protocol).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    if !numbers.is_empty() {
+        return Ok(numbers);
     }
-    match told(&mut snapshot.pods().filter(here)) {
-        Some(names) => format!("the namespace has {names}, ..."),
-        None => format!(
-            "no pod there is in namespace {namespace}: name it as kubectl get pods -A lists it, or give an address"
-        ),
-    }
+    let own: Vec<String> = pod
+        .ports
+        .iter()
+        .map(|port| format!("{} ({} {})", port.name, port.protocol, port.port))
+        .collect();
+    let has = if own.is_empty() { "no named ports".to_owned() } else { own.join(", ") };
+    Err(format!(
+        "port: pod {}/{} has no {protocol} port named {name:?}; it has {has}",
+        pod.namespace, pod.name
+    ))
 }
 
-/// The connections that are meant: one for each family in which both ends have an address. `protocol` is a name, in any case,
-/// or an IANA number.
-pub fn resolve(
-    snapshot: &Snapshot,
-    from: &Endpoint,
-    to: &Endpoint,
-    protocol: &str,
-    port: Option<u16>,
-) -> Result<Vec<Connection>, String> {
-    let (sources, destinations) = (addresses(snapshot, from)?, addresses(snapshot, to)?);
-    let mut connections = Vec::new();
-    for family in Family::ALL {
-        let of_family = |address: &&IpAddr| Family::of(**address) == family;
-        let ends = (sources.iter().find(of_family), destinations.iter().find(of_family));
-        if let (Some(&from), Some(&to)) = ends {
-            let protocol = protocol_number(protocol, family)?;
-            let port = port_of(protocol, port)?;
-            connections.push(Connection { from, to, protocol, port });
-        }
-    }
-    if connections.is_empty() {
-        return Err("the two ends have no address of the same family".into());
-    }
-    Ok(connections)
-}
-
-fn port_of(protocol: u8, port: Option<u16>) -> Result<u16, String> {
-    match (Protocol::from_number(protocol), port) {
-        (Some(_), Some(port)) => Ok(port),
-        (Some(protocol), None) => Err(format!(
-            "port: {protocol} needs one: add --port NUMBER (in a line of eval, \"port\":NUMBER)"
-        )),
-        (None, None) => Ok(0),
-        (None, Some(_)) => Err("port: only TCP, UDP and SCTP have ports; leave it out".into()),
-    }
-}
-
-/// The inverse of the names above.
+/// The name of a protocol, as in messages.
 pub fn protocol_name(protocol: u8) -> String {
     match (Protocol::from_number(protocol), protocol) {
         (Some(protocol), _) => protocol.to_string(),

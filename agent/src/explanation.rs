@@ -1,107 +1,221 @@
-//! A connection -> its verdict with all reasons: for a reader, and across the socket.
+//! An explanation as it is printed, and as it passes over the socket.
+//!
+//! The reasons and their sentences are the compiler's (`palisade_compiler::explain`); here they are put into the fields that
+//! `explain -o json` prints, beside the walk of the first packet through the program.
 
 use std::collections::HashSet;
 
-use palisade_compiler::compile::Compiler;
-use palisade_compiler::model::{
-    Connection, Direction, Family, Policy, PortMatch, PortSpec, Ports, Protocol, Verdict,
-};
-use palisade_compiler::oracle::{self, Decision, DirectionDecision, Reason};
+use palisade_compiler::compile::{Compiler, Judge, Locality};
+use palisade_compiler::decision::{Decision, Reason};
+use palisade_compiler::explain::{self, Outcome, excerpt};
+use palisade_compiler::model::{Connection, Family, Protocol, Verdict};
 use palisade_compiler::program::eval::{Packet, eval_program};
 use palisade_compiler::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 
-/// What becomes of a connection, for each family in which both ends have an address.
+use crate::connection::{Meant, Question, Resolver, ServiceHop};
+
+/// What becomes of what was asked about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// Allowed only if it is in every family.
+    /// `allow` if every connection that is meant is allowed, else `deny`.
     pub verdict: String,
-    pub families: Vec<Explained>,
+    /// The Service whose address was given, as `shop/web at 10.96.0.1 port 443`; `null` if it was none. The connections are
+    /// then those to its backends: any of them may get the client's connection.
+    pub service: Option<String>,
+    /// One for each family in which both ends have an address, each backend of a Service, and each number that the port's
+    /// name stands for. At most `MAX_CONNECTIONS`, those that are denied first.
+    pub connections: Vec<Explained>,
+    /// How many connections more are meant.
+    pub further: usize,
 }
 
-/// One verdict, in words.
+/// Connections that are explained; the rest is judged and counted.
+pub const MAX_CONNECTIONS: usize = 20;
+
+/// One connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explained {
+    /// `IPv4` or `IPv6`.
     pub family: String,
+    /// Who connects: `namespace/pod (address)`; of a node or an unknown end the address first.
     pub from: String,
+    /// Who is connected to.
     pub to: String,
+    /// IANA number.
     pub protocol: u8,
-    /// Of protocols that have ports.
+    /// `null` for protocols without ports.
     pub port: Option<u16>,
+    /// `allow` if both directions allow it, else `deny`.
     pub verdict: String,
+    /// By the policies of `from`.
     pub egress: Side,
+    /// By the policies of `to`.
     pub ingress: Side,
+    /// What the verdict rests on: the rules that allow, and the policies that isolate without allowing.
     pub by: Vec<String>,
-    /// The walk of the first packet, step by step.
+    /// The first packet's walk through the program, step by step.
     pub path: Vec<String>,
-    /// The program's verdict, if it is not that of the specification: a fault of Palisade.
+    /// The program's verdict, if it is not the one explained. That is a fault of Palisade; `null` otherwise.
     pub divergence: Option<String>,
 }
 
-/// One direction, seen from the pod whose policies speak.
+/// One direction, judged by the policies of one end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Side {
+    /// `allow` or `deny`.
     pub verdict: String,
+    /// Why, in a sentence.
     pub reason: String,
+    /// The policies that isolate the pod in this direction, as `namespace/name`.
     pub isolated_by: Vec<String>,
-    /// Of a denial: for each policy that isolates, why it does not allow.
-    pub why: Vec<String>,
-    /// Whether the pod is this host's; another node's verdict is that node's to enforce.
+    /// The rules that allow it, all of them.
+    pub allowed_by: Vec<AllowedBy>,
+    /// Of a denial: what each rule would have needed, the nearest first; policies without a rule in this direction last.
+    pub misses: Vec<Miss>,
+    /// What else matters: policies with wrong fields and what they close, blocks over a Service's address, what was left out.
+    pub notes: Vec<String>,
+    /// Whether the pod is bound to the node that was asked about, or no node was named. Otherwise another node enforces this
+    /// direction.
     pub judged_here: bool,
 }
 
-/// Explains each of the connections that `resolve` gave.
-pub fn explain(compiler: &Compiler, connections: &[Connection], node: Option<&str>) -> Explanation {
-    let each = connections.iter().map(|connection| explain_one(compiler, connection, node));
-    let families: Vec<Explained> = each.collect();
-    let deny = Verdict::Deny.to_string();
-    let verdict = match families.iter().any(|family| family.verdict == deny) {
-        true => Verdict::Deny,
-        false => Verdict::Allow,
-    };
-    Explanation { verdict: verdict.to_string(), families }
+/// A rule that allows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowedBy {
+    /// `namespace/name`.
+    pub policy: String,
+    /// Its place in the policy's `ingress` or `egress`.
+    pub rule: usize,
+    /// The first entry of `from` or `to` that matches; `null` where the rule is for everyone.
+    pub peer: Option<usize>,
+    /// The first entry of `ports` that matches; `null` where the rule is for every port.
+    pub port: Option<usize>,
+}
+
+/// A rule that does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Miss {
+    /// `namespace/name`.
+    pub policy: String,
+    /// Its place in the policy's `ingress` or `egress`; `null` where the policy has no rule in this direction.
+    pub rule: Option<usize>,
+    /// What of the peer differs from the nearest entry of `from` or `to`, in a sentence; `null` where the peer matches.
+    pub peer: Option<String>,
+    /// What of the port or protocol differs from the nearest entry of `ports`; `null` where it matches.
+    pub port: Option<String>,
+    /// Both as one line, with the rule's name.
+    pub text: String,
 }
 
 impl Explanation {
     pub fn diverges(&self) -> bool {
-        self.families.iter().any(|family| family.divergence.is_some())
+        self.connections.iter().any(|connection| connection.divergence.is_some())
     }
 }
 
-/// Judges the connection thrice: by the specification, by the compile's matrix, and by the program. A direction whose pod is
-/// bound to another node than `node` is that node's to judge, and compared with nothing here.
-fn explain_one(compiler: &Compiler, connection: &Connection, node: Option<&str>) -> Explained {
-    let snapshot = compiler.snapshot();
-    let decision = oracle::decide(snapshot, connection);
+/// Explains by the running agent's program. A direction whose pod is bound to another node than `node` is that node's to
+/// enforce, and not compared with the program.
+///
+/// # Errors
+///
+/// What is wrong with the question, and what to write instead.
+pub fn explain(
+    compiler: &Compiler,
+    question: &Question,
+    node: Option<&str>,
+) -> Result<Explanation, String> {
+    let walk = |connection: &Connection| walk(compiler, connection);
+    explain_with(compiler.snapshot(), question, node, &walk)
+}
+
+/// Explains where there is no program: the part that the connection's verdict depends on is compiled for it, for the node if
+/// one is named.
+///
+/// # Errors
+///
+/// As for `explain`.
+pub fn explain_snapshot(
+    snapshot: &Snapshot,
+    question: &Question,
+    node: Option<&str>,
+) -> Result<Explanation, String> {
+    let locality = node.map_or(Locality::Everywhere, |node| Locality::Node(node.into()));
+    let walk = |connection: &Connection| {
+        let mut compiler = Compiler::new(locality.clone());
+        compiler.apply(excerpt(snapshot, connection));
+        walk(&compiler, connection)
+    };
+    explain_with(snapshot, question, node, &walk)
+}
+
+/// The program's verdict on a connection's first packet, and the packet's steps.
+type Walk = (Verdict, Vec<String>);
+
+fn walk(compiler: &Compiler, connection: &Connection) -> Walk {
     let packet = Packet { dnat: connection.from == connection.to, ..Packet::first(*connection) };
-    let walk = eval_program(compiler.program(), &packet);
-    let side = |direction| side(snapshot, connection, direction, &decision, node);
-    let (egress, ingress) = (side(Direction::Egress), side(Direction::Ingress));
-    let judged = compiler.judge(connection);
+    let evaluation = eval_program(compiler.program(), &packet);
+    (evaluation.verdict, evaluation.path.iter().map(ToString::to_string).collect())
+}
+
+fn explain_with(
+    snapshot: &Snapshot,
+    question: &Question,
+    node: Option<&str>,
+    walk: &dyn Fn(&Connection) -> Walk,
+) -> Result<Explanation, String> {
+    let mut meant = Resolver::new(snapshot).resolve(question)?;
+    let mut judge = Judge::new(snapshot);
+    let mut verdict = Verdict::Allow;
+    let mut verdict_of = |meant: &Meant| {
+        let each = judge.judge(&meant.connection).verdict;
+        verdict = verdict.and(each);
+        each
+    };
+    if meant.len() > MAX_CONNECTIONS {
+        meant.sort_by_cached_key(|meant| verdict_of(meant) == Verdict::Allow);
+    } else {
+        meant.iter().for_each(|meant| _ = verdict_of(meant));
+    }
+    let service = meant.iter().find_map(|meant| meant.service.as_ref()).map(show_service);
+    let further = meant.len().saturating_sub(MAX_CONNECTIONS);
+    meant.truncate(MAX_CONNECTIONS);
+    let each = meant.iter().map(|meant| explain_one(&mut judge, meant, node, walk));
+    let connections = each.collect();
+    Ok(Explanation { verdict: verdict.to_string(), service, connections, further })
+}
+
+fn show_service(hop: &ServiceHop) -> String {
+    format!("{} at {} port {}", hop.service, hop.address, hop.port)
+}
+
+fn explain_one(
+    judge: &mut Judge<'_>,
+    meant: &Meant,
+    node: Option<&str>,
+    walk: &dyn Fn(&Connection) -> Walk,
+) -> Explained {
+    let connection = &meant.connection;
+    let service = meant.service.as_ref().map(|hop| hop.address);
+    let found = explain::explain(judge, connection, service);
+    let side = |side: &explain::Side| side_of(judge.snapshot(), side, node);
+    let (egress, ingress) = (side(&found.egress), side(&found.ingress));
     let here = |side: &Side, verdict| if side.judged_here { verdict } else { Verdict::Allow };
     let expected =
-        here(&egress, decision.egress.verdict).and(here(&ingress, decision.ingress.verdict));
-    let differs = (egress.judged_here && judged.egress != decision.egress)
-        || (ingress.judged_here && judged.ingress != decision.ingress);
-    let divergence = if differs {
-        Some(format!("the matrix says {}", judged.verdict))
-    } else if !never_forwarded(&decision) && walk.verdict != expected {
-        Some(format!("the program says {}", walk.verdict))
-    } else {
-        None
-    };
+        here(&egress, found.egress.verdict()).and(here(&ingress, found.ingress.verdict()));
+    let (walked, path) = walk(connection);
     Explained {
         family: family_name(connection).to_owned(),
-        from: name(snapshot, connection.from),
-        to: name(snapshot, connection.to),
+        from: found.from.to_string(),
+        to: found.to.to_string(),
         protocol: connection.protocol,
         port: Protocol::from_number(connection.protocol).map(|_| connection.port),
-        verdict: decision.verdict.to_string(),
+        verdict: found.verdict().to_string(),
         egress,
         ingress,
-        by: by(&decision),
-        path: walk.path.iter().map(ToString::to_string).collect(),
-        divergence,
+        by: by(&found.decision()),
+        path,
+        divergence: (walked != expected).then(|| format!("the program says {walked}")),
     }
 }
 
@@ -112,93 +226,61 @@ pub(crate) fn family_name(connection: &Connection) -> &'static str {
     }
 }
 
-/// Traffic of a pod with its own node passes the input and output hooks, which no policy judges.
-fn never_forwarded(decision: &Decision) -> bool {
-    [&decision.egress, &decision.ingress].iter().any(|side| side.reason == Reason::OwnNode)
-}
-
-fn name(snapshot: &Snapshot, address: std::net::IpAddr) -> String {
-    match snapshot.owner(address) {
-        Some(pod) => format!("{}/{} ({address})", pod.namespace, pod.name),
-        None => address.to_string(),
+fn side_of(snapshot: &Snapshot, side: &explain::Side, node: Option<&str>) -> Side {
+    let pod = snapshot.owner(side.subject.address);
+    let elsewhere = pod.is_some_and(|pod| node.is_some() && pod.node.as_deref() != node);
+    let mut notes: Vec<String> = side.faults.iter().map(ToString::to_string).collect();
+    notes.extend(side.service_blocks.iter().map(ToString::to_string));
+    if elsewhere {
+        notes.push("the pod runs on another node, which enforces this direction".into());
     }
-}
-
-fn side(
-    snapshot: &Snapshot,
-    connection: &Connection,
-    direction: Direction,
-    decision: &Decision,
-    node: Option<&str>,
-) -> Side {
-    let (DirectionDecision { verdict, reason }, subject) = match direction {
-        Direction::Egress => (&decision.egress, connection.from),
-        Direction::Ingress => (&decision.ingress, connection.to),
-    };
-    let isolating = snapshot.owner(subject).into_iter().flat_map(|pod| {
-        snapshot.policies().filter(move |policy| {
-            policy.key.namespace == pod.namespace
-                && policy.isolates.in_direction(direction)
-                && policy.subjects.matches(&pod.labels)
-        })
-    });
-    let isolating: Vec<_> = isolating.collect();
-    let (reason, why) = match reason {
-        Reason::Denied { .. } => {
-            let why = isolating.iter().map(|p| why_not(snapshot, connection, direction, p));
-            ("isolated, and no rule allows it".to_owned(), why.collect())
+    let (mut allowed_by, mut misses) = (Vec::new(), Vec::new());
+    match &side.outcome {
+        Outcome::Allowed(by) => allowed_by.extend(by.iter().map(|allowance| AllowedBy {
+            policy: allowance.rule.policy.to_string(),
+            rule: allowance.rule.rule,
+            peer: allowance.peers,
+            port: allowance.ports,
+        })),
+        Outcome::Denied { misses: found, further } => {
+            misses.extend(found.iter().flat_map(misses_of));
+            let left_out = found.iter().filter(|miss| miss.further > 0);
+            notes.extend(
+                left_out.map(|miss| {
+                    format!("{}: {} more rules do not match", miss.policy, miss.further)
+                }),
+            );
+            if *further > 0 {
+                notes.push(format!("{further} more policies isolate the pod and do not allow it"));
+            }
         }
-        allowed => (allowed.to_string(), Vec::new()),
-    };
-    let bound_elsewhere =
-        snapshot.owner(subject).is_some_and(|pod| node.is_some() && pod.node.as_deref() != node);
+        Outcome::NotAPod | Outcome::NotIsolated | Outcome::OwnNode | Outcome::Itself => {}
+    }
     Side {
-        judged_here: !bound_elsewhere,
-        verdict: verdict.to_string(),
-        reason,
-        isolated_by: isolating.iter().map(|policy| policy.key.to_string()).collect(),
-        why,
+        verdict: side.verdict().to_string(),
+        reason: side.reason(),
+        isolated_by: side.isolated_by.iter().map(ToString::to_string).collect(),
+        allowed_by,
+        misses,
+        notes,
+        judged_here: !elsewhere,
     }
 }
 
-/// Rules of a policy that are named; the rest is counted.
-const MOST_RULES: usize = 5;
-
-/// Why a policy that isolates does not allow what is denied. A rule whose ports match is for other peers.
-fn why_not(
-    snapshot: &Snapshot,
-    connection: &Connection,
-    direction: Direction,
-    policy: &Policy,
-) -> String {
-    let rules = policy.rules(direction);
-    let told = rules.iter().enumerate().take(MOST_RULES).map(|(at, rule)| {
-        let matches = |port: &PortMatch| port_matches(snapshot, connection, port);
-        let ports = match &rule.ports {
-            Ports::Every => true,
-            Ports::AnyOf(ports) => ports.iter().any(matches),
-        };
-        format!("{direction}[{at}] is for other {}", if ports { "peers" } else { "ports" })
-    });
-    let mut told: Vec<String> = told.collect();
-    match rules.len().checked_sub(MOST_RULES) {
-        _ if rules.is_empty() => told.push(format!("no {direction} rule")),
-        Some(more) if more > 0 => told.push(format!("{more} more rules do not match")),
-        Some(_) | None => {}
+fn misses_of(miss: &explain::PolicyMiss) -> Vec<Miss> {
+    let policy = miss.policy.to_string();
+    if miss.rules.is_empty() {
+        let text = format!("{policy} has no {} rule", miss.direction);
+        return vec![Miss { policy, rule: None, peer: None, port: None, text }];
     }
-    format!("{}: {}", policy.key, told.join(", "))
-}
-
-fn port_matches(snapshot: &Snapshot, connection: &Connection, port: &PortMatch) -> bool {
-    let protocol = Protocol::from_number(connection.protocol) == Some(port.protocol);
-    protocol
-        && match &port.port {
-            PortSpec::Any => true,
-            PortSpec::Range { first, last } => (*first..=*last).contains(&connection.port),
-            PortSpec::Named(name) => snapshot.owner(connection.to).is_some_and(|pod| {
-                pod.named_ports(name, port.protocol).any(|number| number == connection.port)
-            }),
-        }
+    let of_rule = |rule: &explain::RuleMiss| Miss {
+        policy: policy.clone(),
+        rule: Some(rule.rule),
+        peer: rule.peers_sentence(miss.direction),
+        port: rule.ports_sentence(),
+        text: format!("{policy} {}", rule.sentence(miss.direction)),
+    };
+    miss.rules.iter().map(of_rule).collect()
 }
 
 /// What the verdict rests on, each once: the rules that allow, and the policies that isolate without allowing.
@@ -208,12 +290,12 @@ pub(crate) fn by(decision: &Decision) -> Vec<String> {
         match &direction.reason {
             Reason::Allowed { by: rules } => by.extend(rules.iter().map(ToString::to_string)),
             Reason::Denied { isolated_by } => {
-                by.extend(isolated_by.iter().map(ToString::to_string))
+                by.extend(isolated_by.iter().map(ToString::to_string));
             }
             Reason::NotAPod | Reason::NotIsolated | Reason::OwnNode | Reason::Itself => {}
         }
     }
-    let mut told = HashSet::new();
-    by.retain(|line| told.insert(line.clone()));
+    let mut seen = HashSet::new();
+    by.retain(|line| seen.insert(line.clone()));
     by
 }

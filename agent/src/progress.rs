@@ -1,4 +1,4 @@
-//! How far long work is: told once it takes longer than a second, and then now and again.
+//! Progress of long work: reported once it takes longer than a second, and then at intervals.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,51 +9,51 @@ use palisade_dataplane::transaction::{Op, Transaction};
 
 /// Work shorter than this shows no progress.
 pub const QUIET: Duration = Duration::from_secs(1);
-/// How often a log is told of long work.
+/// How often the progress of long work is logged.
 pub const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// When to tell of work.
+/// Says when to report progress.
 #[derive(Debug)]
 pub struct Pace {
     every: Duration,
-    told: Option<Instant>,
+    reported: Option<Instant>,
 }
 
 impl Pace {
     pub const fn new(every: Duration) -> Self {
-        Self { every, told: None }
+        Self { every, reported: None }
     }
 
-    /// Whether to tell of work that began at `since`, now.
+    /// Whether to report progress now, of work that began at `since`.
     pub fn is_due(&mut self, since: Instant, now: Instant) -> bool {
-        let next = self.told.map_or(since, |told| told + self.every).max(since + QUIET);
-        let due = now >= next;
+        let next = self.reported.map_or(since, |reported| reported + self.every);
+        let due = now >= next.max(since + QUIET);
         if due {
-            self.told = Some(now);
+            self.reported = Some(now);
         }
         due
     }
 
-    pub const fn has_told(&self) -> bool {
-        self.told.is_some()
+    pub const fn has_reported(&self) -> bool {
+        self.reported.is_some()
     }
 }
 
-/// Hears of a commit: when the work began, and how many elements were committed since.
-pub type Hearer = Box<dyn FnMut(Instant, u64)>;
+/// Called after each commit: when the work began, and how many elements were committed since.
+pub type CommitObserver = Box<dyn FnMut(Instant, u64)>;
 
-/// A ruleset that tells of each commit.
-pub struct Heard<R> {
+/// A ruleset whose commits are observed.
+pub struct ObservedRuleset<R> {
     ruleset: R,
-    hearer: Hearer,
+    observer: CommitObserver,
     since: Cell<Instant>,
     elements: Cell<u64>,
 }
 
-impl<R> Heard<R> {
-    pub fn new(ruleset: R, hearer: impl FnMut(Instant, u64) + 'static) -> Self {
+impl<R> ObservedRuleset<R> {
+    pub fn new(ruleset: R, observer: impl FnMut(Instant, u64) + 'static) -> Self {
         let (since, elements) = (Cell::new(Instant::now()), Cell::new(0));
-        Self { ruleset, hearer: Box::new(hearer), since, elements }
+        Self { ruleset, observer: Box::new(observer), since, elements }
     }
 
     /// What is committed from now on is other work.
@@ -63,15 +63,23 @@ impl<R> Heard<R> {
     }
 }
 
-impl<R: fmt::Debug> fmt::Debug for Heard<R> {
+impl<R: fmt::Debug> fmt::Debug for ObservedRuleset<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Heard").field(&self.ruleset).finish()
+        f.debug_tuple("ObservedRuleset").field(&self.ruleset).finish()
     }
 }
 
-impl<R: Ruleset> Ruleset for Heard<R> {
+impl<R: Ruleset> Ruleset for ObservedRuleset<R> {
     fn features(&self) -> Features {
         self.ruleset.features()
+    }
+
+    fn port(&self) -> u32 {
+        self.ruleset.port()
+    }
+
+    fn reopen(&mut self) -> Result<(), RulesetError> {
+        self.ruleset.reopen()
     }
 
     fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
@@ -83,7 +91,7 @@ impl<R: Ruleset> Ruleset for Heard<R> {
         let ops = transaction.ops.iter();
         let elements = ops.filter(|op| matches!(op.op, Op::Add(..) | Op::Remove(..))).count();
         self.elements.set(self.elements.get() + elements as u64);
-        (self.hearer)(self.since.get(), self.elements.get());
+        (self.observer)(self.since.get(), self.elements.get());
         Ok(())
     }
 
@@ -97,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_work_is_not_told_of_and_long_work_now_and_again() {
+    fn short_work_shows_no_progress_and_long_work_does_at_intervals() {
         let mut pace = Pace::new(Duration::from_secs(5));
         let start = Instant::now();
         let mut due = |since: u64, now: u64| {

@@ -1,19 +1,26 @@
 //! What passes over the agent's socket: one JSON object a line, a request and its response.
 
+use palisade_compiler::compile::{RowUsage, Stats};
 use serde::{Deserialize, Serialize};
 
+use crate::connection::Port;
 use crate::explanation::Explanation;
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The longest request, in bytes, its newline included.
 pub const MAX_REQUEST_BYTES: usize = 64 << 10;
-/// The longest response, in bytes: differences and problems are cut to `MAX_TOLD` before.
+/// The longest response, in bytes: differences and problems are cut to `MAX_LISTED` before.
 pub const MAX_RESPONSE_BYTES: usize = 16 << 20;
 
-/// How many differences, problems or warnings are told; the rest is counted.
-pub const MAX_TOLD: usize = 1000;
+/// How many differences, problems, warnings or held files are listed; all are counted.
+pub const MAX_LISTED: usize = 1000;
+
+/// How many of the latest changes are listed.
+pub const MAX_CHANGES: usize = 10;
+/// How many elements of a change are listed; all are counted.
+pub const MAX_ELEMENTS: usize = 20;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope<T> {
@@ -37,7 +44,7 @@ pub enum Request {
         from: String,
         to: String,
         protocol: String,
-        port: Option<u16>,
+        port: Option<Port>,
     },
     /// Compares the kernel with the agent's program.
     Verify,
@@ -53,7 +60,7 @@ pub enum Response {
     NotReady {
         reason: String,
     },
-    /// The question makes no sense to it.
+    /// The request cannot be understood, or names what there is not.
     Bad {
         reason: String,
     },
@@ -68,10 +75,13 @@ pub struct Verified {
     pub revision: u64,
     /// Elements of the program, catch-alls not counted.
     pub elements: usize,
-    /// What the kernel has otherwise; empty if it holds the program. At most `MAX_TOLD`.
+    /// What the kernel has otherwise; empty if it holds the program. At most `MAX_LISTED`.
     pub differences: Vec<String>,
-    /// All differences, told or not.
+    /// All differences, listed or not.
     pub count: usize,
+    /// Traffic that policy speaks of and that does not meet the tables, whatever they hold.
+    #[serde(default)]
+    pub not_enforced: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +95,7 @@ pub enum State {
     WaitingForTable,
     /// The kernel holds the program of the latest manifests.
     Enforcing,
-    /// The kernel holds an earlier program: `detail` says why.
+    /// The kernel holds an earlier program: `detail` says why, or `doing` what is being done about it.
     Behind,
 }
 
@@ -98,27 +108,41 @@ pub struct Status {
     /// The node whose pods are local; every pod with an address is where there is none.
     pub node: Option<String>,
     pub state: State,
-    /// Why the state is not `Enforcing`.
+    /// Why the state is not `Enforcing`, if something hinders it.
     pub detail: Option<String>,
+    /// The work that goes on at this moment, as in `programming 12 elements`.
+    pub doing: Option<String>,
+    /// For how long the kernel has held an earlier program than the latest manifests mean.
+    pub behind_seconds: Option<u64>,
     pub up_seconds: u64,
+    pub isolated: Isolated,
+    /// Packets that were denied since the rules were last loaded; `None` if the kernel could not be asked.
+    pub denied: Option<Denied>,
+    /// The changes that the kernel took lately, the last one first; at most `MAX_CHANGES`.
+    pub changes: Vec<EnforcedChange>,
     /// Counts batches of changes.
     pub revision: u64,
     /// The revision that the kernel holds.
     pub enforced_revision: u64,
     pub files: usize,
-    /// Files that are broken now; what they last gave stands.
-    pub stale_files: Vec<String>,
+    /// Files whose present contents are not enforced, but what they held before. At most `MAX_LISTED`.
+    pub held_files: Vec<HeldFile>,
+    pub held_count: usize,
     pub sizes: Sizes,
+    /// How full the tables are. Counted some seconds after a change.
+    pub rows: Vec<Rows>,
     pub time_to_enforce: TimeToEnforce,
     pub drift: Drift,
     pub bridges: Vec<String>,
     /// Traffic that policy speaks of and the kernel does not judge.
     pub not_enforced: Vec<String>,
-    /// Of the sources; at most `MAX_TOLD`.
+    /// Of the sources; at most `MAX_LISTED`.
     pub problems: Vec<String>,
     pub problem_count: usize,
-    /// Of the compile: contested addresses, bounds; at most `MAX_TOLD`.
+    /// Of the compile: contested addresses, bounds, a node that nothing knows; at most `MAX_LISTED`.
     pub warnings: Vec<String>,
+    /// How many of the problems and warnings mean that not all of the manifests is enforced as it stands.
+    pub error_count: usize,
 }
 
 impl Status {
@@ -129,8 +153,52 @@ impl Status {
 
     /// Whether all that policy speaks of is enforced, as the latest manifests say it.
     pub fn enforces_all(&self) -> bool {
-        self.is_ready() && self.not_enforced.is_empty()
+        self.is_ready()
+            && self.not_enforced.is_empty()
+            && self.held_count == 0
+            && self.error_count == 0
     }
+}
+
+/// Pods of this host that policies isolate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolated {
+    pub ingress: usize,
+    pub egress: usize,
+    /// In either direction or both.
+    pub pods: usize,
+}
+
+/// Packets, of both families. Dropped for their form alone (a late TCP segment, say) are not among them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denied {
+    pub ingress: u64,
+    pub egress: u64,
+}
+
+/// A change that the kernel holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnforcedChange {
+    pub revision: u64,
+    /// The first of what changed, as in `NetworkPolicy shop/db changed (shop/db.yaml)`.
+    pub objects: Vec<String>,
+    /// All that changed, listed or not.
+    pub object_count: usize,
+    /// The first of what that did to the kernel's tables, in nft's words, at most `MAX_ELEMENTS`; none of a change of very many.
+    pub elements: Vec<String>,
+    pub element_count: usize,
+    /// From the event of the source to the kernel's acknowledgement, in microseconds.
+    pub took_us: u64,
+    pub seconds_ago: u64,
+}
+
+/// A file whose present contents are not enforced, but what it held before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldFile {
+    pub file: String,
+    /// A predicate, as in `is being written`.
+    pub reason: String,
+    pub seconds: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,8 +218,8 @@ pub struct Sizes {
     pub elements: usize,
 }
 
-impl From<palisade_compiler::compile::Stats> for Sizes {
-    fn from(stats: palisade_compiler::compile::Stats) -> Self {
+impl From<Stats> for Sizes {
+    fn from(stats: Stats) -> Self {
         Self {
             namespaces: stats.namespaces,
             pods: stats.pods,
@@ -170,7 +238,32 @@ impl From<palisade_compiler::compile::Stats> for Sizes {
     }
 }
 
-/// From the event of the file system to the kernel's acknowledgement, in microseconds.
+/// How full the rows of one family and direction are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows {
+    pub family: String,
+    pub direction: String,
+    /// Rows that there would be if there were room for all.
+    pub wanted: usize,
+    pub bound: usize,
+    /// Namespaces by the rows that their pods want, the largest first; some at most.
+    pub largest: Vec<(String, usize)>,
+}
+
+impl From<RowUsage> for Rows {
+    fn from(usage: RowUsage) -> Self {
+        let largest = usage.largest.into_iter();
+        Self {
+            family: format!("{:?}", usage.family).to_lowercase(),
+            direction: usage.direction.to_string(),
+            wanted: usage.wanted,
+            bound: usage.bound,
+            largest: largest.map(|(namespace, rows)| (namespace.to_string(), rows)).collect(),
+        }
+    }
+}
+
+/// From the event of the source to the kernel's acknowledgement, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeToEnforce {
     pub last_us: Option<u64>,

@@ -1,136 +1,120 @@
-//! The one loop: files and questions in, the kernel's tables and answers out.
+//! The one loop: changes and questions in, the kernel's tables and answers out.
 //!
 //! ```text
-//! files, questions, time -> Event -> look at the files -> compile -> commit -> answer -> publish the status
+//! inbox -> compile -> commit -> answers -> status
+//!   ^                   |
+//!   |                   +--> upkeep: work that no change waits for, in slices between turns
+//! sources, clients
 //! ```
 //!
-//! It has a thread of its own, which also holds the kernel's socket. What comes while it works waits, and is then taken
-//! as one batch; nothing sleeps in order to batch. When nothing waits it settles, tidies and compares.
+//! It has a thread of its own, which also holds the kernel's socket, and knows no source. What comes while it works waits in the
+//! inbox, and is then taken as one batch; nothing sleeps in order to batch. The status is published before work that may take
+//! long, and after it.
 
+mod backoff;
 mod enforcer;
-mod inputs;
-mod report;
+mod status_report;
+mod upkeep;
 
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::ruleset::RulesetError;
-use tokio::sync::oneshot;
 
-use crate::connection::resolve;
+use crate::connection::Question;
 use crate::explanation::explain;
-use crate::protocol::{MAX_TOLD, Request, Response, State, Verified};
-use crate::socket::server::Published;
+use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
+use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
+use crate::published_status::PublishedStatus;
+use backoff::Backoff;
 use enforcer::Enforcer;
-use inputs::Inputs;
-use report::Report;
+use status_report::{EnforcedChange, StatusReport, counted, micros};
+use upkeep::{Task, Upkeep};
 
-/// Events that wait at most; a question beyond is refused, and a wake-up beyond is not needed.
-pub const MAX_WAITING: usize = 64;
+/// How often the kernel is compared with the program.
+const COMPARE_EVERY: Duration = Duration::from_secs(60);
+/// How often the bridges of pods are looked for though no link changed: addresses in other network namespaces change unnoticed.
+const FIND_BRIDGES_EVERY: Duration = Duration::from_secs(30);
+/// How long after a change the rows are counted for the status.
+const COUNT_ROWS_AFTER: Duration = Duration::from_secs(2);
+/// How long to wait after a failure, or for a table that another process owns: at first, and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_MOST: Duration = Duration::from_secs(10);
+/// How long nothing is done at least, unless something happens: so that upkeep leaves room for changes that come in a burst, and
+/// a deadline that is always past takes no processor.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+/// Beyond so many elements a change is not kept in the log of revisions, nor copied for it.
+const MAX_LOGGED_DELTA: usize = 65_536;
 
-/// How often all files are looked at and the kernel is compared with the program.
-const CHECK_EVERY: Duration = Duration::from_secs(60);
-/// How often the bridges of pods are looked at: an interface may come after its pod's manifest.
-const BRIDGES_EVERY: Duration = Duration::from_secs(5);
-/// How long to wait before what failed, or a table that another process owns, is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How long nothing is done at least, unless something happens: a deadline that is always past must not take a processor.
-const REST: Duration = Duration::from_millis(10);
-
-#[derive(Debug)]
-pub enum Event {
-    /// There may be something new in the files.
-    Files,
-    Request(Request, oneshot::Sender<Response>),
-    /// Ends the loop; what the kernel has stays.
-    Shutdown,
-}
-
-#[derive(Debug, Clone)]
-pub struct Config {
-    pub files: Vec<PathBuf>,
-    /// In bytes.
-    pub max_file_size: u64,
-    pub node: Option<String>,
-}
-
-/// Runs until it is told to shut down. `events` is the other end of `received`.
+/// Runs until the inbox says that it should end; what the kernel has stays. Pods of `node` are local; every pod with an address
+/// where there is none.
 ///
 /// # Errors
 ///
 /// What makes it useless to wait: the kernel's tables may not be touched, or the kernel cannot do it.
 pub fn run(
-    config: Config,
-    events: &SyncSender<Event>,
-    received: &Receiver<Event>,
-    published: Published,
+    node: Option<String>,
+    owns_tables: bool,
+    inbox: &Inbox,
+    published: PublishedStatus,
 ) -> Result<(), RulesetError> {
-    let mut report = Report::new(published, config.node.clone());
-    let Some((enforcer, found)) = open(&mut report, received)? else { return Ok(()) };
-    let locality = match &config.node {
+    let report = StatusReport::new(published, node.clone());
+    let Some((enforcer, found)) = open(&report, owns_tables, inbox)? else { return Ok(()) };
+    let locality = match &node {
         Some(node) => Locality::Node(node.as_str().into()),
         None => Locality::Everywhere,
     };
-    let wake = events.clone();
-    // A full channel will wake the loop as well.
-    let inputs = Inputs::new(config.files, config.max_file_size, move || {
-        _ = wake.try_send(Event::Files);
-    });
-    let now = Instant::now();
     let mut reconciler = Reconciler {
-        inputs,
+        inbox,
         compiler: Compiler::adopting(locality, &found),
         enforcer,
         report,
-        node: config.node,
+        node,
+        in_sync: Err("the manifests are being read".to_owned()),
         begun: false,
-        behind: Delta::default(),
-        check_at: now,
-        bridges_at: now,
-        retry_at: None,
+        behind: Behind::default(),
+        backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
+        upkeep: Upkeep::default(),
     };
-    reconciler.run(received)
+    reconciler.run()
 }
 
-/// Waits until the kernel's tables can be read and are nobody else's; `None` if told to shut down meanwhile.
+/// Waits until the kernel's tables can be read and belong to nobody else; `None` if the loop should end meanwhile.
 fn open(
-    report: &mut Report,
-    received: &Receiver<Event>,
+    report: &StatusReport,
+    owns_tables: bool,
+    inbox: &Inbox,
 ) -> Result<Option<(Enforcer, Program)>, RulesetError> {
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     loop {
-        match Enforcer::open() {
+        let error = match Enforcer::open(owns_tables) {
             Ok(opened) => return Ok(Some(opened)),
             Err(error) if is_hopeless(&error) => return Err(error),
-            Err(error) => report.state(state_of(&error), Some(error.to_string())),
-        }
-        report.publish();
-        match received.recv_timeout(RETRY_AFTER) {
-            Ok(Event::Shutdown) | Err(RecvTimeoutError::Disconnected) => return Ok(None),
-            Ok(Event::Request(_, reply)) => {
-                // Who asked may be gone.
-                _ = reply.send(Response::NotReady { reason: report.why_not() });
+            Err(error) => error,
+        };
+        let state = match error {
+            RulesetError::Owned { .. } => State::WaitingForTable,
+            _ => State::Behind,
+        };
+        report.hindered(state, error.to_string());
+        let now = Instant::now();
+        backoff.failed(now);
+        let retry_at = backoff.retry_at().unwrap_or(now);
+        while Instant::now() < retry_at {
+            let contents = inbox.take_asks(retry_at);
+            if contents.shutdown {
+                return Ok(None);
             }
-            Ok(Event::Files) | Err(RecvTimeoutError::Timeout) => {}
+            for Ask { answer, .. } in contents.asks {
+                // Who asked may be gone.
+                _ = answer.send(Response::NotReady { reason: report.why_not() });
+            }
         }
     }
 }
 
-fn state_of(error: &RulesetError) -> State {
-    match error {
-        RulesetError::Owned { .. } => State::WaitingForTable,
-        RulesetError::NotPermitted { .. }
-        | RulesetError::Unsupported { .. }
-        | RulesetError::Retry { .. }
-        | RulesetError::Unknown { .. }
-        | RulesetError::Full { .. }
-        | RulesetError::Refused { .. }
-        | RulesetError::Io(_) => State::Behind,
-    }
-}
-
+/// Whether waiting mends nothing.
 fn is_hopeless(error: &RulesetError) -> bool {
     match error {
         RulesetError::NotPermitted { .. } | RulesetError::Unsupported { .. } => true,
@@ -143,183 +127,235 @@ fn is_hopeless(error: &RulesetError) -> bool {
     }
 }
 
-struct Reconciler {
-    inputs: Inputs,
-    compiler: Compiler,
-    enforcer: Enforcer,
-    report: Report,
-    node: Option<String>,
-    /// Whether the manifests were known once, so that there is something to enforce.
-    begun: bool,
-    /// What the program changed by and the kernel has not.
-    behind: Delta,
-    check_at: Instant,
-    bridges_at: Instant,
-    retry_at: Option<Instant>,
+/// What the program changed by and the kernel has not.
+#[derive(Debug, Default)]
+struct Behind {
+    delta: Delta,
+    /// When the first of the changes came.
+    since: Option<Instant>,
+    /// The first of the objects that changed, and how many did.
+    objects: Vec<String>,
+    object_count: usize,
 }
 
-impl Reconciler {
-    fn run(&mut self, received: &Receiver<Event>) -> Result<(), RulesetError> {
-        let mut waiting = vec![Event::Files];
+struct Reconciler<'a> {
+    inbox: &'a Inbox,
+    compiler: Compiler,
+    enforcer: Enforcer,
+    report: StatusReport,
+    node: Option<String>,
+    /// Whether the source gave everything that is declared once; if not, what it waits for.
+    in_sync: Result<(), String>,
+    /// Whether there was something to enforce.
+    begun: bool,
+    behind: Behind,
+    backoff: Backoff,
+    upkeep: Upkeep,
+}
+
+impl Reconciler<'_> {
+    fn run(&mut self) -> Result<(), RulesetError> {
         loop {
-            let mut questions = Vec::new();
-            for event in waiting.drain(..) {
-                match event {
-                    Event::Files => {}
-                    Event::Request(request, reply) => questions.push((request, reply)),
-                    Event::Shutdown => return Ok(()),
-                }
+            let contents = self.inbox.take(self.next_turn());
+            if contents.shutdown {
+                return Ok(());
             }
-            self.turn()?;
-            for (request, reply) in questions {
+            let is_idle = contents.inputs.is_empty() && contents.asks.is_empty();
+            self.turn(contents.inputs, contents.links_changed)?;
+            for Ask { question, answer } in contents.asks {
                 // Who asked may be gone.
-                _ = reply.send(self.answer(request));
+                _ = answer.send(self.answer(question));
             }
-            self.report.publish();
-            match received.recv_timeout(self.patience()) {
-                Ok(event) => waiting.push(event),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
-            waiting.extend(received.try_iter().take(MAX_WAITING));
+            self.keep_up(is_idle)?;
         }
     }
 
-    /// How long nothing needs to be done unless something happens.
-    fn patience(&self) -> Duration {
-        if self.has_idle_work() {
-            return REST;
-        }
-        // Nothing is enforced, nor bridges looked for, before the manifests were known once.
-        let bridges_at = Some(self.bridges_at).filter(|_| self.begun);
-        let deadlines = [Some(self.check_at), bridges_at, self.retry_at, self.inputs.next_look()];
-        let next = deadlines.into_iter().flatten().min().unwrap_or(self.check_at);
-        next.saturating_duration_since(Instant::now()).max(REST)
-    }
-
-    fn has_idle_work(&self) -> bool {
-        self.enforcer.is_in_step() && (self.enforcer.is_unsettled() || self.compiler.is_untidy())
-    }
-
-    /// Everything that is due, once.
-    fn turn(&mut self) -> Result<(), RulesetError> {
+    /// When there is something to do though nothing comes.
+    fn next_turn(&self) -> Instant {
         let now = Instant::now();
-        let check = now >= self.check_at;
-        let look = self.inputs.look(check, self.compiler.snapshot());
-        self.report.inputs(&self.inputs);
-        let news = !look.changes.is_empty();
-        if news {
-            let started = Instant::now();
-            let delta = self.compiler.apply(look.changes);
-            self.report.revision += 1;
-            self.behind.then(delta);
-            self.report.compiled(&self.compiler, started.elapsed());
-        }
-        if !self.inputs.is_complete() {
-            self.report.state(State::WaitingForManifests, Some(self.inputs.obstacle()));
-            if check {
-                self.check_at = now + CHECK_EVERY;
-            }
+        let upkeep = self.upkeep.next_at().filter(|_| self.enforcer.is_in_step());
+        let next = self.backoff.retry_at().into_iter().chain(upkeep).min();
+        next.unwrap_or(now + COMPARE_EVERY).max(now + MIN_PAUSE)
+    }
+
+    /// Takes in what came, and has the kernel enforce it.
+    fn turn(&mut self, inputs: Vec<Input>, links_changed: bool) -> Result<(), RulesetError> {
+        let began = Instant::now();
+        let changed = self.compile(inputs);
+        if self.in_sync.is_err() {
             return Ok(());
         }
         let first = !std::mem::replace(&mut self.begun, true);
-        let due = self.retry_at.is_some_and(|at| now >= at) || now >= self.bridges_at;
-        let idle = !news && self.has_idle_work();
-        if first || news || due {
-            self.enforce(look.since.filter(|_| news))?;
-        } else if idle {
-            self.idle()?;
+        if first {
+            self.upkeep.schedule(Task::Compare, began);
         }
-        if check {
-            self.check_at = Instant::now() + CHECK_EVERY;
-            self.check()?;
-            // At the start too, whose load is the largest there is; and reading the kernel back takes some.
-            palisade_heap::give_back();
+        let retry_at = self.backoff.retry_at();
+        if retry_at.is_some_and(|at| began < at) {
+            self.report.pause();
+        } else if first || changed || links_changed || retry_at.is_some() {
+            self.enforce(began, false)?;
         }
         Ok(())
     }
 
-    /// Commits what the kernel does not have yet.
-    fn enforce(&mut self, since: Option<Instant>) -> Result<(), RulesetError> {
-        let now = Instant::now();
-        let look_at_bridges = now >= self.bridges_at;
-        if look_at_bridges {
-            self.bridges_at = now + BRIDGES_EVERY;
-        }
-        self.retry_at = None;
-        let was_in_step = self.enforcer.is_in_step();
-        let delta = std::mem::take(&mut self.behind);
-        let elements = delta.len();
-        let result = self.enforcer.enforce(&self.compiler, delta, look_at_bridges);
-        if result.is_ok() {
-            self.report.enforced(since, elements, !was_in_step);
-            self.report.facts(&self.enforcer);
+    /// Does a slice of the work that no change waits for.
+    fn keep_up(&mut self, is_idle: bool) -> Result<(), RulesetError> {
+        if !self.enforcer.is_in_step() {
             return Ok(());
         }
-        self.judge_failure(result)
+        self.want_upkeep();
+        if let Some(task) = self.upkeep.next(Instant::now(), is_idle) {
+            self.upkeep.done(task);
+            self.do_task(task)?;
+            self.want_upkeep();
+        }
+        Ok(())
+    }
+
+    /// Brings the program up to what the inputs say; returns whether there was a change.
+    fn compile(&mut self, inputs: Vec<Input>) -> bool {
+        let mut changes = Vec::new();
+        let (now, mut since) = (Instant::now(), None);
+        for input in inputs {
+            self.report.source(&input.state);
+            if let Err(reason) = &input.in_sync {
+                self.report.hindered(State::WaitingForManifests, reason.clone());
+            }
+            self.in_sync = input.in_sync;
+            since = since.or(input.since);
+            let room = MAX_DESCRIBED.saturating_sub(self.behind.objects.len());
+            self.behind.objects.extend(input.described.into_iter().take(room));
+            self.behind.object_count += input.changes.len();
+            changes.extend(input.changes);
+        }
+        if changes.is_empty() {
+            return false;
+        }
+        self.behind.since = self.behind.since.or(since);
+        let doing = format!("compiling {}", counted(changes.len(), "change"));
+        self.report.begin(since.unwrap_or(now), doing);
+        let delta = self.compiler.apply(changes);
+        self.behind.delta.then(delta);
+        self.report.revision += 1;
+        self.report.compiled(&self.compiler);
+        self.upkeep.schedule(Task::CountRows, Instant::now() + COUNT_ROWS_AFTER);
+        tracing::debug!(
+            revision = self.report.revision,
+            took_us = micros(now.elapsed()),
+            "compiled"
+        );
+        true
+    }
+
+    /// Commits what the kernel does not have yet. Bridges are looked for in any case if `find_bridges` says so.
+    fn enforce(&mut self, began: Instant, find_bridges: bool) -> Result<(), RulesetError> {
+        let recovers = !self.enforcer.is_in_step();
+        let Behind { delta, since, objects, object_count } = std::mem::take(&mut self.behind);
+        let element_count = delta.len();
+        if object_count > 0 || recovers {
+            let doing = match recovers && self.report.enforced_revision().is_some() {
+                true => "reading the kernel's tables and putting them right".to_owned(),
+                false => format!("programming {}", counted(element_count, "element")),
+            };
+            self.report.begin(since.unwrap_or(began), doing);
+        }
+        // The engine takes the delta; a copy is for the log.
+        let kept = (element_count <= MAX_LOGGED_DELTA).then(|| delta.clone());
+        match self.enforcer.enforce(&self.compiler, delta, find_bridges) {
+            Ok(()) => {
+                self.backoff.succeeded();
+                let change = (object_count > 0).then_some(EnforcedChange {
+                    since,
+                    began,
+                    objects,
+                    object_count,
+                    delta: kept,
+                    element_count,
+                });
+                self.report.enforced(change, recovers);
+                self.report.facts(&self.enforcer);
+                Ok(())
+            }
+            Err(error) => {
+                let delta = kept.unwrap_or_default();
+                self.behind = Behind { delta, since, objects, object_count };
+                self.failed(error)
+            }
+        }
     }
 
     /// A failure is waited out, except at the start one that waiting does not mend.
-    fn judge_failure(&mut self, result: Result<(), RulesetError>) -> Result<(), RulesetError> {
-        let Err(error) = result else { return Ok(()) };
+    fn failed(&mut self, error: RulesetError) -> Result<(), RulesetError> {
         self.enforcer.lose_step();
-        self.retry_at = Some(Instant::now() + RETRY_AFTER);
+        self.backoff.failed(Instant::now());
         if is_hopeless(&error) && self.report.enforced_revision().is_none() {
             return Err(error);
         }
-        self.report.state(state_of(&error), Some(error.to_string()));
+        self.report.failed(error.to_string());
         Ok(())
     }
 
-    /// A piece of what nobody waits for.
-    fn idle(&mut self) -> Result<(), RulesetError> {
-        match self.enforcer.settle() {
-            Ok(true) => Ok(()),
-            Ok(false) => {
+    /// Finds out what upkeep there is to do.
+    fn want_upkeep(&mut self) {
+        let now = Instant::now();
+        self.upkeep.want(Task::RemoveUnused, self.enforcer.is_unsettled(), now);
+        self.upkeep.want(Task::Tidy, self.compiler.is_untidy(), now);
+        self.upkeep.schedule(Task::Compare, now + COMPARE_EVERY);
+        self.upkeep.schedule(Task::FindBridges, now + FIND_BRIDGES_EVERY);
+    }
+
+    /// One slice of a task.
+    fn do_task(&mut self, task: Task) -> Result<(), RulesetError> {
+        let began = Instant::now();
+        match task {
+            Task::FindBridges => self.enforce(began, true),
+            Task::RemoveUnused => match self.enforcer.settle() {
+                Ok(()) => Ok(()),
+                Err(error) => self.failed(error),
+            },
+            Task::Tidy => {
                 let delta = self.compiler.tidy();
-                self.report.sizes(&self.compiler);
-                self.behind.then(delta);
-                self.enforce(None)
+                self.report.compiled(&self.compiler);
+                self.behind.delta.then(delta);
+                self.enforce(began, false)
             }
-            Err(error) => self.judge_failure(Err(error)),
+            Task::CountRows => {
+                self.report.rows(&self.compiler);
+                Ok(())
+            }
+            Task::Compare => self.compare(),
         }
     }
 
     /// Compares the kernel with the program, and heals.
-    fn check(&mut self) -> Result<(), RulesetError> {
-        if !self.enforcer.is_in_step() {
-            return Ok(());
-        }
-        match self.enforcer.verify(&self.compiler) {
+    fn compare(&mut self) -> Result<(), RulesetError> {
+        let result = self.enforcer.verify(&self.compiler);
+        // At the start too, whose load is the largest there is; and reading the kernel back takes some memory.
+        palisade_heap::give_back();
+        match result {
             Ok(differences) => {
                 self.report.checked(&differences);
                 if differences.is_empty() {
                     return Ok(());
                 }
                 self.enforcer.lose_step();
-                self.enforce(None)
+                self.enforce(Instant::now(), false)
             }
-            Err(error) => self.judge_failure(Err(error)),
+            Err(error) => self.failed(error),
         }
     }
 
     fn answer(&mut self, request: Request) -> Response {
         if !self.begun {
-            let reason = self.inputs.obstacle();
-            return Response::NotReady { reason };
+            let reason = self.in_sync.as_ref().err().cloned();
+            return Response::NotReady { reason: reason.unwrap_or_else(|| self.report.why_not()) };
         }
         match request {
             Request::Status => Response::Status(Box::new(self.report.status())),
             Request::Explain { from, to, protocol, port } => {
-                let ends = from.parse().and_then(|from| Ok((from, to.parse()?)));
-                let connections = ends.and_then(|(from, to)| {
-                    resolve(self.compiler.snapshot(), &from, &to, &protocol, port)
-                });
-                match connections {
-                    Ok(connections) => {
-                        let node = self.node.as_deref();
-                        Response::Explanation(Box::new(explain(&self.compiler, &connections, node)))
-                    }
+                let question = Question { from, to, protocol, port };
+                match explain(&self.compiler, &question, self.node.as_deref()) {
+                    Ok(explanation) => Response::Explanation(Box::new(explanation)),
                     Err(reason) => Response::Bad { reason },
                 }
             }
@@ -338,15 +374,16 @@ impl Reconciler {
         self.report.checked(&differences);
         palisade_heap::give_back();
         if !differences.is_empty() {
-            // The answer says what was found; healing comes with the next turn.
+            // The answer says what was found; the next turn heals it.
             self.enforcer.lose_step();
-            self.retry_at = Some(Instant::now());
+            self.backoff.retry_now(Instant::now());
         }
         Response::Verified(Verified {
             revision: self.report.revision,
             elements: self.compiler.stats().elements,
             count: differences.len(),
-            differences: differences.iter().take(MAX_TOLD).map(ToString::to_string).collect(),
+            differences: differences.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
+            not_enforced: self.enforcer.not_enforced(),
         })
     }
 }

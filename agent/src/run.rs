@@ -1,9 +1,8 @@
-//! The agent's process: the socket and the signals on this thread, the loop on its own.
+//! The agent's process: the socket and the signals on this thread, the loop and the files on threads of their own.
 
 use std::io;
-use std::path::Path;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -14,48 +13,67 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::reconcile::{self, Config, Event, MAX_WAITING};
-use crate::socket::seat::{Asked, BindError, Seat};
-use crate::socket::server::{Desk, Posted, serve};
+use crate::inbox::{Sender, inbox};
+use crate::link_events;
+use crate::published_status::PublishedStatus;
+use crate::reconcile;
+use crate::socket::lock::{Attempt, SocketError, SocketLock};
+use crate::socket::server::Server;
+use crate::sources::file_source::FileSource;
+use crate::sources::files::Limits;
 
-/// How often to ask whether another agent's socket is free.
-const ASK_EVERY: Duration = Duration::from_millis(100);
-/// How long the loop may take to end, once told. What it reads then for longer it reads for nothing, and a commit that is cut
-/// short is finished by the next agent.
-const LAST_WORK: Duration = Duration::from_secs(1);
+/// How often to try whether another agent's socket is free.
+const LOCK_EVERY: Duration = Duration::from_millis(100);
+/// How long the loop may take to end. A commit that is cut short is finished by the next agent.
+const MAX_LAST_WORK: Duration = Duration::from_secs(1);
+
+/// What the agent follows.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub files: Vec<PathBuf>,
+    /// In bytes.
+    pub max_file_size: u64,
+    /// Of objects that name none.
+    pub namespace: Option<Arc<str>>,
+    /// The node whose pods are local; every pod with an address is where there is none.
+    pub node: Option<String>,
+    /// Whether the tables belong to the agent, where the kernel knows owners: nobody else can write to them then.
+    pub owns_tables: bool,
+}
 
 #[derive(Debug, Error)]
 pub enum RunError {
     #[error(transparent)]
-    Socket(#[from] BindError),
+    Socket(#[from] SocketError),
     #[error(transparent)]
     Ruleset(#[from] RulesetError),
     #[error("the process lacks what it needs ({0})")]
     Process(#[from] io::Error),
     #[error(
-        "the loop ended by a fault of Palisade; please report it with the log; the rules in the kernel stay"
+        "a thread ended by a fault of Palisade; please report it with the log; the rules in the kernel stay"
     )]
     Fault,
 }
 
-/// Runs the agent until SIGTERM or SIGINT; the kernel's tables outlive it.
+/// Runs the agent until SIGTERM or SIGINT; the kernel's tables outlive it. At SIGHUP it reads all files again.
 ///
 /// # Errors
 ///
 /// `RunError`: nothing in the kernel was changed then, or it holds the last good program.
 pub fn run(config: Config, socket: &Path) -> Result<(), RunError> {
-    tell_start(&config, socket);
+    log_start(&config, socket);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        tokio::select! {
-            seat = take_seat(socket) => lead(config, seat?, &mut signals).await,
-            () = signals.any() => Ok(()),
-        }
+        let lock = tokio::select! {
+            lock = lock_socket(socket) => lock?,
+            () = signals.end(|| {}) => return Ok(()),
+        };
+        serve(config, lock, &mut signals).await
     })
 }
 
-fn tell_start(config: &Config, socket: &Path) {
+fn log_start(config: &Config, socket: &Path) {
     let files: Vec<_> = config.files.iter().map(|file| file.display().to_string()).collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -67,15 +85,15 @@ fn tell_start(config: &Config, socket: &Path) {
 }
 
 /// Waits until no other agent has the socket: in a rolling update two overlap.
-async fn take_seat(socket: &Path) -> Result<Seat, BindError> {
-    let mut told = None;
+async fn lock_socket(socket: &Path) -> Result<SocketLock, SocketError> {
+    let mut logged = None;
     loop {
-        let holder = match Seat::ask(socket)? {
-            Asked::Taken(seat) => return Ok(seat),
-            Asked::Held(holder) => holder,
+        let holder = match SocketLock::try_lock(socket)? {
+            Attempt::Locked(lock) => return Ok(lock),
+            Attempt::Held(holder) => holder,
         };
-        if told != Some(holder) {
-            told = Some(holder);
+        if logged != Some(holder) {
+            logged = Some(holder);
             let holder = holder.map_or("unknown".to_owned(), |pid| pid.to_string());
             tracing::warn!(
                 process = holder,
@@ -83,61 +101,82 @@ async fn take_seat(socket: &Path) -> Result<Seat, BindError> {
                 socket.display()
             );
         }
-        sleep(ASK_EVERY).await;
+        sleep(LOCK_EVERY).await;
     }
 }
 
-/// Runs the loop, and serves until a signal comes or the loop ends.
-async fn lead(config: Config, mut seat: Seat, signals: &mut Signals) -> Result<(), RunError> {
-    let listener = UnixListener::from_std(seat.bind()?)?;
-    let (events, received) = sync_channel(MAX_WAITING);
-    let status = Arc::new(Mutex::new(Posted::default()));
+/// Runs the loop and its source, and serves clients until a signal comes or the loop ends.
+async fn serve(
+    config: Config,
+    mut lock: SocketLock,
+    signals: &mut Signals,
+) -> Result<(), RunError> {
+    let listener = UnixListener::from_std(lock.bind()?)?;
+    let (sender, receiver) = inbox();
+    let status = PublishedStatus::default();
     let (ended, mut end) = oneshot::channel::<()>();
-    let (sender, published) = (events.clone(), Arc::clone(&status));
+    let (node, owns_tables, published) = (config.node, config.owns_tables, status.clone());
     let reconciler = thread::Builder::new().name("reconcile".into()).spawn(move || {
         // Dropped at the end, however it comes.
         let _ended = ended;
-        reconcile::run(config, &sender, &received, published)
+        reconcile::run(node, owns_tables, &receiver, published)
     })?;
-    tokio::select! {
-        () = serve(listener, Desk { status, events: events.clone() }) => {}
-        () = signals.any() => {
-            if timeout(LAST_WORK, stop(&events, &mut end)).await.is_err() {
+    link_events::forward(sender.clone());
+    let limits = Limits { bytes: config.max_file_size, pipes: false, namespace: config.namespace };
+    let mut source = FileSource::spawn(config.files, limits, sender.clone())?;
+    let reread = source.reread_handle();
+    let server = Server { status, inbox: sender.clone() };
+    let is_source_lost = tokio::select! {
+        () = server.serve(listener) => false,
+        () = signals.end(|| reread.reread()) => {
+            if timeout(MAX_LAST_WORK, stop(&sender, &mut end)).await.is_err() {
                 tracing::info!("ended in the middle of its work; the next agent goes on");
                 return Ok(());
             }
+            false
         }
-        _ = &mut end => {}
-    }
-    Ok(reconciler.join().map_err(|_panic| RunError::Fault)??)
+        _ = &mut end => false,
+        () = source.ended() => {
+            stop(&sender, &mut end).await;
+            true
+        }
+    };
+    reconciler.join().map_err(|_panic| RunError::Fault)??;
+    if is_source_lost { Err(RunError::Fault) } else { Ok(()) }
 }
 
-/// Tells the loop to end, as soon as it has room to be told, and waits for its end.
-async fn stop(events: &SyncSender<Event>, end: &mut oneshot::Receiver<()>) {
-    while let Err(TrySendError::Full(_)) = events.try_send(Event::Shutdown) {
-        sleep(ASK_EVERY / 10).await;
-    }
+/// Asks the loop to end, and waits for its end.
+async fn stop(inbox: &Sender, end: &mut oneshot::Receiver<()>) {
+    inbox.shut_down();
     // An error says that the other side is gone, which is what is waited for.
     _ = end.await;
 }
 
-/// What tells the process to end.
+/// The signals that the process answers to.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
-        Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
-    async fn any(&mut self) {
-        let told = tokio::select! {
-            _ = self.terminate.recv() => "told to stop",
-            _ = self.interrupt.recv() => "interrupted",
+    /// Waits for the signal to end; calls `reread` whenever files should be read again.
+    async fn end(&mut self, reread: impl Fn()) {
+        let reason = loop {
+            tokio::select! {
+                _ = self.terminate.recv() => break "SIGTERM",
+                _ = self.interrupt.recv() => break "interrupted",
+                _ = self.hang_up.recv() => reread(),
+            }
         };
-        tracing::info!("{told}; the rules in the kernel stay");
+        tracing::info!("ending ({reason}); the rules in the kernel stay");
     }
 }

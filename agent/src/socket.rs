@@ -1,5 +1,5 @@
-//! The agent's unix socket: who may ask, and how a question reaches the loop.
-//!
+//! The agent's unix socket, seen by a client.
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use crate::protocol::{
     Envelope, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Request, Response, VERSION,
 };
 
-pub mod seat;
+pub mod lock;
 pub mod server;
 
 /// Where the agent answers (`--socket`).
 pub const DEFAULT: &str = "/run/palisade/agent.sock";
 
 /// How long a client waits for a response: a read of a million elements takes some seconds.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -28,7 +28,7 @@ pub enum ClientError {
     NoAgent { path: PathBuf, error: io::Error },
     #[error(
         "the agent at {path} has not answered for {} s: it is there, and busy (it reads or loads something large); ask again later, \
-         palisade status is answered at any time", CLIENT_PATIENCE.as_secs()
+         palisade status is answered at any time", RESPONSE_TIMEOUT.as_secs()
     )]
     Late { path: PathBuf },
     #[error("{path} may not be used: the agent answers root, and the user it runs as, only")]
@@ -43,12 +43,12 @@ pub enum ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     path: PathBuf,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Client {
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), patience: CLIENT_PATIENCE }
+        Self { path: path.into(), timeout: RESPONSE_TIMEOUT }
     }
 
     /// Asks, and waits for the response.
@@ -61,7 +61,7 @@ impl Client {
             io::ErrorKind::PermissionDenied => {
                 ClientError::NotPermitted { path: self.path.clone() }
             }
-            // Out of patience, or too many wait to be accepted.
+            // The timeout passed, or too many wait to be accepted.
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 ClientError::Late { path: self.path.clone() }
             }
@@ -82,8 +82,8 @@ impl Client {
 
     fn exchange(&self, request: &Request) -> io::Result<Vec<u8>> {
         let mut stream = UnixStream::connect(&self.path)?;
-        stream.set_read_timeout(Some(self.patience))?;
-        stream.set_write_timeout(Some(self.patience))?;
+        stream.set_read_timeout(Some(self.timeout))?;
+        stream.set_write_timeout(Some(self.timeout))?;
         let mut text = serde_json::to_vec(&Envelope::new(request))?;
         text.push(b'\n');
         debug_assert!(text.len() <= MAX_REQUEST_BYTES, "a request of the command line is short");
@@ -101,16 +101,24 @@ mod tests {
 
     use super::*;
 
+    struct RemovedAtTheEnd<'a>(&'a std::path::Path);
+
+    impl Drop for RemovedAtTheEnd<'_> {
+        fn drop(&mut self) {
+            _ = std::fs::remove_file(self.0);
+        }
+    }
+
     #[test]
     fn an_agent_that_answers_late_is_not_one_that_is_not_there() {
         let path = std::env::temp_dir().join(format!("palisade-late-{}", std::process::id()));
+        let _removed = RemovedAtTheEnd(&path);
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let client = Client { path: path.clone(), patience: Duration::from_millis(20) };
+        let client = Client { path: path.clone(), timeout: Duration::from_millis(20) };
         let late = client.request(&Request::Verify).unwrap_err();
         assert!(matches!(late, ClientError::Late { .. }), "{late}");
         drop(listener);
         let none = client.request(&Request::Verify).unwrap_err();
         assert!(matches!(none, ClientError::NoAgent { .. }), "{none}");
-        std::fs::remove_file(path).unwrap();
     }
 }

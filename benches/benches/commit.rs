@@ -13,8 +13,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use palisade_benches::allocations::{Counting, counted};
 use palisade_benches::{Shape, Universe};
 use palisade_compiler::compile::Compiler;
-use palisade_compiler::model::Family;
 use palisade_compiler::program::ClassId;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::snapshot::Change;
 use palisade_dataplane::dataplane::Dataplane;
@@ -61,14 +61,14 @@ fn transaction(set: SetId, count: usize, op: fn(SetId, Element) -> Op) -> Transa
         let address = Ipv4Addr::from(0xac10_0000 + u32::try_from(i).unwrap_or(u32::MAX));
         Element::Class(address.into(), ClassId(ClassId::FIRST))
     };
-    let op = |i| TableOp { family: Family::V4, op: op(set, element(i)) };
+    let op = |i| TableOp { family: TableFamily::Ip, op: op(set, element(i)) };
     Transaction { ops: (0..count).map(op).collect() }
 }
 
 fn elements(c: &mut Criterion) {
     let mut kernel = Programmed::new(100_000, 10_000).dataplane.into_ruleset();
     let actual = kernel.read(TableName::Main).expect("readable");
-    let set = actual.get(&Family::V4).expect("a table").generations().id(SetName::Class);
+    let set = actual.get(&TableFamily::Ip).expect("a table").generations().id(SetName::Class);
 
     let mut group = c.benchmark_group("encode/elements");
     for count in SIZES.into_iter().chain([100_000]) {

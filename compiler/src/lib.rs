@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! manifests -> parse -> Change -> Snapshot -> compile -> Program -> render, eval
-//!                                    |
+//!                                    |          |
+//!                                    |          +-> Judge -> explain (the verdict with all reasons)
 //!                                    +----> oracle (the specification read literally)
 //! ```
 //!
@@ -13,6 +14,8 @@
 
 mod compact;
 pub mod compile;
+pub mod decision;
+pub mod explain;
 mod intern;
 pub mod model;
 pub mod oracle;

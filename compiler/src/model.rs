@@ -3,6 +3,8 @@
 //! `parse` turns what was written into these types; everything after it relies on their invariants.
 //! Strings are shared (`Arc<str>`), so that a snapshot can hold each one once.
 
+mod per_family;
+mod service;
 mod uid;
 
 use std::fmt;
@@ -11,6 +13,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use per_family::PerFamily;
+pub use service::{
+    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, SERVICE_NAME_LABEL, Service,
+    ServiceKind, ServicePort, TargetPort,
+};
 pub use uid::Uid;
 
 /// An address family. NetworkPolicy never crosses it: an IPv4 block matches no IPv6 address.
@@ -79,6 +86,12 @@ impl Protocol {
             132 => Some(Self::Sctp),
             _ => None,
         }
+    }
+}
+
+impl From<Protocol> for u8 {
+    fn from(protocol: Protocol) -> Self {
+        protocol.number()
     }
 }
 
@@ -170,7 +183,7 @@ impl Requirement {
 }
 
 /// A namespace. Its labels always hold `kubernetes.io/metadata.name`, as the API server sees to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Namespace {
     pub name: Arc<str>,
     pub labels: Arc<Labels>,
@@ -180,7 +193,7 @@ pub struct Namespace {
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// A node: whose addresses are the host end of its own pods' traffic, which is never judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Node {
     pub name: Arc<str>,
     pub addresses: Vec<IpAddr>,
@@ -243,7 +256,7 @@ impl FromIterator<IpAddr> for PodAddresses {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pod {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
@@ -252,6 +265,8 @@ pub struct Pod {
     /// `spec.nodeName`: the node the pod is bound to.
     pub node: Option<Arc<str>>,
     pub addresses: PodAddresses,
+    /// `status.hostIPs`: addresses of the node that the pod runs on, also where there is no object of that node.
+    pub host_ips: PodAddresses,
     pub host_network: bool,
     pub phase: Phase,
     /// `status.startTime`, in seconds since the Unix epoch.
@@ -315,6 +330,8 @@ pub struct Policy {
     pub isolates: Isolation,
     pub ingress: Vec<PolicyRule>,
     pub egress: Vec<PolicyRule>,
+    /// Why the policy has no rules, if it is because some of its fields are wrong: the first error.
+    pub fault: Option<Arc<str>>,
 }
 
 impl Policy {

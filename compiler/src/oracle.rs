@@ -3,107 +3,21 @@
 //! It shares the model and nothing else: no index, no owner table, no class. Every pod is judged, as if it were local.
 //! IPv6 neighbour discovery is not its matter: that is a packet's property, not a connection's.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use crate::model::{
-    Connection, Direction, Namespaces, Node, Peer, Peers, Phase, Pod, Policy, PolicyKey,
-    PolicyRule, PortMatch, PortSpec, Ports, Protocol, Selector, Verdict,
+    Connection, Direction, Namespaces, Node, Peer, Peers, Phase, Pod, Policy, PolicyRule,
+    PortMatch, PortSpec, Ports, Protocol, Selector,
 };
 use crate::snapshot::Snapshot;
 
-/// What becomes of a connection, and why, for each of its ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    /// By the policies of the pod that opens the connection.
-    pub egress: DirectionDecision,
-    /// By the policies of the pod that is connected to.
-    pub ingress: DirectionDecision,
-    /// Allowed only if both directions allow it.
-    pub verdict: Verdict,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirectionDecision {
-    pub verdict: Verdict,
-    pub reason: Reason,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
-    /// This end is no pod's address, so that nobody's policy speaks.
-    NotAPod,
-    /// No policy isolates the pod in this direction.
-    NotIsolated,
-    /// At least one rule allows it; all that do, by policy name and place.
-    Allowed { by: Vec<RuleRef> },
-    /// The pod is isolated by these policies, and none of their rules allows it.
-    Denied { isolated_by: Vec<PolicyKey> },
-    /// Between a pod and its own node (`NetworkPolicyIngressRule`: "traffic from the pod's local node").
-    OwnNode,
-    /// A pod always reaches itself.
-    Itself,
-}
-
-impl Reason {
-    fn verdict(&self) -> Verdict {
-        match self {
-            Self::Denied { .. } => Verdict::Deny,
-            Self::NotAPod
-            | Self::NotIsolated
-            | Self::Allowed { .. }
-            | Self::OwnNode
-            | Self::Itself => Verdict::Allow,
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAPod => f.write_str("not a pod"),
-            Self::NotIsolated => f.write_str("not isolated"),
-            Self::Allowed { by } => write!(f, "allowed by {}", list(by)),
-            Self::Denied { isolated_by } => write!(f, "isolated by {}", list(isolated_by)),
-            Self::OwnNode => f.write_str("own node"),
-            Self::Itself => f.write_str("itself"),
-        }
-    }
-}
-
-fn list(items: &[impl fmt::Display]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// A rule of a policy: `spec.ingress[rule]` or `spec.egress[rule]`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RuleRef {
-    pub policy: PolicyKey,
-    pub direction: Direction,
-    pub rule: usize,
-}
-
-impl fmt::Display for RuleRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}[{}]", self.policy, self.direction, self.rule)
-    }
-}
+pub use crate::decision::{Decision, DirectionDecision, Reason, RuleRef};
 
 /// The verdict that the specification gives the connection.
 pub fn decide(snapshot: &Snapshot, connection: &Connection) -> Decision {
-    let egress = decide_direction(snapshot, connection, Direction::Egress);
-    let ingress = decide_direction(snapshot, connection, Direction::Ingress);
-    let verdict = egress.verdict.and(ingress.verdict);
-    Decision { egress, ingress, verdict }
-}
-
-fn decide_direction(
-    snapshot: &Snapshot,
-    connection: &Connection,
-    direction: Direction,
-) -> DirectionDecision {
-    let reason = reason(snapshot, connection, direction);
-    DirectionDecision { verdict: reason.verdict(), reason }
+    let egress = reason(snapshot, connection, Direction::Egress);
+    let ingress = reason(snapshot, connection, Direction::Ingress);
+    Decision::of(egress, ingress)
 }
 
 fn reason(snapshot: &Snapshot, connection: &Connection, direction: Direction) -> Reason {
@@ -154,17 +68,18 @@ fn has_address(pod: &Pod, address: IpAddr) -> bool {
     pod.addresses.iter().any(|own| own == address)
 }
 
-/// Whether the address is one of the node that the pod is bound to: a Node object's, or a hostNetwork pod's there.
+/// Whether the address is one of the node that the pod is bound to: of the Node object, of a hostNetwork pod there, or of
+/// `status.hostIPs` of a pod there.
 fn is_own_node(snapshot: &Snapshot, pod: &Pod, address: IpAddr) -> bool {
     let Some(name) = &pod.node else { return false };
     let node_has = |node: &Node| node.name == *name && node.addresses.contains(&address);
-    let host_pod_has = |other: &Pod| {
-        other.host_network
+    let pod_names = |other: &Pod| {
+        other.node.as_ref() == Some(name)
             && !has_ended(other)
-            && other.node.as_ref() == Some(name)
-            && has_address(other, address)
+            && (other.host_ips.iter().any(|host| host == address)
+                || other.host_network && has_address(other, address))
     };
-    snapshot.nodes().any(node_has) || snapshot.pods().any(host_pod_has)
+    snapshot.nodes().any(node_has) || snapshot.pods().any(pod_names)
 }
 
 fn has_ended(pod: &Pod) -> bool {
@@ -192,7 +107,9 @@ fn rule_allows(
     };
     let ports_match = match &rule.ports {
         Ports::Every => true,
-        Ports::AnyOf(ports) => ports.iter().any(|port| port_matches(snapshot, port, connection)),
+        Ports::AnyOf(ports) => {
+            ports.iter().any(|port| port_matches(snapshot, port, peer_address, connection))
+        }
     };
     peer_matches && ports_match
 }
@@ -204,7 +121,10 @@ fn peer_matches(snapshot: &Snapshot, policy: &Policy, peer: &Peer, address: IpAd
             let Some(pod) = pod_at(snapshot, address) else { return false };
             pods.matches(&pod.labels)
                 && match namespaces {
-                    Namespaces::Own => pod.namespace == policy.key.namespace,
+                    Namespaces::Own => {
+                        pod.namespace == policy.key.namespace
+                            && namespace_matches(snapshot, pod, &Selector::everything())
+                    }
                     Namespaces::Selected(selector) => namespace_matches(snapshot, pod, selector),
                 }
         }
@@ -217,8 +137,14 @@ fn namespace_matches(snapshot: &Snapshot, pod: &Pod, selector: &Selector) -> boo
         .any(|namespace| namespace.name == pod.namespace && selector.matches(&namespace.labels))
 }
 
-/// A port matches with its protocol; a name is looked up on the pod that is connected to, whatever the direction.
-fn port_matches(snapshot: &Snapshot, port: &PortMatch, connection: &Connection) -> bool {
+/// A port matches with its protocol; a name is looked up on the pod that is connected to, whatever the direction. A peer whose
+/// namespace does not exist has no names.
+fn port_matches(
+    snapshot: &Snapshot,
+    port: &PortMatch,
+    peer_address: IpAddr,
+    connection: &Connection,
+) -> bool {
     Protocol::from_number(connection.protocol) == Some(port.protocol)
         && match &port.port {
             PortSpec::Any => true,
@@ -226,7 +152,10 @@ fn port_matches(snapshot: &Snapshot, port: &PortMatch, connection: &Connection) 
                 *first <= connection.port && connection.port <= *last
             }
             PortSpec::Named(name) => pod_at(snapshot, connection.to).is_some_and(|pod| {
-                pod.named_ports(name, port.protocol).any(|number| number == connection.port)
+                let is_known = connection.to != peer_address
+                    || namespace_matches(snapshot, pod, &Selector::everything());
+                let mut numbers = pod.named_ports(name, port.protocol);
+                is_known && numbers.any(|number| number == connection.port)
             }),
         }
 }

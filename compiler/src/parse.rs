@@ -1,90 +1,94 @@
-//! Manifests (YAML or JSON, as bytes) -> namespaces, nodes, pods and policies, with what is wrong told as diagnostics.
+//! Manifests (YAML or JSON, as bytes) -> objects, and diagnostics about what is wrong.
 //!
 //! ```text
-//! bytes -> stream (documents) -> document (objects, list items) -> wire types, policy tree -> model
-//!                                                                        |
-//!                                                                        +--> diagnostics
+//! bytes -> decoding (text) -> split (documents) -> yaml, json -> document (objects, items of lists)
+//!                                                                    |
+//!                        model <- object <- wire types, trees <------+
+//!                                   |
+//!                                   +-> report (diagnostics) <- locate (their places)
 //! ```
 //!
-//! Documents and list items are streamed: no tree of a file, a list or a pod is ever held, and fields without a
-//! meaning here are skipped where they stand. What is read says what was written (`lenient`, `wire`); only then is
-//! it judged, so that one wrong field does not hide the others.
+//! Documents and the items of lists are streamed: no tree of a file, of a list or of a pod is ever held, and fields that are
+//! not read are skipped where they stand. Fields are first taken as they were written (`lenient`, `wire`) and then judged, so
+//! that one wrong field does not hide the others.
 //!
 //! Wrong input never opens anything:
-//! - A policy with a wrong field keeps its subjects and its directions and loses all its rules.
-//! - A namespace, node or pod whose identity (labels, node, network, addresses) cannot be read is *withheld*: it is named
-//!   in `Parsed::withheld`, and a caller that knew it before keeps what it knew.
-//! - So is an object that is given twice: nobody knows which of the two is meant. A policy is withheld with what it is to
-//!   be for whoever never knew it: it isolates what either isolates, and allows nothing.
-//! - A document that is no object, a list without items, an object without a good name or of a misspelt kind leave the set
-//!   of objects unknown: `Parsed::readable` is false.
+//! - A policy with a wrong field keeps its subjects and its directions, and loses all its rules (`Policy::fault`).
+//! - A namespace, node or pod whose identity (labels, node, network, addresses) cannot be read is *withheld*: it is named in
+//!   `Parsed::withheld`, and a caller that knew it before keeps what it knew.
+//! - So is an object that is given twice, since nobody knows which of the two is meant. A withheld policy comes with one for
+//!   callers that never knew it, which isolates what either of the two isolates and allows nothing.
+//! - A document is not understood, and `Parsed::readable` is false, if it declares nothing that is known (a server's error, an
+//!   answer that goes on, a scalar, null), or if it is not certain which objects it declares (no name, a misspelt kind or
+//!   namespace). A kustomization, the files of a Helm chart and a Template are not understood either: the objects that they stand
+//!   for are made by another tool, so that something may be missing beside them.
+//! - A text that ends where a value is missing is reported as possibly cut short (`Parsed::cut_short`).
+//!
+//! Fields are known in full wherever something depends on one of them: an unknown field may be that one, misspelt.
 
+mod decoding;
+mod diagnostic;
 mod document;
+mod draft;
+mod duplicates;
+mod endpoint_slice;
+mod fields;
+mod json;
+mod key;
+mod kinds;
 mod lenient;
+mod lines;
+mod list;
+mod locate;
+mod metadata;
 mod names;
 mod node;
 mod object;
+mod output;
+mod path;
 mod pod;
 mod policy;
 mod report;
-mod selector;
+mod service;
+mod split;
 mod stream;
+mod subject;
+mod syntax;
+mod tree;
+mod unread;
+mod values;
 mod wire;
+mod yaml;
 
 #[cfg(test)]
 mod tests;
 
-use crate::model::{Namespace, Node, Pod, Policy};
+pub use diagnostic::{Diagnostic, ObjectRef, Place, Severity};
+pub use output::{Object, Parsed, Settings, Withheld};
+pub use report::MAX_DIAGNOSTICS;
+pub use tree::MAX_DEPTH;
 
-pub use lenient::MAX_DEPTH;
-pub use report::{Diagnostic, MAX_DIAGNOSTICS, ObjectRef, Place, Severity};
-
-/// An object of a kind that is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Object {
-    Namespace(Namespace),
-    Node(Node),
-    Pod(Pod),
-    Policy(Policy),
+/// Whether a namespace may have this name (an RFC 1123 label).
+pub fn is_namespace_name(name: &str) -> bool {
+    names::is_dns_label(name)
 }
 
-/// What there is to say about a source besides its objects.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parsed {
-    /// In the order of the source; at most `MAX_DIAGNOSTICS` and one that counts the rest.
-    pub diagnostics: Vec<Diagnostic>,
-    /// How many objects went to the sink.
-    pub objects: usize,
-    /// False if some document was no object, or it is not known which object some document is meant to be: the set of
-    /// objects is then not the one that was meant, and absence from it means nothing.
-    pub readable: bool,
-    /// Objects that are in the source but of which it is not known what they say, each once and sorted. Each has an
-    /// error among the diagnostics. One that is given twice has been handed to the sink before that was found: it does
-    /// not count.
-    pub withheld: Vec<Withheld>,
-}
-
-/// An object that is declared, but not understood. It is not gone: whoever knew it keeps what was known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Withheld {
-    pub object: ObjectRef,
-    /// What it is for whoever never knew it: a policy that isolates and allows nothing. Where there is none, who never knew
-    /// the object must not take the rest for the whole (an unread pod may be one that a policy isolates).
-    pub closed: Option<Policy>,
-}
-
-impl Parsed {
-    pub fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|d| d.severity == Severity::Error)
-    }
-}
-
-/// Reads a source, handing each object to `sink` as soon as it is complete.
+/// Reads a source, handing each object to `sink` as soon as it is complete. An object that was handed to `sink` counts unless it
+/// is among `Parsed::withheld` in the end.
 ///
-/// `source` is the name that diagnostics bear. The caller bounds the size of `bytes`; nesting and YAML aliases are
-/// bounded here (`MAX_DEPTH`, and limits in `stream`). Never panics.
-///
-/// An object handed to `sink` counts unless it is among `Parsed::withheld` in the end.
+/// `source` is the name that diagnostics bear; a path tells `kustomization.yaml`, `Chart.yaml` and `values.yaml` from other
+/// documents without a kind. The caller bounds the size of `bytes`; nesting (`MAX_DEPTH`) and YAML aliases are bounded here.
+/// Never panics.
 pub fn parse(source: &str, bytes: &[u8], sink: &mut dyn FnMut(Object)) -> Parsed {
-    stream::read(source, bytes, sink)
+    parse_with(source, bytes, &Settings::default(), sink)
+}
+
+/// As `parse`, with settings.
+pub fn parse_with(
+    source: &str,
+    bytes: &[u8],
+    settings: &Settings,
+    sink: &mut dyn FnMut(Object),
+) -> Parsed {
+    stream::read(source, bytes, settings, sink)
 }

@@ -1,57 +1,97 @@
 //! The compiled program: a fixed skeleton of rules, and policy as the elements of its sets and maps.
 //!
-//! A first packet walks: peer address -> class -> (subject address, class) -> profile -> (profile, protocol,
-//! port) -> verdict. Everything here is plain ordered data: no handles, no kernel, no names of kernel objects
-//! beyond the logical ones.
+//! The first packet of a connection is judged in these steps: peer address -> class -> (subject address, class) -> profile ->
+//! (profile, protocol, port) -> verdict. Everything here is plain ordered data, without handles of the kernel.
 
 pub mod capacity;
+mod contents;
 pub mod delta;
+pub mod element;
 pub mod eval;
+mod port_set;
 pub mod render;
+pub mod sets;
 pub mod skeleton;
+mod table_family;
+mod tables;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::model::Family;
+use crate::model::PerFamily;
 
-pub use delta::{Delta, TablesDelta};
+pub use delta::Delta;
+pub use element::Element;
+pub use port_set::{MAX_EXPANDED_PORTS, PortRange, PortSet, port_sets};
+pub use table_family::TableFamily;
+pub use tables::{Tables, TablesDelta};
 
 /// The id of a class: a set of addresses that no rule of the local policies tells apart.
 ///
 /// Printed as nft prints a `classid`: hexadecimal `major:minor`. Majors are 0x0001-0x7fff, so that no class can be
-/// taken for a profile, nor for a priority that the kernel derived from a TOS field (`0:x`).
+/// mistaken for a profile, nor for a priority that the kernel derived from a TOS field (`0:x`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(pub u32);
 
 impl ClassId {
-    /// The class of every address that is in no map and in no atom: no pod we know, and in no block but `/0`.
+    /// The class of every address that is neither in `class` nor in `cidr`: no known pod's, and in no block but `/0`.
     pub const UNKNOWN: Self = Self(0);
     /// The first id that is handed out, and one past the last.
     pub const FIRST: u32 = 0x0001_0001;
     pub const END: u32 = 0x7f00_0000;
-    /// Ids from here to 0x7fff_ffff are for the dataplane's passing states, never in a compiled program.
+    /// The bits of which every class but `UNKNOWN` has some, and a priority that the kernel derived from a TOS field has none.
+    pub const MAJOR: u32 = 0xffff_0000;
+    /// Ids from here to `PASSING_END` are for the dataplane's transitional states, never in a compiled program.
     pub const PASSING: u32 = 0x7f00_0000;
     pub const PASSING_END: u32 = 0x8000_0000;
 }
 
 /// The id of a profile: an interned set of allowed (protocol, port range).
 ///
-/// Majors are 0x8000-0xfffe.
+/// The id tells where the profile's ports are. A profile with elements in `port_ranges` has the bit `RANGED` and may have
+/// elements in `ports` as well; a profile without the bit has elements in `ports` only. The rules look into `port_ranges`,
+/// an interval set that is slower than a hash, only where the bit is set.
+///
+/// | majors (hexadecimal) | what |
+/// |---|---|
+/// | `8000` (`8000:0`, `8000:1`) | `DENY`, `EVERYTHING` |
+/// | `8000`-`bfff` | profiles of a compiled program without port ranges, from `FIRST` on |
+/// | `c000`-`fdff` | profiles of a compiled program with port ranges, from `FIRST_RANGED` on |
+/// | `fe00`-`fffe` | the dataplane's transitional profiles, with or without port ranges |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProfileId(pub u32);
 
 impl ProfileId {
-    /// Allows nothing; what a lookup without an element yields. Never stored in a row.
+    /// What a lookup finds where there is no row. It is never stored in a row.
     pub const NOTHING: Self = Self(0);
+    /// Allows nothing, though the subject's base allows something: a row that is stored so that the base does not apply.
+    pub const DENY: Self = Self(0x8000_0000);
     /// Allows every port and protocol.
     pub const EVERYTHING: Self = Self(0x8000_0001);
+    /// The bit that every profile has and no class.
+    pub const BIT: u32 = 0x8000_0000;
+    /// The bit of profiles that may have elements in `port_ranges`.
+    pub const RANGED: u32 = 0x4000_0000;
+    /// The first id of a profile without port ranges, and one past the last.
     pub const FIRST: u32 = 0x8000_0002;
+    pub const UNRANGED_END: u32 = Self::FIRST_RANGED;
+    /// The first id of a profile with port ranges, and one past the last.
+    pub const FIRST_RANGED: u32 = 0xc000_0000;
     pub const END: u32 = 0xfe00_0000;
-    /// As `ClassId::PASSING`.
+    /// Ids from here to `PASSING_END` are for the dataplane's transitional states, never in a compiled program. All have the
+    /// bit `RANGED`.
     pub const PASSING: u32 = 0xfe00_0000;
     pub const PASSING_END: u32 = 0xffff_0000;
+
+    /// Whether the profile may have elements in `port_ranges`.
+    pub const fn is_ranged(self) -> bool {
+        self.0 & Self::RANGED != 0
+    }
+
+    /// Whether the profile allows nothing, whatever the tables hold: `NOTHING` and `DENY`.
+    pub const fn denies(self) -> bool {
+        matches!(self, Self::NOTHING | Self::DENY)
+    }
 }
 
 impl fmt::Display for ClassId {
@@ -96,99 +136,12 @@ pub struct PortRangeElement {
     pub last: u16,
 }
 
-/// A range of at most this many ports is expanded into `ports`: an exact hash is cheaper to look up and to change
-/// than an interval set of concatenations.
-pub const MAX_EXPANDED_PORTS: u32 = 256;
-
-/// The elements of one family's table.
-///
-/// The catch-all elements (`* : 0:0` of `class`, `allow_in`, `allow_out`) belong to the skeleton and are not listed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tables {
-    /// Subjects: local pods isolated for ingress (egress).
-    pub local_in: BTreeSet<IpAddr>,
-    pub local_out: BTreeSet<IpAddr>,
-    /// The set `self` of `pod . pod`: subjects that may reach themselves through a Service.
-    pub hairpin: BTreeSet<IpAddr>,
-    /// Interface indexes of bridges that carry subjects: the set `bridges` of `index . index`. Not the
-    /// compiler's to know: the agent adds them.
-    pub bridges: BTreeSet<u32>,
-    /// Every known pod's address.
-    pub class: BTreeMap<IpAddr, ClassId>,
-    /// Disjoint atoms of all other addresses; class `UNKNOWN` is never stored.
-    pub cidr: BTreeMap<AddressRange, ClassId>,
-    /// Rows: (subject, peer's class) -> profile; profile `NOTHING` is never stored.
-    pub allow_in: BTreeMap<(IpAddr, ClassId), ProfileId>,
-    pub allow_out: BTreeMap<(IpAddr, ClassId), ProfileId>,
-    pub ports: BTreeSet<PortElement>,
-    pub port_ranges: BTreeSet<PortRangeElement>,
-}
-
-impl Tables {
-    /// The class that a packet's lookup of the address finds.
-    pub fn class_of(&self, address: IpAddr) -> ClassId {
-        match self.class.get(&address) {
-            Some(&class) => class,
-            None => self.cidr_class_of(address),
-        }
-    }
-
-    /// The class of the atom that holds the address, whether or not a pod has it.
-    pub fn cidr_class_of(&self, address: IpAddr) -> ClassId {
-        self.atom_over(address).unwrap_or(ClassId::UNKNOWN)
-    }
-
-    /// The class of the atom that the address is in.
-    pub(crate) fn atom_over(&self, address: IpAddr) -> Option<ClassId> {
-        let highest = match address {
-            IpAddr::V4(_) => IpAddr::from([0xff; 4]),
-            IpAddr::V6(_) => IpAddr::from([0xff; 16]),
-        };
-        self.cidr
-            .range(..=AddressRange { first: address, last: highest })
-            .next_back()
-            .filter(|(range, _)| range.contains(address))
-            .map(|(_, &class)| class)
-    }
-
-    /// How many elements the kernel holds for this, catch-alls not counted.
-    pub fn elements(&self) -> usize {
-        self.local_in.len()
-            + self.local_out.len()
-            + self.hairpin.len()
-            + self.bridges.len()
-            + self.class.len()
-            + self.cidr.len()
-            + self.allow_in.len()
-            + self.allow_out.len()
-            + self.ports.len()
-            + self.port_ranges.len()
-    }
-}
-
-/// What the kernel is to hold: `table ip palisade` and `table ip6 palisade`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Program {
-    pub v4: Tables,
-    pub v6: Tables,
-}
+/// What the kernel must hold: `table ip palisade` and `table ip6 palisade`.
+pub type Program = PerFamily<Tables>;
 
 impl Program {
-    pub fn family(&self, family: Family) -> &Tables {
-        match family {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
-        }
-    }
-
-    pub fn family_mut(&mut self, family: Family) -> &mut Tables {
-        match family {
-            Family::V4 => &mut self.v4,
-            Family::V6 => &mut self.v6,
-        }
-    }
-
+    /// How many elements the kernel holds for this, catch-alls not counted.
     pub fn elements(&self) -> usize {
-        self.v4.elements() + self.v6.elements()
+        self.v4.len() + self.v6.len()
     }
 }

@@ -1,9 +1,15 @@
 //! The whole input at one moment, and the edits that move it on.
 //!
-//! `Snapshot` holds what is; `Change` is one edit; `apply` says what the edit touched, so that the compile looks at
+//! `Snapshot` holds what there is; `Change` is one edit; `apply` returns what the edit touched, so that the compile looks at
 //! nothing else. Order does not matter: the same objects give the same snapshot, whatever the history.
 
-mod labelled;
+mod change;
+mod label_index;
+mod namespaces;
+mod node_addresses;
+mod owners;
+mod reset;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
@@ -12,33 +18,16 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::compact::{AddressMap, grow_slowly};
+use crate::compact::grow_slowly;
 use crate::intern::Interner;
-use crate::model::{Labels, NAMESPACE_NAME_LABEL, Namespace, Node, Pod, Policy, PolicyKey, Uid};
-use labelled::Labelled;
-
-/// One edit of the input. Objects are named as in Kubernetes; applying one that exists replaces it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    ApplyNamespace(Namespace),
-    DeleteNamespace(Arc<str>),
-    /// All namespaces there are: those not in the list are gone. The other resets likewise.
-    ResetNamespaces(Vec<Namespace>),
-    ApplyNode(Node),
-    DeleteNode(Arc<str>),
-    ResetNodes(Vec<Node>),
-    ApplyPod(Pod),
-    /// With a uid, only the pod with that uid is deleted: a late delete never removes a successor of the same name.
-    DeletePod {
-        namespace: Arc<str>,
-        name: Arc<str>,
-        uid: Option<Uid>,
-    },
-    ResetPods(Vec<Pod>),
-    ApplyPolicy(Policy),
-    DeletePolicy(PolicyKey),
-    ResetPolicies(Vec<Policy>),
-}
+use crate::model::{EndpointSlice, Namespace, Node, Pod, Policy, PolicyKey, Service};
+pub use change::{Change, ObjectKind};
+use namespaces::NamespaceTable;
+pub use namespaces::UndeclaredNamespaces;
+use node_addresses::{NodeAddresses, named_by};
+use owners::AddressOwners;
+use reset::Resets;
+use services::Services;
 
 /// A pod's place in its snapshot, reused after the pod is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,48 +41,47 @@ pub(crate) struct Touched {
     /// Namespaces whose labels changed, that came or went.
     pub(crate) namespaces: BTreeSet<Arc<str>>,
     pub(crate) policies: BTreeSet<PolicyKey>,
+    /// Nodes that have other addresses than before.
+    pub(crate) nodes: BTreeSet<Arc<str>>,
     /// Addresses whose owner may be another.
     pub(crate) addresses: BTreeSet<IpAddr>,
-}
-
-#[derive(Debug, Clone)]
-struct NamespaceEntry {
-    namespace: Namespace,
-    declared: bool,
-    /// Pods and policies that name it: an undeclared namespace exists as long as one does.
-    references: usize,
 }
 
 /// Namespaces, nodes, pods and policies, each string and label set held once, with the indexes that the compile needs.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     interner: Interner,
-    namespaces: BTreeMap<Arc<str>, NamespaceEntry>,
-    labelled: Labelled,
+    namespaces: NamespaceTable,
     nodes: BTreeMap<Arc<str>, Node>,
+    node_addresses: NodeAddresses,
     policies: BTreeMap<PolicyKey, Arc<Policy>>,
     pods: Vec<Option<Pod>>,
     free: Vec<u32>,
     hasher: DefaultHashBuilder,
     by_name: HashTable<u32>,
-    owners: AddressMap<PodId>,
-    /// Pods on the host's network that have not ended, by address.
-    hosts: BTreeMap<IpAddr, BTreeSet<PodId>>,
-    /// Addresses that several pods claim, with all of them; the owner stands in `owners` too.
-    contested: BTreeMap<IpAddr, BTreeSet<PodId>>,
+    owners: AddressOwners,
+    /// For explanations; no verdict depends on them.
+    services: Services,
+    resets: Resets,
 }
 
 impl Snapshot {
+    /// Empty; namespaces that are only named are implied.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Empty; namespaces that are only named are what the mode says.
+    pub fn with_undeclared(undeclared: UndeclaredNamespaces) -> Self {
+        Self { namespaces: NamespaceTable::new(undeclared), ..Self::default() }
+    }
+
     pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
-        self.namespaces.values().map(|entry| &entry.namespace)
+        self.namespaces.iter()
     }
 
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
-        self.namespaces.get(name).map(|entry| &entry.namespace)
+        self.namespaces.get(name)
     }
 
     /// The namespaces that carry the label.
@@ -101,7 +89,7 @@ impl Snapshot {
         &self,
         label: &(Arc<str>, Arc<str>),
     ) -> impl Iterator<Item = &Namespace> {
-        self.labelled.with(label).iter().filter_map(|name| self.namespace(name))
+        self.namespaces.labelled(label)
     }
 
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
@@ -116,6 +104,42 @@ impl Snapshot {
         self.policies.get(key)
     }
 
+    /// The policies of a namespace, by name.
+    pub fn policies_of<'s>(
+        &'s self,
+        namespace: &'s str,
+    ) -> impl Iterator<Item = &'s Arc<Policy>> {
+        let first = PolicyKey { namespace: Arc::from(namespace), name: Arc::from("") };
+        let from = self.policies.range(first..).map(|(_, policy)| policy);
+        from.take_while(move |policy| *policy.key.namespace == *namespace)
+    }
+
+    /// The pods on the host's network that have the address and have not ended.
+    pub(crate) fn host_pods(&self, address: IpAddr) -> impl Iterator<Item = &Pod> {
+        self.owners.hosts(address).filter_map(|id| self.pod(id))
+    }
+
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.all()
+    }
+
+    pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
+        self.services.named(namespace, name)
+    }
+
+    /// The Services that clients reach by this address.
+    pub fn services_at(&self, address: IpAddr) -> impl Iterator<Item = &Service> {
+        self.services.at(address)
+    }
+
+    pub fn endpoint_slice(&self, namespace: &str, name: &str) -> Option<&EndpointSlice> {
+        self.services.slice_named(namespace, name)
+    }
+
+    pub fn endpoint_slices_of(&self, service: &Service) -> impl Iterator<Item = &EndpointSlice> {
+        self.services.slices_of(service)
+    }
+
     /// In no particular order.
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
         self.pods.iter().flatten()
@@ -127,12 +151,24 @@ impl Snapshot {
 
     /// The pod that an address belongs to: of those with identity that claim it, the one of highest precedence.
     pub fn owner(&self, address: IpAddr) -> Option<&Pod> {
-        self.owners.get(address).and_then(|&id| self.pod(id))
+        self.owners.get(address).and_then(|id| self.pod(id))
     }
 
     /// Addresses that more than one pod claims.
     pub fn contested_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.contested.keys().copied()
+        self.owners.contested()
+    }
+
+    pub fn namespace_count(&self) -> usize {
+        self.namespaces.len()
+    }
+
+    pub fn policy_count(&self) -> usize {
+        self.policies.len()
+    }
+
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
     }
 
     pub fn pod_count(&self) -> usize {
@@ -153,16 +189,23 @@ impl Snapshot {
     }
 
     pub(crate) fn owner_id(&self, address: IpAddr) -> Option<PodId> {
-        self.owners.get(address).copied()
+        self.owners.get(address)
     }
 
-    /// Whether an address is one of the node that the pod is bound to: a Node object's, or that of a pod on its host's
-    /// network there.
+    /// The addresses of the node that the pod is bound to: those of the Node object, of pods on its host's network, and
+    /// `status.hostIPs` of its pods. Sorted, each once.
+    pub(crate) fn own_node_addresses(&self, pod: &Pod) -> Vec<IpAddr> {
+        pod.node.iter().flat_map(|node| self.node_addresses.of(node)).collect()
+    }
+
+    /// The nodes that have the address, sorted.
+    pub(crate) fn nodes_at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<str>> {
+        self.node_addresses.nodes_at(address)
+    }
+
+    /// Whether an address is one of the node that the pod is bound to.
     pub(crate) fn is_own_node(&self, pod: &Pod, address: IpAddr) -> bool {
-        let Some(name) = &pod.node else { return false };
-        let of_node = self.nodes.get(name).is_some_and(|node| node.addresses.contains(&address));
-        let hosts = self.hosts.get(&address).into_iter().flatten();
-        of_node || hosts.filter_map(|&id| self.pod(id)).any(|host| host.node.as_ref() == Some(name))
+        pod.node.as_ref().is_some_and(|node| self.node_addresses.holds(node, address))
     }
 
     /// What edits that lead here from nothing touch.
@@ -170,13 +213,15 @@ impl Snapshot {
         let ids = (0_u32..).zip(&self.pods).filter(|(_, pod)| pod.is_some());
         Touched {
             pods: ids.map(|(id, _)| PodId(id)).collect(),
-            namespaces: self.namespaces.keys().cloned().collect(),
+            namespaces: self.namespaces.names().cloned().collect(),
             policies: self.policies.keys().cloned().collect(),
+            // Every pod is looked at anyway.
+            nodes: BTreeSet::new(),
             addresses: self.pods().flat_map(|pod| pod.addresses.iter()).collect(),
         }
     }
 
-    /// Applies an edit; the result of a whole batch is one `Touched`. For those who keep no compile beside it.
+    /// Applies an edit; the result of a whole batch is one `Touched`. For callers that keep no compile beside it.
     pub fn apply(&mut self, change: Change) {
         self.apply_touching(change, &mut Touched::default());
     }
@@ -185,120 +230,132 @@ impl Snapshot {
         match change {
             Change::ApplyNamespace(namespace) => self.apply_namespace(namespace, touched),
             Change::DeleteNamespace(name) => self.delete_namespace(&name, touched),
-            Change::ResetNamespaces(live) => {
-                let keep: BTreeSet<_> = live.iter().map(|n| Arc::clone(&n.name)).collect();
-                let declared = self.namespaces.iter().filter(|(_, entry)| entry.declared);
-                let gone: Vec<_> = declared
-                    .map(|(name, _)| name)
-                    .filter(|n| !keep.contains(*n))
-                    .cloned()
-                    .collect();
-                gone.iter().for_each(|name| self.delete_namespace(name, touched));
-                live.into_iter().for_each(|n| self.apply_namespace(n, touched));
-            }
-            Change::ApplyNode(node) => _ = self.nodes.insert(Arc::clone(&node.name), node),
-            Change::DeleteNode(name) => _ = self.nodes.remove(&name),
-            Change::ResetNodes(live) => {
-                self.nodes = live.into_iter().map(|n| (Arc::clone(&n.name), n)).collect();
-            }
+            Change::ApplyNode(node) => self.apply_node(node, touched),
+            Change::DeleteNode(name) => self.delete_node(&name, touched),
             Change::ApplyPod(pod) => self.apply_pod(pod, touched),
             Change::DeletePod { namespace, name, uid } => {
-                self.delete_pod(&namespace, &name, uid.as_ref(), touched);
+                if let Some(id) = self.pod_id(&namespace, &name)
+                    && (uid.is_none() || self.pod(id).is_some_and(|pod| pod.uid == uid))
+                {
+                    self.remove_pod(id, touched);
+                }
             }
-            Change::ResetPods(live) => self.reset_pods(live, touched),
             Change::ApplyPolicy(policy) => self.apply_policy(policy, touched),
             Change::DeletePolicy(key) => self.delete_policy(&key, touched),
-            Change::ResetPolicies(live) => {
-                let keep: BTreeSet<_> = live.iter().map(|p| p.key.clone()).collect();
-                let gone: Vec<_> =
-                    self.policies.keys().filter(|key| !keep.contains(key)).cloned().collect();
+            Change::ApplyService(service) => self.apply_service(service),
+            Change::DeleteService { namespace, name } => self.services.delete(&namespace, &name),
+            Change::ApplyEndpointSlice(slice) => self.apply_endpoint_slice(slice),
+            Change::DeleteEndpointSlice { namespace, name } => {
+                self.services.delete_slice(&namespace, &name);
+            }
+            Change::BeginReset(kind) => self.resets.begin(kind),
+            Change::EndReset(kind) => self.end_reset(kind, touched),
+        }
+    }
+
+    /// Deletes what was not applied since the reset of this kind began.
+    fn end_reset(&mut self, kind: ObjectKind, touched: &mut Touched) {
+        match kind {
+            ObjectKind::Namespace => {
+                let Some(applied) = self.resets.namespaces.take() else { return };
+                let declared = self.namespaces.declared();
+                let gone: Vec<_> = declared.filter(|n| !applied.contains(*n)).cloned().collect();
+                gone.iter().for_each(|name| self.delete_namespace(name, touched));
+            }
+            ObjectKind::Node => {
+                let Some(applied) = self.resets.nodes.take() else { return };
+                let names = self.nodes.keys();
+                let gone: Vec<_> = names.filter(|name| !applied.contains(*name)).cloned().collect();
+                gone.iter().for_each(|name| self.delete_node(name, touched));
+            }
+            ObjectKind::Pod => {
+                let Some(applied) = self.resets.pods.take() else { return };
+                let there = (0_u32..).zip(&self.pods).filter(|(_, pod)| pod.is_some());
+                let ids = there.map(|(id, _)| PodId(id));
+                let gone: Vec<_> = ids.filter(|id| !applied.contains(id)).collect();
+                gone.into_iter().for_each(|id| self.remove_pod(id, touched));
+            }
+            ObjectKind::Policy => {
+                let Some(applied) = self.resets.policies.take() else { return };
+                let keys = self.policies.keys();
+                let gone: Vec<_> = keys.filter(|key| !applied.contains(*key)).cloned().collect();
                 gone.iter().for_each(|key| self.delete_policy(key, touched));
-                live.into_iter().for_each(|p| self.apply_policy(p, touched));
+            }
+            ObjectKind::Service => {
+                let Some(applied) = self.resets.services.take() else { return };
+                self.services.retain(&applied);
+            }
+            ObjectKind::EndpointSlice => {
+                let Some(applied) = self.resets.slices.take() else { return };
+                self.services.retain_slices(&applied);
             }
         }
     }
 
-    fn reset_pods(&mut self, live: Vec<Pod>, touched: &mut Touched) {
-        let keep: BTreeSet<_> =
-            live.iter().map(|p| (Arc::clone(&p.namespace), Arc::clone(&p.name))).collect();
-        let gone: Vec<_> = self
-            .pods()
-            .map(|p| (Arc::clone(&p.namespace), Arc::clone(&p.name)))
-            .filter(|key| !keep.contains(key))
-            .collect();
-        for (namespace, name) in gone {
-            self.delete_pod(&namespace, &name, None, touched);
+    fn apply_namespace(&mut self, namespace: Namespace, touched: &mut Touched) {
+        if let Some(applied) = &mut self.resets.namespaces {
+            applied.insert(Arc::clone(&namespace.name));
         }
-        live.into_iter().for_each(|pod| self.apply_pod(pod, touched));
-    }
-
-    fn apply_namespace(&mut self, mut namespace: Namespace, touched: &mut Touched) {
-        if namespace.labels.get(NAMESPACE_NAME_LABEL) != Some(&namespace.name) {
-            namespace.labels = Arc::new(with_name_label(&namespace.labels, &namespace.name));
-        }
-        let name = self.interner.string(&namespace.name);
-        let labels = self.interner.labels(&namespace.labels);
-        let namespace = Namespace { name: Arc::clone(&name), labels };
-        match self.namespaces.get_mut(&name) {
-            Some(entry) => {
-                entry.declared = true;
-                if entry.namespace == namespace {
-                    return;
-                }
-                self.labelled.remove(&entry.namespace);
-                self.labelled.add(&namespace);
-                entry.namespace = namespace;
-            }
-            None => {
-                self.labelled.add(&namespace);
-                let entry = NamespaceEntry { namespace, declared: true, references: 0 };
-                self.namespaces.insert(Arc::clone(&name), entry);
-            }
-        }
-        touched.namespaces.insert(name);
+        touched.namespaces.extend(self.namespaces.apply(namespace, &mut self.interner));
     }
 
     fn delete_namespace(&mut self, name: &str, touched: &mut Touched) {
-        let Some(entry) = self.namespaces.get_mut(name) else { return };
-        touched.namespaces.insert(Arc::clone(&entry.namespace.name));
-        self.labelled.remove(&entry.namespace);
-        if entry.references == 0 {
-            self.namespaces.remove(name);
-            return;
-        }
-        entry.declared = false;
-        let labels = with_name_label(&Labels::default(), &entry.namespace.name);
-        entry.namespace.labels = self.interner.labels(&Arc::new(labels));
-        self.labelled.add(&entry.namespace);
+        touched.namespaces.extend(self.namespaces.delete(name, &mut self.interner));
     }
 
-    /// A namespace that is only named exists all the same, with the label that bears its name.
     fn reference_namespace(&mut self, name: &Arc<str>, touched: &mut Touched) {
-        if let Some(entry) = self.namespaces.get_mut(name) {
-            entry.references += 1;
-            return;
-        }
-        let labels = with_name_label(&Labels::default(), name);
-        let labels = self.interner.labels(&Arc::new(labels));
-        let namespace = Namespace { name: Arc::clone(name), labels };
-        self.labelled.add(&namespace);
-        let entry = NamespaceEntry { namespace, declared: false, references: 1 };
-        self.namespaces.insert(Arc::clone(name), entry);
-        touched.namespaces.insert(Arc::clone(name));
-    }
-
-    fn release_namespace(&mut self, name: &Arc<str>, touched: &mut Touched) {
-        let Some(entry) = self.namespaces.get_mut(name) else { return };
-        entry.references -= 1;
-        if entry.references == 0 && !entry.declared {
-            self.labelled.remove(&entry.namespace);
-            self.namespaces.remove(name);
+        if self.namespaces.reference(name, &mut self.interner) {
             touched.namespaces.insert(Arc::clone(name));
         }
     }
 
+    fn release_namespace(&mut self, name: &Arc<str>, touched: &mut Touched) {
+        if self.namespaces.release(name) {
+            touched.namespaces.insert(Arc::clone(name));
+        }
+    }
+
+    fn apply_node(&mut self, node: Node, touched: &mut Touched) {
+        if let Some(applied) = &mut self.resets.nodes {
+            applied.insert(Arc::clone(&node.name));
+        }
+        // The new addresses first, so that one that stays is never gone in between.
+        let name = Arc::clone(&node.name);
+        let mut changed = self.node_addresses.add(&name, node.addresses.iter().copied());
+        if let Some(old) = self.nodes.insert(Arc::clone(&name), node) {
+            changed |= self.node_addresses.remove(&name, old.addresses);
+        }
+        if changed {
+            touched.nodes.insert(name);
+        }
+    }
+
+    fn delete_node(&mut self, name: &str, touched: &mut Touched) {
+        let Some(node) = self.nodes.remove(name) else { return };
+        if self.node_addresses.remove(&node.name, node.addresses) {
+            touched.nodes.insert(node.name);
+        }
+    }
+
+    fn apply_service(&mut self, service: Service) {
+        if let Some(applied) = &mut self.resets.services {
+            applied.insert((Arc::clone(&service.namespace), Arc::clone(&service.name)));
+        }
+        self.services.apply(service);
+    }
+
+    fn apply_endpoint_slice(&mut self, slice: EndpointSlice) {
+        if let Some(applied) = &mut self.resets.slices {
+            applied.insert((Arc::clone(&slice.namespace), Arc::clone(&slice.name)));
+        }
+        self.services.apply_slice(slice);
+    }
+
     fn apply_policy(&mut self, mut policy: Policy, touched: &mut Touched) {
         self.interner.policy(&mut policy);
+        if let Some(applied) = &mut self.resets.policies {
+            applied.insert(policy.key.clone());
+        }
         match self.policies.get(&policy.key) {
             Some(old) if **old == policy => return,
             Some(_) => {}
@@ -317,10 +374,19 @@ impl Snapshot {
 
     fn apply_pod(&mut self, mut pod: Pod, touched: &mut Touched) {
         self.interner.pod(&mut pod);
-        let Some(id) = self.pod_id(&pod.namespace, &pod.name) else {
-            self.insert_pod(pod, touched);
-            return;
+        let id = match self.pod_id(&pod.namespace, &pod.name) {
+            Some(id) => {
+                self.replace_pod(id, pod, touched);
+                id
+            }
+            None => self.insert_pod(pod, touched),
         };
+        if let Some(applied) = &mut self.resets.pods {
+            applied.insert(id);
+        }
+    }
+
+    fn replace_pod(&mut self, id: PodId, pod: Pod, touched: &mut Touched) {
         let Some(old) = self.pods.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
         if *old == pod {
             return;
@@ -331,7 +397,7 @@ impl Snapshot {
         self.claim(id, touched);
     }
 
-    fn insert_pod(&mut self, pod: Pod, touched: &mut Touched) {
+    fn insert_pod(&mut self, pod: Pod, touched: &mut Touched) -> PodId {
         self.reference_namespace(&pod.namespace, touched);
         let hash = self.hasher.hash_one((&*pod.namespace, &*pod.name));
         let id = match self.free.pop() {
@@ -353,25 +419,15 @@ impl Snapshot {
         });
         touched.pods.insert(PodId(id));
         self.claim(PodId(id), touched);
+        PodId(id)
     }
 
-    fn delete_pod(
-        &mut self,
-        namespace: &str,
-        name: &str,
-        uid: Option<&Uid>,
-        touched: &mut Touched,
-    ) {
-        let Some(id) = self.pod_id(namespace, name) else { return };
-        let Some(place) = self.pods.get_mut(id.0 as usize) else { return };
-        if uid.is_some() && place.as_ref().and_then(|p| p.uid.as_ref()) != uid {
-            return;
-        }
-        let hash = self.hasher.hash_one((namespace, name));
+    fn remove_pod(&mut self, id: PodId, touched: &mut Touched) {
+        let Some(pod) = self.pods.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        let hash = self.hasher.hash_one((&*pod.namespace, &*pod.name));
         if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == id.0) {
             entry.remove();
         }
-        let Some(pod) = place.take() else { return };
         self.free.push(id.0);
         touched.pods.insert(id);
         self.unclaim(id, &pod, touched);
@@ -379,74 +435,27 @@ impl Snapshot {
     }
 
     fn claim(&mut self, id: PodId, touched: &mut Touched) {
-        let Some(pod) = self.pod(id) else { return };
-        let (addresses, has_identity, is_host) = (pod.addresses, pod.has_identity(), pod.is_host());
-        if is_host {
-            for address in addresses.iter() {
-                self.hosts.entry(address).or_default().insert(id);
-            }
+        let Some(pod) = self.pods.get(id.0 as usize).and_then(Option::as_ref) else { return };
+        if pod.has_identity() {
+            touched.addresses.extend(pod.addresses.iter());
         }
-        if !has_identity {
-            return;
-        }
-        for address in addresses.iter() {
-            touched.addresses.insert(address);
-            match self.owners.get(address).copied() {
-                None => _ = self.owners.insert(address, id),
-                Some(owner) => {
-                    let claims = self.contested.entry(address).or_default();
-                    claims.extend([owner, id]);
-                    self.settle(address);
-                }
-            }
+        self.owners.claim(id, pod, &self.pods);
+        if let Some((node, addresses)) = named_by(pod)
+            && self.node_addresses.add(node, addresses)
+        {
+            touched.nodes.insert(Arc::clone(node));
         }
     }
 
     fn unclaim(&mut self, id: PodId, old: &Pod, touched: &mut Touched) {
-        if old.is_host() {
-            for address in old.addresses.iter() {
-                if let Some(hosts) = self.hosts.get_mut(&address) {
-                    hosts.remove(&id);
-                    if hosts.is_empty() {
-                        self.hosts.remove(&address);
-                    }
-                }
-            }
+        if old.has_identity() {
+            touched.addresses.extend(old.addresses.iter());
         }
-        if !old.has_identity() {
-            return;
-        }
-        for address in old.addresses.iter() {
-            touched.addresses.insert(address);
-            match self.contested.get_mut(&address) {
-                None => _ = self.owners.remove(address),
-                Some(claims) => {
-                    claims.remove(&id);
-                    self.settle(address);
-                }
-            }
+        self.owners.unclaim(id, old, &self.pods);
+        if let Some((node, addresses)) = named_by(old)
+            && self.node_addresses.remove(node, addresses)
+        {
+            touched.nodes.insert(Arc::clone(node));
         }
     }
-
-    /// Decides between those that claim the address; one claim left is no contest.
-    fn settle(&mut self, address: IpAddr) {
-        let Some(claims) = self.contested.get(&address) else { return };
-        let best = claims
-            .iter()
-            .filter_map(|&id| self.pod(id).map(|pod| (pod.precedence(), id)))
-            .max()
-            .map(|(_, id)| id);
-        if claims.len() < 2 {
-            self.contested.remove(&address);
-        }
-        match best {
-            Some(id) => _ = self.owners.insert(address, id),
-            None => _ = self.owners.remove(address),
-        }
-    }
-}
-
-fn with_name_label(labels: &Labels, name: &Arc<str>) -> Labels {
-    let given = labels.iter().map(|(k, v)| (Arc::clone(k), Arc::clone(v)));
-    given.chain([(Arc::from(NAMESPACE_NAME_LABEL), Arc::clone(name))]).collect()
 }

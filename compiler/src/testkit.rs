@@ -16,13 +16,15 @@ pub mod probes;
 pub mod random;
 pub mod rng;
 pub mod show;
+mod wide;
 
 use crate::snapshot::{Change, Snapshot};
 
 pub use build::{connection, namespace, node, pod, policy, rule, selector};
 pub use probes::probes;
-pub use random::random_change;
+pub use random::{random_edit, relist};
 pub use rng::Rng;
+pub use wide::widen;
 
 /// A small cluster, as the changes that make it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +47,14 @@ impl Cluster {
     /// Objects of every odd kind, from pools so small that they collide.
     pub fn random(seed: u64) -> Self {
         Self { changes: random::changes(&mut Rng::new(seed)) }
+    }
+
+    /// The same, where policies have long lists of ports.
+    pub fn random_wide(seed: u64) -> Self {
+        let mut cluster = Self::random(seed);
+        let mut rng = Rng::new(!seed);
+        cluster.changes.iter_mut().for_each(|change| widen(&mut rng, change));
+        cluster
     }
 
     pub fn snapshot(&self) -> Snapshot {

@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{ChainName, Rule, SetName, VERSION, rules};
 use palisade_compiler::program::{Program, Tables, render};
 
-use crate::contents;
-use crate::netlink::{FORWARD_BASE, element_text, family_text};
+use crate::contents::Contents;
+use crate::host::HostFacts;
+use crate::netlink::FORWARD_BASE;
 use crate::ruleset::{Actual, ActualRule, ActualTable, TableName};
 use crate::transaction::{Element, Generations, SetId};
 
 /// One thing in the kernel that is not as the program has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    pub family: Family,
+    pub family: TableFamily,
     pub what: What,
 }
 
@@ -91,7 +92,7 @@ impl fmt::Display for Difference {
             What::StandIn => TableName::StandIn,
             _ => TableName::Main,
         };
-        write!(f, "table {} {}", family_text(self.family), name.as_str())?;
+        write!(f, "table {} {}", self.family.as_str(), name.as_str())?;
         match &self.what {
             What::StandIn => write!(f, " is there: a replacement is under way or was cut short"),
             What::NoTable => write!(f, " is missing"),
@@ -118,14 +119,11 @@ impl fmt::Display for Difference {
                 write!(f, ": {} {id} is declared otherwise", kind(id.set))
             }
             What::ElementMissing { set, element } => {
-                write!(f, ", {} {set}: element {} is missing", kind(set.set), element_text(element))
+                write!(f, ", {} {set}: element {} is missing", kind(set.set), element)
             }
-            What::ElementExtra { set, element } => write!(
-                f,
-                ", {} {set}: element {} should not be there",
-                kind(set.set),
-                element_text(element)
-            ),
+            What::ElementExtra { set, element } => {
+                write!(f, ", {} {set}: element {} should not be there", kind(set.set), element)
+            }
         }
     }
 }
@@ -146,8 +144,9 @@ pub enum Soundness {
 
 /// Whether both tables are the skeleton's. `owned`: the kernel can give tables an owner, so they should have one.
 pub fn soundness(actual: &Actual, owned: bool) -> Soundness {
-    let differences: Vec<What> =
-        Family::ALL.into_iter().flat_map(|family| structure(actual, family, owned)).collect();
+    let differences: Vec<What> = present_or_needed(actual, &HostFacts::default())
+        .flat_map(|family| structure(actual, family, owned))
+        .collect();
     if differences.is_empty() {
         Soundness::Sound
     } else if differences.iter().all(What::is_mendable) {
@@ -157,13 +156,20 @@ pub fn soundness(actual: &Actual, owned: bool) -> Soundness {
     }
 }
 
-/// Every difference of what was read and the program.
-pub fn differences(actual: &Actual, program: &Program, owned: bool) -> Vec<Difference> {
+/// Every difference of what was read and the program with the host's facts.
+pub fn differences(
+    actual: &Actual,
+    program: &Program,
+    host: &HostFacts,
+    owned: bool,
+) -> Vec<Difference> {
     let mut all = Vec::new();
-    for family in Family::ALL {
+    for family in present_or_needed(actual, host) {
         let mut found = structure(actual, family, owned);
         if let Some(table) = actual.get(&family) {
-            found.extend(element_differences(table, program.family(family)));
+            let host = host.within(family);
+            let contents = Contents::of(family, program, &host);
+            found.extend(element_differences(table, contents));
         }
         all.extend(found.into_iter().map(|what| Difference { family, what }));
     }
@@ -175,20 +181,40 @@ pub fn stand_ins(actual: &Actual) -> impl Iterator<Item = Difference> {
     actual.keys().map(|&family| Difference { family, what: What::StandIn })
 }
 
-/// What a sound table holds, elements that no program has included.
+/// What a sound table holds of a program, elements that no program has included.
 pub fn tables(actual: &ActualTable) -> Tables {
-    let generations = actual.generations();
     let mut tables = Tables::default();
-    for set in SetName::ALL {
-        for &element in actual.sets.get(&generations.id(set)).into_iter().flat_map(|s| &s.elements)
-        {
-            contents::insert(&mut tables, set, element);
-        }
-    }
+    elements(actual).for_each(|(set, element)| tables.insert(set, element));
     tables
 }
 
-fn structure(actual: &Actual, family: Family, owned: bool) -> Vec<What> {
+/// What a sound table holds of the host's facts.
+pub fn host_facts(actual: &ActualTable) -> HostFacts {
+    let mut host = HostFacts::default();
+    elements(actual).for_each(|(set, element)| host.insert(set, element));
+    host
+}
+
+/// The elements of the sets that the rules name.
+fn elements(actual: &ActualTable) -> impl Iterator<Item = (SetName, Element)> {
+    let generations = actual.generations();
+    SetName::ALL.into_iter().flat_map(move |set| {
+        let found = actual.sets.get(&generations.id(set));
+        found.into_iter().flat_map(|found| &found.elements).map(move |&element| (set, element))
+    })
+}
+
+/// The tables that are there or must be: those of the program, and the bridge table where it would hold something. One that is
+/// there and empty does no harm.
+fn present_or_needed(actual: &Actual, host: &HostFacts) -> impl Iterator<Item = TableFamily> {
+    TableFamily::ALL.into_iter().filter(|family| {
+        TableFamily::OF_PROGRAM.contains(family)
+            || actual.contains_key(family)
+            || !host.within(*family).is_empty()
+    })
+}
+
+fn structure(actual: &Actual, family: TableFamily, owned: bool) -> Vec<What> {
     let Some(table) = actual.get(&family) else { return vec![What::NoTable] };
     let mut found = Vec::new();
     if table.version != Some(VERSION) {
@@ -203,7 +229,7 @@ fn structure(actual: &Actual, family: Family, owned: bool) -> Vec<What> {
     found.extend(table.foreign.iter().cloned().map(What::Foreign));
     chain_differences(table, family, &mut found);
     let generations = table.generations();
-    for set in SetName::ALL {
+    for set in family.sets() {
         let id = generations.id(set);
         match table.sets.get(&id) {
             None => found.push(What::SetMissing(set)),
@@ -219,10 +245,10 @@ fn structure(actual: &Actual, family: Family, owned: bool) -> Vec<What> {
     found
 }
 
-fn chain_differences(table: &ActualTable, family: Family, found: &mut Vec<What>) {
+fn chain_differences(table: &ActualTable, family: TableFamily, found: &mut Vec<What>) {
     let generations = table.generations();
     let mut extra: BTreeSet<&str> = table.chains.keys().map(String::as_str).collect();
-    for chain in ChainName::ALL {
+    for chain in ChainName::of(family) {
         extra.remove(chain.as_str());
         let Some(actual) = table.chains.get(chain.as_str()) else {
             found.push(What::ChainMissing(chain));
@@ -240,7 +266,7 @@ fn chain_differences(table: &ActualTable, family: Family, found: &mut Vec<What>)
 /// The rules that are missing and those that are too many, in order: what is left when a longest common sequence is taken out.
 fn rule_differences(
     chain: ChainName,
-    family: Family,
+    family: TableFamily,
     actual: &[ActualRule],
     generations: &Generations,
     found: &mut Vec<What>,
@@ -307,13 +333,13 @@ fn common<A, B>(a: &[A], b: &[B], same: impl Fn(&A, &B) -> bool) -> BTreeMap<usi
     pairs
 }
 
-fn element_differences(table: &ActualTable, program: &Tables) -> Vec<What> {
+fn element_differences(table: &ActualTable, contents: Contents<'_>) -> Vec<What> {
     let generations = table.generations();
     let mut found = Vec::new();
     for name in SetName::ALL {
         let set = generations.id(name);
         let Some(actual) = table.sets.get(&set) else { continue };
-        let expected: BTreeSet<Element> = contents::elements(program, name).into_iter().collect();
+        let expected: BTreeSet<Element> = contents.elements(name).collect();
         let missing = expected.difference(&actual.elements);
         found.extend(missing.map(|&element| What::ElementMissing { set, element }));
         // A catch-all that is missing is a matter of structure.

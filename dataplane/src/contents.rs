@@ -1,11 +1,12 @@
-//! A table's contents as single elements, and back.
+//! What a table holds, and what a packet's lookups find in it.
 
 use palisade_compiler::model::Direction;
 use palisade_compiler::program::skeleton::SetName;
-use palisade_compiler::program::{ClassId, PortElement, ProfileId, Tables};
+use palisade_compiler::program::{ClassId, PortElement, ProfileId, Program, TableFamily, Tables};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::host::HostFacts;
 use crate::transaction::Element;
 
 pub(crate) type Rows = BTreeMap<(IpAddr, ClassId), ProfileId>;
@@ -40,80 +41,29 @@ pub(crate) fn rows(tables: &Tables, direction: Direction) -> &Rows {
     }
 }
 
-/// The elements of one set, catch-all not among them.
-pub fn elements(tables: &Tables, set: SetName) -> Vec<Element> {
-    let rows = |rows: &Rows| rows.iter().map(|(&(s, c), &p)| Element::Row(s, c, p)).collect();
-    match set {
-        SetName::LocalIn => tables.local_in.iter().map(|&a| Element::Address(a)).collect(),
-        SetName::LocalOut => tables.local_out.iter().map(|&a| Element::Address(a)).collect(),
-        SetName::Hairpin => tables.hairpin.iter().map(|&a| Element::Hairpin(a)).collect(),
-        SetName::Bridges => tables.bridges.iter().map(|&i| Element::Bridge(i)).collect(),
-        SetName::Class => tables.class.iter().map(|(&a, &c)| Element::Class(a, c)).collect(),
-        SetName::Cidr => tables.cidr.iter().map(|(&r, &c)| Element::Cidr(r, c)).collect(),
-        SetName::AllowIn => rows(&tables.allow_in),
-        SetName::AllowOut => rows(&tables.allow_out),
-        SetName::Ports => tables.ports.iter().map(|&e| Element::Port(e)).collect(),
-        SetName::PortRanges => tables.port_ranges.iter().map(|&e| Element::PortRange(e)).collect(),
-    }
+/// Everything that one table holds: the program's part, where it has one, and the host's.
+#[derive(Debug, Clone, Copy)]
+pub struct Contents<'a> {
+    pub program: Option<&'a Tables>,
+    /// Facts of this table only.
+    pub host: &'a HostFacts,
 }
 
-/// How many elements a set has, catch-all not counted.
-pub fn count(tables: &Tables, set: SetName) -> usize {
-    match set {
-        SetName::LocalIn => tables.local_in.len(),
-        SetName::LocalOut => tables.local_out.len(),
-        SetName::Hairpin => tables.hairpin.len(),
-        SetName::Bridges => tables.bridges.len(),
-        SetName::Class => tables.class.len(),
-        SetName::Cidr => tables.cidr.len(),
-        SetName::AllowIn => tables.allow_in.len(),
-        SetName::AllowOut => tables.allow_out.len(),
-        SetName::Ports => tables.ports.len(),
-        SetName::PortRanges => tables.port_ranges.len(),
+impl<'a> Contents<'a> {
+    /// What the table holds of a program, beside these facts.
+    pub fn of(table: TableFamily, program: &'a Program, host: &'a HostFacts) -> Self {
+        Self { program: table.family().map(|family| &program[family]), host }
     }
-}
 
-/// Adds an element; its key must be free. An element that the set cannot hold, and the catch-all, change nothing.
-pub fn insert(tables: &mut Tables, set: SetName, element: Element) {
-    match element {
-        Element::Address(address) if set == SetName::LocalIn => {
-            tables.local_in.insert(address);
-        }
-        Element::Address(address) => _ = tables.local_out.insert(address),
-        Element::Hairpin(address) => _ = tables.hairpin.insert(address),
-        Element::Bridge(index) => _ = tables.bridges.insert(index),
-        Element::Class(address, class) => _ = tables.class.insert(address, class),
-        Element::Cidr(range, class) => _ = tables.cidr.insert(range, class),
-        Element::Row(subject, class, profile) => {
-            let rows =
-                if set == SetName::AllowIn { &mut tables.allow_in } else { &mut tables.allow_out };
-            rows.insert((subject, class), profile);
-        }
-        Element::Port(port) => _ = tables.ports.insert(port),
-        Element::PortRange(range) => _ = tables.port_ranges.insert(range),
-        Element::CatchAll => {}
+    /// How many elements the set has, its catch-all not counted.
+    pub fn count(&self, set: SetName) -> usize {
+        self.program.map_or(0, |program| program.count(set)) + self.host.count(set)
     }
-}
 
-/// Removes an element by its key.
-pub fn remove(tables: &mut Tables, set: SetName, element: Element) {
-    match element {
-        Element::Address(address) if set == SetName::LocalIn => {
-            tables.local_in.remove(&address);
-        }
-        Element::Address(address) => _ = tables.local_out.remove(&address),
-        Element::Hairpin(address) => _ = tables.hairpin.remove(&address),
-        Element::Bridge(index) => _ = tables.bridges.remove(&index),
-        Element::Class(address, _) => _ = tables.class.remove(&address),
-        Element::Cidr(range, _) => _ = tables.cidr.remove(&range),
-        Element::Row(subject, class, _) => {
-            let rows =
-                if set == SetName::AllowIn { &mut tables.allow_in } else { &mut tables.allow_out };
-            rows.remove(&(subject, class));
-        }
-        Element::Port(port) => _ = tables.ports.remove(&port),
-        Element::PortRange(range) => _ = tables.port_ranges.remove(&range),
-        Element::CatchAll => {}
+    /// The elements of the set, its catch-all not among them.
+    pub fn elements(&self, set: SetName) -> impl Iterator<Item = Element> + use<'a> {
+        let program = self.program.map(|program| program.elements(set));
+        program.into_iter().flatten().chain(self.host.elements(set))
     }
 }
 

@@ -1,9 +1,8 @@
 //! A `Ruleset` in memory: as atomic and as strict as the kernel, and able to fail on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{self, ChainName, Expr, Rule, SetName};
 use palisade_compiler::program::{AddressRange, ClassId, PortRangeElement, ProfileId};
 
@@ -28,10 +27,12 @@ pub enum Fault {
     Unsupported,
     Refused,
     Io,
+    /// The socket is dead, from this call on until it is opened anew.
+    DeadSocket,
 }
 
 impl Fault {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Retry,
         Self::UnknownCommitted,
         Self::UnknownLost,
@@ -41,6 +42,7 @@ impl Fault {
         Self::Unsupported,
         Self::Refused,
         Self::Io,
+        Self::DeadSocket,
     ];
 }
 
@@ -74,6 +76,8 @@ pub struct Fake {
     actual: Both,
     features: Features,
     port: u32,
+    /// Whether every call fails until `reopen`.
+    is_dead: bool,
     calls: usize,
     faults: BTreeMap<usize, Fault>,
     history: Vec<Event>,
@@ -81,7 +85,7 @@ pub struct Fake {
 
 impl Default for Fake {
     fn default() -> Self {
-        Self::new(Features { persistent_owner: true })
+        Self::new(Features { persistent_owner: true, bridge_tables: true })
     }
 }
 
@@ -92,17 +96,23 @@ impl Fake {
             actual: Both::default(),
             features,
             port: 1,
+            is_dead: false,
             calls: 0,
             faults: BTreeMap::new(),
             history: Vec::new(),
         }
     }
 
-    /// The process that used this ended and another begins: its tables are orphaned, what was to fail is forgotten.
+    /// The process that used this ended and another begins: its tables have no owner, what was to fail is forgotten.
     pub fn restart(&mut self) {
-        self.port += 1;
         self.faults.clear();
         self.calls = 0;
+        self.replace_socket();
+    }
+
+    fn replace_socket(&mut self) {
+        self.is_dead = false;
+        self.port += 1;
         let Both { main, stand_in } = &mut self.actual;
         main.values_mut().chain(stand_in.values_mut()).for_each(|table| table.owner = None);
     }
@@ -133,7 +143,8 @@ impl Fake {
     fn fault(&mut self) -> Option<Fault> {
         let fault = self.faults.remove(&self.calls);
         self.calls += 1;
-        fault
+        self.is_dead |= fault == Some(Fault::DeadSocket);
+        if self.is_dead { Some(Fault::DeadSocket) } else { fault }
     }
 
     fn apply(&mut self, table: TableName, transaction: &Transaction) -> Result<(), RulesetError> {
@@ -151,6 +162,17 @@ impl Fake {
 impl Ruleset for Fake {
     fn features(&self) -> Features {
         self.features
+    }
+
+    fn port(&self) -> u32 {
+        self.port
+    }
+
+    fn reopen(&mut self) -> Result<(), RulesetError> {
+        if self.is_dead {
+            self.replace_socket();
+        }
+        Ok(())
     }
 
     fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
@@ -183,7 +205,7 @@ impl Ruleset for Fake {
     }
 }
 
-fn element_of(op: &TableOp) -> Option<(Family, SetId)> {
+fn element_of(op: &TableOp) -> Option<(TableFamily, SetId)> {
     match op.op {
         Op::Add(id, _) => Some((op.family, id)),
         Op::CreateTable
@@ -198,8 +220,8 @@ fn element_of(op: &TableOp) -> Option<(Family, SetId)> {
     }
 }
 
-fn error(fault: Fault, set: Option<(Family, SetId)>) -> RulesetError {
-    let what = || "as told to".to_owned();
+fn error(fault: Fault, set: Option<(TableFamily, SetId)>) -> RulesetError {
+    let what = || "injected by a test".to_owned();
     match fault {
         Fault::Retry => RulesetError::Retry { what: what() },
         Fault::UnknownCommitted | Fault::UnknownLost => RulesetError::Unknown { what: what() },
@@ -211,7 +233,8 @@ fn error(fault: Fault, set: Option<(Family, SetId)>) -> RulesetError {
         Fault::Owned => RulesetError::Owned { owner: "port 99".into() },
         Fault::Unsupported => RulesetError::Unsupported { what: what() },
         Fault::Refused => RulesetError::Refused { op: what(), errno: "EINVAL".into(), at: None },
-        Fault::Io => RulesetError::Io(std::io::Error::other("as told to")),
+        Fault::Io => RulesetError::Io(std::io::Error::other("injected by a test")),
+        Fault::DeadSocket => RulesetError::Io(std::io::Error::from_raw_os_error(libc::EBADF)),
     }
 }
 
@@ -378,8 +401,9 @@ impl Kernel<'_> {
         if overlaps(&set.elements, element) {
             return self.refuse("EEXIST");
         }
-        let room = set.size.and_then(|size| usize::try_from(size).ok());
-        if room.is_some_and(|room| set.elements.len() >= room) {
+        // The kernel counts no catch-all. This is stricter by that one.
+        let size = set.size.and_then(|size| usize::try_from(size).ok());
+        if element != Element::CatchAll && size.is_some_and(|size| set.elements.len() >= size) {
             return Err(RulesetError::Full { family, set: id });
         }
         set.elements.insert(element);
@@ -393,6 +417,7 @@ pub(crate) fn sets_of(rule: &Rule) -> impl Iterator<Item = SetName> {
         Expr::AddressIn(_, set)
         | Expr::PairIn(set)
         | Expr::InterfacesIn(set)
+        | Expr::InterfaceIn(_, set)
         | Expr::ClassFrom(_, set)
         | Expr::ProfileFrom(_, set)
         | Expr::PortIn(set) => Some(set),
@@ -400,21 +425,17 @@ pub(crate) fn sets_of(rule: &Rule) -> impl Iterator<Item = SetName> {
     })
 }
 
-fn suits(set: SetName, family: Family, element: Element) -> bool {
-    let of = |address: IpAddr| Family::of(address) == family;
-    match element {
-        Element::Address(a) => matches!(set, SetName::LocalIn | SetName::LocalOut) && of(a),
-        Element::Hairpin(a) => set == SetName::Hairpin && of(a),
-        Element::Bridge(_) => set == SetName::Bridges,
-        Element::Class(a, _) => set == SetName::Class && of(a),
-        Element::Cidr(range, _) => {
-            set == SetName::Cidr && of(range.first) && range.first <= range.last
-        }
-        Element::Row(a, _, _) => matches!(set, SetName::AllowIn | SetName::AllowOut) && of(a),
-        Element::Port(_) => set == SetName::Ports,
-        Element::PortRange(range) => set == SetName::PortRanges && range.first <= range.last,
-        Element::CatchAll => set.has_catch_all(),
-    }
+fn suits(set: SetName, family: TableFamily, element: Element) -> bool {
+    let is_range = match element {
+        Element::Cidr(AddressRange { first, last }, _) => first <= last,
+        Element::PortRange(PortRangeElement { first, last, .. }) => first <= last,
+        _ => true,
+    };
+    let is_of_kind = element.kind().map_or(set.has_catch_all(), |kind| kind == set.kind());
+    is_of_kind
+        && is_range
+        && family.family().is_none_or(|family| element.is_of(family))
+        && set.tables().contains(&family)
 }
 
 /// Whether an element of that key, or an interval that overlaps it, is there.
@@ -439,6 +460,7 @@ fn overlaps(elements: &BTreeSet<Element>, element: Element) -> bool {
         Element::Address(_)
         | Element::Hairpin(_)
         | Element::Bridge(_)
+        | Element::Interface(_)
         | Element::Port(_)
         | Element::CatchAll => elements.contains(&element),
     }

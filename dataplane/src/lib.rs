@@ -7,11 +7,13 @@
 
 #![deny(unsafe_code)]
 
+pub mod attachments;
 pub mod bridges;
 pub mod compare;
 pub mod contents;
 pub mod dataplane;
 pub mod fake;
+pub mod host;
 pub mod netlink;
 pub mod plan;
 pub mod ruleset;

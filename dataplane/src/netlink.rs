@@ -8,15 +8,20 @@
 mod attributes;
 mod batch;
 mod declare;
+mod deny_counters;
 mod elements;
+#[cfg(test)]
+mod failing;
 mod grace;
 mod instruction;
+pub(crate) mod links;
 mod open;
 mod outcome;
 mod owner;
 mod query;
 mod read;
 pub(crate) mod route;
+mod rtnetlink;
 mod rule;
 #[allow(unsafe_code, reason = "the C libraries and system calls that have no safe interface")]
 mod sys;
@@ -26,7 +31,7 @@ mod wire;
 
 use std::collections::BTreeSet;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 
 use crate::ruleset::{Actual, Features, Ruleset, RulesetError, TableName};
 use crate::transaction::{Op, Transaction};
@@ -36,10 +41,10 @@ use query::{Query, QueryError};
 use sys::Socket;
 use watch::Watch;
 
+pub use deny_counters::DenyCounters;
 pub use grace::{GraceMethod, grace_by, grace_method};
 pub use owner::{describe_owner, owner_process};
 pub use read::FORWARD_BASE;
-pub use text::{element_text, family_text};
 
 /// How often a read is begun anew because our tables changed under it.
 const READ_ATTEMPTS: usize = 10;
@@ -64,7 +69,7 @@ pub struct Kernel {
     /// What others do to our tables. Not there while all that we write to are ours alone.
     watch: Option<Watch>,
     /// The tables that are owned by our socket, so that nobody else can have changed them.
-    owned: BTreeSet<(TableName, Family)>,
+    owned: BTreeSet<(TableName, TableFamily)>,
     /// The kernel acknowledges the end of a batch (Linux 6.10).
     acknowledges_end: bool,
 }
@@ -83,6 +88,22 @@ impl Encoded {
 impl Ruleset for Kernel {
     fn features(&self) -> Features {
         self.features
+    }
+
+    fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
+    fn reopen(&mut self) -> Result<(), RulesetError> {
+        if self.socket.is_open() {
+            self.query = Query::open()?;
+            self.watch = None;
+        } else {
+            let mut new = Self::open()?;
+            new.features.persistent_owner &= self.features.persistent_owner;
+            std::mem::replace(self, new).socket.abandon();
+        }
+        Ok(())
     }
 
     fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
@@ -131,11 +152,6 @@ impl Ruleset for Kernel {
 }
 
 impl Kernel {
-    /// The netlink port id that owns our tables and that the kernel's events name as the origin of our changes.
-    pub fn port(&self) -> u32 {
-        self.socket.port()
-    }
-
     /// One pass over the tables, and whether they are certain not to have changed meanwhile.
     fn read_once(&mut self, table: TableName) -> Result<(Actual, bool), QueryError> {
         let watch = match &mut self.watch {
@@ -151,7 +167,7 @@ impl Kernel {
     }
 
     /// Whether the kernel lets nobody else write to the tables of these families.
-    fn is_ours(&self, table: TableName, mut families: impl Iterator<Item = Family>) -> bool {
+    fn is_ours(&self, table: TableName, mut families: impl Iterator<Item = TableFamily>) -> bool {
         families.all(|family| self.owned.contains(&(table, family)))
     }
 
@@ -224,7 +240,14 @@ impl Kernel {
         let answers = self.exchange(batch)?;
         self.acknowledges_end |= answers.end_acknowledged;
         if let Some(error) = answers.first_error() {
-            return Err(outcome::refused(&mut self.query, (table, transaction), batch, error));
+            let port = self.socket.port();
+            return Err(outcome::refused(
+                &mut self.query,
+                port,
+                (table, transaction),
+                batch,
+                error,
+            ));
         }
         if !answers.acknowledged {
             return Err(self.unanswered());
@@ -311,7 +334,7 @@ mod tests {
     const SET: SetId = SetId { set: SetName::Class, generation: 0 };
 
     fn op(op: Op) -> TableOp {
-        TableOp { family: Family::V4, op }
+        TableOp { family: TableFamily::Ip, op }
     }
 
     fn class(low: u8) -> Element {
@@ -351,7 +374,7 @@ mod tests {
                 .commit(TableName::Main, &Transaction { ops: vec![op(Op::Add(SET, class(1)))] });
             assert!(matches!(result, Err(RulesetError::Unknown { .. })), "{result:?}");
             let actual = kernel.read(TableName::Main).unwrap();
-            assert_eq!(actual[&Family::V4].sets[&SET].elements, [class(1)].into());
+            assert_eq!(actual[&TableFamily::Ip].sets[&SET].elements, [class(1)].into());
 
             // The same again, without ownership, so that the retry is the caller's.
             kernel.owned.clear();
@@ -362,6 +385,38 @@ mod tests {
             kernel
                 .commit(TableName::Main, &Transaction { ops: vec![op(Op::Add(SET, class(2)))] })
                 .unwrap();
+        };
+        std::thread::spawn(run).join().unwrap();
+    }
+
+    /// A socket that is dead is opened anew, and only then: its tables are orphans until they are claimed.
+    #[test]
+    fn only_a_dead_socket_is_replaced() {
+        let run = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("this test needs root");
+            let mut kernel = Kernel::open().unwrap();
+            let port = kernel.port();
+            let create = Transaction { ops: vec![op(Op::CreateTable)] };
+            kernel.commit(TableName::Main, &create).unwrap();
+            let owner =
+                |kernel: &mut Kernel| kernel.read(TableName::Main).unwrap()[&TableFamily::Ip].owner;
+            let owned = |kernel: &Kernel| kernel.features.persistent_owner.then(|| kernel.port());
+
+            kernel.query.socket().1.fail(0, nix::Error::EBADF);
+            let error = kernel.read(TableName::Main).unwrap_err();
+            assert!(error.is_dead_socket(), "{error}");
+            kernel.reopen().unwrap();
+            assert_eq!(kernel.port(), port);
+            assert_eq!(owner(&mut kernel), owned(&kernel));
+
+            kernel.socket.kill();
+            let error = kernel.commit(TableName::Main, &create).unwrap_err();
+            assert!(error.is_dead_socket(), "{error}");
+            kernel.reopen().unwrap();
+            assert_ne!(kernel.port(), port);
+            assert_eq!(owner(&mut kernel), None);
+            kernel.commit(TableName::Main, &create).unwrap();
+            assert_eq!(owner(&mut kernel), owned(&kernel));
         };
         std::thread::spawn(run).join().unwrap();
     }

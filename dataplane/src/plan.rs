@@ -2,7 +2,7 @@
 //! program gives.
 //!
 //! ```text
-//! Delta -> shift (who changes class) -> hazard (direct, or by way of a meet) -> schedule -> Transactions and graces
+//! Delta -> transition (who changes class) -> strategy (direct, or by way of the meet) -> schedule -> Transactions and graces
 //! ```
 //!
 //! A transaction is atomic for each map, but a packet reads the maps one after the other: it may read an earlier one as
@@ -11,30 +11,55 @@
 //! states between two grace periods are a *window*, and the requirement is: whatever non-decreasing states of a window a
 //! packet's lookups meet, its verdict is one that some program in force during the window gives.
 
-mod allowed;
-mod hazard;
+mod atoms;
+mod base;
+mod garbage;
+mod host;
+mod ids;
 mod meet;
+mod peak;
+mod profiles;
 mod schedule;
-mod shift;
-mod table;
+mod state;
+mod step;
+mod strategy;
+mod transition;
+mod window;
 
-use palisade_compiler::model::{Direction, Family};
-use palisade_compiler::program::skeleton::SetName;
-use palisade_compiler::program::{Delta, Program, Tables, TablesDelta};
+use std::collections::BTreeMap;
 
-use crate::contents::rows_set;
-use crate::transaction::{
-    Element, Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, TableOp, Transaction,
-};
-use hazard::{Course, Judge};
-use schedule::{Item, Schedule, schedule};
-use shift::Shift;
-use table::{Change, Ids, Table};
+use palisade_compiler::model::Family;
+use palisade_compiler::program::{Delta, Program, TableFamily, Tables, TablesDelta};
+
+use crate::transaction::{Generations, MAX_ELEMENTS_PER_TRANSACTION, Op, TableOp, Transaction};
+use host::Host;
+use meet::ByMeet;
+use schedule::schedule;
+use state::TableState;
+use step::{Action, Change, Phases, Schedule, pack};
+use strategy::Strategy;
+use transition::Transition;
 
 pub use meet::MAX_MEET_ROWS;
 
-/// What a deleted interval of `port_ranges` counts for in a transaction's bound: a thousand deletions stall for seconds.
-const RANGE_DELETION_WEIGHT: usize = MAX_ELEMENTS_PER_TRANSACTION / 32;
+/// Removals that may wait for `idle`. A plan that leaves more ends with a grace period and removes them all: so what waits
+/// stays bounded also where changes never pause. It is what one transaction removes.
+pub const MAX_PENDING: usize = MAX_ELEMENTS_PER_TRANSACTION;
+
+/// What a planner keeps to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Elements in one transaction. Changes that must be in one transaction are, whatever this says.
+    pub transaction: usize,
+    /// Removals that may wait while other changes are made.
+    pub pending: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { transaction: MAX_ELEMENTS_PER_TRANSACTION, pending: MAX_PENDING }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -44,13 +69,15 @@ pub enum Step {
 }
 
 /// Plans the changes of both families' tables, and knows what the kernel has once the steps are done.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Planner {
-    v4: Table,
-    v6: Table,
-    generations: [Generations; 2],
+    v4: TableState,
+    v6: TableState,
+    host: Host,
+    generations: BTreeMap<TableFamily, Generations>,
     /// Nothing is known of the window: a grace period stands before the first transaction.
     unsettled: bool,
+    limits: Limits,
 }
 
 impl Planner {
@@ -62,31 +89,32 @@ impl Planner {
     /// Starts from tables whose elements were all there before any packet could read them.
     pub fn of_new_tables(kernel: Program) -> Self {
         Self {
-            v4: Table::new(kernel.v4),
-            v6: Table::new(kernel.v6),
-            generations: [Generations::default(); 2],
+            v4: TableState::new(kernel.v4),
+            v6: TableState::new(kernel.v6),
+            host: Host::default(),
+            generations: BTreeMap::new(),
             unsettled: false,
+            limits: Limits::default(),
         }
     }
 
-    /// The generations of the sets that the transactions are to name.
-    pub fn set_generations(&mut self, family: Family, generations: Generations) {
-        match (family, &mut self.generations) {
-            (Family::V4, [v4, _]) => *v4 = generations,
-            (Family::V6, [_, v6]) => *v6 = generations,
-        }
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
-    pub fn generations(&self, family: Family) -> Generations {
-        match (family, self.generations) {
-            (Family::V4, [v4, _]) => v4,
-            (Family::V6, [_, v6]) => v6,
-        }
+    /// The generations of the sets that the transactions name.
+    pub fn set_generations(&mut self, table: TableFamily, generations: Generations) {
+        self.generations.insert(table, generations);
+    }
+
+    pub fn generations(&self, table: TableFamily) -> Generations {
+        self.generations.get(&table).copied().unwrap_or_default()
     }
 
     /// What the kernel has after all steps so far, pending removals included.
     pub fn kernel(&self, family: Family) -> &Tables {
-        &self.table(family).kernel
+        &self.state(family).kernel
     }
 
     /// The program that is in force after all steps so far.
@@ -94,7 +122,7 @@ impl Planner {
         Program { v4: self.v4.program(), v6: self.v6.program() }
     }
 
-    /// How many removals wait for `idle`.
+    /// How many removals wait for `idle`, or for more of them than the limit allows.
     pub fn pending(&self) -> usize {
         self.v4.garbage.len() + self.v6.garbage.len()
     }
@@ -104,19 +132,29 @@ impl Planner {
         self.unsettled || self.pending() > 0
     }
 
-    /// The steps that put the delta into force. Removals of what has no meaning any more are left for `idle`.
+    /// The steps that put the delta into force. Removals of what has no meaning any more are left for `idle`, unless more
+    /// than the limit wait: then they come last.
     ///
     /// `None`, and nothing planned, if the delta is so wide that replacing the whole table is cheaper (`MAX_MEET_ROWS`).
     pub fn plan(&mut self, delta: &Delta) -> Option<Vec<Step>> {
-        let v4 = decide(&self.v4, &delta.v4)?;
-        let v6 = decide(&self.v6, &delta.v6)?;
+        if self.host.narrows() {
+            // A guard on bridged packets is a decision before those of the program.
+            self.v4.window.isolated = true;
+            self.v6.window.isolated = true;
+        }
         let mut steps = Vec::new();
+        let v4 = Decision::new(&self.v4, &delta.v4)?;
+        let v6 = Decision::new(&self.v6, &delta.v6)?;
         if self.unsettled && !(v4.is_empty() && v6.is_empty()) {
             self.unsettled = false;
             steps.push(Step::Grace);
         }
         let (v4, v6) = (v4.carry_out(&mut self.v4), v6.carry_out(&mut self.v6));
         self.join(v4, v6, &mut steps);
+        self.change_host(&mut steps);
+        if self.pending() > self.limits.pending {
+            steps.extend(self.idle());
+        }
         Some(steps)
     }
 
@@ -133,15 +171,17 @@ impl Planner {
         steps
     }
 
-    fn table(&self, family: Family) -> &Table {
+    fn state(&self, family: Family) -> &TableState {
         match family {
             Family::V4 => &self.v4,
             Family::V6 => &self.v6,
         }
     }
 
-    /// Both families' phases side by side, so that they share transactions and grace periods.
-    fn join(&self, v4: Phases, v6: Phases, steps: &mut Vec<Step>) {
+    /// Both families' actions side by side, so that they share transactions and grace periods.
+    fn join(&self, v4: Vec<Action>, v6: Vec<Action>, steps: &mut Vec<Step>) {
+        let (v4, v6): (Phases, Phases) =
+            (pack(v4, self.limits.transaction), pack(v6, self.limits.transaction));
         let (phases, mut v4, mut v6) = (v4.len().max(v6.len()), v4.into_iter(), v6.into_iter());
         for phase in 0..phases {
             if phase > 0 {
@@ -153,7 +193,7 @@ impl Planner {
             for _ in 0..batches {
                 let (four, six) = (four.next().unwrap_or_default(), six.next().unwrap_or_default());
                 let (four, six) = (self.ops(Family::V4, &four), self.ops(Family::V6, &six));
-                let transactions = if four.len() + six.len() > MAX_ELEMENTS_PER_TRANSACTION {
+                let transactions = if four.len() + six.len() > self.limits.transaction {
                     vec![four, six]
                 } else {
                     vec![four.into_iter().chain(six).collect()]
@@ -165,138 +205,74 @@ impl Planner {
     }
 
     fn ops(&self, family: Family, changes: &[Change]) -> Vec<TableOp> {
-        let generations = self.generations(family);
-        changes.iter().map(|change| TableOp { family, op: change.op(&generations) }).collect()
+        let table = TableFamily::from(family);
+        let generations = self.generations(table);
+        let op = |change: &Change| match *change {
+            Change::Add(set, element) => Op::Add(generations.id(set), element),
+            Change::Remove(set, element) => Op::Remove(generations.id(set), element),
+        };
+        changes.iter().map(|change| TableOp { family: table, op: op(change) }).collect()
     }
 }
 
-impl Change {
-    fn op(self, generations: &Generations) -> Op {
-        match self {
-            Self::Add(set, element) => Op::Add(generations.id(set), element),
-            Self::Remove(set, element) => Op::Remove(generations.id(set), element),
-        }
-    }
-
-    fn weight(self) -> usize {
-        match self {
-            Self::Remove(SetName::PortRanges, _) => RANGE_DELETION_WEIGHT,
-            Self::Add(..) | Self::Remove(..) => 1,
-        }
-    }
-}
-
-/// Changes of transactions, in phases with a grace period between each two.
-type Phases = Vec<Vec<Vec<Change>>>;
-
-enum Decided {
+/// How a delta of one table will be carried out.
+enum Decision {
     Direct(Schedule),
-    ByMeet { to: Box<TablesDelta>, on: Box<TablesDelta>, ids: Ids },
+    ByMeet(Box<ByMeet>),
 }
 
-fn decide(table: &Table, delta: &TablesDelta) -> Option<Decided> {
-    let shift = Shift::new(table, delta);
-    match Judge::new(&shift).course() {
-        Course::Direct { grace_first, egress_narrows } => {
-            let mut schedule = schedule(&shift, grace_first);
-            if egress_narrows {
-                schedule.items.push(Item::EgressNarrowed);
+impl Decision {
+    /// `None` if the delta is too wide.
+    fn new(state: &TableState, delta: &TablesDelta) -> Option<Self> {
+        let transition = Transition::new(state, delta);
+        match Strategy::choose(&transition) {
+            Strategy::Direct { grace_first, egress_narrows } => {
+                let mut schedule = schedule(&transition, grace_first);
+                if egress_narrows {
+                    schedule.actions.push(Action::EgressNarrowed);
+                }
+                if schedule.is_empty() {
+                    schedule.actions.retain(|action| !matches!(action, Action::Grace));
+                }
+                Some(Self::Direct(schedule))
             }
-            if schedule.is_empty() {
-                schedule.items.retain(|item| !matches!(item, Item::Grace));
-            }
-            Some(Decided::Direct(schedule))
-        }
-        Course::Meet => {
-            let (to, on, ids) = meet::meet(&shift, table.ids)?;
-            Some(Decided::ByMeet { to: Box::new(to), on: Box::new(on), ids })
+            Strategy::ByMeet => Some(Self::ByMeet(Box::new(ByMeet::new(&transition)?))),
         }
     }
-}
 
-impl Decided {
     fn is_empty(&self) -> bool {
         match self {
             Self::Direct(schedule) => schedule.is_empty(),
-            Self::ByMeet { .. } => false,
+            Self::ByMeet(_) => false,
         }
     }
 
-    fn carry_out(self, table: &mut Table) -> Phases {
-        let mut items = Vec::new();
-        let mut advance = |table: &mut Table, schedule: Schedule| {
-            table.advance(&schedule);
-            items.extend(schedule.items);
+    fn carry_out(self, state: &mut TableState) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let mut advance = |state: &mut TableState, schedule: Schedule| {
+            state.advance(&schedule);
+            actions.extend(schedule.actions);
         };
         match self {
-            Self::Direct(schedule) => advance(table, schedule),
-            Self::ByMeet { to, on, ids } => {
-                table.ids = ids;
-                let narrowing = schedule(&Shift::new(table, &to), false);
-                advance(table, narrowing);
-                advance(table, Schedule { items: vec![Item::Grace] });
-                let widening = schedule(&Shift::new(table, &on), false);
-                advance(table, widening);
+            Self::Direct(schedule) => advance(state, schedule),
+            Self::ByMeet(meet) => {
+                state.ids = meet.ids;
+                let narrowing = schedule(&Transition::new(state, &meet.narrowing), false);
+                advance(state, narrowing);
+                advance(state, Schedule { actions: vec![Action::Grace] });
+                let widening = schedule(&Transition::new(state, &meet.widening), false);
+                advance(state, widening);
             }
         }
-        pack(items)
+        actions
     }
 }
 
-fn remove_garbage(table: &mut Table) -> Phases {
-    let mut items = vec![Item::Grace];
-    let mut remove = |set, element| items.push(Item::Piece(vec![Change::Remove(set, element)]));
-    for (direction, garbage) in
-        [Direction::Ingress, Direction::Egress].into_iter().zip(&table.garbage.rows_by_subject)
-    {
-        let rows = crate::contents::rows(&table.kernel, direction);
-        for &(subject, class) in garbage {
-            if let Some(&profile) = rows.get(&(subject, class)) {
-                remove(rows_set(direction), Element::Row(subject, class, profile));
-            }
-        }
-    }
-    table.garbage.hairpin.iter().for_each(|&a| remove(SetName::Hairpin, Element::Hairpin(a)));
-    table.garbage.ports.iter().for_each(|&e| remove(SetName::Ports, Element::Port(e)));
-    let ranges = table.garbage.port_ranges.iter();
-    ranges.for_each(|&e| remove(SetName::PortRanges, Element::PortRange(e)));
-    let schedule = Schedule { items };
-    table.advance(&schedule);
-    // Nothing led to these rows since before the grace period.
-    table.window.unnamed.clear();
-    pack(schedule.items)
-}
-
-/// Pieces into transactions of bounded size, in order.
-fn pack(items: Vec<Item>) -> Phases {
-    let mut phases: Phases = vec![Vec::new()];
-    let (mut open, mut weight) = (Vec::new(), 0);
-    let mut close = |open: &mut Vec<Change>, weight: &mut usize, grace: bool| {
-        *weight = 0;
-        let full = std::mem::take(open);
-        if let Some(phase) = phases.last_mut().filter(|_| !full.is_empty()) {
-            phase.push(full);
-        }
-        // A grace period right after another adds nothing.
-        if grace && (phases.len() == 1 || phases.last().is_some_and(|phase| !phase.is_empty())) {
-            phases.push(Vec::new());
-        }
-    };
-    for item in items {
-        match item {
-            Item::Piece(changes) => {
-                let more: usize = changes.iter().map(|change| change.weight()).sum();
-                if weight + more > MAX_ELEMENTS_PER_TRANSACTION {
-                    close(&mut open, &mut weight, false);
-                }
-                weight += more;
-                open.extend(changes);
-            }
-            Item::Barrier => close(&mut open, &mut weight, false),
-            Item::Grace => close(&mut open, &mut weight, true),
-            Item::Left(_) | Item::EgressNarrowed | Item::Discard(..) | Item::Keep(..) => {}
-        }
-    }
-    close(&mut open, &mut weight, false);
-    phases
+fn remove_garbage(state: &mut TableState) -> Vec<Action> {
+    let removals = state.garbage.removals(&state.kernel);
+    let removals = removals.into_iter().map(|change| Action::Together(vec![change]));
+    let schedule = Schedule { actions: [Action::Grace].into_iter().chain(removals).collect() };
+    state.advance(&schedule);
+    state.forget_unnamed();
+    schedule.actions
 }

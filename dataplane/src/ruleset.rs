@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{Rule, TABLE};
 use thiserror::Error;
 
@@ -71,14 +71,16 @@ pub struct ActualSet {
     pub elements: BTreeSet<Element>,
 }
 
-/// What was read in one family: no table, or this.
-pub type Actual = BTreeMap<Family, ActualTable>;
+/// The tables that were read; a family without a table of the name is absent.
+pub type Actual = BTreeMap<TableFamily, ActualTable>;
 
 /// What the kernel offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
     /// Table flags `owner` and `persist` together (Linux 6.9).
     pub persistent_owner: bool,
+    /// Tables of the bridge family (`CONFIG_NF_TABLES_BRIDGE`).
+    pub bridge_tables: bool,
 }
 
 /// Why a transaction or a read did not go through, by what the caller should do next. After any of these but
@@ -93,7 +95,7 @@ pub enum RulesetError {
     Unknown { what: String },
     /// A set is at its declared size: build a larger one.
     #[error("set {family:?} {set} is full")]
-    Full { family: Family, set: SetId },
+    Full { family: TableFamily, set: SetId },
     /// CAP_NET_ADMIN is missing.
     #[error("not permitted: {what} (CAP_NET_ADMIN in this network namespace is needed)")]
     NotPermitted { what: String },
@@ -111,9 +113,25 @@ pub enum RulesetError {
     Io(#[from] std::io::Error),
 }
 
+impl RulesetError {
+    /// Whether a socket is not open any more, so that nothing helps but `Ruleset::reopen`. Whatever else fails, the socket
+    /// stays: the tables belong to it, and without it anybody could write to them.
+    pub fn is_dead_socket(&self) -> bool {
+        let Self::Io(error) = self else { return false };
+        matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK))
+    }
+}
+
 /// A place that holds our tables.
 pub trait Ruleset {
     fn features(&self) -> Features;
+
+    /// The netlink port id that tables created here belong to.
+    fn port(&self) -> u32;
+
+    /// Opens sockets anew in the place of those that are dead; those that are not stay. If the one that owned tables was
+    /// dead, `port` changes, and its tables have no owner until they are claimed (`Op::CreateTable`).
+    fn reopen(&mut self) -> Result<(), RulesetError>;
 
     /// The tables of that name whole: all rules, all elements, of one generation of the ruleset. Families without such a
     /// table are absent.
@@ -148,6 +166,14 @@ impl ActualTable {
 impl<R: Ruleset + ?Sized> Ruleset for &mut R {
     fn features(&self) -> Features {
         (**self).features()
+    }
+
+    fn port(&self) -> u32 {
+        (**self).port()
+    }
+
+    fn reopen(&mut self) -> Result<(), RulesetError> {
+        (**self).reopen()
     }
 
     fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {

@@ -1,11 +1,11 @@
 //! One atomic change of the kernel's tables, as data: bounded, ordered, printable, and without any handle.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{ChainName, Rule, SetName};
-use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
+
+pub use palisade_compiler::program::Element;
 
 /// Elements in one transaction when loading: a core is not stalled longer than some 3 ms.
 pub const MAX_ELEMENTS_PER_TRANSACTION: usize = 10_000;
@@ -56,25 +56,6 @@ impl Generations {
     }
 }
 
-/// An element with its value where it has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Element {
-    /// `local_in`, `local_out`
-    Address(IpAddr),
-    /// `self`: the address with itself
-    Hairpin(IpAddr),
-    /// `bridges`: the interface index with itself
-    Bridge(u32),
-    Class(IpAddr, ClassId),
-    Cidr(AddressRange, ClassId),
-    /// `allow_in`, `allow_out`
-    Row(IpAddr, ClassId, ProfileId),
-    Port(PortElement),
-    PortRange(PortRangeElement),
-    /// `* : 0:0` of a hash map
-    CatchAll,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Creates the table, with its version in the comment, owned by this socket where the kernel can; or claims an
@@ -106,7 +87,7 @@ pub enum Op {
 /// Operations on one family's table, in order. The kernel takes all of a transaction or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableOp {
-    pub family: Family,
+    pub family: TableFamily,
     pub op: Op,
 }
 

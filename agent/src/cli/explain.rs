@@ -1,28 +1,30 @@
 use std::path::PathBuf;
 
-use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Verdict;
+use palisade_compiler::snapshot::Snapshot;
 
-use super::input::Manifests;
-use super::output::{Format, colours, note, say, say_json};
+use super::input::{Manifests, Node, ReadOptions};
+use super::output::{Format, colours, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
-use crate::connection::{Endpoint, protocol_name, resolve};
-use crate::explanation::{Explained, Explanation, explain};
+use crate::connection::{Endpoint, Port, Question, protocol_name};
+use crate::explanation::{Explained, Explanation, Side, explain_snapshot};
 use crate::protocol::{Request, Response};
 use crate::socket::{Client, DEFAULT};
-use crate::sources::disk::MAX_FILE_BYTES;
 
 /// Show one verdict with its whole reasoning, both directions
 ///
-/// For each direction the policies that isolate and the rules that allow, or why none does, and the way of the first packet
-/// through the program; between two pods that both have IPv4 and IPv6 addresses for each family (give addresses for one).
-/// The specification read literally and the program must agree; where they do not, that is shown too, and the exit status
-/// is 1. With -f every pod is judged as if it were local.
+/// For each direction: the policies that isolate, and the rules that allow, or what of the peer and of the port differs from
+/// the nearest entry of each rule. Between two pods that both have IPv4 and IPv6 addresses each family is judged (give
+/// addresses for one). An address of a Service leads to its backends, and each is judged: Service and EndpointSlice are read
+/// for that. The program must give the same verdict; if it does not, that is shown too, and the exit status is 1.
+///
+/// With -f every pod is judged as if it were local. Without -f the running agent answers, for the program in the kernel.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   palisade explain -f examples/shop shop/frontend shop/api --port 8080
+  palisade explain -f examples/shop shop/frontend shop/api --port http -v
   palisade explain shop/frontend 203.0.113.7 --port 443    # as the running agent sees it
   palisade explain -f examples/shop 203.0.113.7 shop/frontend --port 80 --protocol udp")]
 pub(super) struct Args {
@@ -30,19 +32,24 @@ pub(super) struct Args {
     /// running agent is asked
     #[arg(short = 'f', long = "filename", value_name = "PATH")]
     files: Vec<PathBuf>,
-    /// The largest file that is read, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = MAX_FILE_BYTES)]
-    max_file_size: u64,
+    #[command(flatten)]
+    options: ReadOptions,
     /// Who connects: namespace/pod, or an address
     from: Endpoint,
-    /// Who is connected to: namespace/pod, or an address
+    /// Who is connected to: namespace/pod, or an address (also a Service's)
     to: Endpoint,
-    /// The destination port; needed for TCP, UDP and SCTP
-    #[arg(long)]
-    port: Option<u16>,
+    /// The destination port: a number, or a name that the destination pod or Service gives to a port; needed for TCP, UDP and
+    /// SCTP
+    #[arg(long, allow_hyphen_values = true)]
+    port: Option<Port>,
     /// TCP, UDP, SCTP, ICMP, or an IANA number
     #[arg(long, default_value = "TCP")]
     protocol: String,
+    #[command(flatten)]
+    node: Node,
+    /// Show the first packet's walk through the program as well
+    #[arg(short, long)]
+    verbose: bool,
     /// Where the agent answers that is asked without -f
     #[arg(long, value_name = "PATH", default_value = DEFAULT)]
     socket: PathBuf,
@@ -56,68 +63,98 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         if args.files.is_empty() { (ask(args)?, false) } else { explain_files(args)? };
     match args.output {
         Format::Json => say_json(&explanation)?,
-        Format::Text => print(&explanation)?,
+        Format::Text => print(&explanation, args.verbose)?,
     }
     Ok(if has_errors || explanation.diverges() { Exit::No } else { Exit::Done })
 }
 
+impl Args {
+    fn question(&self) -> Question {
+        Question {
+            from: self.from.to_string(),
+            to: self.to.to_string(),
+            protocol: self.protocol.clone(),
+            port: self.port.clone(),
+        }
+    }
+}
+
 /// The explanation, and whether the manifests have errors.
 fn explain_files(args: &Args) -> Result<(Explanation, bool), Failure> {
-    let manifests = Manifests { files: args.files.clone(), max_file_size: args.max_file_size };
+    let manifests = Manifests { files: args.files.clone(), options: args.options.clone() };
     let input = manifests.load()?;
-    let mut compiler = Compiler::new(Locality::Everywhere);
-    compiler.apply(input.changes);
-    // Nothing is loaded, so that the bounds of the kernel's tables are none of this.
-    let warnings = compiler.warnings().into_iter().filter(|warning| !warning.is_bound());
-    warnings.for_each(|warning| note(format_args!("warning: {warning}")));
-    let snapshot = compiler.snapshot();
-    let connections = resolve(snapshot, &args.from, &args.to, &args.protocol, args.port)
-        .map_err(Failure::Usage)?;
-    Ok((explain(&compiler, &connections, None), input.has_errors))
+    let mut snapshot = Snapshot::new();
+    input.changes.into_iter().for_each(|change| snapshot.apply(change));
+    let node = args.node.node_name.as_deref();
+    let explanation =
+        explain_snapshot(&snapshot, &args.question(), node).map_err(Failure::Usage)?;
+    Ok((explanation, input.has_errors))
 }
 
 fn ask(args: &Args) -> Result<Explanation, Failure> {
-    let request = Request::Explain {
-        from: args.from.to_string(),
-        to: args.to.to_string(),
-        protocol: args.protocol.clone(),
-        port: args.port,
-    };
+    let Question { from, to, protocol, port } = args.question();
+    let request = Request::Explain { from, to, protocol, port };
     match Client::new(&args.socket).request(&request)? {
         Response::Explanation(explanation) => Ok(*explanation),
         other => Err(unexpected(&other)),
     }
 }
 
-fn print(explanation: &Explanation) -> Result<(), Failure> {
-    explanation.families.iter().try_for_each(print_one)
-}
-
-fn print_one(explained: &Explained) -> Result<(), Failure> {
-    let Explained { from, to, protocol, port, verdict, .. } = explained;
-    let paint = |verdict: &str| match (colours(), verdict == Verdict::Allow.to_string()) {
+fn painted(verdict: &str) -> String {
+    match (colours(), verdict == Verdict::Allow.to_string()) {
         (true, true) => format!("\x1b[32m{verdict}\x1b[0m"),
         (true, false) => format!("\x1b[31m{verdict}\x1b[0m"),
         (false, _) => verdict.to_owned(),
-    };
+    }
+}
+
+fn print(explanation: &Explanation, verbose: bool) -> Result<(), Failure> {
+    let Explanation { verdict, service, connections, further } = explanation;
+    if let Some(service) = service {
+        let count = connections.len() + further;
+        let backends =
+            if count == 1 { "its backend".into() } else { format!("its {count} backends") };
+        say(format_args!("Service {service}: judged at {backends}: {}", painted(verdict)))?;
+    }
+    connections.iter().try_for_each(|each| print_one(each, verbose))?;
+    if *further > 0 {
+        say(format_args!("and {further} more connections; in all: {}", painted(verdict)))?;
+    }
+    Ok(())
+}
+
+fn print_one(explained: &Explained, verbose: bool) -> Result<(), Failure> {
+    let Explained { from, to, protocol, port, verdict, .. } = explained;
     let protocol = protocol_name(*protocol);
     let port = port.map_or(String::new(), |port| format!(" port {port}"));
-    say(format_args!("{from} -> {to} {protocol}{port}: {}", paint(verdict)))?;
-    let sides = [("egress of", from, &explained.egress), ("ingress of", to, &explained.ingress)];
-    for (what, who, side) in sides {
-        say(format_args!("  {what} {who}: {}: {}", paint(&side.verdict), side.reason))?;
-        if !side.judged_here {
-            say("    its node judges that, not this one")?;
-        }
-        side.why.iter().try_for_each(|why| say(format_args!("    {why}")))?;
-        if side.why.is_empty() && !side.isolated_by.is_empty() {
-            say(format_args!("    isolated by {}", side.isolated_by.join(", ")))?;
-        }
+    say(format_args!("{from} -> {to} {protocol}{port}: {}", painted(verdict)))?;
+    print_side("egress of", from, &explained.egress)?;
+    print_side("ingress of", to, &explained.ingress)?;
+    if verbose {
+        say(format_args!("  program: {}", explained.path.join("; ")))?;
     }
-    say(format_args!("  program: {}", explained.path.join("; ")))?;
     if let Some(divergence) = &explained.divergence {
         let alarm = if colours() { "\x1b[1;31mDIVERGENCE\x1b[0m" } else { "DIVERGENCE" };
         say(format_args!("  {alarm}: {divergence}; please report this with the manifests"))?;
     }
     Ok(())
+}
+
+/// Misses that a person is shown; the rest is counted.
+const MOST_MISSES: usize = 10;
+
+fn print_side(what: &str, who: &str, side: &Side) -> Result<(), Failure> {
+    say(format_args!("  {what} {who}: {}: {}", painted(&side.verdict), side.reason))?;
+    let shown = side.misses.iter().take(MOST_MISSES);
+    shown.into_iter().try_for_each(|miss| say(format_args!("    {}", miss.text)))?;
+    match side.misses.len().checked_sub(MOST_MISSES) {
+        Some(more) if more > 0 => {
+            say(format_args!("    and {more} more rules do not match; -o json has them"))?;
+        }
+        Some(_) | None => {}
+    }
+    if side.misses.is_empty() && !side.isolated_by.is_empty() {
+        say(format_args!("    isolated by {}", side.isolated_by.join(", ")))?;
+    }
+    side.notes.iter().try_for_each(|note| say(format_args!("    note: {note}")))
 }

@@ -14,6 +14,8 @@ pub(super) struct Args {}
 pub(super) fn execute(_args: &Args) -> Result<Exit, Failure> {
     let mut dataplane = Dataplane::start(Kernel::open()?)?;
     dataplane.remove()?;
-    note("removed table ip palisade and table ip6 palisade, as far as they were there");
+    note(
+        "removed the tables palisade of the families ip, ip6 and bridge, as far as they were there",
+    );
     Ok(Exit::Done)
 }

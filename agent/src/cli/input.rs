@@ -1,17 +1,17 @@
-//! Manifests named on the command line -> changes, with every problem told.
+//! Manifests that are named on the command line -> changes, with every problem reported.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use palisade_compiler::compile::{Compiler, Locality};
-use palisade_compiler::parse::Severity;
-use palisade_compiler::snapshot::{Change, Snapshot};
+use palisade_compiler::parse::{Severity, is_namespace_name};
+use palisade_compiler::snapshot::Change;
 
 use super::Failure;
 use super::output::{Progress, note};
-use crate::sources::Sources;
-use crate::sources::disk::{Disk, Limits, MAX_FILE_BYTES, Problem, Suspects, Update};
+use crate::sources::declarations::Declarations;
+use crate::sources::files::{Limits, MAX_FILE_BYTES, ManifestFiles, Problem, Rescan, Update};
 
 /// Which manifests, and what of them is this host's.
 #[derive(Debug, Clone, clap::Args)]
@@ -19,9 +19,41 @@ pub(crate) struct Manifests {
     /// Files or directories (their .yaml, .yml and .json files) of Kubernetes objects; - for standard input
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
     pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) options: ReadOptions,
+}
+
+/// How manifests are read.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ReadOptions {
     /// The largest file that is read, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = MAX_FILE_BYTES)]
     pub(crate) max_file_size: u64,
+    /// The namespace of objects in -f that name none, as for kubectl; without it they are read into the namespace default, with a
+    /// warning for each
+    #[arg(short, long, value_name = "NAME", value_parser = namespace)]
+    pub(crate) namespace: Option<Arc<str>>,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { max_file_size: MAX_FILE_BYTES, namespace: None }
+    }
+}
+
+impl ReadOptions {
+    /// `pipes` says whether pipes are read, which end once and cannot be read again.
+    pub(crate) fn limits(&self, pipes: bool) -> Limits {
+        Limits { bytes: self.max_file_size, pipes, namespace: self.namespace.clone() }
+    }
+}
+
+fn namespace(name: &str) -> Result<Arc<str>, String> {
+    if is_namespace_name(name) {
+        return Ok(Arc::from(name));
+    }
+    Err("a namespace has at most 63 of a-z, 0-9 and \"-\", with a letter or digit at both ends"
+        .into())
 }
 
 /// Which pods are local.
@@ -32,11 +64,12 @@ pub(crate) struct Node {
     pub(crate) node_name: Option<String>,
 }
 
-/// An empty name is none of a node: nothing would be local, and nothing isolated.
+/// No node has an empty name: nothing would be local, and nothing isolated.
 fn node_name(name: &str) -> Result<String, String> {
     if name.is_empty() {
         return Err(
-            "the name is empty; give the node's, or unset NODE_NAME if every pod is local".into()
+            "the name is empty; give the name of this node, or unset NODE_NAME if every pod is local"
+                .into()
         );
     }
     Ok(name.to_owned())
@@ -54,51 +87,57 @@ impl Node {
 /// What the manifests gave.
 pub(crate) struct Input {
     pub(crate) changes: Vec<Change>,
-    /// Whether something in them is wrong; what can be is enforced all the same, failing closed.
+    /// Whether something in them is wrong. What can be enforced is enforced all the same, failing closed.
     pub(crate) has_errors: bool,
 }
 
 impl Manifests {
-    /// Reads everything and tells every problem on standard error. A file that cannot be read, or a document that is no
-    /// object, is a failure: what the rest means is not known without it. So is a directory without a manifest, which would
-    /// else open everything.
+    /// Reads everything and reports every problem on standard error.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, and a document or an object that is not understood: it is not known what the rest means
+    /// without it. A directory without a manifest, which would otherwise open everything.
     pub(crate) fn load(&self) -> Result<Input, Failure> {
-        let limits = Limits { bytes: self.max_file_size, pipes: true };
-        let mut disk = Disk::new(self.files.iter().cloned(), limits);
+        let limits = self.options.limits(true);
+        let mut files = ManifestFiles::new(self.files.iter().cloned(), limits);
         let (mut progress, since) = (Progress::new("reading"), Instant::now());
-        let updates = disk.scan(&Suspects::everything(), since, &mut |reading| {
+        let updates = files.scan(&Rescan::everything(), since, &mut |reading| {
             progress.at(since, reading);
         });
         drop(progress);
-        let mut sources = Sources::default();
-        let nothing = Snapshot::new();
-        let mut edit = sources.edit(&nothing);
+        let mut declarations = Declarations::default();
+        let mut edit = declarations.edit();
         for update in updates {
             if let Update::Set(file, manifest) = update {
                 edit.set_file(&file, manifest);
             }
         }
-        let changes = edit.finish();
-        let conflicts: Vec<Problem> = sources.conflicts().map(Problem::Conflict).collect();
+        let changes = edit.finish().into_iter().map(|object| object.change).collect();
+        let conflicts: Vec<Problem> = declarations.conflicts().map(Problem::Conflict).collect();
         let mut has_errors = false;
         let mut unreadable = false;
-        for problem in disk.problems().chain(&conflicts) {
+        for problem in files.problems().chain(&conflicts) {
             note(problem);
             has_errors |= problem.severity() == Severity::Error;
             unreadable |= problem.is_unreadable_input();
         }
-        if unreadable || disk.lacks_manifests() {
+        if unreadable || files.lacks_manifests() {
             return Err(Failure::Unreadable);
         }
-        // A withheld object, too, is one that nobody knows: the rest must not be taken for the whole.
-        if disk.stale().next().is_some() || !disk.is_complete() {
+        // Nobody knows what a withheld object says, so that the rest must not be taken for the whole.
+        if files.held(since).next().is_some() || !files.is_complete() {
             return Err(Failure::Manifests);
         }
         Ok(Input { changes, has_errors })
     }
 }
 
-/// Compiles, and tells what of the result should be known; beyond a bound of the kernel's tables it is a failure.
+/// Compiles, and reports the warnings about the result.
+///
+/// # Errors
+///
+/// A result that is beyond a bound of the kernel's tables.
 pub(crate) fn compile(compiler: &mut Compiler, changes: Vec<Change>) -> Result<(), Failure> {
     compiler.apply(changes);
     let warnings = compiler.warnings();

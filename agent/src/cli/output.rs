@@ -79,7 +79,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.terminal && self.pace.has_told() {
+        if self.terminal && self.pace.has_reported() {
             _ = write!(io::stderr().lock(), "\r\x1b[K");
         }
     }

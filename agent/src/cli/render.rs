@@ -9,6 +9,9 @@ use super::{Exit, Failure};
 ///
 /// What `palisade apply` would program, as text that `nft -f` loads in one transaction, in the place of the tables that are
 /// there. Touches nothing. Only `run` and `apply` find the bridges of pods and see to br_netfilter.
+///
+/// The kernel lets `nft` replace tables that `apply` or `nft` made. Tables that an agent owns, or made and left, belong to it:
+/// there `nft` answers "Operation not permitted" or "Operation not supported", and `palisade flush` removes them first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: palisade render -f examples/shop | unshare -n nft -c -f -")]
 pub(super) struct Args {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
-use palisade_compiler::parse::{Object, parse};
+use palisade_compiler::parse::parse;
 use palisade_compiler::snapshot::{Change, Snapshot};
 
 use super::DemoError;
@@ -83,12 +83,7 @@ impl Directory {
         let mut snapshot = Snapshot::new();
         for (name, text) in &self.texts {
             let parsed = parse(name, text.as_bytes(), &mut |object| {
-                snapshot.apply(match object {
-                    Object::Namespace(namespace) => Change::ApplyNamespace(namespace),
-                    Object::Node(node) => Change::ApplyNode(node),
-                    Object::Pod(pod) => Change::ApplyPod(pod),
-                    Object::Policy(policy) => Change::ApplyPolicy(policy),
-                });
+                snapshot.apply(Change::from(object));
             });
             if let Some(diagnostic) = parsed.diagnostics.first() {
                 return Err(DemoError::Failed(diagnostic.to_string()));

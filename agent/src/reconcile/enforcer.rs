@@ -1,40 +1,34 @@
 //! The program -> the kernel: claims the tables, keeps them equal, compares and heals.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use palisade_compiler::compile::Compiler;
-use palisade_compiler::model::Family;
-use palisade_compiler::program::delta::record;
-use palisade_compiler::program::{Delta, Program, TablesDelta};
-use palisade_dataplane::bridges::Placement;
+use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::compare::Difference;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
-use palisade_dataplane::ruleset::RulesetError;
+use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
 
-use crate::bridged;
-use crate::ipvs;
-use crate::progress::{Heard, LOG_EVERY, Pace};
+use crate::bridged::AttachedSubjects;
+use crate::progress::{LOG_EVERY, ObservedRuleset, Pace};
 
-/// Holds the kernel's tables; no engine after a failure to open or to read them.
+/// Holds the kernel's tables as long as it lives: where tables have an owner it is the engine's socket, so the engine is never
+/// dropped for a failure.
 pub(super) struct Enforcer {
-    dataplane: Option<Dataplane<Heard<Kernel>>>,
+    dataplane: Dataplane<ObservedRuleset<Kernel>>,
     /// Whether the kernel is known to hold the program of the last `enforce`.
     in_step: bool,
-    placement: Placement,
-    /// What policy speaks of and bridges hide from us.
-    gaps: Vec<String>,
+    subjects: AttachedSubjects,
 }
 
 impl Enforcer {
     /// Reads what the kernel has; changes nothing. Returns the program found, to take ids from.
-    pub(super) fn open() -> Result<(Self, Program), RulesetError> {
-        let dataplane = Dataplane::start(heard(Kernel::open()?))?;
+    pub(super) fn open(owns_tables: bool) -> Result<(Self, Program), RulesetError> {
+        let kernel = if owns_tables { Kernel::open()? } else { Kernel::open_without_owner()? };
+        let dataplane = Dataplane::start(logged(kernel))?;
         let found = dataplane.found();
-        let placement = Placement::default();
-        let dataplane = Some(dataplane);
-        Ok((Self { dataplane, in_step: false, placement, gaps: Vec::new() }, found))
+        let subjects = AttachedSubjects::open(dataplane.ruleset().features());
+        Ok((Self { dataplane, in_step: false, subjects }, found))
     }
 
     pub(super) fn is_in_step(&self) -> bool {
@@ -42,7 +36,7 @@ impl Enforcer {
     }
 
     pub(super) fn is_unsettled(&self) -> bool {
-        self.dataplane.as_ref().is_some_and(Dataplane::is_unsettled)
+        self.dataplane.is_unsettled()
     }
 
     /// The kernel may hold anything: the next `enforce` reads it.
@@ -50,122 +44,66 @@ impl Enforcer {
         self.in_step = false;
     }
 
-    /// Puts the compiler's program into force, of which `delta` is what changed since the last time. Bridges are looked for
-    /// where subjects came or went, and if `look` says so: it takes the kernel an answer for each subject.
+    /// Puts the compiler's program into force, of which `delta` is what changed since the last time. Where subjects are attached
+    /// to this host is looked up for those that came, and after links changed; of all of them if `find_all` says so.
     pub(super) fn enforce(
         &mut self,
         compiler: &Compiler,
-        mut delta: Delta,
-        look: bool,
+        delta: Delta,
+        find_all: bool,
     ) -> Result<(), RulesetError> {
-        let moved = |d: &TablesDelta| !d.local_in.is_empty() || !d.local_out.is_empty();
-        let before = self.placement.bridges.clone();
-        if look || !self.in_step || moved(&delta.v4) || moved(&delta.v6) {
-            self.look_at_bridges(compiler.program());
-        }
         // What is bridged must be seen before anything claims that it is judged.
-        self.switch_on();
+        if find_all || !self.in_step {
+            self.subjects.find_all(compiler.program());
+        } else {
+            self.subjects.update(compiler.program(), &delta);
+        }
+        let is_new = self.dataplane.host() != self.subjects.facts();
+        if is_new {
+            self.dataplane.set_host(self.subjects.facts().clone());
+        }
         if self.in_step {
-            for family in Family::ALL {
-                let edits = &mut delta.family_mut(family).bridges;
-                let after = &self.placement.bridges;
-                for &index in before.symmetric_difference(after) {
-                    let held = |set: &BTreeSet<u32>| set.contains(&index).then_some(());
-                    record(edits, index, held(&before), held(after));
-                }
-            }
-            if delta.is_empty() {
+            if delta.is_empty() && !is_new {
                 return Ok(());
             }
+            self.dataplane.ruleset().begin();
+            let result = self.dataplane.update(&delta);
             self.in_step = false;
-            let dataplane = self.engine()?;
-            dataplane.ruleset().begin();
-            dataplane.update(&delta)?;
+            result?;
         } else {
-            let program = self.program(compiler);
-            let dataplane = self.restart()?;
-            dataplane.ruleset().begin();
-            dataplane.install(&program)?;
+            self.dataplane.ruleset().begin();
+            self.dataplane.install(compiler.program())?;
         }
         self.in_step = true;
         Ok(())
     }
 
-    /// Work that nobody waits for. Returns whether there was some.
-    pub(super) fn settle(&mut self) -> Result<bool, RulesetError> {
-        let Some(dataplane) = self.dataplane.as_mut().filter(|d| d.is_unsettled()) else {
-            return Ok(false);
-        };
-        let result = dataplane.settle();
+    /// Deletes from the kernel what no packet can meet any more, after a grace period.
+    pub(super) fn settle(&mut self) -> Result<(), RulesetError> {
+        let result = self.dataplane.settle();
         self.in_step &= result.is_ok();
-        result.map(|()| true)
+        result
     }
 
     /// How the kernel differs from the program. To be called when in step.
     pub(super) fn verify(&mut self, compiler: &Compiler) -> Result<Vec<Difference>, RulesetError> {
-        let program = self.program(compiler);
-        self.engine()?.verify(&program)
+        self.dataplane.verify(compiler.program())
     }
 
     pub(super) fn bridge_names(&self) -> Vec<String> {
-        let name = |index: &u32| {
-            nix::net::if_::if_indextoname(*index)
-                .ok()
-                .and_then(|name| name.into_string().ok())
-                .unwrap_or_else(|| format!("interface {index}"))
-        };
-        self.placement.bridges.iter().map(name).collect()
+        self.subjects.bridge_names().to_vec()
     }
 
-    /// What policy speaks of and this host's forward path does not show us.
+    /// What policy speaks of and the kernel does not judge.
     pub(super) fn not_enforced(&self) -> Vec<String> {
-        self.gaps.iter().cloned().chain(ipvs::gap()).collect()
-    }
-
-    fn program(&self, compiler: &Compiler) -> Program {
-        let mut program = compiler.program().clone();
-        bridged::guard(&mut program, &self.placement);
-        program
-    }
-
-    fn engine(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {
-        if self.dataplane.is_none() {
-            self.dataplane = Some(Dataplane::start(heard(Kernel::open()?))?);
-        }
-        let missing = || RulesetError::Unknown { what: "no engine".to_owned() };
-        self.dataplane.as_mut().ok_or_else(missing)
-    }
-
-    /// The engine, with what the kernel has now read afresh.
-    fn restart(&mut self) -> Result<&mut Dataplane<Heard<Kernel>>, RulesetError> {
-        if let Some(dataplane) = self.dataplane.take() {
-            self.dataplane = Some(Dataplane::start(dataplane.into_ruleset())?);
-        }
-        self.engine()
-    }
-
-    fn look_at_bridges(&mut self, program: &Program) {
-        match bridged::find(program) {
-            Ok(placement) => self.placement = placement,
-            Err(error) => {
-                tracing::warn!(%error, "the bridges of this host's pods cannot be found; those known stay");
-            }
-        }
-    }
-
-    fn switch_on(&mut self) {
-        let switched = bridged::switch_on(&self.placement);
-        for family in switched.were_off {
-            tracing::info!(?family, "bridged packets now pass nftables (br_netfilter)");
-        }
-        self.gaps = switched.gaps;
+        self.subjects.gaps().to_vec()
     }
 }
 
-/// The log hears of long work.
-fn heard(kernel: Kernel) -> Heard<Kernel> {
+/// Logs the progress of long work.
+fn logged(kernel: Kernel) -> ObservedRuleset<Kernel> {
     let mut pace = Pace::new(LOG_EVERY);
-    Heard::new(kernel, move |since, elements| {
+    ObservedRuleset::new(kernel, move |since, elements| {
         if pace.is_due(since, Instant::now()) {
             tracing::info!(elements, "still programming the kernel");
         }

@@ -1,4 +1,4 @@
-//! The names of objects, each held once and known by a number.
+//! The names of objects, each held once and known by a number, with what is known of each.
 
 use std::hash::BuildHasher;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::Key;
+use super::object::ObjectKey;
 
 /// A name's place, reused after the last file ceased to declare it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,9 +14,11 @@ pub(super) struct NameId(u32);
 
 #[derive(Debug)]
 pub(super) struct Name {
-    pub(super) key: Key,
-    /// The file whose object stands.
-    pub(super) stands: Option<Arc<Path>>,
+    pub(super) key: ObjectKey,
+    /// The file whose declaration counts.
+    pub(super) counts: Option<Arc<Path>>,
+    /// Of the object as that file declares it: two versions of an object have the same one once in 2^64. Only with `counts`.
+    pub(super) fingerprint: u64,
     /// How many files declare it.
     pub(super) files: u32,
 }
@@ -30,10 +32,6 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn len(&self) -> usize {
-        self.names.len() - self.free.len()
-    }
-
     pub(super) fn get(&self, id: NameId) -> Option<&Name> {
         self.names.get(id.0 as usize)?.as_ref()
     }
@@ -42,18 +40,18 @@ impl Names {
         self.names.get_mut(id.0 as usize)?.as_mut()
     }
 
-    pub(super) fn find(&self, key: &Key) -> Option<NameId> {
+    pub(super) fn find(&self, key: &ObjectKey) -> Option<NameId> {
         let is_it = |&id: &u32| self.get(NameId(id)).is_some_and(|name| name.key == *key);
         self.by_key.find(self.hasher.hash_one(key), is_it).copied().map(NameId)
     }
 
     /// The number of a name, a new one where it has none.
-    pub(super) fn enter(&mut self, key: Key) -> NameId {
+    pub(super) fn enter(&mut self, key: ObjectKey) -> NameId {
         if let Some(id) = self.find(&key) {
             return id;
         }
         let hash = self.hasher.hash_one(&key);
-        let name = Some(Name { key, stands: None, files: 0 });
+        let name = Some(Name { key, counts: None, fingerprint: 0, files: 0 });
         let id = match self.free.pop() {
             Some(id) => {
                 if let Some(place) = self.names.get_mut(id as usize) {

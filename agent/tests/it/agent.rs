@@ -1,10 +1,14 @@
 //! The agent's life: start, change, a second one, crash, restart, stop.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Duration;
 
-use palisade::protocol::{Request, Response, State};
+use palisade::protocol::{Denied, Request, Response, State};
+use palisade_lab::Namespace;
 
-use super::command::{Netns, Scratch, finish, guard, knows_owners, pod};
+use super::command::{Netns, Scratch, finish, guard, knows_owners, pod, policy, until};
 
 #[test]
 fn a_saved_change_is_enforced_and_timed() {
@@ -19,6 +23,14 @@ fn a_saved_change_is_enforced_and_timed() {
     scratch.write("guard.yaml", &guard("[{from: [{podSelector: {matchLabels: {app: a}}}]}]"));
     let status = agent.until("the change", |status| status.time_to_enforce.count == 1);
     assert!(status.time_to_enforce.last_us.is_some());
+    let change = &status.changes[0];
+    let file = scratch.0.join("guard.yaml");
+    assert_eq!(change.objects, [format!("NetworkPolicy x/guard changed ({})", file.display())]);
+    assert_eq!((change.object_count, change.revision), (1, status.enforced_revision));
+    assert!(change.element_count > 0, "{change:?}");
+    assert!(change.elements.iter().any(|line| line.starts_with("+ ip palisade ")), "{change:?}");
+    let logged = format!("{}: {} elements, enforced in", change.objects[0], change.element_count);
+    assert!(agent.log().contains(&logged), "no {logged:?} in {}", agent.log());
     assert_eq!(agent.verdict("x/a", "x/b"), "allow");
     assert_eq!(agent.verdict("203.0.113.9", "x/b"), "deny");
     agent.verify();
@@ -137,16 +149,16 @@ fn only_pods_of_the_node_are_subjects_and_the_rest_is_not_judged_here() {
         from: "x/a".into(),
         to: "x/b".into(),
         protocol: "tcp".into(),
-        port: Some(80),
+        port: Some(80.into()),
     }) else {
         panic!("no explanation");
     };
-    let [only] = explanation.families.as_slice() else { panic!("{explanation:?}") };
+    let [only] = explanation.connections.as_slice() else { panic!("{explanation:?}") };
     assert_eq!((only.egress.judged_here, only.ingress.judged_here), (true, false));
 }
 
 #[test]
-fn a_node_name_that_no_pod_has_is_told_and_an_empty_one_refused() {
+fn a_node_name_that_nothing_knows_is_reported_and_an_empty_one_refused() {
     let netns = Netns::new();
     let scratch = Scratch::guarded();
     let bound = pod("b", "10.0.0.2", "").replace("status:", "spec: {nodeName: n1}\nstatus:");
@@ -154,6 +166,10 @@ fn a_node_name_that_no_pod_has_is_told_and_an_empty_one_refused() {
     let agent = netns.agent_with(&scratch.0, &["--node-name", "N1"]);
     let status = agent.until("the warning", |status| !status.warnings.is_empty());
     assert!(status.warnings[0].contains("\"N1\""), "{status:?}");
+    assert!(!status.enforces_all() && status.error_count == 1, "{status:?}");
+    let socket = agent.socket.to_str().unwrap();
+    let shown = netns.palisade(&["status", "--socket", socket]).exits(1);
+    assert!(shown.out.contains("no pod is on the node \"N1\""), "{shown:?}");
     let apply = |name: &str, netns: &Netns| {
         netns.palisade(&["apply", "--dry-run", "-f", scratch.path(), "--node-name", name])
     };
@@ -225,7 +241,11 @@ fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_told() {
     let status = agent.until_enforcing();
     assert_eq!(of_netns(&format!("cat {sysctl}")).trim(), "1");
     let told = &status.not_enforced;
-    assert!(told.iter().any(|gap| gap.contains("no route of their own")), "{told:?}");
+    assert!(
+        told.iter().any(|gap| gap
+            .contains("neither a bridge port nor a route leads to the isolated address 10.0.0.2")),
+        "{told:?}"
+    );
     let status = netns.palisade(&["status", "--socket", agent.socket.to_str().unwrap()]).exits(1);
     assert!(status.out.contains("enforcing, BUT NOT ALL"), "{status:?}");
     drop(agent);
@@ -234,4 +254,103 @@ fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_told() {
         applied.err.contains("NOT ENFORCED") && applied.out.contains("changed 0"),
         "{applied:?}"
     );
+}
+
+/// A fresh node has no pods yet: its Node object says that its name is right.
+#[test]
+fn a_node_that_a_node_object_declares_needs_no_pods() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let bound = pod("b", "10.0.0.2", "").replace("status:", "spec: {nodeName: n1}\nstatus:");
+    scratch.write("pods.yaml", &(pod("a", "10.0.0.1", "") + &bound));
+    scratch.write("node.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: fresh}\n");
+    let agent = netns.agent_with(&scratch.0, &["--node-name", "fresh"]);
+    let status = agent.until_enforcing();
+    assert!(status.warnings.is_empty() && status.enforces_all(), "{status:?}");
+    assert!(!agent.log().contains("no pod is on the node"), "{}", agent.log());
+}
+
+/// In an operator's words: pods, policies and packets.
+#[test]
+fn the_status_counts_isolated_pods_and_denied_packets() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    scratch.write(
+        "more.yaml",
+        &(pod("c", "10.0.0.3", "")
+            .replace("podIPs: [{ip: 10.0.0.3}]", "podIPs: [{ip: 10.0.0.3}, {ip: 'fd00::3'}]")
+            + &policy(
+                "both",
+                "{podSelector: {matchLabels: {app: c}}, policyTypes: [Ingress, Egress]}",
+            )),
+    );
+    let agent = netns.agent(&scratch.0);
+    let status = agent.until_enforcing();
+    let isolated = (status.isolated.ingress, status.isolated.egress, status.isolated.pods);
+    assert_eq!((isolated, status.sizes.policies), ((2, 1, 2), 2));
+    assert_eq!(status.sizes.subjects_in, 3, "c has two addresses");
+    assert_eq!(status.denied, Some(Denied::default()));
+    let status = agent.until("the rows", |status| !status.rows.is_empty());
+    let rows =
+        status.rows.iter().find(|rows| (&*rows.family, &*rows.direction) == ("v4", "ingress"));
+    assert!(rows.is_some_and(|rows| rows.bound > rows.wanted), "{:?}", status.rows);
+
+/// Attack 15: the pods' bridge has no address, and the host is in their network by an interface of its own, whose other end is
+/// a port of that bridge. No route names the bridge; the ports do.
+#[test]
+fn pods_on_a_bridge_that_the_host_reaches_by_another_interface_are_judged() {
+    let netns = Netns::new();
+    let sh = |command: &str| finish(netns.command("sh", &["-ec", command]), "").exits(0).out;
+    sh("ip link add br0 type bridge; ip link set br0 up
+        ip link add eth0 type veth peer name up0; ip link set up0 master br0; ip link set up0 up
+        ip link set eth0 up; ip addr add 10.0.0.254/24 dev eth0
+        for family in iptables ip6tables; do echo 0 > /proc/sys/net/bridge/bridge-nf-call-$family; done");
+    let pods = [("v1", "10.0.0.1/24"), ("v2", "10.0.0.2/24")].map(|(port, address)| {
+        let pod = Namespace::new().unwrap();
+        let path = pod.path();
+        sh(&format!(
+            "ip link add {port} type veth peer name eth0 netns {path}; ip link set {port} master br0; ip link set {port} up"
+        ));
+        let up = |command: &str| {
+            assert!(Command::new("sh").args(["-ec", command]).status().unwrap().success());
+        };
+        pod.run(|| up(&format!("ip addr add {address} dev eth0; ip link set eth0 up"))).unwrap();
+        pod
+    });
+    let [a, b] = &pods;
+    let listener = b.run(|| TcpListener::bind("10.0.0.2:80")).unwrap().unwrap();
+    let connects = || {
+        let at = SocketAddr::from(([10, 0, 0, 2], 80));
+        a.run(|| TcpStream::connect_timeout(&at, Duration::from_secs(1))).unwrap().is_ok()
+    };
+    until("the bridge forwards", connects);
+
+    let scratch = Scratch::guarded();
+    // What the tables hold is not all that decides.
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
+    assert!(!connects());
+    assert_eq!(sh("cat /proc/sys/net/bridge/bridge-nf-call-ip*tables"), "1\n1\n");
+    let ports = sh("nft list set bridge palisade bridge_ports");
+    assert!(ports.contains("v2") && !ports.contains("v1"), "{ports}");
+    netns.palisade(&["verify", "-f", scratch.path()]).exits(0);
+    sh("echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables");
+    let verified = netns.palisade(&["verify", "-f", scratch.path()]).exits(1);
+    assert!(verified.out.contains("NOT ENFORCED: IPv4 within a bridge"), "{verified:?}");
+    assert!(verified.out.contains("but not all of it is enforced"), "{verified:?}");
+
+    let mut agent = netns.agent(&scratch.0);
+    let status = agent.until_enforcing();
+    assert_eq!((status.not_enforced, status.bridges), (vec![], vec!["br0".to_owned()]));
+    assert!(!connects());
+    // The pod's port moves to another bridge and back: the agent follows, without a change of the manifests.
+    sh("ip link add br1 type bridge; ip link set br1 up; ip link set v2 master br1");
+    agent.until("the other bridge", |status| status.bridges == ["br1"]);
+    sh("ip link set v2 master br0");
+    agent.until("the first bridge", |status| status.bridges == ["br0"]);
+    agent.verify();
+    agent.end("TERM");
+    netns.palisade(&["flush"]).exits(0);
+    assert_eq!(sh("nft list ruleset"), "");
+    assert!(connects());
+    drop(listener);
 }

@@ -2,6 +2,7 @@
 //! opens.
 
 use std::fs;
+use std::path::PathBuf;
 
 use palisade::protocol::{State, Status};
 
@@ -87,7 +88,7 @@ fn wrong_identities() -> Vec<Case> {
             guard(everyone),
             &["NetworkPolicy x/guard", "second.yaml", "guard.yaml"],
         ),
-        case("a-first.yaml", guard(everyone), &["NetworkPolicy x/guard", "a-first.yaml", "stands"]),
+        case("a-first.yaml", guard(everyone), &["NetworkPolicy x/guard", "a-first.yaml", "counts"]),
         case(
             "other.yaml",
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolice\nmetadata: {name: y}\n",
@@ -163,7 +164,7 @@ fn given_twice() -> Vec<Case> {
     ]
 }
 
-fn told(status: &Status) -> String {
+fn complaints(status: &Status) -> String {
     [status.problems.join("\n"), status.warnings.join("\n")].join("\n")
 }
 
@@ -178,7 +179,7 @@ fn a_running_agent_reports_wrong_input_and_opens_nothing() {
         let before = fs::read_to_string(scratch.0.join(file)).ok();
         scratch.write(file, &text);
         let status = agent.until(&format!("{says:?} after {text}"), |status| {
-            says.iter().all(|say| told(status).contains(say))
+            says.iter().all(|say| complaints(status).contains(say))
         });
         assert!(status.sizes.subjects_in >= 1, "{text}");
         assert_eq!(agent.verdict("x/a", "x/b"), "deny", "opened by {text}");
@@ -188,7 +189,7 @@ fn a_running_agent_reports_wrong_input_and_opens_nothing() {
             None => fs::remove_file(scratch.0.join(file)).unwrap(),
         }
         agent.until("mending", |status| {
-            status.problem_count == 0 && status.warnings.is_empty() && status.stale_files.is_empty()
+            status.problem_count == 0 && status.warnings.is_empty() && status.held_count == 0
         });
     }
 }
@@ -205,7 +206,7 @@ fn a_policy_given_twice_from_the_start_is_closed() {
         scratch.write("guard.yaml", &[first.as_str(), second].join("---\n"));
         let agent = netns.agent(&scratch.0);
         let status = agent.until("enforcement", |status| status.state == State::Enforcing);
-        assert!(told(&status).contains("NetworkPolicy x/guard"), "{status:?}");
+        assert!(complaints(&status).contains("NetworkPolicy x/guard"), "{status:?}");
         assert_eq!(agent.verdict("x/a", "x/b"), "deny", "{first}{second}");
         agent.verify();
         scratch.write("guard.yaml", &all);
@@ -213,7 +214,7 @@ fn a_policy_given_twice_from_the_start_is_closed() {
         assert_eq!(agent.verdict("x/a", "x/b"), "allow");
         // From now on it is known what the file last gave.
         scratch.write("guard.yaml", &[first.as_str(), second].join("---\n"));
-        agent.until("the complaint", |status| told(status).contains("NetworkPolicy x/guard"));
+        agent.until("the complaint", |status| complaints(status).contains("NetworkPolicy x/guard"));
         assert_eq!(agent.verdict("x/a", "x/b"), "allow");
         agent.verify();
     }
@@ -245,10 +246,18 @@ fn a_file_of_100_megabytes_is_not_read_and_keeps_what_it_gave() {
     let file = fs::File::options().write(true).open(scratch.0.join("guard.yaml")).unwrap();
     file.set_len(100 << 20).unwrap();
     drop(file);
-    let status = agent.until("the complaint", |status| told(status).contains("--max-file-size"));
-    assert_eq!(status.stale_files.len(), 1);
+    let status =
+        agent.until("the complaint", |status| complaints(status).contains("--max-file-size"));
+    assert_eq!((status.held_count, status.held_files.len()), (1, 1));
     assert_eq!(agent.verdict("x/a", "x/b"), "deny");
     agent.verify();
+}
+
+/// Where a directory can be moved to, in another that is removed in the end.
+fn place() -> (Scratch, PathBuf) {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("away");
+    (scratch, path)
 }
 
 #[test]
@@ -257,9 +266,9 @@ fn a_directory_that_disappears_keeps_everything() {
     let scratch = Scratch::guarded();
     let agent = netns.agent(&scratch.0);
     agent.until_enforcing();
-    let away = scratch.0.with_extension("away");
+    let (_removed, away) = place();
     fs::rename(&scratch.0, &away).unwrap();
-    agent.until("the complaint", |status| told(status).contains("no such directory"));
+    agent.until("the complaint", |status| complaints(status).contains("no such directory"));
     assert_eq!(agent.verdict("x/a", "x/b"), "deny");
     agent.verify();
     fs::rename(&away, &scratch.0).unwrap();
@@ -276,11 +285,11 @@ fn a_directory_that_is_replaced_keeps_everything() {
     let scratch = Scratch::guarded();
     let agent = netns.agent(&scratch.0);
     agent.until_enforcing();
-    let away = scratch.0.with_extension("away");
+    let (_removed, away) = place();
     fs::rename(&scratch.0, &away).unwrap();
     fs::create_dir(&scratch.0).unwrap();
-    let status = agent.until("the complaint", |status| told(status).contains("another one"));
-    assert_eq!((status.stale_files.len(), status.sizes.policies), (3, 1));
+    let status = agent.until("the complaint", |status| complaints(status).contains("another one"));
+    assert_eq!((status.held_count, status.sizes.policies), (3, 1));
     assert_eq!(agent.verdict("x/a", "x/b"), "deny");
     agent.verify();
     scratch.write("guard.yaml", &guard("[{}]"));
@@ -293,7 +302,7 @@ fn a_directory_that_is_replaced_keeps_everything() {
 }
 
 #[test]
-fn a_directory_whose_last_manifest_is_removed_is_told() {
+fn a_directory_whose_last_manifest_is_removed_is_reported() {
     let netns = Netns::new();
     let scratch = Scratch::guarded();
     let agent = netns.agent(&scratch.0);
@@ -301,7 +310,8 @@ fn a_directory_whose_last_manifest_is_removed_is_told() {
     for name in ["namespace.yaml", "pods.yaml", "guard.yaml"] {
         fs::remove_file(scratch.0.join(name)).unwrap();
     }
-    let status = agent.until("the warning", |status| told(status).contains("the last manifest"));
+    let status =
+        agent.until("the warning", |status| complaints(status).contains("the last manifest"));
     assert_eq!((status.files, status.sizes.policies), (0, 0));
     assert!(agent.log().contains("the last manifest was removed"), "{}", agent.log());
 }
@@ -325,9 +335,9 @@ fn a_file_that_is_saved_line_by_line_opens_nothing() {
         );
         let status = agent.until("the look", |status| status.enforced_revision as usize > at + 1);
         assert_eq!(status.sizes.subjects_in, 1, "opened by {line:?}");
-        assert_eq!(agent.verdict("203.0.113.9", "x/b"), "allow", "believed at {line:?}");
+        assert_eq!(agent.verdict("203.0.113.9", "x/b"), "allow", "taken over at {line:?}");
     }
-    agent.until("the rest", |status| status.stale_files.is_empty() && status.problem_count == 0);
+    agent.until("the rest", |status| status.held_count == 0 && status.problem_count == 0);
     agent.until("the change", |_| agent.verdict("203.0.113.9", "x/b") == "deny");
     assert_eq!(agent.verdict("10.9.0.1", "x/b"), "allow");
 }
@@ -345,7 +355,7 @@ fn a_named_file_that_vanishes_keeps_what_it_gave() {
     let agent = netns.agent(&file);
     agent.until_enforcing();
     fs::remove_file(&file).unwrap();
-    agent.until("the complaint", |status| told(status).contains("no such file"));
+    agent.until("the complaint", |status| complaints(status).contains("no such file"));
     assert_eq!(agent.verdict("x/a", "x/b"), "deny");
     scratch.write("all", &all.replace("ingress: []", "ingress: [{}]"));
     agent.until_enforcing();

@@ -152,6 +152,11 @@ impl Netns {
         format!("/proc/{}/ns/net", self.0.id())
     }
 
+    /// For `setns`.
+    pub(crate) fn open(&self) -> fs::File {
+        fs::File::open(self.path()).unwrap()
+    }
+
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path())).arg(program).args(args);
@@ -234,7 +239,7 @@ impl Agent {
 
     /// Waits until the status is as wanted.
     #[track_caller]
-    pub(crate) fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+    pub(crate) fn until(&self, what: &str, mut wanted: impl FnMut(&Status) -> bool) -> Status {
         let deadline = Instant::now() + PATIENCE;
         let mut last = None;
         while Instant::now() < deadline {
@@ -261,7 +266,7 @@ impl Agent {
             from: from.into(),
             to: to.into(),
             protocol: "TCP".into(),
-            port: Some(80),
+            port: Some(80.into()),
         };
         match self.ask(&request) {
             Response::Explanation(explanation) => {

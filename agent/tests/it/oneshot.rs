@@ -72,7 +72,7 @@ fn what_is_rendered_loads_and_is_what_apply_programs() {
     finish(netns.command("nft", &["-f", "-"]), &rendered).exits(0);
     // Before apply has touched it, and after.
     netns.palisade(&["verify", "-f", &shop()]).exits(0);
-    let dry = netns.palisade(&["apply", "-f", &shop(), "--dry-run", "--no-owner"]).exits(0);
+    let dry = netns.palisade(&["apply", "-f", &shop(), "--dry-run"]).exits(0);
     assert!(dry.out.contains("would change 0 of") && dry.out.contains("in 0 tr"), "{dry:?}");
     netns.palisade(&["apply", "-f", &shop()]).exits(0);
     netns.palisade(&["verify", "-f", &shop()]).exits(0);
@@ -86,7 +86,7 @@ fn what_is_rendered_loads_and_is_what_apply_programs() {
 fn what_is_rendered_replaces_what_is_there() {
     let netns = Netns::new();
     let scratch = Scratch::guarded();
-    netns.palisade(&["apply", "--no-owner", "-f", scratch.path()]).exits(0);
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
     let rendered = palisade(&["render", "-f", &shop()]).exits(0).out;
     for _ in 0..2 {
         finish(netns.command("nft", &["-f", "-"]), &rendered).exits(0);
@@ -104,7 +104,7 @@ fn explain_names_the_policies_and_the_rules_of_both_directions() {
     let json = palisade(&[&args[..], &["-o", "json"]].concat()).exits(0);
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(
-        (&json["verdict"], &json["families"][0]["divergence"]),
+        (&json["verdict"], &json["connections"][0]["divergence"]),
         (&"allow".into(), &serde_json::Value::Null)
     );
     palisade(&["explain", "-f", &shop(), "shop/frontend", "shop/api"]).exits(2).complains("port");
@@ -128,16 +128,22 @@ fn between_dual_stack_pods_both_families_are_explained_and_judged() {
     let told = explain(&["x/a", "x/b", "--port", "80"]);
     assert!(told.contains("x/a (10.0.0.1) -> x/b (10.0.0.2) TCP port 80: allow"), "{told}");
     assert!(told.contains("x/a (fd00::1) -> x/b (fd00::2) TCP port 80: deny"), "{told}");
-    assert!(
-        told.contains("x/guard: ingress[0] is for other peers, ingress[1] is for other ports"),
-        "{told}"
-    );
+    for part in [
+        "x/guard ingress[0]: from[0] is the ipBlock 10.0.0.0/24, but fd00::1 is of the other address family",
+        "x/guard ingress[1]: ports[0] is for TCP port 443, but the connection is to port 80",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
     let json = explain(&["x/a", "x/b", "--port", "80", "-o", "json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&json["verdict"], json["families"].as_array().unwrap().len()), (&"deny".into(), 2));
+    assert_eq!(
+        (&json["verdict"], json["connections"].as_array().unwrap().len()),
+        (&"deny".into(), 2)
+    );
     let one = explain(&["fd00::1", "x/b", "--protocol", "icmp"]);
     assert!(one.contains("-> x/b (fd00::2) ICMPv6: deny") && !one.contains("10.0.0.2"), "{one}");
-    assert_eq!(one.matches("x/guard").count(), 1, "{one}");
+    let mentions = ["x/guard", "x/guard ingress[0]: ", "x/guard ingress[1]: "];
+    assert_eq!(mentions.map(|part| one.matches(part).count()), [2, 1, 1], "{one}");
 
     let input = "\
 {\"from\":\"x/a\",\"to\":\"x/b\",\"port\":80}\n\
@@ -200,7 +206,7 @@ fn standard_input_is_a_manifest_for_one_shot_commands_only() {
 }
 
 /// What each command's help must teach, beside its usage.
-const TAUGHT: [(&str, &[&str]); 10] = [
+const TAUGHT: [(&str, &[&str]); 11] = [
     (
         "run",
         &[
@@ -219,7 +225,7 @@ const TAUGHT: [(&str, &[&str]); 10] = [
             "allows nothing",
             "exit status",
             "by which transactions",
-            "owner",
+            "belong to nobody",
             "standard input",
         ],
     ),
@@ -237,8 +243,9 @@ const TAUGHT: [(&str, &[&str]); 10] = [
     ),
     ("explain", &["one verdict", "running agent", "destination port", "icmp", "namespace/pod"]),
     ("verify", &["prove the kernel equal", "exit status 0 only if", "with -f"]),
-    ("status", &["tell what the running agent enforces", "exit status 1 unless"]),
+    ("status", &["show what is enforced", "exit status 1 unless", "where no agent answers"]),
     ("demo", &["show it at work", "touches nothing", "bridged"]),
+    ("man", &["manual page", "man -l"]),
     ("completions", &["completion script", "bash", "which shell"]),
 ];
 

@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::{Connection, Family, Pod, Protocol, Verdict};
 use palisade_compiler::oracle::{Decision, Reason, decide};
-use palisade_compiler::program::{Delta, Program};
 use palisade_compiler::snapshot::Snapshot;
-use palisade_compiler::testkit::{Cluster, Rng, probes, random_change, show};
+use palisade_compiler::testkit::{Cluster, Rng, probes, random_edit, show};
 use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::host::HostFacts;
 use palisade_dataplane::netlink::Kernel;
 use palisade_lab::packet::GRE;
 use palisade_lab::{Conversation, Host, Lab, LabSpec, Layout, unsupported};
 
-use crate::scene::with_bridges;
+use crate::scene::host_facts;
 
 /// Clusters that a run tries; PALISADE_PACKET_CLUSTERS says otherwise.
 const CLUSTERS: u64 = 200;
@@ -144,16 +144,17 @@ fn local_hosts(snapshot: &Snapshot, locality: &Locality) -> Vec<Host> {
 }
 
 impl Trial {
-    /// What the node is to enforce: the compiled program, and the bridges that carry its subjects.
-    fn program(&self) -> Program {
-        with_bridges(&self.lab, self.compiler.program())
+    /// What the node's tables must hold beside the program.
+    fn host(&self) -> HostFacts {
+        host_facts(&self.lab, self.compiler.program())
     }
 
     /// Makes the tables in the node.
     fn load(&self) -> Dataplane<Kernel> {
         let kernel = self.lab.node().run(Kernel::open).expect("entered").expect("nf_tables");
         let mut dataplane = Dataplane::start(kernel).expect("started");
-        let installed = dataplane.install(&self.program());
+        dataplane.set_host(self.host());
+        let installed = dataplane.install(self.compiler.program());
         installed.unwrap_or_else(|error| panic!("{error}\n{self}"));
         dataplane
     }
@@ -161,11 +162,10 @@ impl Trial {
     /// Edits the cluster, and carries the change out in the kernel.
     fn change(&mut self, rng: &mut Rng, dataplane: &mut Dataplane<Kernel>) {
         for _ in 0..EDITS {
-            let before = self.program();
-            let change = random_change(rng, self.compiler.snapshot());
-            self.cluster.changes.push(change.clone());
-            self.compiler.apply([change]);
-            let delta = Delta::between(&before, &self.program());
+            let edit = random_edit(rng, self.compiler.snapshot());
+            self.cluster.changes.extend(edit.iter().cloned());
+            let delta = self.compiler.apply(edit);
+            dataplane.set_host(self.host());
             dataplane.update(&delta).unwrap_or_else(|error| panic!("{error}\n{self}"));
         }
     }

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use palisade::bridged;
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
-use palisade_compiler::parse::{Object, parse};
+use palisade_compiler::parse::parse;
 use palisade_compiler::program::{Program, render};
 use palisade_compiler::snapshot::{Change, Snapshot};
+use palisade_dataplane::host::HostFacts;
+use palisade_dataplane::ruleset::Features;
 use palisade_lab::packet::{Arrival, Packet};
 use palisade_lab::{Host, Lab, LabError, LabSpec, Layout, Transmission};
 
@@ -19,12 +21,7 @@ use crate::lab::nft;
 pub(crate) fn changes(manifest: &str) -> Vec<Change> {
     let mut changes = Vec::new();
     let parsed = parse("test", manifest.as_bytes(), &mut |object| {
-        changes.push(match object {
-            Object::Namespace(namespace) => Change::ApplyNamespace(namespace),
-            Object::Node(node) => Change::ApplyNode(node),
-            Object::Pod(pod) => Change::ApplyPod(pod),
-            Object::Policy(policy) => Change::ApplyPolicy(policy),
-        });
+        changes.push(Change::from(object));
     });
     assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
     changes
@@ -46,13 +43,12 @@ pub(crate) fn hosts(snapshot: &Snapshot) -> Vec<Host> {
     hosts.into_iter().map(|(name, addresses)| Host { name, addresses }).collect()
 }
 
-/// What a node is to enforce: a compiled program, and the bridges that carry its subjects.
+/// What a node's tables must hold beside a compiled program: the bridges that carry its subjects.
 #[track_caller]
-pub(crate) fn with_bridges(lab: &Lab, program: &Program) -> Program {
-    let mut program = program.clone();
-    let placement = lab.node().run(|| bridged::find(&program)).expect("entered");
-    bridged::guard(&mut program, &placement.expect("rtnetlink"));
-    program
+pub(crate) fn host_facts(lab: &Lab, program: &Program) -> HostFacts {
+    let placement = lab.node().run(|| bridged::find(program)).expect("entered");
+    let features = Features { persistent_owner: false, bridge_tables: true };
+    bridged::facts(&placement.expect("rtnetlink"), features)
 }
 
 /// Pods by name, and policies that can be put in force.
@@ -79,8 +75,10 @@ impl Scene {
     /// Puts the manifest's policies in force, as text by nft.
     #[track_caller]
     pub(crate) fn enforce(&self) {
-        let program = with_bridges(&self.lab, self.compiler.program());
-        nft(self.lab.node(), &render::render(&program).to_string());
+        let program = self.compiler.program();
+        let host = host_facts(&self.lab, program);
+        let text = render::render_on(program, &|set| host.elements(set).collect()).to_string();
+        nft(self.lab.node(), &text);
     }
 
     #[track_caller]

@@ -17,7 +17,7 @@ use palisade_lab::{Flood, Lab, LabSpec, Layout, Namespace};
 
 use crate::attacks::CAST;
 use crate::lab::{address, nft};
-use crate::scene::{changes, hosts, with_bridges};
+use crate::scene::{changes, host_facts, hosts};
 
 /// What comes and goes meanwhile. It is about the pods of the flood, and changes no verdict of it.
 const COMING_AND_GOING: &str = r#"
@@ -82,8 +82,8 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
             Dataplane::start(kernel).expect("started")
         };
         let mut dataplane = start();
-        let program = with_bridges(&lab, compiler.program());
-        dataplane.install(&program).expect("installed");
+        dataplane.set_host(host_facts(&lab, compiler.program()));
+        dataplane.install(compiler.program()).expect("installed");
 
         drop(dataplane);
         age(lab.node());
@@ -97,7 +97,8 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
         let (mut rounds, mut replaced) = (0, 0);
         let mut dataplane = start();
         assert_eq!(dataplane.found(), Program::default(), "another version is nothing to adopt");
-        dataplane.install(&program).expect("installed");
+        dataplane.set_host(host_facts(&lab, compiler.program()));
+        dataplane.install(compiler.program()).expect("installed");
         assert_eq!(dataplane.counters().replaced, 1);
         while begun.elapsed() < FLOODED || rounds < ROUNDS {
             rounds += 1;
@@ -112,7 +113,7 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
                 dataplane.settle().expect("settled");
             }
             if rounds == 1 {
-                overfill(&mut dataplane, &with_bridges(&lab, compiler.program()));
+                overfill(&mut dataplane, compiler.program());
             }
             if rounds % 3 == 0 {
                 // Somebody adds what does not belong there, and the agent starts anew: what can be mended in place, and
@@ -129,9 +130,10 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
                 dataplane = start();
                 compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
                 compiler.apply(changes(CAST));
-                let program = with_bridges(&lab, compiler.program());
-                dataplane.install(&program).expect("installed");
-                assert!(dataplane.verify(&program).expect("read").is_empty());
+                let program = compiler.program();
+                dataplane.set_host(host_facts(&lab, program));
+                dataplane.install(program).expect("installed");
+                assert!(dataplane.verify(program).expect("read").is_empty());
             }
         }
         replaced += dataplane.counters().replaced;
@@ -158,7 +160,8 @@ fn no_packet_is_misjudged_while_the_agent_is_killed_and_started_again() {
     let lab = Arc::new(Lab::new(&lab).expect("a lab"));
     let kernel = lab.node().run(Kernel::open).expect("entered").expect("nf_tables");
     let mut dataplane = Dataplane::start(kernel).expect("started");
-    dataplane.install(&with_bridges(&lab, compiler.program())).expect("installed");
+    dataplane.set_host(host_facts(&lab, compiler.program()));
+    dataplane.install(compiler.program()).expect("installed");
     drop(dataplane);
 
     let name = format!("palisade-kills-{}", std::process::id());
@@ -195,8 +198,9 @@ fn no_packet_is_misjudged_while_the_agent_is_killed_and_started_again() {
     let mut dataplane = Dataplane::start(kernel).expect("the agents are gone");
     let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
     compiler.apply(changes(CAST));
-    let program = with_bridges(&lab, compiler.program());
-    dataplane.install(&program).expect("installed");
-    assert!(dataplane.verify(&program).expect("read").is_empty());
+    let program = compiler.program();
+    dataplane.set_host(host_facts(&lab, program));
+    dataplane.install(program).expect("installed");
+    assert!(dataplane.verify(program).expect("read").is_empty());
     std::fs::remove_dir_all(&directory).expect("removed");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hyper::body::Bytes;
 use palisade_compiler::model::{Namespace, Node, Pod, Policy};
-use palisade_compiler::snapshot::Change;
+use palisade_compiler::snapshot::{Change, ObjectKind};
 use serde_json::{Value, json};
 
 use super::resource::Resource;
@@ -49,6 +49,8 @@ pub(super) struct Store {
     /// The version that the first event led away from.
     first: u64,
     events: Vec<Event>,
+    /// What was put since the reset of its resource began.
+    resets: BTreeMap<Resource, BTreeSet<Key>>,
 }
 
 /// A version of which there is no history.
@@ -92,37 +94,30 @@ impl Store {
         match change {
             Change::ApplyNamespace(namespace) => self.put_namespace(&namespace),
             Change::DeleteNamespace(name) => self.remove(key(Resource::Namespaces, "", &name)),
-            Change::ResetNamespaces(all) => {
-                self.keep(Resource::Namespaces, all.iter().map(|n| ("", &*n.name)));
-                all.iter().for_each(|namespace| self.put_namespace(namespace));
-            }
             Change::ApplyNode(node) => self.put_node(node),
             Change::DeleteNode(name) => {
                 self.hosts.remove(&name);
                 self.remove(key(Resource::Nodes, "", &name));
             }
-            Change::ResetNodes(all) => {
-                self.keep(Resource::Nodes, all.iter().map(|n| ("", &*n.name)));
-                self.hosts.clear();
-                all.into_iter().for_each(|node| self.put_node(node));
-            }
             Change::ApplyPod(pod) => self.put_pod(&pod),
             Change::DeletePod { namespace, name, .. } => {
                 self.remove(key(Resource::Pods, &namespace, &name));
-            }
-            Change::ResetPods(all) => {
-                self.keep(Resource::Pods, all.iter().map(|p| (&*p.namespace, &*p.name)));
-                all.iter().for_each(|pod| self.put_pod(pod));
             }
             Change::ApplyPolicy(policy) => self.put_policy(&policy),
             Change::DeletePolicy(of) => {
                 self.remove(key(Resource::NetworkPolicies, &of.namespace, &of.name));
             }
-            Change::ResetPolicies(all) => {
-                let names = all.iter().map(|p| (&*p.key.namespace, &*p.key.name));
-                self.keep(Resource::NetworkPolicies, names);
-                all.iter().for_each(|policy| self.put_policy(policy));
+            Change::BeginReset(kind) => {
+                if let Some(resource) = resource(kind) {
+                    self.resets.insert(resource, BTreeSet::new());
+                }
             }
+            Change::EndReset(kind) => resource(kind).into_iter().for_each(|it| self.end_reset(it)),
+            // The engines that are compared watch no Services.
+            Change::ApplyService(_)
+            | Change::DeleteService { .. }
+            | Change::ApplyEndpointSlice(_)
+            | Change::DeleteEndpointSlice { .. } => {}
         }
     }
 
@@ -147,15 +142,23 @@ impl Store {
         self.put(of, manifest::policy(policy));
     }
 
-    /// Removes what is not among the names.
-    fn keep<'a>(&mut self, resource: Resource, names: impl Iterator<Item = (&'a str, &'a str)>) {
-        let names: BTreeSet<Key> = names.map(|(ns, name)| key(resource, ns, name)).collect();
+    /// Removes what was not put since the reset began.
+    fn end_reset(&mut self, resource: Resource) {
+        let Some(put) = self.resets.remove(&resource) else { return };
         let all = self.objects.keys().filter(|key| key.resource == resource);
-        let gone: Vec<Key> = all.filter(|key| !names.contains(key)).cloned().collect();
-        gone.into_iter().for_each(|key| self.remove(key));
+        let gone: Vec<Key> = all.filter(|key| !put.contains(key)).cloned().collect();
+        for key in gone {
+            if resource == Resource::Nodes {
+                self.hosts.remove(&key.name);
+            }
+            self.remove(key);
+        }
     }
 
     fn put(&mut self, key: Key, mut object: Value) {
+        if let Some(put) = self.resets.get_mut(&key.resource) {
+            put.insert(key.clone());
+        }
         let verb = if self.objects.contains_key(&key) { "MODIFIED" } else { "ADDED" };
         self.set_version(&mut object);
         let object = Bytes::from(object.to_string());
@@ -176,6 +179,17 @@ impl Store {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.insert("resourceVersion".into(), (self.version() + 1).to_string().into());
         }
+    }
+}
+
+/// `None` for what no engine that is compared watches.
+fn resource(kind: ObjectKind) -> Option<Resource> {
+    match kind {
+        ObjectKind::Namespace => Some(Resource::Namespaces),
+        ObjectKind::Node => Some(Resource::Nodes),
+        ObjectKind::Pod => Some(Resource::Pods),
+        ObjectKind::Policy => Some(Resource::NetworkPolicies),
+        ObjectKind::Service | ObjectKind::EndpointSlice => None,
     }
 }
 

@@ -101,11 +101,9 @@ fn what_it_lists_is_the_cluster() {
             let (_, text) = get(server.address(), path).await;
             let parsed = parse(path, &text, &mut |object| {
                 listed.push(match object {
-                    Object::Namespace(namespace) => Change::ApplyNamespace(namespace),
                     // When it started is no part of a scenario, and every pod that runs has it.
                     Object::Pod(pod) => Change::ApplyPod(Pod { started: None, ..pod }),
-                    Object::Policy(policy) => Change::ApplyPolicy(policy),
-                    Object::Node(node) => Change::ApplyNode(node),
+                    other => Change::from(other),
                 });
             });
             assert!(parsed.readable && parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);

@@ -28,7 +28,8 @@ fn recognize(found: &Tables, compiled: &Tables, better: &mut Tables) -> bool {
     let used = ids(compiled);
     new.retain(|class, column| !old.contains_key(class) && !column.is_empty());
     let mut names: BTreeMap<&Column, ClassId> = BTreeMap::new();
-    for (class, column) in old.iter().filter(|(class, _)| !used.contains(class)) {
+    let is_free = |class: &ClassId| *class != ClassId::UNKNOWN && !used.contains(class);
+    for (class, column) in old.iter().filter(|(class, _)| is_free(class)) {
         names.entry(column).or_insert(*class);
     }
     let mut renamed: BTreeMap<ClassId, ClassId> = BTreeMap::new();

@@ -1,91 +1,18 @@
 //! CIDR blocks as disjoint atoms: ranges of addresses that the blocks of the peer sets do not tell apart.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use ipnet::IpNet;
 
-use super::peers::PeerSetId;
-use crate::model::{Family, IpBlock};
+use super::ids::PeerSetId;
+use super::ranges::Range;
 
 /// Atoms of one family above which a change of blocks becomes slow (2 ms at 100,000): reported, and still enforced.
 pub const MAX_ATOMS: usize = 20_000;
 
 /// The sets whose blocks hold an address, sorted.
 pub(super) type BlockSets = Arc<[PeerSetId]>;
-
-pub(super) fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits(),
-    }
-}
-
-/// The inverse of `number`; bits beyond the family's width are not there.
-pub(super) fn address(family: Family, number: u128) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::from_bits(u32::try_from(number).unwrap_or(u32::MAX)).into(),
-        Family::V6 => Ipv6Addr::from_bits(number).into(),
-    }
-}
-
-pub(super) const fn highest(family: Family) -> u128 {
-    match family {
-        Family::V4 => u32::MAX as u128,
-        Family::V6 => u128::MAX,
-    }
-}
-
-type Range = (u128, u128);
-
-/// The addresses of one family in the blocks, each less its own excepts: sorted, disjoint, not adjacent.
-pub(super) fn ranges_of(blocks: &[&IpBlock], family: Family) -> Vec<Range> {
-    let mut all = Vec::new();
-    for block in blocks {
-        if Family::of(block.cidr.addr()) == family {
-            let excepts = block.except.iter().filter(|e| Family::of(e.addr()) == family);
-            let holes = union(excepts.map(bounds).collect());
-            all.extend(subtract(bounds(&block.cidr), &holes));
-        }
-    }
-    union(all)
-}
-
-fn bounds(net: &IpNet) -> Range {
-    (number(net.network()), number(net.broadcast()))
-}
-
-fn union(mut ranges: Vec<Range>) -> Vec<Range> {
-    ranges.sort_unstable();
-    let mut united: Vec<Range> = Vec::with_capacity(ranges.len());
-    for (first, last) in ranges {
-        match united.last_mut() {
-            Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
-            _ => united.push((first, last)),
-        }
-    }
-    united
-}
-
-/// `holes` are sorted and disjoint.
-fn subtract((first, last): Range, holes: &[Range]) -> Vec<Range> {
-    let mut rest = Vec::new();
-    let mut next = Some(first);
-    for &(hole_first, hole_last) in holes {
-        let Some(start) = next else { break };
-        if hole_last < start || hole_first > last {
-            continue;
-        }
-        if hole_first > start {
-            rest.push((start, hole_first - 1));
-        }
-        next = hole_last.checked_add(1).filter(|&n| n <= last);
-    }
-    rest.extend(next.map(|start| (start, last)));
-    rest
-}
 
 /// What of the atoms changed: ranges that went and ranges that came, by first address.
 #[derive(Debug, Default)]
@@ -235,31 +162,8 @@ impl AtomEdits {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ranges::union;
     use super::*;
-
-    fn block(cidr: &str, except: &[&str]) -> IpBlock {
-        IpBlock {
-            cidr: cidr.parse().unwrap(),
-            except: except.iter().map(|e| e.parse().unwrap()).collect(),
-        }
-    }
-
-    fn range(first: &str, last: &str) -> Range {
-        (number(first.parse().unwrap()), number(last.parse().unwrap()))
-    }
-
-    #[test]
-    fn a_block_loses_its_excepts_and_blocks_unite() {
-        let holed = block("10.0.0.0/24", &["10.0.0.0/26", "10.0.0.32/27", "10.0.0.255/32"]);
-        assert_eq!(ranges_of(&[&holed], Family::V4), [range("10.0.0.64", "10.0.0.254")]);
-        let filler = block("10.0.0.255/32", &[]);
-        assert_eq!(ranges_of(&[&holed, &filler], Family::V4), [range("10.0.0.64", "10.0.0.255")]);
-        assert!(ranges_of(&[&holed], Family::V6).is_empty());
-        let all = block("::/0", &[]);
-        assert_eq!(ranges_of(&[&all], Family::V6), [(0, u128::MAX)]);
-        let upper = block("::/0", &["::/1"]);
-        assert_eq!(ranges_of(&[&upper], Family::V6), [(1 << 127, u128::MAX)]);
-    }
 
     /// Atoms after random adds and removes are those of adding the rest anew, and the edits lead there.
     #[test]
@@ -278,7 +182,7 @@ mod tests {
                 for _ in 0..=random(2) {
                     let id = random(4) as u32;
                     if let Some(ranges) = there.remove(&id) {
-                        atoms.remove(PeerSetId::for_tests(id), &ranges, &mut edits);
+                        atoms.remove(PeerSetId(id), &ranges, &mut edits);
                     } else {
                         let ranges: Vec<_> = (0..=random(3))
                             .map(|_| {
@@ -287,7 +191,7 @@ mod tests {
                             })
                             .collect();
                         let ranges = union(ranges);
-                        atoms.add(PeerSetId::for_tests(id), &ranges, &mut edits);
+                        atoms.add(PeerSetId(id), &ranges, &mut edits);
                         there.insert(id, ranges);
                     }
                 }
@@ -300,7 +204,7 @@ mod tests {
                     let expected: Vec<_> = there
                         .iter()
                         .filter(|(_, ranges)| ranges.iter().any(|&(f, l)| f <= at && at <= l))
-                        .map(|(&id, _)| PeerSetId::for_tests(id))
+                        .map(|(&id, _)| PeerSetId(id))
                         .collect();
                     assert_eq!(&**atoms.sets_at(at), &*expected);
                 }

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::atoms::{highest, number};
-use super::ports::{PortSet, port_sets};
+use super::ranges::{highest, number};
 use crate::model::{Direction, Family};
-use crate::program::{ClassId, ProfileId, Program, Tables};
+use crate::program::{ClassId, PortSet, ProfileId, Program, Tables, port_sets};
 
-/// What a class is allowed: by direction and subject, the ports in both forms that the kernel holds.
-type Column = BTreeMap<(Direction, IpAddr), Option<PortSet>>;
+/// What a class is allowed, by direction and subject. Who is allowed nothing is not in it.
+type Column = BTreeMap<(Direction, IpAddr), PortSet>;
 
 /// A program up to the naming of ids and the merging of classes with equal columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,23 +40,7 @@ impl Program {
 
 fn canonical_tables(tables: &Tables, family: Family) -> CanonicalTables {
     let contents = port_sets(tables);
-    let mut by_class: BTreeMap<ClassId, Column> = BTreeMap::new();
-    let members = tables.class.values().chain(tables.cidr.values());
-    for &class in members.chain([&ClassId::UNKNOWN]) {
-        by_class.entry(class).or_default();
-    }
-    let rows = [(Direction::Ingress, &tables.allow_in), (Direction::Egress, &tables.allow_out)];
-    for (direction, rows) in rows {
-        for (&(subject, class), &profile) in rows {
-            if let Some(column) = by_class.get_mut(&class) {
-                let content = match profile {
-                    ProfileId::EVERYTHING => None,
-                    _ => Some(contents.get(&profile).cloned().unwrap_or_default()),
-                };
-                column.insert((direction, subject), content);
-            }
-        }
-    }
+    let by_class = columns(tables, &contents);
     let sorted: BTreeSet<&Column> = by_class.values().collect();
     let columns: Vec<Column> = sorted.into_iter().cloned().collect();
     let place = |class: ClassId| {
@@ -72,6 +55,32 @@ fn canonical_tables(tables: &Tables, family: Family) -> CanonicalTables {
         columns,
         profiles: contents.into_values().collect(),
     }
+}
+
+/// What each class is allowed. The row of `UNKNOWN` applies where a class has none of its own.
+fn columns(tables: &Tables, contents: &BTreeMap<ProfileId, PortSet>) -> BTreeMap<ClassId, Column> {
+    let rows = [(Direction::Ingress, &tables.allow_in), (Direction::Egress, &tables.allow_out)];
+    let mut own: BTreeMap<ClassId, Column> = BTreeMap::new();
+    for (direction, rows) in rows {
+        for (&(subject, class), &profile) in rows {
+            let content = match profile {
+                ProfileId::EVERYTHING => PortSet::everything(),
+                _ => contents.get(&profile).cloned().unwrap_or_default(),
+            };
+            own.entry(class).or_default().insert((direction, subject), content);
+        }
+    }
+    let base = own.remove(&ClassId::UNKNOWN).unwrap_or_default();
+    let members: BTreeSet<ClassId> =
+        tables.class.values().chain(tables.cidr.values()).copied().collect();
+    let effective = members.into_iter().chain([ClassId::UNKNOWN]).map(|class| {
+        let mut column = base.clone();
+        column.extend(own.remove(&class).unwrap_or_default());
+        // No row means the same as one that allows nothing, as long as there is no base.
+        column.retain(|_, content| !content.is_nothing());
+        (class, column)
+    });
+    effective.collect()
 }
 
 /// The whole address space as ranges of equal columns, no two neighbours equal.

@@ -1,7 +1,7 @@
-//! Subject groups: local pods that the same policies select, with the same ports behind the names those use.
+//! Groups of subjects: local pods that the same policies select, with the same ports behind the names that these use.
 //!
-//! A group's policies are one list of contributions: peers and the ports they may reach. What a class is allowed follows
-//! from its signature, so that a column of the matrix is computed once for all pods of the group.
+//! What a class of peers is allowed follows from the class's signature and the group's contributions, so that a column of the
+//! matrix (group x class) is worked out once for all pods of the group.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,121 +9,89 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::peers::{Item, PeerSetId, PeerSetKey, PeerSets, PortName};
-use super::ports::{PortRange, PortSet};
-use crate::model::{Direction, Family, Pod, Policy, PolicyRule, PortSpec, Ports};
-use crate::program::{ClassId, ProfileId};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct GroupId(u32);
+use super::contributions::{
+    Contribution, Contributions, PolicyContributions, ResolvedPorts, Source,
+};
+use super::ids::{GroupId, PeerSetId, PolicyId, PortName};
+use super::peer_sets::{Item, PeerSets};
+use super::policies::{Policies, PolicyList, Selection};
+use crate::model::{Direction, Family, Pod};
+use crate::program::{ClassId, PortSet, ProfileId};
 
 /// What makes pods one group in a direction.
 #[derive(Debug, Clone)]
 pub(super) struct GroupKey {
+    /// That of the pods, and so of the policies.
+    pub(super) namespace: Arc<str>,
     pub(super) direction: Direction,
-    /// Those that isolate the pods in the direction, by name. Not empty.
-    pub(super) policies: Vec<Arc<Policy>>,
-    /// For ingress: the ports that the names in use stand for on these pods.
-    pub(super) ports: Vec<(PortName, Vec<u16>)>,
+    /// Those that isolate the pods in the direction. Not empty.
+    pub(super) policies: PolicyList,
+    /// For ingress: what the port names of the rules stand for on these pods.
+    pub(super) ports: ResolvedPorts,
+    /// The addresses of the node that the pods run on: always allowed, whatever the policies say. Sorted.
+    pub(super) node: Vec<IpAddr>,
 }
 
-/// A policy that was edited is another value at another address: policies are compared as such, not by content.
-type Identity = (Direction, Vec<usize>, Vec<(PortName, Vec<u16>)>);
+/// Equal lists of policies are one value, so that the address stands for the contents.
+type Identity = (Direction, usize, ResolvedPorts, Vec<IpAddr>);
 
 impl GroupKey {
-    pub(super) fn of(direction: Direction, policies: Vec<Arc<Policy>>, pod: &Pod) -> Self {
-        let mut ports = BTreeMap::new();
-        if direction == Direction::Ingress {
-            let rules = policies.iter().flat_map(|policy| policy.rules(direction));
-            for (protocol, name) in rules.flat_map(port_names) {
-                let numbers: Vec<u16> = pod.named_ports(&name, protocol).collect();
-                if !numbers.is_empty() {
-                    ports.insert((protocol, name), numbers);
-                }
-            }
-        }
-        Self { direction, policies, ports: ports.into_iter().collect() }
+    /// The key of a pod that has the selection and whose node has these addresses; `None` where no policy isolates it in the
+    /// direction.
+    pub(super) fn of(
+        direction: Direction,
+        pod: &Pod,
+        selection: &Selection,
+        node: &[IpAddr],
+    ) -> Option<Self> {
+        let policies = Arc::clone(selection.list(direction)?);
+        let ports = match direction {
+            Direction::Ingress => resolved(selection, pod),
+            Direction::Egress => ResolvedPorts::new(),
+        };
+        let namespace = Arc::clone(&pod.namespace);
+        Some(Self { namespace, direction, policies, ports, node: node.to_vec() })
     }
 
     fn identity(&self) -> Identity {
-        let policies = self.policies.iter().map(|p| Arc::as_ptr(p) as usize).collect();
-        (self.direction, policies, self.ports.clone())
+        let list = Arc::as_ptr(&self.policies).cast::<PolicyId>() as usize;
+        (self.direction, list, self.ports.clone(), self.node.clone())
     }
 }
 
-fn port_names(rule: &PolicyRule) -> Vec<PortName> {
-    let Ports::AnyOf(matches) = &rule.ports else { return Vec::new() };
-    let names: BTreeSet<PortName> = matches
-        .iter()
-        .filter_map(|m| match &m.port {
-            PortSpec::Named(name) => Some((m.protocol, Arc::clone(name))),
-            PortSpec::Any | PortSpec::Range { .. } => None,
-        })
-        .collect();
-    names.into_iter().collect()
+/// What the port names that the ingress rules use stand for on the pod.
+fn resolved(selection: &Selection, pod: &Pod) -> ResolvedPorts {
+    let resolve = |name: &PortName| (name.clone(), pod.named_ports(&name.1, name.0).collect());
+    let resolved = selection.names().map(resolve);
+    resolved.filter(|(_, numbers): &(_, Vec<u16>)| !numbers.is_empty()).collect()
 }
 
-/// The ports of a rule that are numbers, and of names those that `resolve` knows.
-fn numbered(rule: &PolicyRule, resolve: &BTreeMap<&PortName, &Vec<u16>>) -> PortSet {
-    let Ports::AnyOf(matches) = &rule.ports else { return PortSet::every() };
-    let mut ranges = Vec::new();
-    for m in matches {
-        match &m.port {
-            PortSpec::Any => ranges.push(PortRange::new(m.protocol, 0, u16::MAX)),
-            PortSpec::Range { first, last } => {
-                ranges.push(PortRange::new(m.protocol, *first, *last));
-            }
-            PortSpec::Named(name) => {
-                let numbers = resolve.get(&(m.protocol, Arc::clone(name)));
-                let numbers = numbers.into_iter().flat_map(|numbers| numbers.iter());
-                ranges.extend(numbers.map(|&port| PortRange::new(m.protocol, port, port)));
-            }
-        }
-    }
-    ranges.into_iter().collect()
-}
-
-/// The peers of a contribution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
-    Everyone,
-    Set(PeerSetId),
-    /// The set's items carry the ports themselves.
-    Named(PeerSetId),
-}
-
-#[derive(Debug)]
-pub(super) struct Contribution {
-    /// Places in the group's policies and in the policy's rules.
-    pub(super) policy: usize,
-    pub(super) rule: usize,
-    pub(super) source: Source,
-    pub(super) ports: Arc<PortSet>,
+/// Where a contribution is: of which policy, and which of the policy's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    policy: u32,
+    at: u32,
 }
 
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) key: GroupKey,
-    pub(super) contributions: Vec<Contribution>,
-    by_set: HashMap<PeerSetId, Vec<usize>>,
+    /// By policy, in the order of the key's; then that of the pods' own node, if its addresses are known.
+    contributions: Vec<Arc<PolicyContributions>>,
+    /// Contributions to everyone, and those by peer set, sorted by set.
+    to_everyone: Vec<Place>,
+    by_set: Vec<(PeerSetId, Place)>,
     /// What every address is allowed: IPv4 and IPv6.
     base: [Arc<PortSet>; 2],
-    /// Local pods that want the group.
+    /// How many local pods are in the group.
     pods: usize,
-    /// Subjects' addresses that rows are written for, and those rows, by family. What is allowed nothing has no row.
+    /// The subjects' addresses, by family.
     pub(super) members: [BTreeSet<IpAddr>; 2],
     pub(super) columns: [Column; 2],
 }
 
 /// What a group allows each class; a class that is not in it is allowed nothing.
 pub(super) type Column = BTreeMap<ClassId, ProfileId>;
-
-pub(super) const fn at(family: Family) -> usize {
-    match family {
-        Family::V4 => 0,
-        Family::V6 => 1,
-    }
-}
 
 impl Group {
     pub(super) fn base(&self, family: Family) -> &Arc<PortSet> {
@@ -136,55 +104,76 @@ impl Group {
 
     /// Where everyone is allowed everything, nothing is isolated.
     pub(super) fn isolates(&self, family: Family) -> bool {
-        !self.base(family).is_every()
+        !self.base(family).is_everything()
     }
 
-    /// None where the group does not isolate.
-    pub(super) fn column(&self, family: Family) -> Option<&Column> {
-        let column = self.columns.get(at(family));
-        column.filter(|_| self.isolates(family))
+    pub(super) fn members(&self, family: Family) -> &BTreeSet<IpAddr> {
+        let [v4, v6] = &self.members;
+        match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        }
     }
 
+    pub(super) fn column(&self, family: Family) -> &Column {
+        let [v4, v6] = &self.columns;
+        match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        }
+    }
+
+    /// The peer sets of its contributions, each once.
     pub(super) fn sets(&self) -> impl Iterator<Item = PeerSetId> {
-        self.by_set.keys().copied()
+        let mut last = None;
+        self.by_set
+            .iter()
+            .filter_map(move |&(set, _)| (last.replace(set) != Some(set)).then_some(set))
     }
 
-    /// Every contribution that a peer with these items meets, with the ports it gives.
+    fn contribution(&self, place: Place) -> Option<(Option<PolicyId>, &Contribution)> {
+        let of_policy = self.contributions.get(place.policy as usize)?;
+        Some((of_policy.policy(), of_policy.list.get(place.at as usize)?))
+    }
+
+    fn contributions_by(
+        &self,
+        set: PeerSetId,
+    ) -> impl Iterator<Item = (Option<PolicyId>, &Contribution)> {
+        let start = self.by_set.partition_point(|(other, _)| *other < set);
+        let places = self.by_set.iter().skip(start).take_while(move |(other, _)| *other == set);
+        places.filter_map(|&(_, place)| self.contribution(place))
+    }
+
+    /// Every contribution that a peer with these items meets, with its policy and the ports it gives. That of the pods' own
+    /// node has no policy.
     pub(super) fn contributions_for<'a>(
         &'a self,
         items: &'a [Item],
         family: Family,
         sets: &'a PeerSets,
-    ) -> impl Iterator<Item = (&'a Contribution, &'a Arc<PortSet>)> {
-        let everyone = self.contributions.iter().filter(move |c| match c.source {
-            Source::Everyone => true,
-            Source::Set(id) => sets.get(id).is_some_and(|set| set.is_everyone(family)),
-            Source::Named(_) => false,
-        });
+    ) -> impl Iterator<Item = (Option<PolicyId>, &'a Contribution, &'a PortSet)> {
+        let everyones = self
+            .by_set
+            .iter()
+            .filter(move |(set, _)| sets.get(*set).is_some_and(|set| set.is_everyone(family)));
+        let places = self.to_everyone.iter().chain(everyones.map(|(_, place)| place));
+        let base = places.filter_map(|&place| self.contribution(place));
         let of_item = |item: &'a Item| {
-            let places = self.by_set.get(&item.set).into_iter().flatten();
-            places.filter_map(|&place| self.contributions.get(place)).map(move |c| match c.source {
-                Source::Named(_) => (c, item.ports.as_ref().unwrap_or(&c.ports)),
-                Source::Everyone | Source::Set(_) => (c, &c.ports),
-            })
+            self.contributions_by(item.set)
+                .map(move |(policy, c)| (policy, c, &**ports_of(c, item)))
         };
-        everyone.map(|c| (c, &c.ports)).chain(items.iter().flat_map(of_item))
+        base.map(|(policy, c)| (policy, c, &*c.ports)).chain(items.iter().flat_map(of_item))
     }
 
-    /// What a class with the signature is allowed.
+    /// What a class with the signature is allowed. It is never less than the base: policies only add.
     pub(super) fn profile(&self, signature: &[Item], family: Family) -> Arc<PortSet> {
         let base = self.base(family);
         let mut parts: Vec<&Arc<PortSet>> = Vec::new();
         for item in signature {
-            for &place in self.by_set.get(&item.set).into_iter().flatten() {
-                let Some(contribution) = self.contributions.get(place) else { continue };
-                parts.push(match contribution.source {
-                    Source::Named(_) => item.ports.as_ref().unwrap_or(&contribution.ports),
-                    Source::Everyone | Source::Set(_) => &contribution.ports,
-                });
-            }
+            parts.extend(self.contributions_by(item.set).map(|(_, c)| ports_of(c, item)));
         }
-        if !base.is_empty() {
+        if !base.is_nothing() {
             parts.push(base);
         }
         match parts.as_slice() {
@@ -195,14 +184,22 @@ impl Group {
     }
 }
 
+/// The ports that a contribution gives to a peer with the item.
+fn ports_of<'a>(contribution: &'a Contribution, item: &'a Item) -> &'a Arc<PortSet> {
+    match contribution.source {
+        Source::Named(_) => item.ports.as_ref().unwrap_or(&contribution.ports),
+        Source::Everyone | Source::Set(_) => &contribution.ports,
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     by_identity: HashMap<Identity, GroupId>,
     groups: BTreeMap<GroupId, Group>,
+    /// The groups that a peer set's addresses matter to.
     users: HashMap<PeerSetId, BTreeSet<GroupId>>,
-    /// Groups with something allowed to everyone, but not all: they have a row for every class. By family.
-    open: [BTreeSet<GroupId>; 2],
-    /// Groups whose columns are still to be made; and groups that no pod wants any more.
+    contributions: Contributions,
+    /// Groups whose columns are still to be made; and groups that no pod is in any more.
     fresh: BTreeSet<GroupId>,
     unwanted: BTreeSet<GroupId>,
     next: u32,
@@ -217,6 +214,10 @@ impl Groups {
         self.groups.get_mut(&id)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (GroupId, &Group)> {
+        self.groups.iter().map(|(&id, group)| (id, group))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.groups.len()
     }
@@ -225,24 +226,17 @@ impl Groups {
         self.users.get(&set).into_iter().flatten().copied()
     }
 
-    pub(super) fn open(&self, family: Family) -> &BTreeSet<GroupId> {
-        let [v4, v6] = &self.open;
-        match family {
-            Family::V4 => v4,
-            Family::V6 => v6,
-        }
-    }
-
-    /// Has the columns of these groups made once more.
-    pub(super) fn refresh(&mut self, groups: BTreeSet<GroupId>) {
-        self.fresh.extend(groups);
-    }
-
     pub(super) fn take_fresh(&mut self) -> BTreeSet<GroupId> {
         std::mem::take(&mut self.fresh)
     }
 
-    pub(super) fn acquire(&mut self, key: GroupKey, sets: &mut PeerSets) -> GroupId {
+    /// The group of pods with this key, for one pod more.
+    pub(super) fn acquire(
+        &mut self,
+        key: GroupKey,
+        policies: &Policies,
+        sets: &mut PeerSets,
+    ) -> GroupId {
         let identity = key.identity();
         if let Some(&id) = self.by_identity.get(&identity) {
             if let Some(group) = self.groups.get_mut(&id) {
@@ -255,12 +249,7 @@ impl Groups {
         }
         let id = GroupId(self.next);
         self.next = self.next.wrapping_add(1);
-        let group = build(key, sets);
-        for (family, open) in Family::ALL.into_iter().zip(&mut self.open) {
-            if !group.base(family).is_empty() && group.isolates(family) {
-                open.insert(id);
-            }
-        }
+        let group = self.build(key, policies, sets);
         for set in group.sets() {
             self.users.entry(set).or_default().insert(id);
         }
@@ -268,6 +257,41 @@ impl Groups {
         self.by_identity.insert(identity, id);
         self.fresh.insert(id);
         id
+    }
+
+    fn build(&mut self, key: GroupKey, policies: &Policies, sets: &mut PeerSets) -> Group {
+        let of_policy = |&id: &PolicyId| {
+            self.contributions.acquire(id, key.direction, &key.ports, policies, sets)
+        };
+        let mut contributions: Vec<_> = key.policies.iter().filter_map(of_policy).collect();
+        if !key.node.is_empty() {
+            contributions.push(PolicyContributions::of_node(&key.node, sets));
+        }
+        let (mut to_everyone, mut by_set) = (Vec::new(), Vec::new());
+        for (policy, of_policy) in (0_u32..).zip(&contributions) {
+            for (at, contribution) in (0_u32..).zip(&of_policy.list) {
+                match contribution.source.set() {
+                    None => to_everyone.push(Place { policy, at }),
+                    Some(set) => by_set.push((set, Place { policy, at })),
+                }
+            }
+        }
+        by_set.sort_unstable();
+        let mut group = Group {
+            key,
+            contributions,
+            to_everyone,
+            by_set,
+            base: [Arc::default(), Arc::default()],
+            pods: 1,
+            members: [BTreeSet::new(), BTreeSet::new()],
+            columns: [BTreeMap::new(), BTreeMap::new()],
+        };
+        group.base = Family::ALL.map(|family| {
+            let parts = group.contributions_for(&[], family, sets).map(|(_, _, ports)| ports);
+            Arc::new(PortSet::union(parts))
+        });
+        group
     }
 
     pub(super) fn release(&mut self, id: GroupId) {
@@ -278,27 +302,23 @@ impl Groups {
         }
     }
 
-    /// Ends the part that unwanted groups have in the matrix: their sets are released, and their columns stay as they were
-    /// written until `take_retired`.
+    /// Ends the part that unwanted groups have in the matrix: their sets are released. Their columns stay until
+    /// `take_retired`.
     pub(super) fn retire_unwanted(&mut self, sets: &mut PeerSets) {
         for id in &self.unwanted {
-            let Some(group) = self.groups.get(id) else { continue };
+            let Some(group) = self.groups.get_mut(id) else { continue };
             self.by_identity.remove(&group.key.identity());
-            self.open.iter_mut().for_each(|open| _ = open.remove(id));
             self.fresh.remove(id);
-            for set in group.by_set.keys() {
-                if let Some(users) = self.users.get_mut(set) {
+            for set in group.sets() {
+                if let Some(users) = self.users.get_mut(&set) {
                     users.remove(id);
                     if users.is_empty() {
-                        self.users.remove(set);
+                        self.users.remove(&set);
                     }
                 }
             }
-            for contribution in &group.contributions {
-                match contribution.source {
-                    Source::Everyone => {}
-                    Source::Set(set) | Source::Named(set) => sets.release(set),
-                }
+            for of_policy in group.contributions.drain(..) {
+                self.contributions.release(of_policy, sets);
             }
         }
     }
@@ -306,62 +326,5 @@ impl Groups {
     pub(super) fn take_retired(&mut self) -> Vec<(GroupId, Group)> {
         let unwanted = std::mem::take(&mut self.unwanted);
         unwanted.into_iter().filter_map(|id| Some((id, self.groups.remove(&id)?))).collect()
-    }
-}
-
-fn build(key: GroupKey, sets: &mut PeerSets) -> Group {
-    let resolve: BTreeMap<&PortName, &Vec<u16>> = key.ports.iter().map(|(n, p)| (n, p)).collect();
-    let mut contributions = Vec::new();
-    for (policy_place, policy) in key.policies.iter().enumerate() {
-        for (rule_place, rule) in policy.rules(key.direction).iter().enumerate() {
-            let mut contribute = |source, ports| {
-                contributions.push(Contribution {
-                    policy: policy_place,
-                    rule: rule_place,
-                    source,
-                    ports: Arc::new(ports),
-                });
-            };
-            let own = &policy.key.namespace;
-            let ports = numbered(rule, &resolve);
-            if !ports.is_empty() {
-                let source = match PeerSetKey::of(&rule.peers, own, Vec::new()) {
-                    Some(peers) => Source::Set(sets.acquire(peers)),
-                    None => Source::Everyone,
-                };
-                contribute(source, ports);
-            }
-            let names = port_names(rule);
-            if key.direction == Direction::Egress
-                && !names.is_empty()
-                && let Some(peers) = PeerSetKey::of(&rule.peers, own, names)
-            {
-                contribute(Source::Named(sets.acquire(peers)), PortSet::default());
-            }
-        }
-    }
-    let mut by_set: HashMap<PeerSetId, Vec<usize>> = HashMap::new();
-    for (place, contribution) in contributions.iter().enumerate() {
-        match contribution.source {
-            Source::Everyone => {}
-            Source::Set(id) | Source::Named(id) => by_set.entry(id).or_default().push(place),
-        }
-    }
-    let base = Family::ALL.map(|family| {
-        let everyone = contributions.iter().filter(|c| match c.source {
-            Source::Everyone => true,
-            Source::Set(id) => sets.get(id).is_some_and(|set| set.is_everyone(family)),
-            Source::Named(_) => false,
-        });
-        Arc::new(PortSet::union(everyone.map(|c| &*c.ports)))
-    });
-    Group {
-        key,
-        contributions,
-        by_set,
-        base,
-        pods: 1,
-        members: [BTreeSet::new(), BTreeSet::new()],
-        columns: [BTreeMap::new(), BTreeMap::new()],
     }
 }

@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::peers::{Item, PeerSetId, PeerSets, TermNamespaces, demanded_label};
+use super::ids::{KindId, PeerSetId};
+use super::peer_sets::{Item, PeerSets};
+use super::peers::{TermNamespaces, demanded_label};
 use crate::compact::grow_slowly;
 use crate::model::{Labels, NamedPort, Namespace, Pod};
 use crate::snapshot::{PodId, Snapshot};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct KindId(u32);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct TemplateId(u32);
@@ -30,14 +29,17 @@ struct KindKey {
 #[derive(Debug)]
 pub(super) struct Kind {
     key: Arc<KindKey>,
+    /// Whether the namespace exists, as of the last evaluation.
+    is_known: bool,
     templates: BTreeSet<TemplateId>,
     /// The sets whose terms match, with the ports that their names stand for here.
     pub(super) items: BTreeSet<Item>,
 }
 
 impl Kind {
+    /// What port names stand for on these pods, as peers; nothing as long as their namespace does not exist.
     pub(super) fn ports(&self) -> &[NamedPort] {
-        &self.key.ports
+        if self.is_known { &self.key.ports } else { &[] }
     }
 }
 
@@ -174,8 +176,12 @@ impl Kinds {
         let id = KindId(self.next_kind);
         self.next_kind = self.next_kind.wrapping_add(1);
         let key = Arc::new(key);
-        let kind =
-            Kind { key: Arc::clone(&key), templates: BTreeSet::new(), items: BTreeSet::new() };
+        let kind = Kind {
+            key: Arc::clone(&key),
+            is_known: false,
+            templates: BTreeSet::new(),
+            items: BTreeSet::new(),
+        };
         self.kinds.insert(id, kind);
         self.by_namespace.entry(Arc::clone(&key.namespace)).or_default().insert(id);
         self.by_key.insert(key, id);
@@ -212,16 +218,20 @@ impl Kinds {
         snapshot: &Snapshot,
     ) -> bool {
         let Some(kind) = self.kinds.get_mut(&id) else { return false };
-        let Some(namespace) = snapshot.namespace(&kind.key.namespace) else { return false };
         let mut items = BTreeSet::new();
-        for candidate in sets.candidates(namespace, &kind.key.labels) {
-            let Some(set) = sets.get(candidate) else { continue };
-            if set.matches(namespace, &kind.key.labels) {
-                items.extend(set.item(candidate, &kind.key.ports));
+        let namespace = snapshot.namespace(&kind.key.namespace);
+        let was_known = std::mem::replace(&mut kind.is_known, namespace.is_some());
+        // No selector matches pods of a namespace that does not exist.
+        if let Some(namespace) = namespace {
+            for candidate in sets.candidates(namespace, &kind.key.labels) {
+                let Some(set) = sets.get(candidate) else { continue };
+                if set.matches(namespace, &kind.key.labels) {
+                    items.extend(set.item(candidate, &kind.key.ports));
+                }
             }
         }
         if items == kind.items {
-            return false;
+            return was_known != kind.is_known;
         }
         for item in kind.items.difference(&items) {
             if let Some(set) = sets.get_mut(item.set) {

@@ -1,84 +1,93 @@
-//! Local pods, the policies that select each, and so the groups they are in.
+//! Local pods, and the groups that they are in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-
-use super::Locality;
-use super::groups::{GroupId, GroupKey, Groups};
-use super::peers::{PeerSets, demanded_label};
-use crate::model::{Direction, Pod, Policy, PolicyKey};
+use super::groups::{GroupKey, Groups};
+use super::ids::PodGroups;
+use super::locality::Locality;
+use super::peer_sets::PeerSets;
+use super::policies::{Policies, SelectionKey};
+use crate::model::{Direction, Pod};
 use crate::snapshot::{PodId, Snapshot, Touched};
 
-/// A pod's group for ingress and for egress; none where no policy isolates it.
-pub(super) type PodGroups = [Option<GroupId>; 2];
-
-type Policies = Vec<Arc<Policy>>;
-
-/// The policies of one namespace, by what they demand of a pod.
-#[derive(Debug, Default)]
-struct NamespacePolicies {
-    by_label: HashMap<(Arc<str>, Arc<str>), Policies>,
-    others: Policies,
-}
-
-impl NamespacePolicies {
-    fn bucket(&mut self, policy: &Policy) -> &mut Policies {
-        match demanded_label(&policy.subjects) {
-            Some(label) => self.by_label.entry(label).or_default(),
-            None => &mut self.others,
-        }
-    }
-
-    fn selecting<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = &'a Arc<Policy>> {
-        let labelled = pod.labels.iter().filter_map(|(key, value)| {
-            if self.by_label.is_empty() {
-                return None;
-            }
-            self.by_label.get(&(Arc::clone(key), Arc::clone(value)))
-        });
-        let candidates = labelled.flatten().chain(&self.others);
-        candidates.filter(|policy| policy.subjects.matches(&pod.labels))
-    }
+#[derive(Debug)]
+struct LocalPod {
+    namespace: Arc<str>,
+    selection: SelectionKey,
+    groups: PodGroups,
 }
 
 #[derive(Debug)]
 pub(super) struct Subjects {
     locality: Locality,
-    policies: BTreeMap<Arc<str>, NamespacePolicies>,
-    /// Each policy as it is indexed, to find it again when it changed.
-    indexed: BTreeMap<PolicyKey, Arc<Policy>>,
-    local: BTreeMap<PodId, (Arc<str>, PodGroups)>,
-    by_namespace: BTreeMap<Arc<str>, BTreeSet<PodId>>,
+    policies: Policies,
+    local: BTreeMap<PodId, LocalPod>,
+    isolated: IsolatedPods,
+}
+
+/// How many local pods policies isolate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IsolatedPods {
+    pub ingress: usize,
+    pub egress: usize,
+    /// In either direction or both.
+    pub either: usize,
+}
+
+impl IsolatedPods {
+    /// The three counts, each with whether a pod with these groups is one of those counted.
+    fn counts(&mut self, groups: PodGroups) -> [(&mut usize, bool); 3] {
+        let [first, second] = groups.map(|group| group.is_some());
+        let (ingress, egress) = match Direction::ALL {
+            [Direction::Ingress, _] => (first, second),
+            [Direction::Egress, _] => (second, first),
+        };
+        [
+            (&mut self.ingress, ingress),
+            (&mut self.egress, egress),
+            (&mut self.either, ingress || egress),
+        ]
+    }
+
+    fn add(&mut self, groups: PodGroups) {
+        self.counts(groups).into_iter().for_each(|(count, is_one)| *count += usize::from(is_one));
+    }
+
+    fn remove(&mut self, groups: PodGroups) {
+        self.counts(groups).into_iter().for_each(|(count, was_one)| *count -= usize::from(was_one));
+    }
 }
 
 impl Subjects {
     pub(super) fn new(locality: Locality) -> Self {
         Self {
             locality,
-            policies: BTreeMap::new(),
-            indexed: BTreeMap::new(),
+            policies: Policies::default(),
             local: BTreeMap::new(),
-            by_namespace: BTreeMap::new(),
+            isolated: IsolatedPods::default(),
         }
     }
 
+    /// How many pods are local.
     pub(super) fn len(&self) -> usize {
         self.local.len()
     }
 
-    pub(super) fn groups_of(&self, pod: PodId) -> PodGroups {
-        self.local.get(&pod).map_or([None, None], |(_, groups)| *groups)
+    pub(super) fn isolated(&self) -> IsolatedPods {
+        self.isolated
     }
 
-    fn is_local(&self, pod: &Pod) -> bool {
-        pod.has_identity()
-            && match &self.locality {
-                // From the moment it is bound: its policies are in the kernel before its first packet.
-                Locality::Node(name) => pod.node.as_ref() == Some(name),
-                Locality::Everywhere => !pod.addresses.is_empty(),
-            }
+    pub(super) fn locality(&self) -> &Locality {
+        &self.locality
+    }
+
+    pub(super) fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    pub(super) fn groups_of(&self, pod: PodId) -> PodGroups {
+        self.local.get(&pod).map_or([None, None], |pod| pod.groups)
     }
 
     /// Brings local pods' groups up to date; returns the pods whose groups changed.
@@ -89,36 +98,20 @@ impl Subjects {
         groups: &mut Groups,
         sets: &mut PeerSets,
     ) -> BTreeSet<PodId> {
-        let mut dirty: BTreeSet<PodId> = BTreeSet::new();
-        for key in &touched.policies {
-            self.index_policy(key, snapshot.policy(key));
-            dirty.extend(self.by_namespace.get(&key.namespace).into_iter().flatten());
-        }
+        let mut dirty = self.policies.update(&touched.policies, snapshot);
         dirty.extend(&touched.pods);
+        if !touched.nodes.is_empty() {
+            let is_on_one = |id: &&PodId| {
+                let node = snapshot.pod(**id).and_then(|pod| pod.node.as_ref());
+                node.is_some_and(|node| touched.nodes.contains(node))
+            };
+            dirty.extend(self.local.keys().filter(is_on_one));
+        }
         dirty.retain(|&id| self.update_pod(id, snapshot, groups, sets));
         dirty
     }
 
-    fn index_policy(&mut self, key: &PolicyKey, policy: Option<&Arc<Policy>>) {
-        let namespace = self.policies.entry(Arc::clone(&key.namespace)).or_default();
-        if let Some(old) = self.indexed.remove(key) {
-            let bucket = namespace.bucket(&old);
-            bucket.retain(|policy| policy.key != *key);
-            if bucket.is_empty()
-                && let Some(label) = demanded_label(&old.subjects)
-            {
-                namespace.by_label.remove(&label);
-            }
-        }
-        if let Some(policy) = policy {
-            namespace.bucket(policy).push(Arc::clone(policy));
-            self.indexed.insert(key.clone(), Arc::clone(policy));
-        }
-        if namespace.by_label.is_empty() && namespace.others.is_empty() {
-            self.policies.remove(&key.namespace);
-        }
-    }
-
+    /// Whether the pod's groups changed.
     fn update_pod(
         &mut self,
         id: PodId,
@@ -126,42 +119,38 @@ impl Subjects {
         groups: &mut Groups,
         sets: &mut PeerSets,
     ) -> bool {
-        let pod = snapshot.pod(id).filter(|pod| self.is_local(pod));
-        let new = match pod {
-            Some(pod) => Direction::ALL.map(|direction| {
-                let key = self.group_key(direction, pod)?;
-                Some(groups.acquire(key, sets))
-            }),
-            None => [None, None],
-        };
         let old = self.local.remove(&id);
-        if let Some((namespace, old)) = &old {
-            old.iter().flatten().for_each(|&group| groups.release(group));
-            if let Some(pods) = self.by_namespace.get_mut(namespace) {
-                pods.remove(&id);
-                if pods.is_empty() {
-                    self.by_namespace.remove(namespace);
-                }
+        let new = snapshot.pod(id).filter(|pod| self.locality.holds(pod)).map(|pod| {
+            let selection = self.policies.enter(id, pod);
+            let keys = self.group_keys(pod, &selection, snapshot);
+            let groups = keys.map(|key| Some(groups.acquire(key?, &self.policies, sets)));
+            LocalPod { namespace: Arc::clone(&pod.namespace), selection, groups }
+        });
+        let groups_of = |pod: &Option<LocalPod>| pod.as_ref().map_or([None, None], |p| p.groups);
+        let changed = groups_of(&old) != groups_of(&new);
+        self.isolated.remove(groups_of(&old));
+        self.isolated.add(groups_of(&new));
+        if let Some(old) = old {
+            old.groups.iter().flatten().for_each(|&group| groups.release(group));
+            let place = |pod: &LocalPod| (Arc::clone(&pod.namespace), pod.selection.clone());
+            if new.as_ref().map(place) != Some(place(&old)) {
+                self.policies.leave(id, &old.namespace, &old.selection);
             }
         }
-        if let Some(pod) = pod {
-            self.local.insert(id, (Arc::clone(&pod.namespace), new));
-            self.by_namespace.entry(Arc::clone(&pod.namespace)).or_default().insert(id);
+        if let Some(new) = new {
+            self.local.insert(id, new);
         }
-        old.map_or([None, None], |(_, groups)| groups) != new
+        changed
     }
 
-    fn group_key(&self, direction: Direction, pod: &Pod) -> Option<GroupKey> {
-        let policies = self.policies.get(&pod.namespace)?;
-        let mut selecting: Vec<_> = policies
-            .selecting(pod)
-            .filter(|policy| policy.isolates.in_direction(direction))
-            .cloned()
-            .collect();
-        if selecting.is_empty() {
-            return None;
-        }
-        selecting.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Some(GroupKey::of(direction, selecting, pod))
+    fn group_keys(
+        &self,
+        pod: &Pod,
+        key: &SelectionKey,
+        snapshot: &Snapshot,
+    ) -> [Option<GroupKey>; 2] {
+        let selection = self.policies.selection(&pod.namespace, key);
+        let node = snapshot.own_node_addresses(pod);
+        Direction::ALL.map(|direction| GroupKey::of(direction, pod, selection?, &node))
     }
 }

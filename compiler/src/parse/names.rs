@@ -50,12 +50,12 @@ fn framed(text: &str, ends: impl Fn(u8) -> bool, inner: impl Fn(u8) -> bool) -> 
 }
 
 pub(super) const DNS_LABEL_RULE: &str =
-    "use at most 63 of a-z, 0-9 and \"-\", with a letter or digit at both ends";
-pub(super) const DNS_SUBDOMAIN_RULE: &str = "use at most 253 of a-z, 0-9, \"-\" and \".\", with a letter or digit at both ends of each part";
-pub(super) const LABEL_KEY_RULE: &str = "use at most 63 of A-Z, a-z, 0-9, \"-\", \"_\" and \".\", with a letter or digit at both ends, after an optional DNS name and \"/\"";
+    "Use at most 63 of a-z, 0-9 and \"-\", with a letter or digit at both ends";
+pub(super) const DNS_SUBDOMAIN_RULE: &str = "Use at most 253 of a-z, 0-9, \"-\" and \".\", with a letter or digit at both ends of each part";
+pub(super) const LABEL_KEY_RULE: &str = "Use at most 63 of A-Z, a-z, 0-9, \"-\", \"_\" and \".\", with a letter or digit at both ends, after an optional DNS name and \"/\"";
 pub(super) const LABEL_VALUE_RULE: &str =
-    "use at most 63 of A-Z, a-z, 0-9, \"-\", \"_\" and \".\", with a letter or digit at both ends";
-pub(super) const PORT_NAME_RULE: &str = "use at most 15 of a-z, 0-9 and single \"-\", with at least one letter, and a letter or digit at both ends";
+    "Use at most 63 of A-Z, a-z, 0-9, \"-\", \"_\" and \".\", with a letter or digit at both ends";
+pub(super) const PORT_NAME_RULE: &str = "Use at most 15 of a-z, 0-9 and single \"-\", with at least one letter, and a letter or digit at both ends";
 
 /// The one of `known` that was most likely meant.
 pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
@@ -72,20 +72,48 @@ pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
         .map(|(_, k)| k)
 }
 
-/// Levenshtein distance in bytes.
+/// How many letters are to be written, removed, replaced or swapped with their neighbour to make one word from the other: the
+/// optimal string alignment distance, in bytes.
 pub(super) fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let next = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
-            diagonal = std::mem::replace(cell, next);
-            left = next;
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, &x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, &y) in b.iter().enumerate() {
+            let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX - 1);
+            let mut least =
+                (at(&last, j) + usize::from(x != y)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
+            let is_swapped = i.checked_sub(1).and_then(|i| a.get(i)) == Some(&y)
+                && j.checked_sub(1).and_then(|j| b.get(j)) == Some(&x);
+            if is_swapped {
+                least = least.min(at(&before, j - 1) + 1);
+            }
+            row.push(least);
         }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_as_far_as_it_takes_letters() {
+        for (a, b, expected) in [
+            ("", "abc", 3),
+            ("abc", "abc", 0),
+            ("name", "nmae", 1),
+            ("namespace", "namesapce", 1),
+            ("kind", "knid", 1),
+            ("abcd", "acd", 1),
+            ("abcd", "xbcde", 2),
+            ("networking.k8s.io", "networking.gke.io", 3),
+        ] {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+            assert_eq!(distance(b, a), expected, "{b} {a}");
         }
     }
-    row.last().copied().unwrap_or_default()
 }

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::lenient::Lenient;
-use super::object::labels;
-use super::report::{Subject, Told};
+use super::metadata::labels;
+use super::path::{OBJECT, Path};
+use super::subject::{Reported, Subject};
 use super::wire::{Metadata, NodeAddress, NodeStatus};
 use crate::model::{Labels, NAMESPACE_NAME_LABEL, Namespace, Node};
 
@@ -13,12 +14,14 @@ pub(super) fn namespace(
     subject: &mut Subject<'_, '_>,
     name: Arc<str>,
     metadata: Metadata,
-) -> Result<Namespace, Told> {
+) -> Result<Namespace, Reported> {
     let given = labels(subject, metadata.labels)?;
     if given.get(NAMESPACE_NAME_LABEL).is_some_and(|label| *label != name) {
-        let field = format!("metadata.labels[{NAMESPACE_NAME_LABEL:?}]");
-        let message = "is not the namespace's name; its name is used, as the API server does";
-        subject.warn(field, message, "remove the label");
+        let path = OBJECT.field("metadata");
+        let path = path.field("labels");
+        let message =
+            "is not the name of the namespace, which is used instead, as by the API server";
+        subject.warn(&path.entry(NAMESPACE_NAME_LABEL), message, "Remove the label");
     }
     let own = (Arc::from(NAMESPACE_NAME_LABEL), Arc::clone(&name));
     let given = given.iter().map(|(key, value)| (Arc::clone(key), Arc::clone(value)));
@@ -26,37 +29,35 @@ pub(super) fn namespace(
     Ok(Namespace { name, labels: Arc::new(labels) })
 }
 
-/// A node with the addresses that can be read (`NodeStatus.addresses`, those whose type is one of an address).
+/// A node with those of its addresses that can be read (`NodeStatus.addresses`).
 pub(super) fn node(
     subject: &mut Subject<'_, '_>,
     name: Arc<str>,
     status: Lenient<NodeStatus>,
 ) -> Node {
     let mut node = Node { name, addresses: Vec::new() };
-    let Ok(Some(status)) = subject.read(status, "a map", || "status".into()) else { return node };
-    let list = subject.read(status.addresses, "a list", || "status.addresses".into());
-    for (at, item) in list.ok().flatten().unwrap_or_default().into_iter().enumerate() {
-        let field = || format!("status.addresses[{at}]");
-        let Ok(Some(item)) = subject.read(item, "a map", field) else { continue };
-        if let Some(address) = node_address(subject, item, &field()) {
-            node.addresses.push(address);
-        }
+    let path = OBJECT.field("status");
+    let Ok(Some(status)) = subject.read(status, "a map", &path) else { return node };
+    subject.misspelt(&path, "the status of a Node", &status.unknown, &NodeStatus::FIELDS);
+    let path = path.field("addresses");
+    for (at, item) in subject.items(status.addresses, &path) {
+        node.addresses.extend(address(subject, item, &path.item(at)));
     }
     node.addresses.sort_unstable();
     node.addresses.dedup();
     node
 }
 
-fn node_address(subject: &mut Subject<'_, '_>, item: NodeAddress, field: &str) -> Option<IpAddr> {
-    let kind = subject.read(item.kind, "a string", || format!("{field}.type")).ok()??;
-    if &*kind != "InternalIP" && &*kind != "ExternalIP" {
-        return None;
-    }
-    let text = subject.read(item.address, "a string", || format!("{field}.address")).ok()??;
+/// An address of any type. Host names may be addresses, too; those that are not are left out.
+fn address(subject: &mut Subject<'_, '_>, item: NodeAddress, path: &Path<'_>) -> Option<IpAddr> {
+    subject.misspelt(path, "an address of a Node", &item.unknown, &NodeAddress::FIELDS);
+    let kind = subject.read(item.kind, "a string", &path.field("type")).ok()??;
+    let path = path.field("address");
+    let text = subject.read(item.address, "a string", &path).ok()??;
     let address = text.parse().ok();
-    if address.is_none() {
-        let message = format!("{text:?} is no IP address; it is left out");
-        subject.error(format!("{field}.address"), message, "write an IPv4 or IPv6 address");
+    if address.is_none() && matches!(&*kind, "InternalIP" | "ExternalIP") {
+        let message = format!("is {text:?}, which is not an IP address, and is left out");
+        subject.error(&path, message, "Write an IPv4 or IPv6 address");
     }
     address
 }

@@ -1,20 +1,26 @@
-//! An object as written -> its model, or word of why not.
+//! An object as it was written -> its model, or a report of why not.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::lenient::{Lenient, Pairs};
-use super::names::{self, DNS_LABEL_RULE, DNS_SUBDOMAIN_RULE, LABEL_KEY_RULE, LABEL_VALUE_RULE};
-use super::report::{KINDS, Name, Report, Subject, Told};
+use super::diagnostic::Severity;
+use super::duplicates::Name;
+use super::kinds::{self, Kind};
+use super::lenient::Lenient;
+use super::metadata::{self, Identification, Identified, is_no_name};
+use super::names::{self, DNS_SUBDOMAIN_RULE};
+use super::output::{Object, Settings};
+use super::path::OBJECT;
+use super::report::{Finding, Report};
+use super::subject::{Reported, Subject};
 use super::wire::{Metadata, NodeStatus, PodSpec, PodStatus};
-use super::{Object, node, pod, policy};
-use crate::model::{Labels, PolicyKey};
+use super::{endpoint_slice, node, pod, policy, service};
+use crate::model::PolicyKey;
 
-/// The namespace of what names none, as for `kubectl apply`.
-const DEFAULT_NAMESPACE: &str = "default";
-
+/// An object as it was written. Of the fields that depend on the kind, only those of its own are filled.
 pub(super) struct Written {
+    /// Where it begins.
     pub(super) offset: Option<usize>,
     pub(super) api_version: Lenient<Arc<str>>,
     pub(super) kind: Arc<str>,
@@ -22,182 +28,185 @@ pub(super) struct Written {
     pub(super) pod_spec: Lenient<PodSpec>,
     pub(super) pod_status: Lenient<PodStatus>,
     pub(super) node_status: Lenient<NodeStatus>,
-    pub(super) policy_spec: Option<Value>,
+    /// The spec of a policy or of a Service.
+    pub(super) spec: Option<Value>,
+    /// The status of a Service.
+    pub(super) status: Option<Value>,
+    /// The fields of an EndpointSlice.
+    pub(super) endpoints: Option<Value>,
+    pub(super) ports: Option<Value>,
+    /// The message of an answer.
+    pub(super) says: Option<Arc<str>>,
+    /// The first few fields that no object of the kind has.
     pub(super) unknown: Vec<String>,
 }
 
-pub(super) fn is_read(kind: &str) -> bool {
-    KINDS.iter().any(|(known, _)| *known == kind)
-}
-
-/// Whether the version is one of somebody else's group, whose kinds mean nothing here whatever they are called. The
-/// groups of others have a dot (`CustomResourceDefinitionSpec.group`); those without are Kubernetes' own.
-pub(super) fn is_foreign(api_version: &Lenient<Arc<str>>) -> bool {
-    let Some((group, _)) = api_version.as_known().and_then(|given| given.split_once('/')) else {
-        return false;
-    };
-    group.contains('.') && names::distance(group, POLICY_GROUP) > MISSPELT_GROUP
-}
-
-const POLICY_GROUP: &str = "networking.k8s.io";
-/// Letters that a misspelt group may differ by. (`networking.gke.io` is another's.)
-const MISSPELT_GROUP: usize = 2;
-
-/// The kind that was meant, if this one is none but one of those that are read, misspelt.
-fn misspelt(kind: &str) -> Option<&'static str> {
-    let known: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).chain(["List"]).collect();
-    names::nearest(kind, &known)
-}
-
 /// Reads an object of any kind.
-pub(super) fn read(report: &mut Report<'_>, sink: &mut dyn FnMut(Object), written: Written) {
-    let kind = Arc::clone(&written.kind);
-    let foreign = is_foreign(&written.api_version);
-    let known = KINDS.iter().find(|(known, _)| **known == *kind).filter(|_| !foreign);
-    let Some(&(known, version)) = known else {
-        if let Some(meant) = misspelt(&kind).filter(|_| !foreign) {
-            let message = format!("there is no kind {kind:?}; the object is not read");
-            let remedy = format!("if {meant} was meant, write kind: {meant}");
-            return report.unreadable(written.offset, message, &remedy);
+pub(super) fn read(
+    report: &mut Report<'_>,
+    sink: &mut dyn FnMut(Object),
+    settings: &Settings,
+    mut written: Written,
+) {
+    let version = written.api_version.as_known().cloned().unwrap_or_default();
+    let is_foreign = kinds::is_foreign(&version);
+    let Some(kind) = Kind::named(&written.kind).filter(|_| !is_foreign) else {
+        return read_other(report, written, version, is_foreign);
+    };
+    let metadata = std::mem::take(&mut written.metadata);
+    let (offset, namespace) = (written.offset, settings.namespace.as_ref());
+    let identification = Identification { report, kind, offset, namespace, known: None };
+    let Some(identified) = identification.of(metadata, &written.unknown) else { return };
+    let name = identified.name.clone();
+    let mut subject = Subject::new(report, &name, offset);
+    let is_given_again = subject.is_given_again();
+    if is_given_again && kind != Kind::Policy {
+        if kind.decides() {
+            subject.set_consequence("What was known of it stays; if nothing was, neither is read");
+            subject.withhold();
         }
-        let version = written.api_version.as_known().cloned().unwrap_or_default();
-        report.unread(version, kind, written.offset);
         return;
-    };
-    let (name, namespace, metadata) = match identity(&kind, written.metadata) {
-        Ok(found) => found,
-        Err((message, remedy)) => return report.unreadable(written.offset, message, remedy),
-    };
-    let own = Name { kind: known, namespace: namespace.clone(), name: Arc::clone(&name) };
-    let mut subject = Subject::new(report, &own, written.offset);
-    let again = subject.is_given_again(own);
-    if again && &*kind != "NetworkPolicy" {
-        return subject.withhold();
     }
-    check_version(&mut subject, &written.api_version, version);
-    if &*kind == "NetworkPolicy" && !names::is_dns_subdomain(&name) {
-        subject.error("metadata.name", no_name(&kind, &name), DNS_SUBDOMAIN_RULE);
-    }
-    let read = match namespace {
-        None if &*kind == "Namespace" => {
-            node::namespace(&mut subject, name, metadata).map(Object::Namespace)
+    metadata::check(&mut subject, &identified);
+    check_version(&mut subject, &written.api_version);
+    check_fields(&mut subject, &written.unknown);
+    match read_kind(subject, identified, written, is_given_again) {
+        Read::Object { object, has_errors } => {
+            report.set_latest(name, has_errors);
+            report.emit(object, sink);
         }
-        None => Ok(Object::Node(node::node(&mut subject, name, written.node_status))),
-        Some(namespace) if &*kind == "Pod" => {
+        Read::Nothing => report.set_latest(name, true),
+    }
+}
+
+enum Read {
+    Object { object: Object, has_errors: bool },
+    Nothing,
+}
+
+fn read_kind(
+    mut subject: Subject<'_, '_>,
+    identified: Identified,
+    written: Written,
+    is_given_again: bool,
+) -> Read {
+    let Identified { name: Name { kind, namespace, name }, metadata, .. } = identified;
+    let namespaced = (namespace.unwrap_or_default(), Arc::clone(&name));
+    let read = match kind {
+        Kind::Namespace => node::namespace(&mut subject, name, metadata).map(Object::Namespace),
+        Kind::Node => Ok(Object::Node(node::node(&mut subject, name, written.node_status))),
+        Kind::Pod => {
             let parts = (written.pod_spec, written.pod_status);
-            pod::read(&mut subject, (namespace, name), metadata, parts).map(Object::Pod)
+            pod::read(&mut subject, namespaced, metadata, parts).map(Object::Pod)
         }
-        Some(namespace) => {
-            let key = PolicyKey { namespace, name };
-            let read = policy::read(&mut subject, key, written.policy_spec, &written.unknown);
-            if again {
-                return subject.withhold_policy(read);
-            }
-            return report.emit(Object::Policy(read), sink);
+        Kind::Service => {
+            let parts = (written.spec.as_ref(), written.status.as_ref());
+            Ok(Object::Service(service::read(&mut subject, namespaced, parts)))
+        }
+        Kind::EndpointSlice => {
+            let parts = (written.endpoints.as_ref(), written.ports.as_ref());
+            let read = endpoint_slice::read(&mut subject, namespaced, metadata, parts);
+            Ok(Object::EndpointSlice(read))
+        }
+        Kind::Policy => {
+            return read_policy(subject, namespaced, written.spec, is_given_again);
         }
     };
     match read {
-        Ok(object) if !subject.unsound => report.emit(object, sink),
-        Ok(_) | Err(Told) => subject.withhold(),
+        Ok(object) if !subject.unsound => Read::Object { object, has_errors: subject.errors() > 0 },
+        Ok(_) | Err(Reported) => {
+            if kind.decides() {
+                subject.set_consequence("The object is not read, and what was known of it stays");
+                subject.withhold();
+            }
+            Read::Nothing
+        }
     }
 }
 
-type Identity = (Arc<str>, Option<Arc<str>>, Metadata);
-
-/// Name and, where the kind has one, namespace. Where they are wrong it is not known which object is meant, and so not
-/// which one is missing. (The name of a policy may be wrong: closed, it isolates what it selects by any name.)
-fn identity(kind: &str, metadata: Lenient<Metadata>) -> Result<Identity, (String, &'static str)> {
-    let unnamed = |why: String| {
-        Err((
-            format!("a {kind} whose {why}; it is not read"),
-            "give it a name, as a string, in metadata.name",
-        ))
-    };
-    let mut metadata = match metadata {
-        Lenient::Is(metadata) => metadata,
-        Lenient::Wrong(found) => return unnamed(format!("metadata is {found}, not a map")),
-        Lenient::Missing | Lenient::Null => return unnamed("metadata is missing".into()),
-    };
-    let name = match std::mem::take(&mut metadata.name) {
-        Lenient::Is(name) if !name.is_empty() => name,
-        Lenient::Wrong(found) => return unnamed(format!("metadata.name is {found}, not a string")),
-        Lenient::Is(_) | Lenient::Missing | Lenient::Null => {
-            return unnamed("metadata.name is missing".into());
-        }
-    };
-    let unread = |what: String| format!("{what}; it is not read");
-    match kind {
-        "Namespace" if !names::is_dns_label(&name) => {
-            return Err((unread(no_name(kind, &name)), DNS_LABEL_RULE));
-        }
-        "Node" | "Pod" if !names::is_dns_subdomain(&name) => {
-            return Err((unread(no_name(kind, &name)), DNS_SUBDOMAIN_RULE));
-        }
-        "Namespace" | "Node" => return Ok((name, None, metadata)),
-        _ => {}
+fn read_policy(
+    mut subject: Subject<'_, '_>,
+    (namespace, name): (Arc<str>, Arc<str>),
+    spec: Option<Value>,
+    is_given_again: bool,
+) -> Read {
+    if !names::is_dns_subdomain(&name) {
+        let path = OBJECT.field("metadata");
+        let message = is_no_name(Kind::Policy, &name);
+        subject.error(&path.field("name"), message, DNS_SUBDOMAIN_RULE);
     }
-    let namespace = match std::mem::take(&mut metadata.namespace) {
-        Lenient::Is(namespace) if !namespace.is_empty() => namespace,
-        Lenient::Wrong(found) => {
-            let what = format!("the metadata.namespace of {kind} {name} is {found}, not a string");
-            return Err((unread(what), "put the namespace in quotes"));
-        }
-        Lenient::Is(_) | Lenient::Missing | Lenient::Null => Arc::from(DEFAULT_NAMESPACE),
-    };
-    if !names::is_dns_label(&namespace) {
-        let what = format!("the metadata.namespace of {kind} {name}, {namespace:?}, is no name");
-        return Err((unread(what), DNS_LABEL_RULE));
+    let policy = policy::read(&mut subject, PolicyKey { namespace, name }, spec);
+    if is_given_again {
+        subject.set_consequence(
+            "What was known of it stays; if nothing was, both isolate what they select and allow nothing",
+        );
+        subject.withhold_policy(&policy);
+        return Read::Nothing;
     }
-    Ok((name, Some(namespace), metadata))
+    let has_errors = subject.errors() > 0;
+    if has_errors {
+        subject.set_consequence(&policy::what_it_closes(&policy));
+    }
+    Read::Object { object: Object::Policy(policy), has_errors }
 }
 
-fn no_name(kind: &str, name: &str) -> String {
-    format!("{name:?} is no name for a {kind}")
+/// An object of a kind that is not read.
+fn read_other(report: &mut Report<'_>, written: Written, version: Arc<str>, is_foreign: bool) {
+    let kind = written.kind;
+    if let Some(meant) = kinds::misspelt(&kind).filter(|_| !is_foreign) {
+        let spot = report.spot(written.offset);
+        return report.refuse(Finding {
+            severity: Severity::Error,
+            object: None,
+            spot,
+            path: Some(&OBJECT.field("kind")),
+            message: format!("is {kind:?}, and there is no such kind"),
+            remedy: format!("Did you mean {meant}?"),
+        });
+    }
+    report.unread((kind, version), written.says, written.offset);
 }
 
-fn check_version(subject: &mut Subject<'_, '_>, given: &Lenient<Arc<str>>, version: &str) {
+fn check_version(subject: &mut Subject<'_, '_>, given: &Lenient<Arc<str>>) {
+    let kind = subject.name().kind;
     let what = match given {
-        Lenient::Is(given) if **given == *version => return,
-        Lenient::Is(given) => format!("{given:?} is no version of this kind here"),
+        Lenient::Is(given) if **given == *kind.version() => return,
+        Lenient::Is(given) => format!("is {given:?}, and no {} has it here", kind.name()),
         Lenient::Wrong(found) => format!("is {found}, not a string"),
         Lenient::Missing | Lenient::Null => "is missing".into(),
     };
-    subject.error("apiVersion", what, format!("write apiVersion: {version}"));
+    let remedy = format!("Write apiVersion: {}", kind.version());
+    subject.error(&OBJECT.field("apiVersion"), what, remedy);
     subject.unsound = true;
 }
 
-/// The labels of an object; all or none, since selectors also match what is absent.
-pub(super) fn labels(
-    subject: &mut Subject<'_, '_>,
-    written: Lenient<Pairs>,
-) -> Result<Labels, Told> {
-    let field = || "metadata.labels".to_owned();
-    let Some(Pairs(pairs)) = subject.read(written, "a map of strings", field)? else {
-        return Ok(Labels::default());
+/// Reports the fields that no object of the kind has. Their values may be those of the fields that were meant.
+fn check_fields(subject: &mut Subject<'_, '_>, unknown: &[String]) {
+    let kind = subject.name().kind;
+    for field in unknown {
+        let remedy = remedy_for(kind, field);
+        let message = format!("is not a field of a {}", kind.name());
+        subject.error(&OBJECT.field(field), message, remedy);
+        subject.unsound = true;
+    }
+}
+
+fn remedy_for(kind: Kind, field: &str) -> String {
+    let in_spec: &[&str] = match kind {
+        Kind::Policy => &policy::SPEC_FIELDS,
+        Kind::Pod => PodSpec::FIELDS.known,
+        Kind::Service => &service::SPEC_FIELDS,
+        Kind::Namespace | Kind::Node | Kind::EndpointSlice => &[],
     };
-    let before = subject.errors;
-    let mut read: Vec<(Arc<str>, Arc<str>)> = Vec::with_capacity(pairs.len());
-    for (key, value) in pairs {
-        let field = format!("metadata.labels[{key:?}]");
-        if !names::is_label_key(&key) {
-            subject.error(&field, "is no label key", LABEL_KEY_RULE);
-        }
-        // An empty value is what the API server makes of null.
-        let Ok(value) = subject.read(value, "a string", || field.clone()) else { continue };
-        let value = value.unwrap_or_default();
-        if !names::is_label_value(&value) {
-            subject.error(&field, format!("{value:?} is no label value"), LABEL_VALUE_RULE);
-        }
-        read.push((key, value));
+    if in_spec.contains(&field) {
+        return "Write it under spec".into();
     }
-    read.sort_unstable();
-    for twice in read.windows(2) {
-        if let [(key, _), (next, _)] = twice
-            && key == next
-        {
-            let field = format!("metadata.labels[{key:?}]");
-            subject.error(field, "is given twice", "keep one of the two");
-        }
+    if Metadata::FIELDS.known.contains(&field) {
+        return "Write it under metadata".into();
     }
-    if subject.errors > before { Err(Told) } else { Ok(read.into_iter().collect()) }
+    let known = [&["apiVersion", "kind", "metadata"][..], kind.fields()].concat();
+    match names::nearest(field, &known) {
+        Some(near) => format!("Did you mean {near}?"),
+        None => "Remove it".into(),
+    }
 }

@@ -1,180 +1,100 @@
-//! Diagnostics: what a human should know about a source, and where to look.
+//! Collects what is found in one source: its diagnostics, each with its place, and what becomes of its objects.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
 use std::sync::Arc;
 
-use hashbrown::hash_map::Entry;
-use hashbrown::{HashMap, HashSet};
-use serde::Serialize;
-
-use super::lenient::Lenient;
-use super::{Object, Parsed, Withheld, policy};
+use super::diagnostic::{Diagnostic, ObjectRef, Place, Severity};
+use super::duplicates::{Name, Seen, widen};
+use super::kinds::Kind;
+use super::lines::Lines;
+use super::locate;
+use super::output::{Object, Parsed, Withheld};
+use super::path::{Path, Step, Steps};
+use super::split::beginning;
+use super::unread::Unread;
 use crate::intern::Interner;
-use crate::model::{Isolation, Policy, PolicyKey, Selector};
+use crate::model::Policy;
 
 /// How many diagnostics a source may have; what goes beyond is counted in one more.
 pub const MAX_DIAGNOSTICS: usize = 10_000;
 
-/// How many different kinds that are not read are told apart; the rest is counted together.
-const MAX_UNREAD_KINDS: usize = 100;
+/// How far from the beginning of a field its value is searched for the braces of a template, in bytes.
+const TEMPLATE_WINDOW: usize = 200;
 
-const LINE_BLOCK_BYTES: usize = 4096;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Something is not as it was written: see `Parsed` for what became of it.
-    Error,
-    /// Everything is as it was written, but perhaps not as it was meant.
-    Warning,
+/// Where an object or a wrong piece of syntax stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Spot {
+    pub(super) document: usize,
+    /// In bytes from the beginning of the text, where it is known.
+    pub(super) offset: Option<usize>,
 }
 
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
+/// Something that was found.
+pub(super) struct Finding<'f> {
+    pub(super) severity: Severity,
+    pub(super) object: Option<ObjectRef>,
+    /// Where it stands, if the path does not lead to a better place.
+    pub(super) spot: Spot,
+    /// From the object that is being read.
+    pub(super) path: Option<&'f Path<'f>>,
+    /// Of a finding with a path that is not the object itself: what follows the name of the field.
+    pub(super) message: String,
+    pub(super) remedy: String,
+}
+
+/// What is known of the object that is being read, for an error that ends the document.
+#[derive(Debug, Default)]
+pub(super) struct Current {
+    pub(super) kind: Option<Arc<str>>,
+    pub(super) namespace: Option<Arc<str>>,
+    pub(super) name: Option<Arc<str>>,
+}
+
+impl Current {
+    fn reference(&self) -> Option<ObjectRef> {
+        Some(ObjectRef {
+            kind: self.kind.as_deref()?.to_owned(),
+            namespace: self.namespace.as_deref().map(str::to_owned),
+            name: self.name.as_deref()?.to_owned(),
         })
     }
 }
 
-/// Names object, field and remedy. Displayed as one line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Diagnostic {
-    pub severity: Severity,
-    #[serde(flatten)]
-    pub place: Place,
-    pub object: Option<ObjectRef>,
-    /// As in `spec.ingress[0].from[1].ipBlock.cidr`.
-    pub field: Option<String>,
-    pub message: String,
-    /// What to do about it.
-    pub remedy: String,
+/// The object of a deciding kind that was read last, for a text that may be cut short in it.
+#[derive(Debug)]
+struct Latest {
+    document: usize,
+    name: Name,
+    /// The number of steps from the document to it.
+    depth: usize,
+    has_errors: bool,
 }
 
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
-        write!(f, "{}: {}: ", self.place, self.severity)?;
-        if let Some(object) = &self.object {
-            write!(f, "{object}: ")?;
-        }
-        if let Some(field) = &self.field {
-            write!(f, "{field}: ")?;
-        }
-        write!(f, "{}; {}", self.message, self.remedy)
-    }
-}
-
-/// Escapes control characters, which could forge lines of a log or drive a terminal.
-struct OneLine<'f, 'b>(&'f mut fmt::Formatter<'b>);
-
-impl Write for OneLine<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut rest = text;
-        while let Some((plain, control)) = rest
-            .char_indices()
-            .find(|(_, c)| c.is_control())
-            .and_then(|(at, _)| rest.split_at_checked(at))
-        {
-            let mut after = control.chars();
-            self.0.write_str(plain)?;
-            after.by_ref().take(1).try_for_each(|c| write!(self.0, "{}", c.escape_default()))?;
-            rest = after.as_str();
-        }
-        self.0.write_str(rest)
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Place {
-    /// The name that the caller gave.
-    pub source: Arc<str>,
-    /// Counts from 1.
-    pub document: usize,
-    /// Counts from 1: where the object begins, or where the syntax is wrong.
-    pub line: Option<usize>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}", self.source),
-            None => write!(f, "{} (document {})", self.source, self.document),
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct ObjectRef {
-    pub kind: String,
-    /// Of pods and policies.
-    pub namespace: Option<String>,
-    pub name: String,
-}
-
-impl fmt::Display for ObjectRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
-            None => write!(f, "{} {}", self.kind, self.name),
-        }
-    }
-}
-
-/// Where something stands: the document, and the offset in bytes where it is known.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Spot {
-    pub(super) document: usize,
-    pub(super) offset: Option<usize>,
-}
-
-/// Collects what is said about one source.
 pub(super) struct Report<'a> {
     source: Arc<str>,
     text: &'a str,
-    /// The document being read.
-    pub(super) document: usize,
+    lines: Lines,
+    /// The document that is being read, counted from 1.
+    document: usize,
+    /// Where it begins.
+    begin: Option<usize>,
+    /// The steps from the document to the object that is being read: those of the lists it stands in.
+    items: Vec<Step>,
+    pub(super) current: Current,
     diagnostics: Vec<Diagnostic>,
+    /// Diagnostics of this document, by number, whose place is not known yet, with the steps to it.
+    unplaced: Vec<(usize, Vec<Step>)>,
     suppressed: usize,
     suppressed_errors: usize,
-    /// The line that each block of the text begins in; made when first asked for, so that a place costs no more
-    /// than a block, wherever it is.
-    lines: Vec<usize>,
-    unread: BTreeMap<(Arc<str>, Arc<str>), (Spot, usize)>,
-    unread_beyond: usize,
-    /// Objects met, and where each stands first. The names are those that the objects themselves hold.
-    met: HashMap<Name, Spot>,
-    /// What each policy isolates, for the case that it is given again.
-    isolating: HashMap<PolicyKey, (Arc<Selector>, Isolation)>,
-    /// Each once: that of a policy for each would leave as many holes in the heap.
-    subjects: HashSet<Arc<Selector>>,
+    unread: Unread<Spot>,
+    seen: Seen<Spot>,
     /// Held until the source is read, so that its objects share what they have in common.
     interner: Interner,
-    pub(super) objects: usize,
-    pub(super) readable: bool,
+    latest: Option<Latest>,
+    objects: usize,
+    readable: bool,
     withheld: BTreeMap<ObjectRef, Option<Policy>>,
-}
-
-/// What makes two objects one and the same.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Name {
-    /// One of `KINDS`.
-    pub(super) kind: &'static str,
-    /// Of pods and policies.
-    pub(super) namespace: Option<Arc<str>>,
-    pub(super) name: Arc<str>,
-}
-
-impl Name {
-    fn reference(&self) -> ObjectRef {
-        ObjectRef {
-            kind: self.kind.to_owned(),
-            namespace: self.namespace.as_deref().map(str::to_owned),
-            name: self.name.to_string(),
-        }
-    }
+    cut_short: Option<Place>,
 }
 
 impl<'a> Report<'a> {
@@ -182,136 +102,298 @@ impl<'a> Report<'a> {
         Self {
             source: Arc::from(source),
             text,
-            document: 1,
+            lines: Lines::default(),
+            document: 0,
+            begin: None,
+            items: Vec::new(),
+            current: Current::default(),
             diagnostics: Vec::new(),
+            unplaced: Vec::new(),
             suppressed: 0,
             suppressed_errors: 0,
-            lines: Vec::new(),
-            unread: BTreeMap::new(),
-            unread_beyond: 0,
-            met: HashMap::new(),
-            isolating: HashMap::new(),
-            subjects: HashSet::new(),
+            unread: Unread::default(),
+            seen: Seen::default(),
             interner: Interner::default(),
+            latest: None,
             objects: 0,
             readable: true,
             withheld: BTreeMap::new(),
+            cut_short: None,
         }
     }
 
-    /// Where in the source a piece of it stands; `None` for what was copied out of it.
+    /// The number of the document that is being read.
+    pub(super) fn document(&self) -> usize {
+        self.document
+    }
+
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// `document` is its text.
+    pub(super) fn begin_document(&mut self, document: &str) {
+        self.document += 1;
+        let beginning = beginning(document).unwrap_or_default();
+        self.begin = self.offset_of(document).map(|base| base + beginning);
+        self.restart_document();
+    }
+
+    /// The document is read once more, or by another parser.
+    pub(super) fn restart_document(&mut self) {
+        self.items.clear();
+        self.current = Current::default();
+    }
+
+    /// The objects of a list follow. `has_key` says whether the list stands under the key `items`.
+    pub(super) fn enter_list(&mut self, has_key: bool) {
+        if has_key {
+            self.items.push(Step::Key("items".into()));
+        }
+        self.items.push(Step::Item(0));
+    }
+
+    pub(super) fn enter_item(&mut self, number: usize) {
+        if let Some(Step::Item(at)) = self.items.last_mut() {
+            *at = number;
+        }
+        self.current = Current::default();
+    }
+
+    pub(super) fn leave_list(&mut self, has_key: bool) {
+        self.items.truncate(self.items.len().saturating_sub(1 + usize::from(has_key)));
+        self.current = Current::default();
+    }
+
+    /// Finds the places of the document's diagnostics. `document` is its text.
+    pub(super) fn end_document(&mut self, document: &str) {
+        let unplaced = std::mem::take(&mut self.unplaced);
+        if unplaced.is_empty() {
+            return;
+        }
+        let base = self.offset_of(document).unwrap_or_default();
+        let paths: Vec<&[Step]> = unplaced.iter().map(|(_, steps)| &**steps).collect();
+        let offsets = locate::offsets(document, &paths);
+        for ((at, _), offset) in unplaced.iter().zip(offsets) {
+            if let Some(offset) = offset {
+                self.replace(*at, base + offset);
+            }
+        }
+    }
+
+    /// Gives a diagnostic its place, and the remedy for templates if there is one.
+    fn replace(&mut self, at: usize, offset: usize) {
+        let place = self.place(Spot { document: self.document, offset: Some(offset) });
+        let end = (offset + TEMPLATE_WINDOW).min(self.text.len());
+        let window = self.text.as_bytes().get(offset..end).unwrap_or_default();
+        let line = window.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        if let Some(diagnostic) = self.diagnostics.get_mut(at) {
+            diagnostic.place = place;
+            if diagnostic.severity == Severity::Error && line.windows(2).any(|pair| pair == b"{{") {
+                diagnostic.remedy = TEMPLATE_REMEDY.to_owned();
+            }
+        }
+    }
+
+    /// Where in the text a piece of it begins, in bytes; `None` for what was copied out of it.
     pub(super) fn offset_of(&self, piece: &str) -> Option<usize> {
         let offset = piece.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
         (offset < self.text.len()).then_some(offset)
     }
 
-    fn line_at(&mut self, offset: usize) -> usize {
-        let newlines = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'\n').count();
-        let text = self.text.as_bytes();
-        if self.lines.is_empty() {
-            let mut line = 1;
-            for block in text.chunks(LINE_BLOCK_BYTES) {
-                self.lines.push(line);
-                line += newlines(block);
-            }
-            // An offset may be the very end.
-            self.lines.push(line);
-        }
-        let block = offset / LINE_BLOCK_BYTES;
-        let before = text.get(block * LINE_BLOCK_BYTES..offset).map_or(0, newlines);
-        self.lines.get(block).map_or(1, |line| line + before)
+    /// Where a key begins, with its quote if it has one.
+    pub(super) fn key_offset(&self, key: &str) -> Option<usize> {
+        let offset = self.offset_of(key)?;
+        let before = offset.checked_sub(1).and_then(|before| self.text.as_bytes().get(before));
+        Some(offset - usize::from(matches!(before, Some(b'"' | b'\''))))
     }
 
-    pub(super) fn add(
-        &mut self,
-        severity: Severity,
-        spot: Spot,
-        object: Option<&ObjectRef>,
-        field: Option<String>,
-        (message, remedy): (String, String),
-    ) {
+    pub(super) fn spot(&self, offset: Option<usize>) -> Spot {
+        Spot { document: self.document.max(1), offset: offset.or(self.begin) }
+    }
+
+    pub(super) fn place(&mut self, spot: Spot) -> Place {
+        let at = spot.offset.map(|offset| self.lines.at(self.text, offset));
+        Place {
+            source: Arc::clone(&self.source),
+            document: spot.document,
+            line: at.map(|at| at.line),
+            column: at.map(|at| at.column),
+        }
+    }
+
+    pub(super) fn add(&mut self, finding: Finding<'_>) {
         if self.diagnostics.len() >= MAX_DIAGNOSTICS {
             self.suppressed += 1;
-            self.suppressed_errors += usize::from(severity == Severity::Error);
+            self.suppressed_errors += usize::from(finding.severity == Severity::Error);
             return;
         }
-        let place = self.place(spot);
-        let object = object.cloned();
-        self.diagnostics.push(Diagnostic { severity, place, object, field, message, remedy });
-    }
-
-    fn place(&mut self, spot: Spot) -> Place {
-        let line = spot.offset.map(|offset| self.line_at(offset));
-        Place { source: Arc::clone(&self.source), document: spot.document, line }
-    }
-
-    /// What stands here is no object: the set of objects is unknown from here on.
-    pub(super) fn unreadable(&mut self, offset: Option<usize>, message: String, remedy: &str) {
-        self.readable = false;
-        let spot = Spot { document: self.document, offset };
-        self.add(Severity::Error, spot, None, None, (message, remedy.to_owned()));
-    }
-
-    /// An object of a kind without a meaning here.
-    pub(super) fn unread(&mut self, api_version: Arc<str>, kind: Arc<str>, offset: Option<usize>) {
-        let full = self.unread.len() >= MAX_UNREAD_KINDS;
-        let spot = Spot { document: self.document, offset };
-        let key = (kind, api_version);
-        match self.unread.get_mut(&key) {
-            Some((_, count)) => *count += 1,
-            None if full => self.unread_beyond += 1,
-            None => _ = self.unread.insert(key, (spot, 1)),
-        }
-    }
-
-    /// Notes an object, or returns where one of the same name stands before it.
-    fn meet(&mut self, mut name: Name, spot: Spot) -> Option<Spot> {
-        name.namespace = name.namespace.map(|namespace| self.interner.string(&namespace));
-        match self.met.entry(name) {
-            Entry::Occupied(first) => Some(*first.get()),
-            Entry::Vacant(place) => {
-                place.insert(spot);
-                None
+        let Finding { severity, object, spot, path, message, remedy } = finding;
+        let field = path.filter(|path| !path.is_object()).map(ToString::to_string);
+        if let Some(path) = path {
+            let mut steps = self.items.clone();
+            path.steps(&mut steps);
+            if !steps.is_empty() {
+                self.unplaced.push((self.diagnostics.len(), steps));
             }
         }
+        let message = match &field {
+            Some(field) => format!("{field} {message}"),
+            None => message,
+        };
+        let place = self.place(spot);
+        let consequence = None;
+        let diagnostic =
+            Diagnostic { severity, place, object, field, message, consequence, remedy };
+        self.diagnostics.push(diagnostic);
     }
 
-    /// Whether anything was found since `mark`.
+    /// The document is not understood: it is not known which objects it declares.
+    pub(super) fn refuse(&mut self, finding: Finding<'_>) {
+        self.readable = false;
+        self.add(finding);
+    }
+
+    /// The document is not understood, for a reason that is not one of an object's.
+    pub(super) fn refuse_at(
+        &mut self,
+        offset: Option<usize>,
+        path: Option<&Path<'_>>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let spot = self.spot(offset);
+        let (message, remedy) = (message.into(), remedy.into());
+        let severity = Severity::Error;
+        self.refuse(Finding { severity, object: None, spot, path, message, remedy });
+    }
+
+    /// An error of syntax ended the document.
+    pub(super) fn refuse_rest(&mut self, offset: Option<usize>, message: String, remedy: String) {
+        let (spot, object) = (self.spot(offset), self.current.reference());
+        let severity = Severity::Error;
+        self.refuse(Finding { severity, object, spot, path: None, message, remedy });
+    }
+
+    /// An object of a kind that is not read. `says` is its message, of an answer that has one.
+    pub(super) fn unread(
+        &mut self,
+        kind_and_version: (Arc<str>, Arc<str>),
+        says: Option<Arc<str>>,
+        offset: Option<usize>,
+    ) {
+        let spot = self.spot(offset);
+        self.readable &= !self.unread.count(kind_and_version, says, spot);
+    }
+
+    /// Notes an object. Returns where another one of the same name stands.
+    pub(super) fn note(&mut self, name: &Name, spot: Spot) -> Option<Spot> {
+        let mut name = name.clone();
+        name.namespace = name.namespace.map(|namespace| self.interner.string(&namespace));
+        self.seen.note(name, spot)
+    }
+
+    /// How much was found so far.
     pub(super) fn mark(&self) -> (usize, usize, usize) {
-        (
-            self.diagnostics.len() + self.suppressed,
-            self.met.len(),
-            self.unread.len() + self.unread_beyond,
-        )
+        let found = self.diagnostics.len() + self.suppressed;
+        (found, self.seen.objects(), self.unread.kinds())
+    }
+
+    /// Hands an object to the sink.
+    pub(super) fn emit(&mut self, mut object: Object, sink: &mut dyn FnMut(Object)) {
+        self.objects += 1;
+        match &mut object {
+            Object::Pod(pod) => self.interner.pod(pod),
+            Object::Policy(policy) => {
+                self.interner.policy(policy);
+                self.seen.note_policy(policy);
+            }
+            Object::Namespace(_)
+            | Object::Node(_)
+            | Object::Service(_)
+            | Object::EndpointSlice(_) => {}
+        }
+        sink(object);
+    }
+
+    /// The object is not handed on or, if it was before, does not count.
+    pub(super) fn withhold(&mut self, name: &Name) {
+        self.withheld.entry(name.reference()).or_default();
+    }
+
+    /// A policy that was given before is withheld, too. For a caller that never knew it, it isolates what all of its name
+    /// do, and allows nothing.
+    pub(super) fn withhold_policy(&mut self, name: &Name, again: &Policy) {
+        match self.withheld.entry(name.reference()).or_default() {
+            Some(closed) => widen(closed, again),
+            none @ None => *none = Some(self.seen.closed(again)),
+        }
+    }
+
+    /// What is enforced until the object whose diagnostics begin at `first` is corrected.
+    pub(super) fn set_consequence(&mut self, first: usize, consequence: &str) {
+        let own = self.diagnostics.iter_mut().skip(first);
+        for diagnostic in own.filter(|diagnostic| diagnostic.severity == Severity::Error) {
+            diagnostic.consequence = Some(consequence.to_owned());
+        }
+    }
+
+    pub(super) fn found(&self) -> usize {
+        self.diagnostics.len()
+    }
+
+    pub(super) fn set_latest(&mut self, name: Name, has_errors: bool) {
+        let (document, depth) = (self.document, self.items.len());
+        self.latest = Some(Latest { document, name, depth, has_errors });
+    }
+
+    /// The text ends in this node of the document, in which nothing is written. It may be cut short there, if the node is in
+    /// the rules of a policy.
+    pub(super) fn set_cut_short(
+        &mut self,
+        (document, number): (&str, usize),
+        offset: usize,
+        steps: &[Step],
+    ) {
+        let Some(latest) = self.latest.take_if(|latest| latest.document == number) else {
+            return;
+        };
+        let own = steps.get(latest.depth..).unwrap_or_default();
+        if latest.name.kind != Kind::Policy || !is_in_rules(own) {
+            return;
+        }
+        let offset = self.offset_of(document).map(|base| base + offset);
+        let spot = Spot { document: number, offset };
+        self.cut_short = Some(self.place(spot));
+        if latest.has_errors {
+            return;
+        }
+        let field = Steps(own);
+        self.add(Finding {
+            severity: Severity::Error,
+            object: Some(latest.name.reference()),
+            spot,
+            path: None,
+            message: format!("The text ends in {field}, which has no value, and may be cut short"),
+            remedy: "Complete it, or write an empty value ([] or {}) if that is meant".into(),
+        });
     }
 
     pub(super) fn finish(mut self) -> Parsed {
-        for ((kind, api_version), (spot, count)) in std::mem::take(&mut self.unread) {
-            let message = unread_message(&kind, &api_version, count);
-            let remedy = unread_remedy(&kind, &api_version);
-            self.add(Severity::Warning, spot, None, None, (message, remedy));
-        }
-        let spot = Spot { document: self.document, offset: None };
-        if self.unread_beyond > 0 {
-            let message = format!("{} objects of yet other kinds are not read", self.unread_beyond);
-            let remedy = "nothing need be done".to_owned();
-            self.add(Severity::Warning, spot, None, None, (message, remedy));
+        let last = self.spot(None);
+        for summary in std::mem::take(&mut self.unread).summaries() {
+            self.add(Finding {
+                severity: summary.severity,
+                object: None,
+                spot: summary.at.unwrap_or(last),
+                path: None,
+                message: summary.message,
+                remedy: summary.remedy,
+            });
         }
         if self.suppressed > 0 {
-            let severity =
-                if self.suppressed_errors > 0 { Severity::Error } else { Severity::Warning };
-            let (all, errors) = (self.suppressed, self.suppressed_errors);
-            let message = format!("{all} more findings are not listed, {errors} of them errors");
-            let remedy = "correct those listed first".to_owned();
-            let place = self.place(spot);
-            self.diagnostics.push(Diagnostic {
-                severity,
-                place,
-                object: None,
-                field: None,
-                message,
-                remedy,
-            });
+            let place = self.place(last);
+            self.diagnostics.push(beyond(self.suppressed, self.suppressed_errors, place));
         }
         let withheld = self.withheld.into_iter();
         Parsed {
@@ -319,147 +401,27 @@ impl<'a> Report<'a> {
             objects: self.objects,
             readable: self.readable,
             withheld: withheld.map(|(object, closed)| Withheld { object, closed }).collect(),
+            cut_short: self.cut_short,
         }
     }
 }
 
-/// The kinds that are read, with their `apiVersion`.
-pub(super) const KINDS: [(&str, &str); 4] =
-    [("Namespace", "v1"), ("Node", "v1"), ("Pod", "v1"), ("NetworkPolicy", "networking.k8s.io/v1")];
-
-fn unread_message(kind: &str, api_version: &str, count: usize) -> String {
-    let of = if api_version.is_empty() { String::new() } else { format!(" of {api_version}") };
-    match count {
-        1 => format!("one {kind}{of} is not read"),
-        _ => format!("{count} objects of kind {kind}{of} are not read"),
-    }
+/// Whether a field of a policy stands where more may be allowed if its value is missing.
+fn is_in_rules(steps: &[Step]) -> bool {
+    let is = |step: Option<&Step>, names: &[&str]| matches!(step, Some(Step::Key(key)) if names.contains(&&**key));
+    is(steps.first(), &["spec"]) && is(steps.get(1), &["ingress", "egress", "policyTypes"])
 }
 
-/// What is not read is another's, or means nothing here: what is misspelt is an error already.
-fn unread_remedy(kind: &str, api_version: &str) -> String {
-    if let Some((_, known)) = KINDS.iter().find(|(k, _)| *k == kind) {
-        return format!(
-            "if it was meant to count, write apiVersion: {known} instead of {api_version}"
-        );
-    }
-    "nothing need be done: this kind says nothing about policy".to_owned()
-}
+pub(super) const TEMPLATE_REMEDY: &str = "This is a template: render it first (helm template, or whatever fills it in), and give the result to -f";
 
-/// An object being read, and what is found wrong with it.
-pub(super) struct Subject<'r, 'a> {
-    report: &'r mut Report<'a>,
-    pub(super) object: ObjectRef,
-    spot: Spot,
-    pub(super) errors: usize,
-    /// Its version is wrong: its fields may mean something else.
-    pub(super) unsound: bool,
-}
-
-/// Stands for a value that could not be read, and says that a diagnostic tells so.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Told;
-
-impl<'r, 'a> Subject<'r, 'a> {
-    pub(super) fn new(report: &'r mut Report<'a>, name: &Name, offset: Option<usize>) -> Self {
-        let spot = Spot { document: report.document, offset };
-        Self { report, object: name.reference(), spot, errors: 0, unsound: false }
-    }
-
-    /// Whether an object of the same name stands before this one, which is an error: nobody knows which is meant.
-    pub(super) fn is_given_again(&mut self, name: Name) -> bool {
-        let unknown = match name.kind {
-            "NetworkPolicy" => "both isolate and allow nothing",
-            _ => "neither is read",
-        };
-        let Some(first) = self.report.meet(name, self.spot) else { return false };
-        let first = self.report.place(first);
-        let message = format!(
-            "the same object stands at {first} already; what was known of it stays, and if nothing was, {unknown}"
-        );
-        self.error("metadata.name", message, "remove one of the two, or rename one");
-        true
-    }
-
-    pub(super) fn error(
-        &mut self,
-        field: impl Into<String>,
-        message: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Told {
-        self.errors += 1;
-        self.add(Severity::Error, field.into(), (message.into(), remedy.into()));
-        Told
-    }
-
-    pub(super) fn warn(
-        &mut self,
-        field: impl Into<String>,
-        message: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
-        self.add(Severity::Warning, field.into(), (message.into(), remedy.into()));
-    }
-
-    fn add(&mut self, severity: Severity, field: String, text: (String, String)) {
-        self.report.add(severity, self.spot, Some(&self.object), Some(field), text);
-    }
-
-    /// The value of a field that may be missing; a wrong type is an error.
-    pub(super) fn read<T>(
-        &mut self,
-        value: Lenient<T>,
-        expected: &str,
-        field: impl FnOnce() -> String,
-    ) -> Result<Option<T>, Told> {
-        match value {
-            Lenient::Missing | Lenient::Null => Ok(None),
-            Lenient::Is(value) => Ok(Some(value)),
-            Lenient::Wrong(found) => Err(self.wrong_type(field(), found, expected)),
-        }
-    }
-
-    pub(super) fn wrong_type(&mut self, field: String, found: &str, expected: &str) -> Told {
-        let quote = expected == "a string" && (found == "a number" || found == "a truth value");
-        let remedy =
-            if quote { "put the value in quotes".into() } else { format!("write {expected}") };
-        self.error(field, format!("is {found}, not {expected}"), remedy)
-    }
-
-    /// The object is not handed on, or, handed on before, is to be taken back.
-    pub(super) fn withhold(self) {
-        self.report.withheld.entry(self.object).or_default();
-    }
-
-    /// A policy that was given before, and has no rules, as none with an error has: withheld, and for whoever never knew it
-    /// closed over all that were given.
-    pub(super) fn withhold_policy(self, again: Policy) {
-        let Report { isolating, withheld, .. } = self.report;
-        let closed = withheld.entry(self.object).or_default().get_or_insert_with(|| {
-            let mut first = again.clone();
-            if let Some((subjects, isolates)) = isolating.get(&again.key) {
-                (first.subjects, first.isolates) = (subjects.as_ref().clone(), *isolates);
-            }
-            first
-        });
-        policy::widen(closed, &again);
-    }
-}
-
-impl Report<'_> {
-    pub(super) fn emit(&mut self, mut object: Object, sink: &mut dyn FnMut(Object)) {
-        self.objects += 1;
-        match &mut object {
-            Object::Pod(pod) => self.interner.pod(pod),
-            Object::Policy(policy) => {
-                self.interner.policy(policy);
-                let subjects = self
-                    .subjects
-                    .get_or_insert_with(&policy.subjects, |subjects| Arc::new(subjects.clone()));
-                let isolating = (Arc::clone(subjects), policy.isolates);
-                self.isolating.insert(policy.key.clone(), isolating);
-            }
-            Object::Namespace(_) | Object::Node(_) => {}
-        }
-        sink(object);
+fn beyond(all: usize, errors: usize, place: Place) -> Diagnostic {
+    Diagnostic {
+        severity: if errors > 0 { Severity::Error } else { Severity::Warning },
+        place,
+        object: None,
+        field: None,
+        message: format!("{all} more findings are not listed, {errors} of them errors"),
+        consequence: None,
+        remedy: "Correct those that are listed first".to_owned(),
     }
 }

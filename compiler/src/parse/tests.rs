@@ -1,20 +1,32 @@
 //! What manifests mean, and what is said about wrong ones.
 
+mod answers;
+mod cut_short;
 mod documents;
+mod encodings;
+mod fields;
 mod hostile;
 mod order;
+mod others;
+mod places;
 mod pods;
 mod policies;
 mod selectors;
+mod services;
 mod typed;
 
-use super::{Object, Parsed, Severity, parse};
+use super::{Object, Parsed, Settings, Severity, parse_with};
 use crate::model::{Namespace, Node, Pod, Policy};
 
-/// Reads a source named `in.yaml`.
+/// Reads a source named `in.yaml`, where objects without a namespace are in `default`.
 fn read(text: &str) -> (Vec<Object>, Parsed) {
+    read_bytes("in.yaml", text.as_bytes(), Some("default"))
+}
+
+fn read_bytes(source: &str, bytes: &[u8], namespace: Option<&str>) -> (Vec<Object>, Parsed) {
     let mut objects = Vec::new();
-    let parsed = parse("in.yaml", text.as_bytes(), &mut |object| objects.push(object));
+    let settings = Settings { namespace: namespace.map(Into::into) };
+    let parsed = parse_with(source, bytes, &settings, &mut |object| objects.push(object));
     assert_eq!(parsed.objects, objects.len());
     (objects, parsed)
 }
@@ -22,6 +34,21 @@ fn read(text: &str) -> (Vec<Object>, Parsed) {
 /// Everything that is said, one finding a line.
 fn findings(parsed: &Parsed) -> String {
     parsed.diagnostics.iter().map(|finding| format!("{finding}\n")).collect()
+}
+
+/// Each object as its kind and name.
+fn names(objects: &[Object]) -> Vec<String> {
+    objects
+        .iter()
+        .map(|object| match object {
+            Object::Namespace(namespace) => format!("namespace {}", namespace.name),
+            Object::Node(node) => format!("node {}", node.name),
+            Object::Pod(pod) => format!("pod {}/{}", pod.namespace, pod.name),
+            Object::Policy(policy) => format!("policy {}", policy.key),
+            Object::Service(service) => format!("service {}/{}", service.namespace, service.name),
+            Object::EndpointSlice(slice) => format!("slice {}/{}", slice.namespace, slice.name),
+        })
+        .collect()
 }
 
 /// Each finding as `severity field`.

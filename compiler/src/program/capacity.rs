@@ -1,6 +1,6 @@
 //! How many elements a set is declared to hold (`size`): more than it has, so that it seldom has to be built anew.
 
-use super::skeleton::SetName;
+use super::sets::{Form, SetName};
 
 /// The `size` for a set that is to hold `elements` elements, its catch-all not counted; `None` for interval sets, which
 /// have no bound.
@@ -8,13 +8,7 @@ use super::skeleton::SetName;
 /// A power of two with room to double, so that a hash is neither full nor resized soon: a dump of a hash that is being
 /// resized may lie.
 pub fn capacity(set: SetName, elements: usize) -> Option<u32> {
-    let least: u32 = match set {
-        SetName::LocalIn | SetName::LocalOut | SetName::Hairpin | SetName::Bridges => 4096,
-        SetName::Class => 262_144,
-        SetName::AllowIn | SetName::AllowOut => 65_536,
-        SetName::Ports => 16_384,
-        SetName::Cidr | SetName::PortRanges => return None,
-    };
+    let Form::Hash { least } = set.form() else { return None };
     let wanted = elements.saturating_add(1).saturating_mul(2);
     let wanted = u32::try_from(wanted).ok().and_then(u32::checked_next_power_of_two);
     Some(wanted.unwrap_or(u32::MAX).max(least))

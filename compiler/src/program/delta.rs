@@ -1,11 +1,10 @@
 //! The difference of two programs, element by element: what an input change does to the kernel's contents.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hash;
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 
-use super::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables};
-use crate::model::Family;
+use super::element::Container;
+use super::{Program, TablesDelta};
+use crate::model::PerFamily;
 
 /// What a key held before and what it holds after; `None` is absence. The two differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,48 +16,12 @@ pub struct Edit<V> {
 /// The edits of one map (or, with `V = ()`, of one set), by key.
 pub type Edits<K, V = ()> = BTreeMap<K, Edit<V>>;
 
-/// The edits of one family's table.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TablesDelta {
-    pub local_in: Edits<IpAddr>,
-    pub local_out: Edits<IpAddr>,
-    pub hairpin: Edits<IpAddr>,
-    pub bridges: Edits<u32>,
-    pub class: Edits<IpAddr, ClassId>,
-    pub cidr: Edits<AddressRange, ClassId>,
-    pub allow_in: Edits<(IpAddr, ClassId), ProfileId>,
-    pub allow_out: Edits<(IpAddr, ClassId), ProfileId>,
-    pub ports: Edits<PortElement>,
-    pub port_ranges: Edits<PortRangeElement>,
-}
-
 /// The difference of two programs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Delta {
-    pub v4: TablesDelta,
-    pub v6: TablesDelta,
-}
+pub type Delta = PerFamily<TablesDelta>;
 
 impl Delta {
     pub fn between(before: &Program, after: &Program) -> Self {
-        Self {
-            v4: TablesDelta::between(&before.v4, &after.v4),
-            v6: TablesDelta::between(&before.v6, &after.v6),
-        }
-    }
-
-    pub fn family(&self, family: Family) -> &TablesDelta {
-        match family {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
-        }
-    }
-
-    pub fn family_mut(&mut self, family: Family) -> &mut TablesDelta {
-        match family {
-            Family::V4 => &mut self.v4,
-            Family::V6 => &mut self.v6,
-        }
+        Self::from_fn(|family| TablesDelta::between(&before[family], &after[family]))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -79,63 +42,6 @@ impl Delta {
     pub fn apply_to(&self, program: &mut Program) {
         self.v4.apply_to(&mut program.v4);
         self.v6.apply_to(&mut program.v6);
-    }
-}
-
-/// Runs one expression for every field of the table's contents, so that no field can be forgotten in one place.
-macro_rules! for_each_field {
-    ($macro:ident) => {
-        $macro!(
-            maps: class, cidr, allow_in, allow_out;
-            sets: local_in, local_out, hairpin, bridges, ports, port_ranges;
-        )
-    };
-}
-
-impl TablesDelta {
-    pub fn between(before: &Tables, after: &Tables) -> Self {
-        macro_rules! diff {
-            (maps: $($map:ident),+; sets: $($set:ident),+;) => {
-                Self {
-                    $($map: map_edits(&before.$map, &after.$map),)+
-                    $($set: set_edits(&before.$set, &after.$set),)+
-                }
-            };
-        }
-        for_each_field!(diff)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub fn len(&self) -> usize {
-        macro_rules! sum {
-            (maps: $($map:ident),+; sets: $($set:ident),+;) => {
-                0 $(+ self.$map.len())+ $(+ self.$set.len())+
-            };
-        }
-        for_each_field!(sum)
-    }
-
-    pub fn then(&mut self, later: Self) {
-        macro_rules! merge {
-            (maps: $($map:ident),+; sets: $($set:ident),+;) => {{
-                $(chain(&mut self.$map, later.$map);)+
-                $(chain(&mut self.$set, later.$set);)+
-            }};
-        }
-        for_each_field!(merge);
-    }
-
-    pub fn apply_to(&self, tables: &mut Tables) {
-        macro_rules! apply {
-            (maps: $($map:ident),+; sets: $($set:ident),+;) => {{
-                $(apply_map(&self.$map, &mut tables.$map);)+
-                $(apply_set(&self.$set, &mut tables.$set);)+
-            }};
-        }
-        for_each_field!(apply);
     }
 }
 
@@ -163,50 +69,49 @@ pub fn record<K: Ord, V: PartialEq + Copy>(
     }
 }
 
-fn chain<K: Ord, V: PartialEq + Copy>(edits: &mut Edits<K, V>, later: Edits<K, V>) {
+/// Adds the edits that were made after these.
+pub fn chain_edits<K: Ord, V: PartialEq + Copy>(edits: &mut Edits<K, V>, later: Edits<K, V>) {
     for (key, edit) in later {
         record(edits, key, edit.before, edit.after);
     }
 }
 
-fn map_edits<K: Ord + Copy, V: PartialEq + Copy>(
-    before: &BTreeMap<K, V>,
-    after: &BTreeMap<K, V>,
-) -> Edits<K, V> {
+/// The edits that lead from one container's contents to another's.
+pub fn edits_between<C>(before: &C, after: &C) -> Edits<C::Key, C::Value>
+where
+    C: Container<Key: Ord + Copy, Value: PartialEq + Copy>,
+{
     let mut edits = Edits::new();
-    for (&key, &value) in before {
-        if after.get(&key) != Some(&value) {
-            edits.insert(key, Edit { before: Some(value), after: after.get(&key).copied() });
+    for (key, value) in before.entries() {
+        let now = after.value(&key);
+        if now != Some(value) {
+            edits.insert(key, Edit { before: Some(value), after: now });
         }
     }
-    for (&key, &value) in after {
-        if !before.contains_key(&key) {
+    for (key, value) in after.entries() {
+        if before.value(&key).is_none() {
             edits.insert(key, Edit { before: None, after: Some(value) });
         }
     }
     edits
 }
 
-fn set_edits<K: Ord + Copy + Hash>(before: &BTreeSet<K>, after: &BTreeSet<K>) -> Edits<K> {
-    let gone = before.difference(after).map(|&key| (key, Edit { before: Some(()), after: None }));
-    let come = after.difference(before).map(|&key| (key, Edit { before: None, after: Some(()) }));
-    gone.chain(come).collect()
+/// The edits that take these back.
+pub fn inverse_edits<K: Ord + Copy, V: Copy>(edits: &Edits<K, V>) -> Edits<K, V> {
+    let turned =
+        |(&key, edit): (&K, &Edit<V>)| (key, Edit { before: edit.after, after: edit.before });
+    edits.iter().map(turned).collect()
 }
 
-fn apply_map<K: Ord + Copy, V: Copy>(edits: &Edits<K, V>, map: &mut BTreeMap<K, V>) {
-    for (&key, edit) in edits {
+/// Makes a container hold what the edits lead to.
+pub fn apply_edits<C>(edits: &Edits<C::Key, C::Value>, container: &mut C)
+where
+    C: Container<Key: Copy, Value: Copy>,
+{
+    for (key, edit) in edits {
         match edit.after {
-            Some(value) => _ = map.insert(key, value),
-            None => _ = map.remove(&key),
-        }
-    }
-}
-
-fn apply_set<K: Ord + Copy>(edits: &Edits<K>, set: &mut BTreeSet<K>) {
-    for (&key, edit) in edits {
-        match edit.after {
-            Some(()) => _ = set.insert(key),
-            None => _ = set.remove(&key),
+            Some(value) => container.put(*key, value),
+            None => container.take(key),
         }
     }
 }

@@ -8,11 +8,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
+use super::element::ElementKind;
+use super::sets::Planning;
 use super::skeleton::{
-    self, ChainName, Expr, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
-    TOS_PRIORITIES, ct,
+    self, ChainName, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN,
+    TOS_MASK, TOS_PRIORITIES, ct,
 };
-use super::{ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables};
+use super::{ClassId, Element, PortElement, ProfileId, Program, TableFamily, Tables};
 use crate::model::{Connection, Family, Verdict};
 
 /// What connection tracking makes of a packet.
@@ -52,26 +54,28 @@ pub struct Packet {
     pub dnat: bool,
     /// The flags byte of a TCP header; no meaning for other protocols.
     pub tcp_flags: u8,
-    /// The type of an ICMPv6 message; no meaning for other protocols.
+    /// The type of an ICMP or ICMPv6 message; no meaning for other protocols.
     pub icmp_type: u8,
     /// The hop limit (IPv6) as it is in the hook: routing has lowered it by one, bridging has not.
     pub hop_limit: u8,
     /// The TOS byte (IPv4) or traffic class (IPv6).
     pub tos: u8,
-    /// Interface indexes. A bridged packet has its bridge's index in both.
+    /// Interface indexes. In the tables of IP, a bridged packet has its bridge's index in both; in the bridge table, those of
+    /// the ports.
     pub iif: u32,
     pub oif: u32,
 }
 
 impl Packet {
-    /// The first packet of the connection: new, SYN for TCP, an echo request for ICMPv6; routed from interface 1 to 2.
+    /// The first packet of the connection: new, SYN for TCP, an echo request for ICMP and ICMPv6; routed from interface 1 to
+    /// interface 2.
     pub const fn first(connection: Connection) -> Self {
         Self {
             connection,
             ct_state: CtState::New,
             dnat: false,
             tcp_flags: TCP_SYN,
-            icmp_type: 128,
+            icmp_type: if connection.protocol == ICMP { 8 } else { 128 },
             hop_limit: 63,
             tos: 0,
             iif: 1,
@@ -106,6 +110,11 @@ fn tos_priority(tos: u8) -> Option<u32> {
 /// and a later set after a commit.
 pub trait View {
     fn tables(&mut self, lookup: SetName) -> &Tables;
+
+    /// Whether a set of facts of the host holds the element. None does unless a view knows of such facts.
+    fn host_has(&mut self, _lookup: SetName, _element: Element) -> bool {
+        false
+    }
 
     /// Whether the maps still hold their catch-all elements.
     fn catch_alls(&self) -> bool {
@@ -179,12 +188,12 @@ impl fmt::Display for Evaluation {
     }
 }
 
-/// Runs the rules of `table ip palisade` or `table ip6 palisade` on a packet of that family.
+/// Runs the rules of one table on a packet of its family; for the bridge table, the packet's interfaces are the bridge's ports.
 ///
 /// `limit` is taken to have room, so that a denial counts as logged.
-pub fn eval(view: &mut impl View, family: Family, packet: &Packet) -> Evaluation {
+pub fn eval(view: &mut impl View, table: impl Into<TableFamily>, packet: &Packet) -> Evaluation {
     let mut path = Vec::with_capacity(12);
-    let (verdict, priority) = run(view, family, packet, &mut path);
+    let (verdict, priority) = run(view, table, packet, &mut path);
     Evaluation { verdict, path, priority }
 }
 
@@ -197,12 +206,14 @@ pub fn eval_program(program: &Program, packet: &Packet) -> Evaluation {
 /// As `eval`, with the steps given to `trace`; returns the verdict and the priority that the packet leaves with.
 pub fn run(
     view: &mut impl View,
-    family: Family,
+    table: impl Into<TableFamily>,
     packet: &Packet,
     trace: &mut impl Trace,
 ) -> (Verdict, u32) {
-    let chains = Skeleton::get().family(family);
-    let mut walk = Walk { view, packet, trace, chains, priority: packet.priority(family) };
+    let table = table.into();
+    let chains = Skeleton::get().table(table);
+    let priority = table.family().map_or(0, |family| packet.priority(family));
+    let mut walk = Walk { view, packet, trace, chains, priority };
     let verdict = walk.chain(ChainName::Forward).unwrap_or_else(|| {
         walk.trace.step(Step::End(ChainName::Forward, Verdict::Allow));
         Verdict::Allow
@@ -212,33 +223,39 @@ pub fn run(
 
 const CHAINS: usize = ChainName::ALL.len();
 
-/// The rules of one family's chains, by `ChainName as usize`.
+/// The rules of one table's chains, by `ChainName as usize`.
 type Chains = [Vec<Rule>; CHAINS];
 
 struct Skeleton {
-    v4: Chains,
-    v6: Chains,
+    ip: Chains,
+    ip6: Chains,
+    bridge: Chains,
 }
 
 impl Skeleton {
     /// Built once: `skeleton::rules` allocates.
     fn get() -> &'static Self {
         static SKELETON: OnceLock<Skeleton> = OnceLock::new();
-        SKELETON.get_or_init(|| Self { v4: chains(Family::V4), v6: chains(Family::V6) })
+        SKELETON.get_or_init(|| Self {
+            ip: chains(TableFamily::Ip),
+            ip6: chains(TableFamily::Ip6),
+            bridge: chains(TableFamily::Bridge),
+        })
     }
 
-    fn family(&self, family: Family) -> &Chains {
-        match family {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
+    fn table(&self, table: TableFamily) -> &Chains {
+        match table {
+            TableFamily::Ip => &self.ip,
+            TableFamily::Ip6 => &self.ip6,
+            TableFamily::Bridge => &self.bridge,
         }
     }
 }
 
-fn chains(family: Family) -> Chains {
+fn chains(table: TableFamily) -> Chains {
     let mut order = ChainName::ALL;
     order.sort_by_key(|&chain| chain as usize);
-    order.map(|chain| skeleton::rules(family, chain))
+    order.map(|chain| skeleton::rules(table, chain))
 }
 
 /// How a rule ended.
@@ -307,12 +324,17 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 },
                 Expr::CtState(_)
                 | Expr::CtStatusDnat
-                | Expr::L4Proto(_)
+                | Expr::Protocol(_)
                 | Expr::TcpNotOpening
+                | Expr::IcmpType(_)
                 | Expr::Icmpv6Type(_)
                 | Expr::HopLimit(_)
+                | Expr::TosPriority { .. }
                 | Expr::InSubnet(..)
-                | Expr::PriorityIs(_) => {
+                | Expr::IsIpv6
+                | Expr::PriorityIs(_)
+                | Expr::PriorityHas(_)
+                | Expr::PriorityLacks(_) => {
                     if !self.matches(expr) {
                         return Ended::Next;
                     }
@@ -320,6 +342,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 Expr::AddressIn(_, set)
                 | Expr::PairIn(set)
                 | Expr::InterfacesIn(set)
+                | Expr::InterfaceIn(_, set)
                 | Expr::PortIn(set) => {
                     let found = self.contains(expr, set);
                     self.trace.step(if found { Step::Member(set) } else { Step::Miss(set) });
@@ -345,18 +368,28 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             packet.ct_state.bit() & bits != 0
         } else if let Expr::CtStatusDnat = expr {
             packet.ct_state.has_entry() && packet.dnat
-        } else if let Expr::L4Proto(number) = expr {
+        } else if let Expr::Protocol(number) = expr {
             protocol == number
         } else if let Expr::TcpNotOpening = expr {
             protocol == TCP && packet.tcp_flags & TCP_OPENING_MASK != TCP_SYN
+        } else if let Expr::IcmpType(number) = expr {
+            protocol == ICMP && packet.icmp_type == number
         } else if let Expr::Icmpv6Type(number) = expr {
             protocol == ICMPV6 && packet.icmp_type == number
         } else if let Expr::HopLimit(number) = expr {
             packet.hop_limit == number
         } else if let Expr::InSubnet(side, subnet) = expr {
             subnet.contains(&packet.address(side))
+        } else if let Expr::TosPriority { is_zero } = expr {
+            (packet.tos & TOS_MASK == 0) == is_zero
+        } else if let Expr::IsIpv6 = expr {
+            packet.connection.to.is_ipv6()
         } else if let Expr::PriorityIs(priority) = expr {
             self.priority == priority
+        } else if let Expr::PriorityHas(bits) = expr {
+            self.priority & bits != 0
+        } else if let Expr::PriorityLacks(bits) = expr {
+            self.priority & bits == 0
         } else {
             false
         }
@@ -366,17 +399,32 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
     fn contains(&mut self, expr: Expr, set: SetName) -> bool {
         let Connection { from, to, protocol, port } = self.packet.connection;
         let (iif, oif) = (self.packet.iif, self.packet.oif);
-        let profile = ProfileId(self.priority);
-        let address = if let Expr::AddressIn(Side::Source, _) = expr { from } else { to };
-        let tables = self.view.tables(set);
-        match set {
-            SetName::LocalIn => tables.local_in.contains(&address),
-            SetName::LocalOut => tables.local_out.contains(&address),
-            SetName::Hairpin => from == to && tables.hairpin.contains(&from),
-            SetName::Bridges => iif == oif && tables.bridges.contains(&iif),
-            SetName::Ports => tables.ports.contains(&PortElement { profile, protocol, port }),
-            SetName::PortRanges => in_ranges(tables, profile, protocol, port),
-            SetName::Class | SetName::Cidr | SetName::AllowIn | SetName::AllowOut => false,
+        let key = match set.kind() {
+            ElementKind::Address => Element::Address(match expr {
+                Expr::AddressIn(Side::Source, _) => from,
+                _ => to,
+            }),
+            ElementKind::Hairpin if from == to => Element::Hairpin(from),
+            ElementKind::Bridge if iif == oif => Element::Bridge(iif),
+            ElementKind::Interface => Element::Interface(match expr {
+                Expr::InterfaceIn(Side::Source, _) => iif,
+                _ => oif,
+            }),
+            ElementKind::Port | ElementKind::PortRange => {
+                Element::Port(PortElement { profile: ProfileId(self.priority), protocol, port })
+            }
+            ElementKind::Hairpin
+            | ElementKind::Bridge
+            | ElementKind::Class
+            | ElementKind::Cidr
+            | ElementKind::Row => return false,
+        };
+        match (set.planning(), key) {
+            (Planning::Host, _) => self.view.host_has(set, key),
+            (_, Element::Port(port)) if set.is_interval() => {
+                self.view.tables(set).has_port_in_range(port)
+            }
+            _ => self.view.tables(set).get(set, key).is_some(),
         }
     }
 
@@ -384,19 +432,19 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
     fn mapped(&mut self, expr: Expr) -> Option<u32> {
         let (side, set) = expr_map(expr)?;
         let address = self.packet.address(side);
-        let class = ClassId(self.priority);
+        let key = match set.kind() {
+            ElementKind::Row => Element::Row(address, ClassId(self.priority), ProfileId::NOTHING),
+            _ => Element::Class(address, ClassId::UNKNOWN),
+        };
         let tables = self.view.tables(set);
-        let found = match set {
-            SetName::Class => tables.class.get(&address).map(|id| id.0),
-            SetName::Cidr => tables.atom_over(address).map(|id| id.0),
-            SetName::AllowIn => tables.allow_in.get(&(address, class)).map(|id| id.0),
-            SetName::AllowOut => tables.allow_out.get(&(address, class)).map(|id| id.0),
-            SetName::LocalIn
-            | SetName::LocalOut
-            | SetName::Hairpin
-            | SetName::Bridges
-            | SetName::Ports
-            | SetName::PortRanges => None,
+        let found = if set.is_interval() {
+            tables.atom_over(address).map(|class| class.0)
+        } else {
+            tables.get(set, key).and_then(|element| match element {
+                Element::Class(_, class) => Some(class.0),
+                Element::Row(_, _, profile) => Some(profile.0),
+                _ => None,
+            })
         };
         let value = found.or((set.has_catch_all() && self.view.catch_alls()).then_some(0));
         self.trace.step(match (value, expr) {
@@ -414,13 +462,6 @@ fn expr_map(expr: Expr) -> Option<(Side, SetName)> {
     } else {
         None
     }
-}
-
-fn in_ranges(tables: &Tables, profile: ProfileId, protocol: u8, port: u16) -> bool {
-    let end = PortRangeElement { profile, protocol, first: port, last: u16::MAX };
-    tables.port_ranges.range(..=end).next_back().is_some_and(|range| {
-        range.profile == profile && range.protocol == protocol && port <= range.last
-    })
 }
 
 #[cfg(test)]

@@ -3,25 +3,33 @@
 //! The text is a function of the program alone: equal programs render byte for byte alike.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use super::capacity::capacity;
+use super::element::{ElementKind, protocol_name};
 use super::skeleton::{
-    self, ChainName, Direction, Expr, ICMP, ICMPV6, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT,
-    ND_REDIRECT, ND_ROUTER_ADVERT, SetName, Side, TOS_MASK, TOS_PRIORITIES, ct,
+    self, ChainName, Direction, Expr, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT,
+    ND_ROUTER_ADVERT, SetName, Side, TCP_FLAGS_WORD, TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
+    TOS_PRIORITIES, ct,
 };
-use super::{AddressRange, ClassId, Program, Tables};
-use crate::model::{Family, Protocol};
+use super::{ClassId, Element, Program, TableFamily};
 
-/// The whole ruleset: both tables with their elements, in the place of what they were before. `nft -f` loads it as one
-/// transaction.
+/// The elements of a set that are facts of a host.
+type HostElements<'a> = &'a dyn Fn(SetName) -> Vec<Element>;
+
+/// The whole ruleset: the tables with their elements, in the place of what they were before. `nft -f` loads it as one
+/// transaction. Without facts of a host, and without the bridge table, which holds nothing else.
 pub fn render(program: &Program) -> impl fmt::Display {
-    Ruleset(program)
+    Ruleset { program, host: &|_| Vec::new() }
+}
+
+/// As `render`, with the elements of those sets that are facts of a host, and with the bridge table if there are some for it.
+pub fn render_on<'a>(program: &'a Program, host: HostElements<'a>) -> impl fmt::Display + 'a {
+    Ruleset { program, host }
 }
 
 /// One rule, as nft writes it.
-pub fn rule(family: Family, exprs: &[Expr]) -> impl fmt::Display {
-    RuleText { family, exprs }
+pub fn rule(table: impl Into<TableFamily>, exprs: &[Expr]) -> impl fmt::Display {
+    RuleText { table: table.into(), exprs }
 }
 
 /// The comment of both tables, by which a later version knows the skeleton it finds.
@@ -30,36 +38,47 @@ pub fn table_comment() -> String {
 }
 
 /// What an element of the set is, as in `type ipv4_addr : classid`.
-pub const fn set_type(family: Family, set: SetName) -> &'static str {
-    match (family, set) {
-        (Family::V4, SetName::LocalIn | SetName::LocalOut) => "ipv4_addr",
-        (Family::V6, SetName::LocalIn | SetName::LocalOut) => "ipv6_addr",
-        (Family::V4, SetName::Hairpin) => "ipv4_addr . ipv4_addr",
-        (Family::V6, SetName::Hairpin) => "ipv6_addr . ipv6_addr",
-        (_, SetName::Bridges) => "iface_index . iface_index",
-        (Family::V4, SetName::Class | SetName::Cidr) => "ipv4_addr : classid",
-        (Family::V6, SetName::Class | SetName::Cidr) => "ipv6_addr : classid",
-        (Family::V4, SetName::AllowIn | SetName::AllowOut) => "ipv4_addr . classid : classid",
-        (Family::V6, SetName::AllowIn | SetName::AllowOut) => "ipv6_addr . classid : classid",
-        (_, SetName::Ports | SetName::PortRanges) => "classid . inet_proto . inet_service",
+pub fn set_type(table: impl Into<TableFamily>, set: SetName) -> String {
+    use ElementKind as Kind;
+    let address = match table.into() {
+        TableFamily::Ip => "ipv4_addr",
+        TableFamily::Ip6 | TableFamily::Bridge => "ipv6_addr",
+    };
+    match set.kind() {
+        Kind::Address => address.to_owned(),
+        Kind::Hairpin => format!("{address} . {address}"),
+        Kind::Bridge => "iface_index . iface_index".to_owned(),
+        Kind::Interface => "iface_index".to_owned(),
+        Kind::Class | Kind::Cidr => format!("{address} : classid"),
+        Kind::Row => format!("{address} . classid : classid"),
+        Kind::Port | Kind::PortRange => "classid . inet_proto . inet_service".to_owned(),
     }
 }
 
-struct Ruleset<'a>(&'a Program);
+struct Ruleset<'a> {
+    program: &'a Program,
+    host: HostElements<'a>,
+}
 
 impl fmt::Display for Ruleset<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for family in Family::ALL {
+        let is_there = |table: &TableFamily| {
+            TableFamily::OF_PROGRAM.contains(table)
+                || table.sets().any(|set| !(self.host)(set).is_empty())
+        };
+        for table in TableFamily::ALL.into_iter().filter(is_there) {
             // Declared first, since what is not there cannot be deleted.
-            writeln!(f, "table {} {}", keyword(family), skeleton::TABLE)?;
-            writeln!(f, "delete table {} {}", keyword(family), skeleton::TABLE)?;
-            writeln!(f, "table {} {} {{", keyword(family), skeleton::TABLE)?;
+            writeln!(f, "table {} {}", table.as_str(), skeleton::TABLE)?;
+            writeln!(f, "delete table {} {}", table.as_str(), skeleton::TABLE)?;
+            writeln!(f, "table {} {} {{", table.as_str(), skeleton::TABLE)?;
             writeln!(f, "\tcomment \"{}\"", table_comment())?;
-            for set in SetName::ALL {
-                write_set(f, family, set, self.0.family(family))?;
+            for set in table.sets() {
+                let program = table.family().map(|family| self.program[family].elements(set));
+                let elements = program.into_iter().flatten().chain((self.host)(set));
+                write_set(f, table, set, elements.collect())?;
             }
-            for chain in ChainName::ALL {
-                write_chain(f, family, chain)?;
+            for chain in ChainName::of(table) {
+                write_chain(f, table, chain)?;
             }
             writeln!(f, "}}")?;
         }
@@ -67,28 +86,20 @@ impl fmt::Display for Ruleset<'_> {
     }
 }
 
-fn keyword(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
-    }
-}
-
 fn write_set(
     f: &mut fmt::Formatter<'_>,
-    family: Family,
+    table: TableFamily,
     set: SetName,
-    tables: &Tables,
+    elements: Vec<Element>,
 ) -> fmt::Result {
     let kind = if set.is_map() { "map" } else { "set" };
     writeln!(f, "\n\t{kind} {} {{", set.as_str())?;
-    writeln!(f, "\t\ttype {}", set_type(family, set))?;
-    let elements = elements(tables, set);
+    writeln!(f, "\t\ttype {}", set_type(table, set))?;
     match capacity(set, elements.len()) {
         None => writeln!(f, "\t\tflags interval")?,
         Some(size) => writeln!(f, "\t\tsize {size}")?,
     }
-    let catch_all = set.has_catch_all().then(|| format!("* : {}", ClassId::UNKNOWN));
+    let catch_all = set.has_catch_all().then_some(Element::CatchAll);
     let mut all = catch_all.into_iter().chain(elements);
     if let Some(first) = all.next() {
         write!(f, "\t\telements = {{ {first}")?;
@@ -100,68 +111,19 @@ fn write_set(
     writeln!(f, "\t}}")
 }
 
-fn elements(tables: &Tables, set: SetName) -> Vec<String> {
-    fn texts<I: Iterator>(items: I, text: impl Fn(I::Item) -> String) -> Vec<String> {
-        items.map(text).collect()
-    }
-    let rows = |map: &std::collections::BTreeMap<_, _>| {
-        texts(map.iter(), |((subject, class), profile): (&(IpAddr, ClassId), &super::ProfileId)| {
-            format!("{subject} . {class} : {profile}")
-        })
-    };
-    match set {
-        SetName::LocalIn => texts(tables.local_in.iter(), ToString::to_string),
-        SetName::LocalOut => texts(tables.local_out.iter(), ToString::to_string),
-        SetName::Hairpin => texts(tables.hairpin.iter(), |pod| format!("{pod} . {pod}")),
-        SetName::Bridges => texts(tables.bridges.iter(), |index| format!("{index} . {index}")),
-        SetName::Class => texts(tables.class.iter(), |(pod, class)| format!("{pod} : {class}")),
-        SetName::Cidr => {
-            texts(tables.cidr.iter(), |(range, class)| format!("{} : {class}", range_text(range)))
-        }
-        SetName::AllowIn => rows(&tables.allow_in),
-        SetName::AllowOut => rows(&tables.allow_out),
-        SetName::Ports => texts(tables.ports.iter(), |e| {
-            format!("{} . {} . {}", e.profile, protocol(e.protocol), e.port)
-        }),
-        SetName::PortRanges => texts(tables.port_ranges.iter(), |e| {
-            format!("{} . {} . {}-{}", e.profile, protocol(e.protocol), e.first, e.last)
-        }),
-    }
-}
-
-fn range_text(range: &AddressRange) -> String {
-    if range.first == range.last {
-        range.first.to_string()
-    } else {
-        format!("{}-{}", range.first, range.last)
-    }
-}
-
-/// The words that nft's grammar itself knows; other names it looks up in /etc/protocols.
-fn protocol(number: u8) -> String {
-    match (Protocol::from_number(number), number) {
-        (Some(Protocol::Tcp), _) => "tcp".into(),
-        (Some(Protocol::Udp), _) => "udp".into(),
-        (Some(Protocol::Sctp), _) => "sctp".into(),
-        (None, ICMP) => "icmp".into(),
-        (None, ICMPV6) => "icmpv6".into(),
-        (None, other) => other.to_string(),
-    }
-}
-
-fn write_chain(f: &mut fmt::Formatter<'_>, family: Family, chain: ChainName) -> fmt::Result {
+fn write_chain(f: &mut fmt::Formatter<'_>, table: TableFamily, chain: ChainName) -> fmt::Result {
     writeln!(f, "\n\tchain {} {{", chain.as_str())?;
     if chain.is_base() {
         writeln!(f, "\t\ttype filter hook forward priority filter; policy accept;")?;
     }
-    for exprs in skeleton::rules(family, chain) {
-        writeln!(f, "\t\t{}", rule(family, &exprs))?;
+    for exprs in skeleton::rules(table, chain) {
+        writeln!(f, "\t\t{}", rule(table, &exprs))?;
     }
     writeln!(f, "\t}}")
 }
 
 struct RuleText<'a> {
-    family: Family,
+    table: TableFamily,
     exprs: &'a [Expr],
 }
 
@@ -171,27 +133,43 @@ impl fmt::Display for RuleText<'_> {
             if i > 0 {
                 f.write_str(" ")?;
             }
-            write_expr(f, self.family, expr)?;
+            write_expr(f, self.table, expr)?;
         }
         Ok(())
     }
 }
 
-fn write_expr(f: &mut fmt::Formatter<'_>, family: Family, expr: Expr) -> fmt::Result {
-    let address = |side| format!("{} {}", keyword(family), side_text(side));
+fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt::Result {
+    let header = match table {
+        TableFamily::Ip => "ip",
+        TableFamily::Ip6 | TableFamily::Bridge => "ip6",
+    };
+    let address = |side| format!("{header} {}", side_text(side));
     match expr {
         Expr::CtState(bits) => write!(f, "ct state {}", ct_states(bits)),
         Expr::CtStatusDnat => f.write_str("ct status dnat"),
-        Expr::L4Proto(number) => write!(f, "meta l4proto {}", protocol(number)),
-        Expr::TcpNotOpening => f.write_str("tcp flags & (fin | syn | rst | ack) != syn"),
+        Expr::Protocol(number) => write!(f, "{} {}", protocol_field(table), protocol_name(number)),
+        Expr::TcpNotOpening => {
+            let [mask, syn] = [TCP_OPENING_MASK, TCP_SYN].map(|flags| u32::from(flags) << 16);
+            let (field, at) = (protocol_field(table), 8 * TCP_FLAGS_WORD);
+            write!(f, "{field} tcp @th,{at},32 & {mask:#x} != {syn:#x}")
+        }
+        Expr::IcmpType(number) => write!(f, "icmp type {}", icmp_type(number)),
         Expr::Icmpv6Type(number) => write!(f, "icmpv6 type {}", icmpv6_type(number)),
         Expr::HopLimit(number) => write!(f, "ip6 hoplimit {number}"),
+        Expr::TosPriority { is_zero } => {
+            let mask = u32::from(TOS_MASK) << 16;
+            write!(f, "@nh,0,32 & {mask:#x} {} 0x0", if is_zero { "==" } else { "!=" })
+        }
         Expr::InSubnet(side, subnet) => write!(f, "{} {subnet}", address(side)),
         Expr::AddressIn(side, set) => write!(f, "{} @{}", address(side), set.as_str()),
         Expr::PairIn(set) => {
             let (source, destination) = (address(Side::Source), address(Side::Destination));
             write!(f, "{source} . {destination} @{}", set.as_str())
         }
+        Expr::InterfaceIn(Side::Source, set) => write!(f, "iif @{}", set.as_str()),
+        Expr::InterfaceIn(Side::Destination, set) => write!(f, "oif @{}", set.as_str()),
+        Expr::IsIpv6 => f.write_str("meta protocol ip6"),
         Expr::InterfacesIn(set) => write!(f, "iif . oif @{}", set.as_str()),
         Expr::ClassFrom(side, map) => {
             write!(f, "meta priority set {} map @{}", address(side), map.as_str())
@@ -200,8 +178,15 @@ fn write_expr(f: &mut fmt::Formatter<'_>, family: Family, expr: Expr) -> fmt::Re
             write!(f, "meta priority set {} . meta priority map @{}", address(side), map.as_str())
         }
         Expr::PriorityIs(priority) => write!(f, "meta priority {}", ClassId(priority)),
+        Expr::PriorityHas(bits) => {
+            write!(f, "meta priority & {} != {}", ClassId(bits), ClassId(0))
+        }
+        Expr::PriorityLacks(bits) => {
+            write!(f, "meta priority & {} == {}", ClassId(bits), ClassId(0))
+        }
         Expr::PortIn(set) => {
-            write!(f, "meta priority . meta l4proto . th dport @{}", set.as_str())
+            let field = protocol_field(table);
+            write!(f, "meta priority . {field} . th dport @{}", set.as_str())
         }
         Expr::SetPriority(priority) => write!(f, "meta priority set {}", ClassId(priority)),
         Expr::RestorePriority => {
@@ -239,8 +224,29 @@ fn ct_states(bits: u32) -> String {
     named.join(",")
 }
 
+/// Over IPv4 the protocol is a field of the header; over IPv6 extension headers may come before it.
+const fn protocol_field(table: TableFamily) -> &'static str {
+    match table {
+        TableFamily::Ip => "ip protocol",
+        TableFamily::Ip6 | TableFamily::Bridge => "meta l4proto",
+    }
+}
+
+fn icmp_type(number: u8) -> String {
+    match number {
+        3 => "destination-unreachable".into(),
+        11 => "time-exceeded".into(),
+        12 => "parameter-problem".into(),
+        other => other.to_string(),
+    }
+}
+
 fn icmpv6_type(number: u8) -> String {
     match number {
+        1 => "destination-unreachable".into(),
+        2 => "packet-too-big".into(),
+        3 => "time-exceeded".into(),
+        4 => "parameter-problem".into(),
         ND_ROUTER_ADVERT => "nd-router-advert".into(),
         ND_NEIGHBOR_SOLICIT => "nd-neighbor-solicit".into(),
         ND_NEIGHBOR_ADVERT => "nd-neighbor-advert".into(),

@@ -1,24 +1,33 @@
-//! The fixed rules of a table, as data: rendered to text, evaluated, encoded for the kernel and read back from it,
-//! all from this one definition.
+//! The fixed rules of a table, as data. Rendering, evaluation, and the encoding for the kernel and back are all derived
+//! from this one definition.
 //!
-//! Nothing in it depends on a cluster. A lookup that misses ends its rule, not the packet's walk, so hash maps
-//! carry a catch-all element and every subject's path ends in a `deny_*` chain.
+//! Nothing in it depends on a cluster. `skb->priority` holds what one lookup found until the next one: a class, then a
+//! profile. A lookup that finds nothing ends its rule, leaves the priority as it was, and the packet continues with the next
+//! rule. Therefore the value says how far a packet has come: no major number where no class was found, a class where there
+//! is no row, a profile (bit 8000:0) once there is. Every rule sequence for a subject ends in a `deny_*` chain.
+//!
+//! The rules are ordered and written for the cost of a connection's first packet. What most packets need comes first, as few
+//! expressions as possible; what only exceptional packets need comes last or behind a cheap comparison. Expressions that the
+//! kernel evaluates without a function call are preferred (`nft_do_chain`: loads of 1, 2 or 4 bytes from a header, and
+//! masks and comparisons of 4 bytes).
 
-use std::net::Ipv6Addr;
+mod bridge;
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 
+pub use super::sets::SetName;
+use super::{ClassId, ProfileId, TableFamily};
 use crate::model::Family;
 
-/// Goes up with every change of the skeleton; kept in the table's comment. A table of another version is replaced.
-pub const VERSION: u32 = 2;
+/// Incremented with every change of the skeleton, and kept in the table's comment. A table of another version is replaced.
+pub const VERSION: u32 = 4;
 
 /// The name of both tables.
 pub const TABLE: &str = "palisade";
 
-/// NFLOG group that denied first packets are copied to.
+/// The NFLOG group that denied first packets are copied to.
 pub const LOG_GROUP: u16 = 7;
-/// Denied packets logged a second and direction; the rest is dropped unseen but counted.
+/// How many denied packets are logged per second, table and direction. Those beyond are counted and dropped, not logged.
 pub const LOG_RATE_PER_SECOND: u64 = 100;
 
 /// Connection tracking states, as bits that `CtState` may combine (`NF_CT_STATE_BIT` of the kernel).
@@ -32,101 +41,60 @@ pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 pub const ICMPV6: u8 = 58;
 
+/// The ICMP errors (RFC 792) that belong to the connection whose packet they quote. Connection tracking calls a redirect (5)
+/// `related` too, but a redirect changes the route of the host that receives it; source quench (4) is obsolete (RFC 6633).
+pub const ICMP_ERRORS: [u8; 3] = [3, 11, 12];
+/// The ICMPv6 errors (RFC 4443, 2.1). Connection tracking also calls the redirects of neighbour discovery `related`.
+pub const ICMPV6_ERRORS: [u8; 4] = [1, 2, 3, 4];
+
 pub const ND_ROUTER_ADVERT: u8 = 134;
 pub const ND_NEIGHBOR_SOLICIT: u8 = 135;
 pub const ND_NEIGHBOR_ADVERT: u8 = 136;
 pub const ND_REDIRECT: u8 = 137;
-/// Neighbour discovery that crossed a router is none, and whoever sends it forges it (RFC 4861, 7.1). A router lowers the hop
-/// limit before the forward hook, a bridge does not.
+/// The hop limit of every valid neighbour discovery message (RFC 4861, 7.1). A router lowers the hop limit before the forward
+/// hook and a bridge does not, so a message with this hop limit comes from a neighbour.
 pub const ND_HOP_LIMIT: u8 = 255;
 
-/// `(fin | syn | rst | ack)`: the flags that tell a connection's first segment, which has `syn` alone.
+/// `(fin | syn | rst | ack)`: of these flags, the first segment of a connection has `syn` alone.
 pub const TCP_OPENING_MASK: u8 = 0x17;
 pub const TCP_SYN: u8 = 0x02;
-
-/// The sets and maps of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SetName {
-    LocalIn,
-    LocalOut,
-    Hairpin,
-    Bridges,
-    Class,
-    Cidr,
-    AllowIn,
-    AllowOut,
-    Ports,
-    PortRanges,
-}
-
-impl SetName {
-    pub const ALL: [Self; 10] = [
-        Self::LocalIn,
-        Self::LocalOut,
-        Self::Hairpin,
-        Self::Bridges,
-        Self::Class,
-        Self::Cidr,
-        Self::AllowIn,
-        Self::AllowOut,
-        Self::Ports,
-        Self::PortRanges,
-    ];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::LocalIn => "local_in",
-            Self::LocalOut => "local_out",
-            Self::Hairpin => "self",
-            Self::Bridges => "bridges",
-            Self::Class => "class",
-            Self::Cidr => "cidr",
-            Self::AllowIn => "allow_in",
-            Self::AllowOut => "allow_out",
-            Self::Ports => "ports",
-            Self::PortRanges => "port_ranges",
-        }
-    }
-
-    /// Whether a key looks up a value (a map) or only membership (a set).
-    pub const fn is_map(self) -> bool {
-        matches!(self, Self::Class | Self::Cidr | Self::AllowIn | Self::AllowOut)
-    }
-
-    /// Interval sets; the others are hashes.
-    pub const fn is_interval(self) -> bool {
-        matches!(self, Self::Cidr | Self::PortRanges)
-    }
-
-    /// Whether the set has the catch-all element `* : 0:0`: hash maps, never interval maps (nft 1.0.6 crashes on
-    /// adding to one).
-    pub const fn has_catch_all(self) -> bool {
-        self.is_map() && !self.is_interval()
-    }
-}
+/// The flags are the second of the 4 bytes that start 12 bytes into a TCP header (RFC 9293, 3.1).
+pub const TCP_FLAGS_WORD: u32 = 12;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChainName {
     Forward,
     Guard,
+    Midstream,
     Egress,
+    BaseOut,
+    WideOut,
     PassOut,
     Ingress,
+    BaseIn,
+    WideIn,
     Pass,
+    Control,
     DenyOut,
     DenyIn,
 }
 
 impl ChainName {
-    /// In an order in which a chain stands before those that go to it.
-    pub const ALL: [Self; 8] = [
+    /// Every chain comes before the chains whose rules name it.
+    pub const ALL: [Self; 14] = [
+        Self::Guard,
         Self::Pass,
+        Self::Control,
         Self::DenyIn,
+        Self::WideIn,
+        Self::BaseIn,
         Self::Ingress,
         Self::PassOut,
         Self::DenyOut,
+        Self::WideOut,
+        Self::BaseOut,
         Self::Egress,
-        Self::Guard,
+        Self::Midstream,
         Self::Forward,
     ];
 
@@ -134,13 +102,29 @@ impl ChainName {
         match self {
             Self::Forward => "forward",
             Self::Guard => "guard",
+            Self::Midstream => "midstream",
             Self::Egress => "egress",
+            Self::BaseOut => "base_out",
+            Self::WideOut => "wide_out",
             Self::PassOut => "pass_out",
             Self::Ingress => "ingress",
+            Self::BaseIn => "base_in",
+            Self::WideIn => "wide_in",
             Self::Pass => "pass",
+            Self::Control => "control",
             Self::DenyOut => "deny_out",
             Self::DenyIn => "deny_in",
         }
+    }
+
+    /// The chains of a table, in the order of `ALL`.
+    pub fn of(table: TableFamily) -> impl Iterator<Item = Self> {
+        let is_there = move |chain: &Self| match chain {
+            Self::Forward => true,
+            Self::Guard => table == TableFamily::Bridge,
+            _ => table != TableFamily::Bridge,
+        };
+        Self::ALL.into_iter().filter(is_there)
     }
 
     /// The only base chain: `type filter hook forward priority filter; policy accept`.
@@ -156,21 +140,29 @@ pub enum Side {
     Destination,
 }
 
-/// One expression or statement of a rule, in the order nft writes them. A match that fails ends the rule.
+/// One expression or statement of a rule, as nft writes it. A match that fails ends the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Expr {
     /// `ct state X`: any of these bits.
     CtState(u32),
     /// `ct status dnat`
     CtStatusDnat,
-    /// `meta l4proto X`
-    L4Proto(u8),
-    /// `tcp flags & (fin | syn | rst | ack) != syn`; implies TCP.
+    /// `ip protocol X` over IPv4; `meta l4proto X` over IPv6, where extension headers may come before.
+    Protocol(u8),
+    /// `ip protocol tcp @th,96,32 & 0x170000 != 0x20000`, which is `tcp flags & (fin | syn | rst | ack) != syn` on the 4 bytes
+    /// that the flags are among.
     TcpNotOpening,
+    /// `icmp type X`; implies ICMP.
+    IcmpType(u8),
     /// `icmpv6 type X`; implies ICMPv6.
     Icmpv6Type(u8),
-    /// `ip6 hoplimit X`; in the IPv6 table only.
+    /// `ip6 hoplimit X`; in the IPv6 and the bridge table only.
     HopLimit(u8),
+    /// `@nh,0,32 & 0x180000 == 0x0`, or `!=`: whether the TOS field has no bit that a priority is derived from, or has one; in
+    /// the IPv4 table only. The TOS field is the second of the header's first 4 bytes.
+    TosPriority {
+        is_zero: bool,
+    },
     /// `ip saddr 10.0.0.0/8`
     InSubnet(Side, IpNet),
     /// `ip saddr @local_out`
@@ -179,18 +171,26 @@ pub enum Expr {
     PairIn(SetName),
     /// `iif . oif @bridges`
     InterfacesIn(SetName),
+    /// `iif @bridge_ports` for the source, `oif @bridge_ports` for the destination.
+    InterfaceIn(Side, SetName),
+    /// `meta protocol ip6`; in the bridge table only. nft needs it before each match on an IPv6 header there.
+    IsIpv6,
     /// `meta priority set ip saddr map @class`
     ClassFrom(Side, SetName),
     /// `meta priority set ip saddr . meta priority map @allow_out`
     ProfileFrom(Side, SetName),
     /// `meta priority 0:0`
     PriorityIs(u32),
-    /// `meta priority . meta l4proto . th dport @ports`
+    /// `meta priority & 4000:0 != 0:0`: any of these bits.
+    PriorityHas(u32),
+    /// `meta priority & ffff:0 == 0:0`: none of these bits.
+    PriorityLacks(u32),
+    /// `meta priority . ip protocol . th dport @ports`; `meta l4proto` over IPv6.
     PortIn(SetName),
     /// `meta priority set 0:0`
     SetPriority(u32),
-    /// `meta priority set @nh,8,8 & 0x18 map { 0x0 : 0:0, 0x8 : 0:2, 0x10 : 0:6, 0x18 : 0:4 }`: what `ip_forward` set
-    /// from the TOS field before the hook (`rt_tos2priority`).
+    /// `meta priority set @nh,8,8 & 0x18 map { 0x0 : 0:0, 0x8 : 0:2, 0x10 : 0:6, 0x18 : 0:4 }`: the priority that the
+    /// kernel's `ip_forward` derived from the TOS field before the hook (`rt_tos2priority`).
     RestorePriority,
     Counter,
     /// `limit rate N/second`
@@ -219,122 +219,190 @@ pub const fn log_prefix(direction: Direction) -> &'static str {
 
 pub type Rule = Vec<Expr>;
 
-/// The rules of a chain, first to last.
-pub fn rules(family: Family, chain: ChainName) -> Vec<Rule> {
-    match chain {
-        ChainName::Forward => forward(family),
-        ChainName::Guard => guard(family),
-        ChainName::Egress => walk(
-            Side::Source,
-            Side::Destination,
-            SetName::AllowOut,
-            ChainName::PassOut,
-            ChainName::DenyOut,
-        ),
-        ChainName::Ingress => walk(
-            Side::Destination,
-            Side::Source,
-            SetName::AllowIn,
-            ChainName::Pass,
-            ChainName::DenyIn,
-        ),
-        ChainName::PassOut => vec![
-            vec![
-                Expr::AddressIn(Side::Destination, SetName::LocalIn),
-                Expr::Goto(ChainName::Ingress),
-            ],
-            vec![Expr::Goto(ChainName::Pass)],
-        ],
-        ChainName::Pass => pass(family),
-        ChainName::DenyOut => deny(family, Direction::Egress, ChainName::PassOut),
-        ChainName::DenyIn => deny(family, Direction::Ingress, ChainName::Pass),
+/// The rules of a table's chain, first to last.
+pub fn rules(table: impl Into<TableFamily>, chain: ChainName) -> Vec<Rule> {
+    match table.into().family() {
+        Some(family) => program_rules(family, chain),
+        None => bridge::rules(chain),
     }
 }
 
-fn forward(family: Family) -> Vec<Rule> {
-    let icmp = match family {
-        Family::V4 => ICMP,
-        Family::V6 => ICMPV6,
-    };
-    // A mid-stream segment may open a conntrack entry in reverse, so that a cut connection would go on from its other
-    // side: only a segment that opens a connection may be new.
-    let midstream = |side, set| {
-        vec![Expr::CtState(ct::NEW), Expr::TcpNotOpening, Expr::AddressIn(side, set), Expr::Drop]
-    };
+/// The rules of a chain of the tables that hold a program.
+fn program_rules(family: Family, chain: ChainName) -> Vec<Rule> {
+    match chain {
+        ChainName::Guard => Vec::new(),
+        ChainName::Forward => forward(),
+        ChainName::Midstream => midstream(),
+        ChainName::Egress => EGRESS.judge(family),
+        ChainName::BaseOut => EGRESS.base(),
+        ChainName::WideOut => EGRESS.wide(family),
+        ChainName::DenyOut => EGRESS.deny(family),
+        ChainName::PassOut => {
+            let ingress = [
+                Expr::AddressIn(Side::Destination, SetName::LocalIn),
+                Expr::Goto(ChainName::Ingress),
+            ];
+            let mut rules = vec![ingress.into(), accept(family)];
+            if family == Family::V4 {
+                rules.push(vec![Expr::Goto(ChainName::Pass)]);
+            }
+            rules
+        }
+        ChainName::Ingress => INGRESS.judge(family),
+        ChainName::BaseIn => INGRESS.base(),
+        ChainName::WideIn => INGRESS.wide(family),
+        ChainName::DenyIn => INGRESS.deny(family),
+        ChainName::Pass => pass(family),
+        ChainName::Control => control(family),
+    }
+}
+
+fn forward() -> Vec<Rule> {
     vec![
         vec![Expr::CtState(ct::ESTABLISHED), Expr::Accept],
-        // ICMP errors only: children that conntrack helpers announce are judged like any connection.
-        vec![Expr::CtState(ct::RELATED), Expr::L4Proto(icmp), Expr::Accept],
-        vec![Expr::InterfacesIn(SetName::Bridges), Expr::Jump(ChainName::Guard)],
-        midstream(Side::Source, SetName::LocalIn),
-        midstream(Side::Destination, SetName::LocalOut),
+        vec![Expr::TcpNotOpening, Expr::Jump(ChainName::Midstream)],
         vec![Expr::AddressIn(Side::Source, SetName::LocalOut), Expr::Goto(ChainName::Egress)],
         vec![Expr::AddressIn(Side::Destination, SetName::LocalIn), Expr::Goto(ChainName::Ingress)],
     ]
 }
 
-/// Bridged packets of a bridge that carries a subject. Over IPv6, link-local neighbours and router advertisements
-/// would pass by every address that policy knows.
-fn guard(family: Family) -> Vec<Rule> {
-    if family == Family::V4 {
-        return Vec::new();
+/// TCP segments that open no connection. Connection tracking takes one that it does not know for the start of a connection
+/// in the segment's direction, so that a connection which policy has cut would continue from its other side. Therefore no
+/// such segment passes that may be an answer from a subject of ingress, or an answer to a subject of egress.
+fn midstream() -> Vec<Rule> {
+    let drop = |side, set| vec![Expr::CtState(ct::NEW), Expr::AddressIn(side, set), Expr::Drop];
+    vec![drop(Side::Source, SetName::LocalIn), drop(Side::Destination, SetName::LocalOut)]
+}
+
+/// How a packet is judged by the policies of one of its ends.
+struct Judgement {
+    direction: Direction,
+    subject: Side,
+    peer: Side,
+    rows: SetName,
+    base: ChainName,
+    wide: ChainName,
+    pass: ChainName,
+    deny: ChainName,
+}
+
+const EGRESS: Judgement = Judgement {
+    direction: Direction::Egress,
+    subject: Side::Source,
+    peer: Side::Destination,
+    rows: SetName::AllowOut,
+    base: ChainName::BaseOut,
+    wide: ChainName::WideOut,
+    pass: ChainName::PassOut,
+    deny: ChainName::DenyOut,
+};
+
+const INGRESS: Judgement = Judgement {
+    direction: Direction::Ingress,
+    subject: Side::Destination,
+    peer: Side::Source,
+    rows: SetName::AllowIn,
+    base: ChainName::BaseIn,
+    wide: ChainName::WideIn,
+    pass: ChainName::Pass,
+    deny: ChainName::DenyIn,
+};
+
+impl Judgement {
+    /// The peer's class, the row of subject and class, and the ports of the row's profile. Without a row for the class, the
+    /// subject's row for class 0:0 applies: what everyone is allowed.
+    fn judge(&self, family: Family) -> Vec<Rule> {
+        let row = Expr::ProfileFrom(self.subject, self.rows);
+        let mut allowed = vec![row, Expr::PortIn(SetName::Ports)];
+        match self.direction {
+            Direction::Egress => allowed.push(Expr::Goto(self.pass)),
+            // What `pass` does, for most packets without a change of chain.
+            Direction::Ingress => allowed.extend(accept(family)),
+        }
+        vec![
+            vec![Expr::ClassFrom(self.peer, SetName::Class)],
+            vec![Expr::PriorityLacks(ClassId::MAJOR), Expr::ClassFrom(self.peer, SetName::Cidr)],
+            allowed,
+            vec![Expr::PriorityHas(ProfileId::BIT), Expr::Goto(self.wide)],
+            vec![Expr::SetPriority(ClassId::UNKNOWN.0), row, Expr::Goto(self.base)],
+            vec![Expr::Goto(self.deny)],
+        ]
     }
-    let subnet = |address: [u16; 8], length| {
-        IpNet::from(Ipv6Net::new_assert(Ipv6Addr::from(address), length))
+
+    /// The base is found.
+    fn base(&self) -> Vec<Rule> {
+        vec![vec![Expr::PortIn(SetName::Ports), Expr::Goto(self.pass)], vec![Expr::Goto(self.wide)]]
+    }
+
+    /// A profile is found, and either the packet's port is none of its single ports, or the packet's priority must be restored.
+    fn wide(&self, family: Family) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        if family == Family::V4 && self.direction == Direction::Ingress {
+            let restore = Expr::TosPriority { is_zero: false };
+            rules.push(vec![restore, Expr::PortIn(SetName::Ports), Expr::Goto(self.pass)]);
+        }
+        rules.extend([
+            vec![Expr::PriorityIs(ProfileId::EVERYTHING.0), Expr::Goto(self.pass)],
+            vec![
+                Expr::PriorityHas(ProfileId::RANGED),
+                Expr::PortIn(SetName::PortRanges),
+                Expr::Goto(self.pass),
+            ],
+            vec![Expr::Goto(self.deny)],
+        ]);
+        rules
+    }
+
+    /// The exceptions, and the end of every other packet that is not allowed.
+    fn deny(&self, family: Family) -> Vec<Rule> {
+        let protocol = match family {
+            Family::V4 => ICMP,
+            Family::V6 => ICMPV6,
+        };
+        vec![
+            vec![Expr::Protocol(protocol), Expr::Jump(ChainName::Control)],
+            // Only where a Service translated the packet: a forged packet from an address to itself is no hairpin.
+            vec![Expr::CtStatusDnat, Expr::PairIn(SetName::Hairpin), Expr::Goto(self.pass)],
+            vec![Expr::Counter],
+            vec![Expr::Limit(LOG_RATE_PER_SECOND), Expr::Log(self.direction)],
+            vec![Expr::Drop],
+        ]
+    }
+}
+
+/// ICMP messages that pass whatever the policies say: errors about a connection that passes, and neighbour discovery. They
+/// are looked for only when a packet would be denied, so that no other packet pays for them. Connections that conntrack
+/// helpers announce are `related` too; they are judged like any other connection.
+fn control(family: Family) -> Vec<Rule> {
+    let error = |kind| vec![Expr::CtState(ct::RELATED), kind, Expr::Goto(ChainName::Pass)];
+    let neighbour = |kind| {
+        vec![Expr::Icmpv6Type(kind), Expr::HopLimit(ND_HOP_LIMIT), Expr::Goto(ChainName::Pass)]
     };
-    let link_local = subnet([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10);
-    let multicast = subnet([0xff00, 0, 0, 0, 0, 0, 0, 0], 8);
-    vec![
-        neighbour_discovery(ND_NEIGHBOR_SOLICIT, Expr::Accept),
-        neighbour_discovery(ND_NEIGHBOR_ADVERT, Expr::Accept),
-        vec![Expr::Icmpv6Type(ND_ROUTER_ADVERT), Expr::Drop],
-        vec![Expr::Icmpv6Type(ND_REDIRECT), Expr::Drop],
-        vec![Expr::InSubnet(Side::Source, link_local), Expr::Drop],
-        vec![Expr::InSubnet(Side::Destination, link_local), Expr::Drop],
-        vec![Expr::InSubnet(Side::Destination, multicast), Expr::Drop],
-    ]
-}
-
-fn neighbour_discovery(kind: u8, verdict: Expr) -> Rule {
-    vec![Expr::Icmpv6Type(kind), Expr::HopLimit(ND_HOP_LIMIT), verdict]
-}
-
-fn walk(subject: Side, peer: Side, allow: SetName, pass: ChainName, deny: ChainName) -> Vec<Rule> {
-    vec![
-        vec![Expr::ClassFrom(peer, SetName::Class)],
-        vec![Expr::PriorityIs(0), Expr::ClassFrom(peer, SetName::Cidr)],
-        vec![Expr::ProfileFrom(subject, allow)],
-        vec![Expr::PriorityIs(super::ProfileId::EVERYTHING.0), Expr::Goto(pass)],
-        vec![Expr::PortIn(SetName::Ports), Expr::Goto(pass)],
-        vec![Expr::PortIn(SetName::PortRanges), Expr::Goto(pass)],
-        vec![Expr::Goto(deny)],
-    ]
-}
-
-/// `skb->priority` was our scratch register: it leaves as the forward path had set it.
-fn pass(family: Family) -> Vec<Rule> {
     match family {
-        Family::V4 => vec![
-            vec![Expr::InterfacesIn(SetName::Bridges), Expr::SetPriority(0), Expr::Accept],
-            vec![Expr::RestorePriority, Expr::Accept],
-        ],
-        Family::V6 => vec![vec![Expr::SetPriority(0), Expr::Accept]],
+        Family::V4 => ICMP_ERRORS.map(|kind| error(Expr::IcmpType(kind))).into(),
+        Family::V6 => {
+            let neighbours = [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT].map(neighbour);
+            let errors = ICMPV6_ERRORS.map(|kind| error(Expr::Icmpv6Type(kind)));
+            neighbours.into_iter().chain(errors).collect()
+        }
     }
 }
 
-fn deny(family: Family, direction: Direction, pass: ChainName) -> Vec<Rule> {
-    let mut rules = vec![
-        // Only where a Service translated the packet: a forged packet from an address to itself is no hairpin.
-        vec![Expr::CtStatusDnat, Expr::PairIn(SetName::Hairpin), Expr::Goto(pass)],
-    ];
-    if family == Family::V6 {
-        rules.push(neighbour_discovery(ND_NEIGHBOR_SOLICIT, Expr::Goto(ChainName::Pass)));
-        rules.push(neighbour_discovery(ND_NEIGHBOR_ADVERT, Expr::Goto(ChainName::Pass)));
+/// Accepts a packet whose priority must leave as 0:0: over IPv6 any, over IPv4 one whose TOS field stands for that.
+fn accept(family: Family) -> Rule {
+    let accept = [Expr::SetPriority(0), Expr::Accept];
+    match family {
+        Family::V4 => [&[Expr::TosPriority { is_zero: true }][..], &accept].concat(),
+        Family::V6 => accept.into(),
     }
-    rules.extend([
-        vec![Expr::Counter],
-        vec![Expr::Limit(LOG_RATE_PER_SECOND), Expr::Log(direction)],
-        vec![Expr::Drop],
-    ]);
+}
+
+/// Accepts, with `skb->priority`, which held the class and the profile, as the forward path had set it.
+fn pass(family: Family) -> Vec<Rule> {
+    let mut rules = vec![accept(family)];
+    if family == Family::V4 {
+        let bridged = [Expr::InterfacesIn(SetName::Bridges), Expr::SetPriority(0), Expr::Accept];
+        rules.extend([bridged.into(), vec![Expr::RestorePriority, Expr::Accept]]);
+    }
     rules
 }

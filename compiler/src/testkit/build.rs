@@ -98,6 +98,7 @@ pub fn pod(name: &str) -> Pod {
         labels: Arc::default(),
         node: None,
         addresses: [].into_iter().collect(),
+        host_ips: [].into_iter().collect(),
         host_network: false,
         phase: Phase::Running,
         started: None,
@@ -173,6 +174,7 @@ pub fn policy(name: &str) -> Policy {
         isolates: Isolation::default(),
         ingress: Vec::new(),
         egress: Vec::new(),
+        fault: None,
     }
 }
 

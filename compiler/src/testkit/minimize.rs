@@ -49,16 +49,18 @@ fn simpler(change: &Change) -> Vec<Change> {
             unlabelled.labels = Arc::new(Labels::default());
             [bare, unlabelled].into_iter().filter(|p| p != pod).map(Change::ApplyPod).collect()
         }
-        Change::ResetPods(pods) => without_each(pods).map(Change::ResetPods).collect(),
-        Change::ResetPolicies(list) => without_each(list).map(Change::ResetPolicies).collect(),
-        Change::ResetNamespaces(list) => without_each(list).map(Change::ResetNamespaces).collect(),
-        Change::ResetNodes(list) => without_each(list).map(Change::ResetNodes).collect(),
         Change::ApplyNamespace(_)
         | Change::DeleteNamespace(_)
         | Change::ApplyNode(_)
         | Change::DeleteNode(_)
         | Change::DeletePod { .. }
-        | Change::DeletePolicy(_) => Vec::new(),
+        | Change::DeletePolicy(_)
+        | Change::ApplyService(_)
+        | Change::DeleteService { .. }
+        | Change::ApplyEndpointSlice(_)
+        | Change::DeleteEndpointSlice { .. }
+        | Change::BeginReset(_)
+        | Change::EndReset(_) => Vec::new(),
     }
 }
 

@@ -14,13 +14,22 @@ use crate::model::{
     Operator, Peer, Peers, Phase, Pod, Policy, PolicyKey, PolicyRule, PortMatch, PortSpec, Ports,
     Protocol, Requirement, Selector,
 };
-use crate::snapshot::{Change, Snapshot};
+use crate::snapshot::{Change, ObjectKind, Snapshot};
 
 /// The last is never declared, only named.
 const NAMESPACES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
-const NODE_ADDRESSES: [&str; 6] =
-    ["192.168.0.1", "192.168.0.2", "192.168.0.3", "fd00:f::1", "fd00:f::2", "10.0.0.1"];
+/// Internal ones, external ones that are routed, and one that a pod may have too.
+const NODE_ADDRESSES: [&str; 8] = [
+    "192.168.0.1",
+    "192.168.0.2",
+    "192.168.0.3",
+    "fd00:f::1",
+    "fd00:f::2",
+    "203.0.113.1",
+    "203.0.113.2",
+    "10.0.0.1",
+];
 const POD_NAMES: [&str; 5] = ["p0", "p1", "p2", "p3", "p4"];
 const POD_LABELS: [(&str, &[&str]); 3] =
     [("app", &["web", "db", ""]), ("tier", &["front", "back"]), ("canary", &["yes"])];
@@ -151,6 +160,11 @@ fn pod(rng: &mut Rng, namespaces: usize) -> Pod {
     if host_network && rng.chance(70) {
         addresses = vec![ip(rng.pick(&NODE_ADDRESSES))];
     }
+    let host_ips = if rng.chance(25) {
+        rng.many(1, 2, |rng| ip(rng.pick(&NODE_ADDRESSES)))
+    } else {
+        Vec::new()
+    };
     Pod {
         namespace: namespace_name(rng, namespaces),
         name: rng.pick(&POD_NAMES).into(),
@@ -158,6 +172,7 @@ fn pod(rng: &mut Rng, namespaces: usize) -> Pod {
         labels: labels(rng, &POD_LABELS),
         node: rng.chance(85).then(|| rng.pick(&NODES).into()),
         addresses: addresses.into_iter().collect(),
+        host_ips: host_ips.into_iter().collect(),
         host_network,
         phase: match rng.below(20) {
             0 => Phase::Succeeded,
@@ -199,6 +214,7 @@ fn policy(rng: &mut Rng, namespaces: usize) -> Policy {
         isolates,
         ingress: rng.many(0, 3, rule),
         egress: rng.many(0, 3, rule),
+        fault: None,
     }
 }
 
@@ -272,9 +288,15 @@ fn port(rng: &mut Rng) -> PortMatch {
     PortMatch { protocol: protocol(rng), port }
 }
 
-/// An edit of what is there: objects come, go and change in one thing; lists are given anew.
-pub fn random_change(rng: &mut Rng, snapshot: &Snapshot) -> Change {
-    match rng.below(20) {
+/// An edit of what is there: objects come, go and change in one thing. Now and then the objects of a kind are listed anew,
+/// which takes several changes.
+pub fn random_edit(rng: &mut Rng, snapshot: &Snapshot) -> Vec<Change> {
+    let kind = rng.below(20);
+    if kind == 19 { reset(rng, snapshot) } else { vec![random_change(rng, snapshot, kind)] }
+}
+
+fn random_change(rng: &mut Rng, snapshot: &Snapshot, kind: usize) -> Change {
+    match kind {
         0 => Change::ApplyNamespace({
             let name = rng.pick(&NAMESPACES);
             namespace(rng, name)
@@ -287,8 +309,7 @@ pub fn random_change(rng: &mut Rng, snapshot: &Snapshot) -> Change {
         11 | 12 => deleted_pod(rng, snapshot),
         13 | 14 => Change::ApplyPolicy(policy(rng, 4)),
         15 | 16 => changed_policy(rng, snapshot),
-        17 | 18 => deleted_policy(rng, snapshot),
-        _ => reset(rng, snapshot),
+        _ => deleted_policy(rng, snapshot),
     }
 }
 
@@ -312,7 +333,10 @@ fn changed_pod(rng: &mut Rng, snapshot: &Snapshot) -> Change {
         4 => pod.ports = fresh.ports,
         5 => pod.phase = fresh.phase,
         6 => pod.containers_gone = !pod.containers_gone,
-        _ => (pod.uid, pod.started, pod.node) = (fresh.uid, fresh.started, fresh.node),
+        _ => {
+            (pod.uid, pod.started) = (fresh.uid, fresh.started);
+            (pod.node, pod.host_ips) = (fresh.node, fresh.host_ips);
+        }
     }
     Change::ApplyPod(pod)
 }
@@ -358,32 +382,34 @@ fn deleted_policy(rng: &mut Rng, snapshot: &Snapshot) -> Change {
     Change::DeletePolicy(rng.pick(&keys).clone())
 }
 
-/// A list given anew, with some of what is there and something fresh.
-fn reset(rng: &mut Rng, snapshot: &Snapshot) -> Change {
-    match rng.below(4) {
-        0 => {
-            let kept: Vec<_> = snapshot.namespaces().filter(|_| rng.chance(80)).cloned().collect();
-            Change::ResetNamespaces(kept)
+/// The objects of a kind listed anew, with some of what is there and something fresh.
+fn reset(rng: &mut Rng, snapshot: &Snapshot) -> Vec<Change> {
+    let kinds = [ObjectKind::Namespace, ObjectKind::Node, ObjectKind::Pod, ObjectKind::Policy];
+    let kind = kinds[rng.below(4)];
+    let mut listed: Vec<Change> = match kind {
+        ObjectKind::Namespace => {
+            snapshot.namespaces().cloned().map(Change::ApplyNamespace).collect()
         }
-        1 => {
-            let mut nodes: Vec<_> = snapshot.nodes().filter(|_| rng.chance(80)).cloned().collect();
-            nodes.push(node(rng));
-            Change::ResetNodes(nodes)
+        ObjectKind::Node => snapshot.nodes().cloned().map(Change::ApplyNode).collect(),
+        ObjectKind::Pod => pods(snapshot).into_iter().cloned().map(Change::ApplyPod).collect(),
+        ObjectKind::Policy => {
+            let policies = snapshot.policies().map(|policy| policy.as_ref().clone());
+            policies.map(Change::ApplyPolicy).collect()
         }
-        2 => {
-            let all = pods(snapshot);
-            let mut kept: Vec<_> = all.into_iter().filter(|_| rng.chance(80)).cloned().collect();
-            kept.push(pod(rng, 4));
-            Change::ResetPods(kept)
-        }
-        _ => {
-            let mut kept: Vec<_> = snapshot
-                .policies()
-                .filter(|_| rng.chance(80))
-                .map(|policy| policy.as_ref().clone())
-                .collect();
-            kept.push(policy(rng, 4));
-            Change::ResetPolicies(kept)
-        }
+        ObjectKind::Service | ObjectKind::EndpointSlice => Vec::new(),
+    };
+    listed.retain(|_| rng.chance(80));
+    match kind {
+        ObjectKind::Namespace | ObjectKind::Service | ObjectKind::EndpointSlice => {}
+        ObjectKind::Node => listed.push(Change::ApplyNode(node(rng))),
+        ObjectKind::Pod => listed.push(Change::ApplyPod(pod(rng, 4))),
+        ObjectKind::Policy => listed.push(Change::ApplyPolicy(policy(rng, 4))),
     }
+    relist(kind, listed)
+}
+
+/// Lists the objects of a kind anew: what is not applied by `listed` goes.
+pub fn relist(kind: ObjectKind, listed: impl IntoIterator<Item = Change>) -> Vec<Change> {
+    let begin = std::iter::once(Change::BeginReset(kind));
+    begin.chain(listed).chain([Change::EndReset(kind)]).collect()
 }

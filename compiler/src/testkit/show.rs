@@ -17,25 +17,26 @@ impl fmt::Display for Cluster {
 
 /// One change as one line.
 pub fn show(change: &Change) -> String {
-    fn all<T>(items: &[T], show: impl Fn(&T) -> String) -> String {
-        format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join("; "))
-    }
     let show_namespace = |n: &crate::model::Namespace| format!("{} {}", n.name, labels(&n.labels));
     match change {
         Change::ApplyNamespace(namespace) => format!("namespace {}", show_namespace(namespace)),
         Change::DeleteNamespace(name) => format!("delete namespace {name}"),
-        Change::ResetNamespaces(list) => format!("namespaces {}", all(list, show_namespace)),
         Change::ApplyNode(node) => format!("node {}", show_node(node)),
         Change::DeleteNode(name) => format!("delete node {name}"),
-        Change::ResetNodes(nodes) => format!("nodes {}", all(nodes, show_node)),
         Change::ApplyPod(pod) => format!("pod {}", show_pod(pod)),
         Change::DeletePod { namespace, name, uid } => {
             format!("delete pod {namespace}/{name} uid {uid:?}")
         }
-        Change::ResetPods(pods) => format!("pods {}", all(pods, show_pod)),
         Change::ApplyPolicy(policy) => format!("policy {}", show_policy(policy)),
         Change::DeletePolicy(key) => format!("delete policy {key}"),
-        Change::ResetPolicies(policies) => format!("policies {}", all(policies, show_policy)),
+        Change::BeginReset(kind) => format!("begin to list every {kind:?}"),
+        Change::EndReset(kind) => format!("every {kind:?} was listed"),
+        Change::ApplyService(service) => format!("service {}/{}", service.namespace, service.name),
+        Change::DeleteService { namespace, name } => format!("delete service {namespace}/{name}"),
+        Change::ApplyEndpointSlice(slice) => format!("slice {}/{}", slice.namespace, slice.name),
+        Change::DeleteEndpointSlice { namespace, name } => {
+            format!("delete slice {namespace}/{name}")
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::PolicyRule;
 use palisade_compiler::oracle;
 use palisade_compiler::program::Program;
-use palisade_compiler::snapshot::{Change, Snapshot};
+use palisade_compiler::snapshot::{Change, ObjectKind, Snapshot, UndeclaredNamespaces};
 use palisade_compiler::testkit::build::{pod, policy, rule};
-use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
+use palisade_compiler::testkit::{Cluster, Rng, probes, random_edit, relist, widen};
 
 use crate::parallel::{count, for_each_seed, guarded};
 use crate::properties::{agree, locality};
@@ -22,12 +22,12 @@ const BATCH: usize = 4;
 
 #[test]
 fn any_history_leads_to_the_same_program() {
-    for_each_seed(count("PALISADE_HISTORIES", HISTORIES), |seed| {
+    let regressions = include_str!("../regressions/histories.txt");
+    for_each_seed(regressions, count("PALISADE_HISTORIES", HISTORIES), |seed| {
         let batches = history(seed);
         let steps = Cluster { changes: batches.concat() };
-        let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
-        let whole = |_: usize| sizes.clone();
-        let Err(message) = guarded(|| replay(&steps.changes, &whole(0), seed)) else {
+        let sizes = sizes(&batches, seed);
+        let Err(message) = guarded(|| replay(&steps.changes, &sizes, seed)) else {
             return Ok(());
         };
         // Batches of one change are simpler, if they fail as well.
@@ -42,28 +42,60 @@ fn any_history_leads_to_the_same_program() {
     });
 }
 
+/// One history in four has policies with long lists of ports.
 pub(crate) fn history(seed: u64) -> Vec<Vec<Change>> {
+    let is_wide = seed % 4 == 3;
     let mut rng = Rng::new(seed);
     let mut snapshot = Snapshot::new();
-    let first = Cluster::random(seed).changes;
+    let first = if is_wide { Cluster::random_wide(seed) } else { Cluster::random(seed) }.changes;
     first.iter().cloned().for_each(|change| snapshot.apply(change));
     let mut batches = vec![first];
     for _ in 0..BATCHES {
-        let batch: Vec<Change> = rng.many(1, BATCH, |rng| {
-            let change = random_change(rng, &snapshot);
-            snapshot.apply(change.clone());
-            change
+        let batch: Vec<Vec<Change>> = rng.many(1, BATCH, |rng| {
+            let mut edit = random_edit(rng, &snapshot);
+            if is_wide {
+                edit.iter_mut().for_each(|change| widen(rng, change));
+            }
+            edit.iter().cloned().for_each(|change| snapshot.apply(change));
+            edit
         });
-        batches.push(batch);
+        batches.push(batch.concat());
     }
     batches
+}
+
+/// The sizes of the batches that a history is applied in: as it was made, or cut elsewhere, so that a reset may begin in one
+/// batch and end in another.
+fn sizes(batches: &[Vec<Change>], seed: u64) -> Vec<usize> {
+    let made: Vec<usize> = batches.iter().map(Vec::len).collect();
+    let Some((&first, rest)) = made.split_first().filter(|_| seed.is_multiple_of(2)) else {
+        return made;
+    };
+    let (mut rng, mut left) = (Rng::new(seed), rest.iter().sum::<usize>());
+    let mut sizes = vec![first];
+    while left > 0 {
+        let size = (1 + rng.below(2 * BATCH)).min(left);
+        sizes.push(size);
+        left -= size;
+    }
+    sizes
+}
+
+/// Namespaces that nothing declares exist in two of three histories.
+fn undeclared(seed: u64) -> UndeclaredNamespaces {
+    if seed.is_multiple_of(3) {
+        UndeclaredNamespaces::Absent
+    } else {
+        UndeclaredNamespaces::Implied
+    }
 }
 
 /// Applies the changes in batches of these sizes. After each: the deltas add up to the program, it equals one compiled
 /// from scratch, and it agrees with the oracle; also after housekeeping.
 fn replay(changes: &[Change], batches: &[usize], seed: u64) -> Result<(), String> {
     let locality = locality(seed);
-    let mut compiler = Compiler::new(locality.clone());
+    let mode = undeclared(seed);
+    let mut compiler = Compiler::new(locality.clone()).with_undeclared(mode);
     let mut mirror = Program::default();
     let mut rng = Rng::new(seed);
     let mut rest = changes;
@@ -71,10 +103,10 @@ fn replay(changes: &[Change], batches: &[usize], seed: u64) -> Result<(), String
         let (batch, later) = rest.split_at(size);
         rest = later;
         compiler.apply(batch.iter().cloned()).apply_to(&mut mirror);
-        check(&compiler, &locality, &mirror, &mut rng)?;
+        check(&compiler, (&locality, mode), &mirror, &mut rng)?;
         if rng.chance(20) {
             compiler.tidy().apply_to(&mut mirror);
-            check(&compiler, &locality, &mirror, &mut rng)
+            check(&compiler, (&locality, mode), &mirror, &mut rng)
                 .map_err(|m| format!("after tidy: {m}"))?;
         }
     }
@@ -83,20 +115,26 @@ fn replay(changes: &[Change], batches: &[usize], seed: u64) -> Result<(), String
 
 fn check(
     compiler: &Compiler,
-    locality: &Locality,
+    (locality, mode): (&Locality, UndeclaredNamespaces),
     mirror: &Program,
     rng: &mut Rng,
 ) -> Result<(), String> {
+    let snapshot = compiler.snapshot();
+    let counted = (snapshot.namespaces().count(), snapshot.policies().count());
+    if counted != (snapshot.namespace_count(), snapshot.policy_count()) {
+        return Err(format!("namespaces and policies are {counted:?}: {:?}", compiler.stats()));
+    }
     if compiler.program() != mirror {
         return Err(format!("the deltas give {mirror:#?}\nnot {:#?}", compiler.program()));
     }
-    let mut scratch = Compiler::new(locality.clone());
+    let mut scratch = Compiler::new(locality.clone()).with_undeclared(mode);
     scratch.apply(contents(compiler.snapshot()));
     let (here, there) = (compiler.program().canonical(), scratch.program().canonical());
     if here != there {
         return Err(format!("this history gives {here:#?}\nfrom scratch it is {there:#?}"));
     }
-    let mut adopting = Compiler::adopting(locality.clone(), scratch.program());
+    let adopting = Compiler::adopting(locality.clone(), scratch.program());
+    let mut adopting = adopting.with_undeclared(mode);
     adopting.apply(contents(compiler.snapshot()));
     if adopting.program() != scratch.program() {
         return Err("a restart would change the program".to_owned());
@@ -115,12 +153,15 @@ fn check(
 
 /// What is there, as the changes that make it from nothing.
 pub(crate) fn contents(snapshot: &Snapshot) -> Vec<Change> {
-    vec![
-        Change::ResetPolicies(snapshot.policies().map(|p| p.as_ref().clone()).collect()),
-        Change::ResetPods(snapshot.pods().cloned().collect()),
-        Change::ResetNodes(snapshot.nodes().cloned().collect()),
-        Change::ResetNamespaces(snapshot.namespaces().cloned().collect()),
+    let policies = snapshot.policies().map(|p| Change::ApplyPolicy(p.as_ref().clone()));
+    let namespaces = snapshot.namespaces().cloned().map(Change::ApplyNamespace);
+    [
+        relist(ObjectKind::Policy, policies),
+        relist(ObjectKind::Pod, snapshot.pods().cloned().map(Change::ApplyPod)),
+        relist(ObjectKind::Node, snapshot.nodes().cloned().map(Change::ApplyNode)),
+        relist(ObjectKind::Namespace, namespaces),
     ]
+    .concat()
 }
 
 /// Two classes that come to mean the same, of more addresses than are moved at a time otherwise.

@@ -9,16 +9,22 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use palisade_compiler::compile::{Compiler, Locality};
-use palisade_compiler::parse::{Object, parse};
-use palisade_compiler::program::render::render;
+use palisade_compiler::parse::parse;
+use palisade_compiler::program::render::{render, render_on};
+use palisade_compiler::program::sets::SetName;
 use palisade_compiler::program::{
-    AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, Program, Tables,
+    AddressRange, ClassId, Element, PortElement, PortRangeElement, ProfileId, Program, Tables,
 };
 use palisade_compiler::snapshot::Change;
 
 #[track_caller]
 fn golden(case: &str, program: &Program) {
-    let text = render(program).to_string();
+    golden_on(case, program, &|_| Vec::new());
+}
+
+#[track_caller]
+fn golden_on(case: &str, program: &Program, host: &dyn Fn(SetName) -> Vec<Element>) {
+    let text = render_on(program, host).to_string();
     let path =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{case}.nft"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -108,14 +114,20 @@ fn one_policy() {
 fn every_element() {
     let fill = |subject: IpAddr, peers: [IpAddr; 3], atoms: [AddressRange; 4]| {
         let classes = [ClassId::FIRST, 0x0abc_0def, ClassId::END - 1].map(ClassId);
-        let profiles =
-            [ProfileId::FIRST, 0xbeef_cafe, ProfileId::END - 1, 0x8000_0001].map(ProfileId);
+        let profiles = [
+            ProfileId::FIRST,
+            0xbeef_cafe,
+            ProfileId::END - 1,
+            ProfileId::UNRANGED_END - 1,
+            ProfileId::FIRST_RANGED,
+        ]
+        .map(ProfileId);
         let unknown = (subject, ClassId::UNKNOWN);
         let ports = profiles.iter().flat_map(|&profile| {
             [(6, 80), (17, 53), (132, 65535), (1, 0), (58, 1), (47, 7)]
                 .map(|(protocol, port)| PortElement { profile, protocol, port })
         });
-        let ranges = profiles.iter().flat_map(|&profile| {
+        let ranges = profiles.iter().filter(|profile| profile.is_ranged()).flat_map(|&profile| {
             [(6, 0, 65535), (17, 1000, 1999), (17, 2001, 2500), (132, 1, 65534)]
                 .map(|(protocol, first, last)| PortRangeElement { profile, protocol, first, last })
         });
@@ -123,7 +135,6 @@ fn every_element() {
             local_in: [subject, peers[0]].into(),
             local_out: [subject].into(),
             hairpin: [subject, peers[0]].into(),
-            bridges: [1, 65_535].into(),
             class: peers.into_iter().zip(classes).collect(),
             cidr: atoms.into_iter().zip(classes.into_iter().cycle()).collect(),
             allow_in: classes
@@ -132,7 +143,12 @@ fn every_element() {
                 .map(|(class, profile)| ((subject, class), profile))
                 .chain([(unknown, ProfileId::EVERYTHING)])
                 .collect(),
-            allow_out: [(unknown, profiles[1])].into(),
+            allow_out: [
+                (unknown, profiles[1]),
+                ((subject, classes[0]), ProfileId::DENY),
+                ((subject, classes[1]), profiles[4]),
+            ]
+            .into(),
             ports: ports.collect(),
             port_ranges: ranges.collect(),
         }
@@ -157,7 +173,12 @@ fn every_element() {
             range("ffff::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
         ],
     );
-    golden("every_element", &Program { v4, v6 });
+    let host = |set| match set {
+        SetName::Bridges => [1, 65_535].map(Element::Bridge).into(),
+        SetName::BridgePorts => [2, 0x00ab_cdef].map(Element::Interface).into(),
+        _ => Vec::new(),
+    };
+    golden_on("every_element", &Program { v4, v6 }, &host);
 }
 
 #[test]
@@ -186,12 +207,7 @@ fn shop() {
     for file in files.iter().filter(|file| file.extension().is_some_and(|e| e == "yaml")) {
         let text = fs::read(file).unwrap();
         let parsed = parse("shop", &text, &mut |object| {
-            changes.push(match object {
-                Object::Namespace(namespace) => Change::ApplyNamespace(namespace),
-                Object::Node(node) => Change::ApplyNode(node),
-                Object::Pod(pod) => Change::ApplyPod(pod),
-                Object::Policy(policy) => Change::ApplyPolicy(policy),
-            });
+            changes.push(Change::from(object));
         });
         assert_eq!(parsed.diagnostics, [], "{}", file.display());
     }

@@ -11,9 +11,12 @@
 mod bounds;
 mod churn;
 mod edges;
+mod explain;
 mod golden;
 mod meaning;
 mod parallel;
 mod parsing;
+mod port_sets;
 mod properties;
+mod snapshot;
 mod tidy;

@@ -2,10 +2,10 @@
 //!
 //! Each connection is judged by the oracle, by the matrix and by the compiled program.
 
-use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::compile::{Compiler, Judge, Locality};
 use palisade_compiler::model::Verdict;
-use palisade_compiler::oracle::{self, Reason};
-use palisade_compiler::parse::{Object, parse};
+use palisade_compiler::oracle;
+use palisade_compiler::parse::parse;
 use palisade_compiler::program::eval::{Packet, eval_program};
 use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::connection;
@@ -106,14 +106,11 @@ impl World {
         let decision = oracle::decide(snapshot, &connection);
         assert_eq!(decision.verdict, expected, "{text}: the oracle: {decision:?}");
         assert_eq!(self.compiler.judge(&connection), decision, "{text}: the matrix");
-        let own_node =
-            [&decision.egress, &decision.ingress].iter().any(|d| d.reason == Reason::OwnNode);
-        if !own_node {
-            let dnat = connection.from == connection.to;
-            let packet = Packet { dnat, ..Packet::first(connection) };
-            let walk = eval_program(self.compiler.program(), &packet);
-            assert_eq!(walk.verdict, expected, "{text}: the program: {walk:?}");
-        }
+        assert_eq!(Judge::new(snapshot).judge(&connection), decision, "{text}: the judge");
+        let dnat = connection.from == connection.to;
+        let packet = Packet { dnat, ..Packet::first(connection) };
+        let walk = eval_program(self.compiler.program(), &packet);
+        assert_eq!(walk.verdict, expected, "{text}: the program: {walk:?}");
         self
     }
 
@@ -143,12 +140,7 @@ impl World {
 fn apply(compiler: &mut Compiler, documents: &str) -> Vec<String> {
     let mut changes = Vec::new();
     let parsed = parse("test", documents.as_bytes(), &mut |object| {
-        changes.push(match object {
-            Object::Namespace(namespace) => Change::ApplyNamespace(namespace),
-            Object::Node(node) => Change::ApplyNode(node),
-            Object::Pod(pod) => Change::ApplyPod(pod),
-            Object::Policy(policy) => Change::ApplyPolicy(policy),
-        });
+        changes.push(Change::from(object));
     });
     compiler.apply(changes);
     parsed.diagnostics.iter().map(ToString::to_string).collect()

@@ -12,10 +12,18 @@ pub(crate) fn count(variable: &str, default: u64) -> u64 {
     }
 }
 
-/// Calls `check` for `0..seeds`; a check fails by `Err` or by a panic. Stops at the first failures and panics with the
-/// message of the lowest seed among them.
+/// Calls `check` for the seeds that are listed in `regressions`, one a line, and then for `0..seeds`. A check fails by
+/// `Err` or by a panic. Stops at the first failures and panics with the message of the lowest seed among them.
 #[track_caller]
-pub(crate) fn for_each_seed(seeds: u64, check: impl Fn(u64) -> Result<(), String> + Sync) {
+pub(crate) fn for_each_seed(
+    regressions: &str,
+    seeds: u64,
+    check: impl Fn(u64) -> Result<(), String> + Sync,
+) {
+    for line in regressions.lines().filter(|line| !line.starts_with('#')) {
+        let seed = line.trim().parse().unwrap_or_else(|e| panic!("the list of seeds: {line}: {e}"));
+        guarded(|| check(seed)).unwrap_or_else(|message| panic!("seed {seed}: {message}"));
+    }
     let next = AtomicU64::new(0);
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let work = || {

@@ -1,5 +1,6 @@
 //! What goes to the ruleset, counted.
 
+use super::sizing::Sizing;
 use crate::ruleset::{Ruleset, RulesetError, TableName};
 use crate::transaction::{Op, TableOp, Transaction};
 
@@ -16,12 +17,15 @@ pub struct Counters {
     pub replaced: u64,
     /// Sets built anew because they were full.
     pub grown: u64,
+    /// Sockets opened anew because the old one was dead.
+    pub reopened: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Writer<R> {
     pub(super) ruleset: R,
     pub(super) counters: Counters,
+    pub(super) sizing: Sizing,
 }
 
 impl<R: Ruleset> Writer<R> {

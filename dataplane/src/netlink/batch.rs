@@ -1,7 +1,7 @@
 //! A transaction as one batch of messages, and the way back from an error in it to the operation.
 
 use nftnl::MsgType;
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{
     ChainName, Expr, Rule, SetName, TOS_PRIORITIES, VERSION,
 };
@@ -126,7 +126,7 @@ impl Batch {
 #[derive(Debug, Clone, Copy)]
 struct OpenElements {
     kind: u16,
-    family: Family,
+    family: TableFamily,
     set: SetId,
     message: usize,
     list: usize,
@@ -149,7 +149,7 @@ impl Writer {
         sequence
     }
 
-    fn header(&mut self, family: Family, kind: u16, flags: u16) -> Header {
+    fn header(&mut self, family: TableFamily, kind: u16, flags: u16) -> Header {
         Header { kind, flags, family: sys::proto(family) as u8, sequence: self.start() }
     }
 
@@ -194,7 +194,7 @@ impl Writer {
         Ok(())
     }
 
-    fn start_elements(&mut self, kind: u16, family: Family, set: SetId) {
+    fn start_elements(&mut self, kind: u16, family: TableFamily, set: SetId) {
         // EXCL: what is there already is a difference that nobody knew of.
         let flags = if kind == msg::NEWSETELEM { flag::CREATE | flag::EXCL } else { 0 };
         let header = self.header(family, kind, flags);
@@ -213,7 +213,7 @@ impl Writer {
         }
     }
 
-    fn object(&mut self, family: Family, op: &Op) {
+    fn object(&mut self, family: TableFamily, op: &Op) {
         let table = (self.table, family);
         match op {
             Op::CreateTable => {
@@ -263,7 +263,7 @@ impl Writer {
         }
     }
 
-    fn create_set(&mut self, family: Family, id: SetId, size: Option<u32>) {
+    fn create_set(&mut self, family: TableFamily, id: SetId, size: Option<u32>) {
         let declaration = declaration(family, id.set);
         self.sets += 1;
         let new = sys::NewSet { declaration: &declaration, id: self.sets, size };
@@ -279,7 +279,7 @@ impl Writer {
 
     fn add_rule(
         &mut self,
-        family: Family,
+        family: TableFamily,
         chain: ChainName,
         rule: &Rule,
         generations: &Generations,
@@ -292,7 +292,7 @@ impl Writer {
     }
 
     /// The anonymous map that a rule with `RestorePriority` refers to by the id returned.
-    fn create_restore(&mut self, family: Family) -> u32 {
+    fn create_restore(&mut self, family: TableFamily) -> u32 {
         let declaration = restore_map();
         self.sets += 1;
         let id = self.sets;
@@ -348,14 +348,19 @@ pub(super) fn version(userdata: &[u8]) -> Option<u32> {
 
 /// A batch that the kernel checks and then discards, since it has no end: the way to ask what the kernel can do. It
 /// creates a table with these flags and, if asked to, a map with a catch-all element in it.
-pub(super) fn rehearsal(sequence: u32, table: &str, flags: u32, catch_all: bool) -> Vec<u8> {
-    let family = sys::proto(Family::V4) as u8;
+pub(super) fn rehearsal(
+    sequence: u32,
+    (table_family, table): (TableFamily, &str),
+    flags: u32,
+    catch_all: bool,
+) -> Vec<u8> {
+    let family = sys::proto(table_family) as u8;
     let header = |kind, flags| Header { kind, flags, family, sequence: sequence.wrapping_add(1) };
     let mut out = Vec::new();
     wire::batch_begin(&mut out, sequence, None);
     sys::put_table(&mut out, header(msg::NEWTABLE, flag::CREATE), table, Some(flags), &[]);
     if catch_all {
-        let declaration = declaration(Family::V4, SetName::Class);
+        let declaration = declaration(table_family, SetName::Class);
         let new = sys::NewSet { declaration: &declaration, id: 1, size: Some(1) };
         let name = SetName::Class.as_str();
         sys::put_set(&mut out, header(msg::NEWSET, flag::CREATE), table, name, Some(new));

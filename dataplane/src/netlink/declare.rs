@@ -4,8 +4,9 @@
 //! orders of key and data in its userdata, or class and profile ids come out byte-swapped; what nft 1.1.3 writes
 //! there besides makes nft 1.0.6 crash.
 
-use palisade_compiler::model::Family;
-use palisade_compiler::program::skeleton::SetName;
+use palisade_compiler::program::TableFamily;
+use palisade_compiler::program::element::ElementKind;
+use palisade_compiler::program::sets::SetName;
 
 /// `enum nft_set_flags`.
 pub(super) const ANONYMOUS: u32 = 0x1;
@@ -48,19 +49,19 @@ pub(super) struct Declaration {
 }
 
 /// The declaration of one of the skeleton's sets.
-pub(super) fn declaration(family: Family, set: SetName) -> Declaration {
+pub(super) fn declaration(family: TableFamily, set: SetName) -> Declaration {
     let (address, length) = match family {
-        Family::V4 => (IPV4_ADDR, 4),
-        Family::V6 => (IPV6_ADDR, 16),
+        TableFamily::Ip => (IPV4_ADDR, 4),
+        TableFamily::Ip6 | TableFamily::Bridge => (IPV6_ADDR, 16),
     };
-    let (types, key_length): (&[u32], u32) = match set {
-        SetName::LocalIn | SetName::LocalOut | SetName::Class | SetName::Cidr => {
-            (&[address], length)
-        }
-        SetName::Hairpin => (&[address, address], 2 * length),
-        SetName::Bridges => (&[IFACE_INDEX, IFACE_INDEX], 8),
-        SetName::AllowIn | SetName::AllowOut => (&[address, CLASSID], length + ID),
-        SetName::Ports | SetName::PortRanges => (&[CLASSID, INET_PROTO, INET_SERVICE], 12),
+    use ElementKind as Kind;
+    let (types, key_length): (&[u32], u32) = match set.kind() {
+        Kind::Address | Kind::Class | Kind::Cidr => (&[address], length),
+        Kind::Hairpin => (&[address, address], 2 * length),
+        Kind::Bridge => (&[IFACE_INDEX, IFACE_INDEX], 8),
+        Kind::Interface => (&[IFACE_INDEX], 4),
+        Kind::Row => (&[address, CLASSID], length + ID),
+        Kind::Port | Kind::PortRange => (&[CLASSID, INET_PROTO, INET_SERVICE], 12),
     };
     let mut flags = 0;
     if set.is_map() {
@@ -69,7 +70,9 @@ pub(super) fn declaration(family: Family, set: SetName) -> Declaration {
     if set.is_interval() {
         flags |= INTERVAL;
     }
-    let ranges = set == SetName::PortRanges;
+    // nft prints the parts of a concatenation by their own orders.
+    let key_order = if set.kind() == Kind::Interface { HOST_ENDIAN } else { BIG_ENDIAN };
+    let ranges = set.kind() == Kind::PortRange;
     if ranges {
         flags |= CONCAT;
     }
@@ -79,7 +82,7 @@ pub(super) fn declaration(family: Family, set: SetName) -> Declaration {
         key_length,
         data: set.is_map().then_some((CLASSID, ID)),
         fields: if ranges { &[4, 1, 2] } else { &[] },
-        userdata: userdata(set.is_map()),
+        userdata: userdata(key_order, set.is_map()),
     }
 }
 
@@ -91,7 +94,7 @@ pub(super) fn restore_map() -> Declaration {
         key_length: 1,
         data: Some((CLASSID, ID)),
         fields: &[],
-        userdata: userdata(true),
+        userdata: userdata(BIG_ENDIAN, true),
     }
 }
 
@@ -100,9 +103,9 @@ fn concat_type(types: &[u32]) -> u32 {
     types.iter().fold(0, |all, one| (all << 6) | one)
 }
 
-fn userdata(map: bool) -> Vec<u8> {
+fn userdata(key_order: u32, map: bool) -> Vec<u8> {
     let mut out = vec![UDATA_KEY_BYTE_ORDER, 4];
-    out.extend_from_slice(&BIG_ENDIAN.to_ne_bytes());
+    out.extend_from_slice(&key_order.to_ne_bytes());
     if map {
         out.extend_from_slice(&[UDATA_DATA_BYTE_ORDER, 4]);
         out.extend_from_slice(&HOST_ENDIAN.to_ne_bytes());
@@ -117,11 +120,11 @@ mod tests {
     #[test]
     fn type_numbers_are_nfts() {
         let key = |family, set| declaration(family, set).key_type;
-        assert_eq!(key(Family::V4, SetName::AllowIn), 471);
-        assert_eq!(key(Family::V6, SetName::AllowIn), 535);
-        assert_eq!(key(Family::V4, SetName::PortRanges), 94_989);
-        assert_eq!(key(Family::V4, SetName::Hairpin), 455);
-        assert_eq!(key(Family::V6, SetName::Hairpin), 520);
-        assert_eq!(key(Family::V6, SetName::Bridges), 1300);
+        assert_eq!(key(TableFamily::Ip, SetName::AllowIn), 471);
+        assert_eq!(key(TableFamily::Ip6, SetName::AllowIn), 535);
+        assert_eq!(key(TableFamily::Ip, SetName::PortRanges), 94_989);
+        assert_eq!(key(TableFamily::Ip, SetName::Hairpin), 455);
+        assert_eq!(key(TableFamily::Ip6, SetName::Hairpin), 520);
+        assert_eq!(key(TableFamily::Ip6, SetName::Bridges), 1300);
     }
 }

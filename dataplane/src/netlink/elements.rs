@@ -7,8 +7,9 @@
 
 use std::net::IpAddr;
 
-use palisade_compiler::model::Family;
-use palisade_compiler::program::skeleton::SetName;
+use palisade_compiler::program::TableFamily;
+use palisade_compiler::program::element::ElementKind as Kind;
+use palisade_compiler::program::sets::SetName;
 use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
 
 use super::wire::{Attribute, Attributes, close_nest, open_nest, put};
@@ -38,23 +39,12 @@ const OPEN_INTERVAL: [u8; 6] = {
 /// The most bytes that `put_element` appends: two elements of `cidr` over IPv6.
 pub(super) const MAX_ELEMENT: usize = 128;
 
-/// Whether the element is one of that set, in that family.
-pub(super) fn fits(family: Family, set: SetName, element: &Element) -> bool {
-    let here = |address: IpAddr| Family::of(address) == family;
-    match (set, *element) {
-        (SetName::LocalIn | SetName::LocalOut, Element::Address(address)) => here(address),
-        (SetName::Hairpin, Element::Hairpin(address)) => here(address),
-        (SetName::Bridges, Element::Bridge(_))
-        | (SetName::Ports, Element::Port(_))
-        | (SetName::PortRanges, Element::PortRange(_)) => true,
-        (SetName::Class, Element::Class(address, _)) => here(address),
-        (SetName::Cidr, Element::Cidr(range, _)) => {
-            here(range.first) && here(range.last) && range.first <= range.last
-        }
-        (SetName::AllowIn | SetName::AllowOut, Element::Row(address, ..)) => here(address),
-        (set, Element::CatchAll) => set.has_catch_all(),
-        _ => false,
-    }
+/// Whether the element is one of that set, in that table.
+pub(super) fn fits(table: TableFamily, set: SetName, element: &Element) -> bool {
+    let is_of_kind = element.kind().map_or(set.has_catch_all(), |kind| kind == set.kind());
+    let is_range = !matches!(element, Element::Cidr(range, _) if range.first > range.last);
+    let is_of_family = table.family().is_none_or(|family| element.is_of(family));
+    set.tables().contains(&table) && is_of_kind && is_range && is_of_family
 }
 
 /// A key or a value: at most 36 bytes.
@@ -113,6 +103,7 @@ pub(super) fn put_element(out: &mut Vec<u8>, element: &Element) {
             Parts { key: key().address(address).address(address), ..Parts::default() }
         }
         Element::Bridge(index) => Parts { key: key().id(index).id(index), ..Parts::default() },
+        Element::Interface(index) => Parts { key: key().id(index), ..Parts::default() },
         Element::Class(address, class) => {
             Parts { key: key().address(address), data: key().id(class.0), ..Parts::default() }
         }
@@ -185,7 +176,7 @@ fn previous(address: IpAddr) -> IpAddr {
 /// Collects the elements of one set from a dump.
 #[derive(Debug)]
 pub(super) struct Collector {
-    family: Family,
+    family: TableFamily,
     set: SetName,
     elements: Vec<Element>,
     /// `cidr`: where the class changes, `None` behind a range.
@@ -195,7 +186,7 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn new(family: Family, set: SetName) -> Self {
+    pub(super) fn new(family: TableFamily, set: SetName) -> Self {
         Self { family, set, elements: Vec::new(), bounds: Vec::new(), foreign: false }
     }
 
@@ -243,7 +234,7 @@ impl Collector {
             return Some(());
         }
         let key = key?;
-        if self.set == SetName::Cidr {
+        if self.set.kind() == Kind::Cidr {
             let address = self.address(key)?;
             let class = match flags {
                 0 => Some(ClassId(id(data?)?)),
@@ -259,51 +250,54 @@ impl Collector {
     }
 
     fn element(&self, key: &[u8], key_end: Option<&[u8]>, data: Option<&[u8]>) -> Option<Element> {
-        Some(match self.set {
-            SetName::LocalIn | SetName::LocalOut => Element::Address(self.address(key)?),
-            SetName::Hairpin => {
+        Some(match self.set.kind() {
+            Kind::Address => Element::Address(self.address(key)?),
+            Kind::Hairpin => {
                 let (a, b) = key.split_at_checked(key.len() / 2)?;
                 (a == b).then_some(())?;
                 Element::Hairpin(self.address(a)?)
             }
-            SetName::Bridges => {
+            Kind::Bridge => {
                 let (a, b) = key.split_at_checked(4)?;
                 (a == b).then_some(())?;
                 Element::Bridge(id(a)?)
             }
-            SetName::Class => Element::Class(self.address(key)?, ClassId(id(data?)?)),
-            SetName::AllowIn | SetName::AllowOut => {
+            Kind::Interface => Element::Interface(id(key)?),
+            Kind::Class => Element::Class(self.address(key)?, ClassId(id(data?)?)),
+            Kind::Row => {
                 let (address, class) = key.split_at_checked(key.len().checked_sub(4)?)?;
                 let (class, profile) = (ClassId(id(class)?), ProfileId(id(data?)?));
                 Element::Row(self.address(address)?, class, profile)
             }
-            SetName::Ports => {
+            Kind::Port => {
                 let (profile, protocol, port) = port_key(key, u32::from_ne_bytes)?;
                 Element::Port(PortElement { profile, protocol, port })
             }
-            SetName::PortRanges => {
+            Kind::PortRange => {
                 let from = port_key(key, u32::from_be_bytes)?;
                 let to = port_key(key_end.unwrap_or(key), u32::from_be_bytes)?;
                 ((from.0, from.1) == (to.0, to.1)).then_some(())?;
                 let (profile, protocol, first) = from;
                 Element::PortRange(PortRangeElement { profile, protocol, first, last: to.2 })
             }
-            SetName::Cidr => return None,
+            Kind::Cidr => return None,
         })
     }
 
     fn address(&self, bytes: &[u8]) -> Option<IpAddr> {
         match self.family {
-            Family::V4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
-            Family::V6 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+            TableFamily::Ip => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+            TableFamily::Ip6 | TableFamily::Bridge => {
+                <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
+            }
         }
     }
 }
 
-fn highest(family: Family) -> IpAddr {
+fn highest(family: TableFamily) -> IpAddr {
     match family {
-        Family::V4 => IpAddr::from([0xff; 4]),
-        Family::V6 => IpAddr::from([0xff; 16]),
+        TableFamily::Ip => IpAddr::from([0xff; 4]),
+        TableFamily::Ip6 | TableFamily::Bridge => IpAddr::from([0xff; 16]),
     }
 }
 

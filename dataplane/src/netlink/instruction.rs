@@ -15,6 +15,7 @@ pub(super) fn register(offset: u32) -> Register {
 
 /// `NFT_META_*`
 pub(super) mod meta {
+    pub(crate) const PROTOCOL: u32 = 1;
     pub(crate) const PRIORITY: u32 = 2;
     pub(crate) const IIF: u32 = 4;
     pub(crate) const OIF: u32 = 5;
@@ -29,6 +30,7 @@ pub(super) mod ct_key {
 
 /// `enum nft_payload_bases`
 pub(super) mod base {
+    pub(crate) const LINK: u32 = 0;
     pub(crate) const NETWORK: u32 = 1;
     pub(crate) const TRANSPORT: u32 = 2;
 }

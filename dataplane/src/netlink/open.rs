@@ -3,6 +3,8 @@
 use std::io;
 use std::ops::ControlFlow;
 
+use palisade_compiler::program::TableFamily;
+
 use super::Kernel;
 use super::batch::{OWNER, PERSIST, rehearsal};
 use super::query::Query;
@@ -27,7 +29,7 @@ impl Kernel {
         let query = Query::open().map_err(unopened)?;
         // Nobody else has the port id, so nobody else has the name.
         let name = format!("palisade-probe-{}", socket.port());
-        match rehearse(&socket, &name, 0, true)? {
+        match rehearse(&socket, TableFamily::Ip, &name, 0, true)? {
             0 => {}
             libc::EPERM => {
                 return Err(RulesetError::NotPermitted { what: "changing nftables".to_owned() });
@@ -40,11 +42,13 @@ impl Kernel {
                 return Err(unsupported(&format!("nf_tables (CONFIG_NF_TABLES): {error}")));
             }
         }
-        let persistent_owner = rehearse(&socket, &name, OWNER | PERSIST, false)? == 0;
+        let persistent_owner =
+            rehearse(&socket, TableFamily::Ip, &name, OWNER | PERSIST, false)? == 0;
+        let bridge_tables = rehearse(&socket, TableFamily::Bridge, &name, 0, false)? == 0;
         Ok(Self {
             socket,
             query,
-            features: Features { persistent_owner },
+            features: Features { persistent_owner, bridge_tables },
             sequence: 1,
             send_buffer: 0,
             generation: None,
@@ -84,9 +88,15 @@ fn unopened(error: io::Error) -> RulesetError {
 
 /// Has the kernel check a table with these flags, and perhaps a catch-all element, without creating anything: the
 /// first error number, or 0.
-fn rehearse(socket: &Socket, table: &str, flags: u32, catch_all: bool) -> io::Result<i32> {
+fn rehearse(
+    socket: &Socket,
+    family: TableFamily,
+    table: &str,
+    flags: u32,
+    catch_all: bool,
+) -> io::Result<i32> {
     socket.grow_send_buffer(16 * 1024)?;
-    socket.send(&rehearsal(1, table, flags, catch_all))?;
+    socket.send(&rehearsal(1, (family, table), flags, catch_all))?;
     let mut buffer = [0; 8192];
     let mut first = 0;
     loop {

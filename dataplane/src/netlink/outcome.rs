@@ -6,7 +6,7 @@
 use std::io;
 use std::ops::ControlFlow;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 
 use super::batch::Batch;
 use super::query::Query;
@@ -94,9 +94,10 @@ impl Answers {
     }
 }
 
-/// The error of a transaction that the kernel refused.
+/// The error of a transaction that the kernel refused to the socket with this port id.
 pub(super) fn refused(
     query: &mut Query,
+    port: u32,
     (table, transaction): (TableName, &Transaction),
     batch: &Batch,
     error: MessageError,
@@ -106,7 +107,7 @@ pub(super) fn refused(
     let what = op.map_or_else(|| "the transaction".to_owned(), |op| text::operation(table, op));
     match (error.errno, op) {
         (RESTART, _) => RulesetError::Retry { what },
-        (libc::EPERM, op) => match op.and_then(|op| foreign_owner(query, table, op.family)) {
+        (libc::EPERM, op) => match op.and_then(|op| foreign_owner(query, port, table, op.family)) {
             Some(owner) => RulesetError::Owned { owner },
             None => RulesetError::NotPermitted { what },
         },
@@ -130,9 +131,15 @@ pub(super) fn refused(
     }
 }
 
-/// The live owner of our table, if there is one: the kernel refuses everyone else.
-fn foreign_owner(query: &mut Query, table: TableName, family: Family) -> Option<String> {
-    read::owner(query, table, family).ok().flatten().flatten().map(owner::describe_owner)
+/// The live owner of our table, if there is another than us: the kernel refuses everyone else.
+fn foreign_owner(
+    query: &mut Query,
+    port: u32,
+    table: TableName,
+    family: TableFamily,
+) -> Option<String> {
+    let owner = read::owner(query, table, family).ok().flatten().flatten();
+    owner.filter(|&owner| owner != port).map(owner::describe_owner)
 }
 
 #[cfg(test)]
@@ -148,7 +155,7 @@ mod tests {
 
     /// A batch of begin (10), a table (11), three elements in one message (12), a set (13) and end (14).
     fn batch() -> Batch {
-        let op = |op| TableOp { family: Family::V4, op };
+        let op = |op| TableOp { family: TableFamily::Ip, op };
         let add = |low| {
             let class = Element::Class([10, 0, 0, low].into(), ClassId(ClassId::FIRST));
             op(Op::Add(SET, class))

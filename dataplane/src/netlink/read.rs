@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::TOS_PRIORITIES;
 
 use super::batch::{DORMANT, LIST_ELEMENTS, PERSIST, version};
@@ -26,7 +26,7 @@ const DUMPS: usize = 6;
 #[derive(Debug, Clone, Copy)]
 struct Place {
     name: TableName,
-    family: Family,
+    family: TableFamily,
 }
 
 impl Place {
@@ -60,7 +60,7 @@ impl Place {
 /// hash with a declared size is never resized; others are read until two dumps agree.
 pub(super) fn tables(query: &mut Query, name: TableName) -> Result<Actual, QueryError> {
     let mut actual = Actual::new();
-    for family in Family::ALL {
+    for family in TableFamily::ALL {
         let place = Place { name, family };
         if let Some(mut table) = table(query, place)? {
             chains(query, place, &mut table)?;
@@ -75,7 +75,7 @@ pub(super) fn tables(query: &mut Query, name: TableName) -> Result<Actual, Query
 pub(super) fn owner(
     query: &mut Query,
     name: TableName,
-    family: Family,
+    family: TableFamily,
 ) -> Result<Option<Option<u32>>, QueryError> {
     Ok(table(query, Place { name, family })?.map(|table| table.owner))
 }
@@ -105,14 +105,17 @@ fn chains(query: &mut Query, place: Place, table: &mut ActualTable) -> Result<()
     let found = query.dump(msg::GETCHAIN, place.proto(), &[], |family, chain| {
         let name = chain.get(3).and_then(Attribute::string);
         let name = name.filter(|_| place.is_of(family, chain, 1))?;
-        Some((name.to_owned(), ActualChain { base: base_of(chain), rules: Vec::new() }))
+        Some((
+            name.to_owned(),
+            ActualChain { base: base_of(place.family, chain), rules: Vec::new() },
+        ))
     })?;
     table.chains.extend(found);
     Ok(())
 }
 
 /// As nft writes it; empty for a regular chain.
-fn base_of(chain: Attributes<'_>) -> String {
+fn base_of(family: TableFamily, chain: Attributes<'_>) -> String {
     let Some(hook) = chain.get(4).map(Attribute::nested) else { return String::new() };
     let number = |attributes: Attributes<'_>, kind| {
         attributes.get(kind).and_then(Attribute::be_u32).unwrap_or(0)
@@ -127,7 +130,7 @@ fn base_of(chain: Attributes<'_>) -> String {
         _ => "?",
     };
     let priority = match number(hook, 2).cast_signed() {
-        0 => "filter".to_owned(),
+        priority if priority == sys::filter_priority(family) => "filter".to_owned(),
         other => other.to_string(),
     };
     let policy = if number(chain, 5) == 0 { "drop" } else { "accept" };
@@ -291,7 +294,11 @@ fn rules(
     Ok(())
 }
 
-fn rule_of(family: Family, restores: &BTreeSet<String>, message: Attributes<'_>) -> ActualRule {
+fn rule_of(
+    family: TableFamily,
+    restores: &BTreeSet<String>,
+    message: Attributes<'_>,
+) -> ActualRule {
     let expressions = message.get(4).map(Attribute::nested).unwrap_or_default();
     // A rule of iptables-nft says so; its expressions have no meaning of their own.
     if message.get(5).is_some() {

@@ -7,9 +7,11 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use palisade_compiler::model::{Direction, Family};
+use palisade_compiler::model::Direction;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{
-    self, ChainName, Expr, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
+    self, ChainName, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_FLAGS_WORD,
+    TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
 };
 
 use super::instruction::{
@@ -26,14 +28,25 @@ const STATUS_DNAT: u32 = 0x20;
 /// nft's burst where the text gives none.
 const LIMIT_BURST: u32 = 5;
 
-/// Of an IPv6 header.
+/// Offsets in an IPv4 header, in bytes: of the field, and of the 4 bytes that it is the second of.
+const TOS_OFFSET: u32 = 1;
+const TOS_WORD: u32 = 0;
+const PROTOCOL_OFFSET: u32 = 9;
+
+/// Of an IPv6 header, in bytes.
 const HOP_LIMIT_OFFSET: u32 = 7;
+
+/// `ETH_P_IPV6` (linux/if_ether.h).
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+
+/// Of an Ethernet header.
+const ETHERTYPE_OFFSET: u32 = 12;
 
 const FIRST: Register = 1;
 
 /// The instructions of a rule; `restore_map` is the batch's id of the anonymous map for `RestorePriority`.
 pub(super) fn encode(
-    family: Family,
+    family: TableFamily,
     rule: &Rule,
     generations: &Generations,
     restore_map: Option<u32>,
@@ -45,7 +58,7 @@ pub(super) fn encode(
 /// The inverse: the rule, and the sets that it names in order. `restores` tells whether a set of that name is the
 /// anonymous map of `RestorePriority`.
 pub(super) fn decode(
-    family: Family,
+    family: TableFamily,
     instructions: Vec<Instruction>,
     restores: impl Fn(&str) -> bool,
 ) -> Option<(Rule, Vec<SetId>)> {
@@ -53,6 +66,7 @@ pub(super) fn decode(
         .into_iter()
         .filter(|i| !is_idle(i))
         .map(|i| name_restore_map(i, &restores))
+        .map(by_protocol)
         .collect();
     cut_masks(&mut instructions);
     let (mut rule, mut sets) = (Rule::new(), Vec::new());
@@ -82,6 +96,17 @@ fn name_restore_map(mut instruction: Instruction, restores: &impl Fn(&str) -> bo
         *set = RESTORE_MAP.to_owned();
     }
     instruction
+}
+
+/// nft lists `meta protocol ip6 icmpv6 type X` of a bridge table as `icmpv6 type X`, and makes of that, when it loads the listing,
+/// a look at the frame's header, which says the same of an untagged frame.
+fn by_protocol(instruction: Instruction) -> Instruction {
+    match instruction {
+        Instruction::Payload { base: base::LINK, offset: ETHERTYPE_OFFSET, length: 2, to } => {
+            Instruction::Meta { key: meta::PROTOCOL, to }
+        }
+        other => other,
+    }
 }
 
 /// nft 1.1.3 masks the whole 4 bytes of a register into which one byte was loaded; the kernel zeroes the others.
@@ -114,20 +139,25 @@ impl Names {
 }
 
 /// One expression, every value starting in the first register.
-fn expression(family: Family, expr: Expr, names: &Names) -> Vec<Instruction> {
+fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction> {
     let priority = |to| Instruction::Meta { key: meta::PRIORITY, to };
     match expr {
         Expr::CtState(bits) => ct_bits(ct_key::STATE, bits),
         Expr::CtStatusDnat => ct_bits(ct_key::STATUS, STATUS_DNAT),
-        Expr::L4Proto(protocol) => l4proto(protocol),
-        Expr::TcpNotOpening => tcp_not_opening(),
-        Expr::Icmpv6Type(kind) => {
-            let mut out = l4proto(ICMPV6);
-            out.extend([payload(base::TRANSPORT, 0, 1, FIRST), compare(EQUAL, &[kind])]);
-            out
-        }
+        Expr::Protocol(number) => protocol(family, number),
+        Expr::TcpNotOpening => tcp_not_opening(family),
+        Expr::IcmpType(kind) => message_type(ICMP, kind),
+        Expr::Icmpv6Type(kind) => message_type(ICMPV6, kind),
         Expr::HopLimit(number) => {
             vec![payload(base::NETWORK, HOP_LIMIT_OFFSET, 1, FIRST), compare(EQUAL, &[number])]
+        }
+        Expr::TosPriority { is_zero } => {
+            let op = if is_zero { EQUAL } else { NOT_EQUAL };
+            vec![
+                payload(base::NETWORK, TOS_WORD, 4, FIRST),
+                mask(&second(TOS_MASK)),
+                compare(op, &[0; 4]),
+            ]
         }
         Expr::InSubnet(side, net) => in_subnet(side, net),
         Expr::AddressIn(side, set) => vec![address(family, side, FIRST), names.lookup(set, None)],
@@ -141,6 +171,13 @@ fn expression(family: Family, expr: Expr, names: &Names) -> Vec<Instruction> {
             Instruction::Meta { key: meta::OIF, to: register(4) },
             names.lookup(set, None),
         ],
+        Expr::InterfaceIn(side, set) => {
+            vec![Instruction::Meta { key: interface(side), to: FIRST }, names.lookup(set, None)]
+        }
+        Expr::IsIpv6 => vec![
+            Instruction::Meta { key: meta::PROTOCOL, to: FIRST },
+            compare(EQUAL, &ETHERTYPE_IPV6.to_be_bytes()),
+        ],
         Expr::ClassFrom(side, map) => {
             vec![address(family, side, FIRST), names.lookup(map, Some(FIRST)), set_priority()]
         }
@@ -151,7 +188,13 @@ fn expression(family: Family, expr: Expr, names: &Names) -> Vec<Instruction> {
             set_priority(),
         ],
         Expr::PriorityIs(value) => vec![priority(FIRST), compare(EQUAL, &value.to_ne_bytes())],
-        Expr::PortIn(set) => port_in(set, names),
+        Expr::PriorityHas(bits) => {
+            vec![priority(FIRST), mask(&bits.to_ne_bytes()), compare(NOT_EQUAL, &[0; 4])]
+        }
+        Expr::PriorityLacks(bits) => {
+            vec![priority(FIRST), mask(&bits.to_ne_bytes()), compare(EQUAL, &[0; 4])]
+        }
+        Expr::PortIn(set) => port_in(family, set, names),
         Expr::SetPriority(value) => vec![
             Instruction::Load { to: FIRST, value: value.to_ne_bytes().to_vec() },
             set_priority(),
@@ -164,6 +207,13 @@ fn expression(family: Family, expr: Expr, names: &Names) -> Vec<Instruction> {
         Expr::Drop => vec![Instruction::Verdict { code: verdict::DROP, chain: None }],
         Expr::Goto(chain) => vec![to_chain(verdict::GOTO, chain)],
         Expr::Jump(chain) => vec![to_chain(verdict::JUMP, chain)],
+    }
+}
+
+fn interface(side: Side) -> u32 {
+    match side {
+        Side::Source => meta::IIF,
+        Side::Destination => meta::OIF,
     }
 }
 
@@ -184,37 +234,58 @@ fn ct_bits(key: u32, bits: u32) -> Vec<Instruction> {
     vec![Instruction::Ct { key, to: FIRST }, mask(&bits.to_ne_bytes()), compare(NOT_EQUAL, &[0; 4])]
 }
 
-fn l4proto(protocol: u8) -> Vec<Instruction> {
-    vec![Instruction::Meta { key: meta::L4PROTO, to: FIRST }, compare(EQUAL, &[protocol])]
+/// Loads the packet's protocol.
+fn load_protocol(family: TableFamily, to: Register) -> Instruction {
+    match family {
+        TableFamily::Ip => payload(base::NETWORK, PROTOCOL_OFFSET, 1, to),
+        TableFamily::Ip6 | TableFamily::Bridge => Instruction::Meta { key: meta::L4PROTO, to },
+    }
 }
 
-fn tcp_not_opening() -> Vec<Instruction> {
-    let mut out = l4proto(TCP);
+fn protocol(family: TableFamily, number: u8) -> Vec<Instruction> {
+    vec![load_protocol(family, FIRST), compare(EQUAL, &[number])]
+}
+
+/// Four bytes of which the second is this and the others are 0.
+const fn second(byte: u8) -> [u8; 4] {
+    [0, byte, 0, 0]
+}
+
+/// The type is the first byte of an ICMP or ICMPv6 header.
+fn message_type(protocol: u8, kind: u8) -> Vec<Instruction> {
+    let mut out =
+        vec![Instruction::Meta { key: meta::L4PROTO, to: FIRST }, compare(EQUAL, &[protocol])];
+    out.extend([payload(base::TRANSPORT, 0, 1, FIRST), compare(EQUAL, &[kind])]);
+    out
+}
+
+fn tcp_not_opening(family: TableFamily) -> Vec<Instruction> {
+    let mut out = protocol(family, TCP);
     out.extend([
-        payload(base::TRANSPORT, 13, 1, FIRST),
-        mask(&[TCP_OPENING_MASK]),
-        compare(NOT_EQUAL, &[TCP_SYN]),
+        payload(base::TRANSPORT, TCP_FLAGS_WORD, 4, FIRST),
+        mask(&second(TCP_OPENING_MASK)),
+        compare(NOT_EQUAL, &second(TCP_SYN)),
     ]);
     out
 }
 
 /// Where an address stands in its header and how long it is.
-fn field(family: Family, side: Side) -> (u32, u32) {
+fn field(family: TableFamily, side: Side) -> (u32, u32) {
     match (family, side) {
-        (Family::V4, Side::Source) => (12, 4),
-        (Family::V4, Side::Destination) => (16, 4),
-        (Family::V6, Side::Source) => (8, 16),
-        (Family::V6, Side::Destination) => (24, 16),
+        (TableFamily::Ip, Side::Source) => (12, 4),
+        (TableFamily::Ip, Side::Destination) => (16, 4),
+        (TableFamily::Ip6 | TableFamily::Bridge, Side::Source) => (8, 16),
+        (TableFamily::Ip6 | TableFamily::Bridge, Side::Destination) => (24, 16),
     }
 }
 
-fn address(family: Family, side: Side, to: Register) -> Instruction {
+fn address(family: TableFamily, side: Side, to: Register) -> Instruction {
     let (offset, length) = field(family, side);
     payload(base::NETWORK, offset, length, to)
 }
 
 /// The register of a concatenation's second field, behind an address.
-fn after_address(family: Family) -> Register {
+fn after_address(family: TableFamily) -> Register {
     register(field(family, Side::Source).1)
 }
 
@@ -222,10 +293,10 @@ fn after_address(family: Family) -> Register {
 fn in_subnet(side: Side, net: IpNet) -> Vec<Instruction> {
     let (family, value, netmask) = match net {
         IpNet::V4(net) => {
-            (Family::V4, net.network().octets().to_vec(), net.netmask().octets().to_vec())
+            (TableFamily::Ip, net.network().octets().to_vec(), net.netmask().octets().to_vec())
         }
         IpNet::V6(net) => {
-            (Family::V6, net.network().octets().to_vec(), net.netmask().octets().to_vec())
+            (TableFamily::Ip6, net.network().octets().to_vec(), net.netmask().octets().to_vec())
         }
     };
     let (offset, length) = field(family, side);
@@ -237,7 +308,7 @@ fn in_subnet(side: Side, net: IpNet) -> Vec<Instruction> {
     vec![payload(base::NETWORK, offset, length, FIRST), mask(&netmask), compare(EQUAL, &value)]
 }
 
-fn port_in(set: SetName, names: &Names) -> Vec<Instruction> {
+fn port_in(family: TableFamily, set: SetName, names: &Names) -> Vec<Instruction> {
     let mut out = vec![Instruction::Meta { key: meta::PRIORITY, to: FIRST }];
     if set.is_interval() {
         // Ranges are compared byte by byte, so all fields are big endian there, the id too.
@@ -245,7 +316,7 @@ fn port_in(set: SetName, names: &Names) -> Vec<Instruction> {
         out.push(Instruction::Byteorder { from, to, op: HTON, length: 4, size: 4 });
     }
     out.extend([
-        Instruction::Meta { key: meta::L4PROTO, to: register(4) },
+        load_protocol(family, register(4)),
         payload(base::TRANSPORT, 2, 2, register(8)),
         names.lookup(set, None),
     ]);
@@ -258,7 +329,7 @@ fn set_priority() -> Instruction {
 
 fn restore_priority(id: Option<u32>) -> Vec<Instruction> {
     vec![
-        payload(base::NETWORK, 1, 1, FIRST),
+        payload(base::NETWORK, TOS_OFFSET, 1, FIRST),
         mask(&[TOS_MASK]),
         Instruction::Lookup { set: RESTORE_MAP.to_owned(), id, from: FIRST, to: Some(FIRST) },
         set_priority(),
@@ -275,18 +346,39 @@ fn to_chain(code: i32, chain: ChainName) -> Instruction {
 }
 
 /// The expression that these instructions may begin with, and the set that it names. The caller checks it.
-fn recognise(family: Family, rest: &[Instruction]) -> Option<(Expr, Option<SetId>)> {
+fn recognise(family: TableFamily, rest: &[Instruction]) -> Option<(Expr, Option<SetId>)> {
     use Instruction as I;
     let expr = match rest {
+        [I::Meta { key: meta::PROTOCOL, .. }, I::Compare { .. }, ..] => Expr::IsIpv6,
         [I::Ct { key: ct_key::STATUS, .. }, ..] => Expr::CtStatusDnat,
         [I::Ct { .. }, I::Bitwise { mask, .. }, ..] => Expr::CtState(number(mask)?),
         [I::Meta { key: meta::L4PROTO, .. }, I::Compare { value, .. }, tail @ ..] => {
-            l4_match(value, tail)?
+            protocol_match(value, tail)?
         }
+        [
+            I::Payload { base: base::NETWORK, offset: PROTOCOL_OFFSET, length: 1, .. },
+            I::Compare { value, .. },
+            tail @ ..,
+        ] if family == TableFamily::Ip => protocol_match(value, tail)?,
         [I::Meta { key: meta::PRIORITY, .. }, I::Compare { value, .. }, ..] => {
             Expr::PriorityIs(number(value)?)
         }
+        [
+            I::Meta { key: meta::PRIORITY, .. },
+            I::Bitwise { mask, .. },
+            I::Compare { op, .. },
+            ..,
+        ] => {
+            let bits = number(mask)?;
+            if *op == EQUAL { Expr::PriorityLacks(bits) } else { Expr::PriorityHas(bits) }
+        }
         [I::Load { value, .. }, I::SetMeta { .. }, ..] => Expr::SetPriority(number(value)?),
+        [
+            I::Payload { base: base::NETWORK, offset: TOS_WORD, .. },
+            I::Bitwise { .. },
+            I::Compare { op, .. },
+            ..,
+        ] => Expr::TosPriority { is_zero: *op == EQUAL },
         [
             I::Payload { offset, length, .. },
             I::Bitwise { mask, .. },
@@ -316,12 +408,18 @@ fn recognise(family: Family, rest: &[Instruction]) -> Option<(Expr, Option<SetId
 }
 
 /// An expression that ends in the lookup of a named set.
-fn looked_up(family: Family, rest: &[Instruction]) -> Option<(Expr, Option<SetId>)> {
+fn looked_up(family: TableFamily, rest: &[Instruction]) -> Option<(Expr, Option<SetId>)> {
     use Instruction as I;
     let name = rest.iter().find_map(I::set)?;
     let id = SetId::parse(name)?;
     let set = id.set;
     let expr = match rest {
+        [I::Meta { key: meta::IIF, .. }, I::Lookup { .. }, ..] => {
+            Expr::InterfaceIn(Side::Source, set)
+        }
+        [I::Meta { key: meta::OIF, .. }, I::Lookup { .. }, ..] => {
+            Expr::InterfaceIn(Side::Destination, set)
+        }
         [I::Meta { key: meta::IIF, .. }, ..] => Expr::InterfacesIn(set),
         [I::Meta { key: meta::PRIORITY, .. }, ..] => Expr::PortIn(set),
         [I::Payload { offset, .. }, I::Lookup { to: None, .. }, ..] => {
@@ -339,8 +437,8 @@ fn looked_up(family: Family, rest: &[Instruction]) -> Option<(Expr, Option<SetId
     Some((expr, Some(id)))
 }
 
-/// After `meta l4proto X`: nft writes it as part of what needs it.
-fn l4_match(protocol: &[u8], tail: &[Instruction]) -> Option<Expr> {
+/// A comparison of the protocol, alone or with what it is written for.
+fn protocol_match(protocol: &[u8], tail: &[Instruction]) -> Option<Expr> {
     let &[protocol] = protocol else { return None };
     let of_header = match tail {
         [Instruction::Payload { base: base::TRANSPORT, .. }, next, ..] => Some(next),
@@ -348,8 +446,9 @@ fn l4_match(protocol: &[u8], tail: &[Instruction]) -> Option<Expr> {
     };
     Some(match (protocol, of_header) {
         (TCP, Some(Instruction::Bitwise { .. })) => Expr::TcpNotOpening,
+        (ICMP, Some(Instruction::Compare { value, .. })) => Expr::IcmpType(*value.first()?),
         (ICMPV6, Some(Instruction::Compare { value, .. })) => Expr::Icmpv6Type(*value.first()?),
-        _ => Expr::L4Proto(protocol),
+        _ => Expr::Protocol(protocol),
     })
 }
 
@@ -368,7 +467,7 @@ fn number(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_ne_bytes)
 }
 
-fn side_at(family: Family, offset: u32) -> Option<Side> {
+fn side_at(family: TableFamily, offset: u32) -> Option<Side> {
     [Side::Source, Side::Destination].into_iter().find(|&side| field(family, side).0 == offset)
 }
 
@@ -379,17 +478,17 @@ fn prefix(mask: &[u8], length: usize) -> Option<u8> {
 }
 
 fn subnet(value: &[u8], bits: u8) -> Option<IpNet> {
-    let family = if value.len() == 4 { Family::V4 } else { Family::V6 };
+    let family = if value.len() == 4 { TableFamily::Ip } else { TableFamily::Ip6 };
     subnet_of(family, value, bits)
 }
 
 /// The network of that length whose first bytes are these.
-fn subnet_of(family: Family, value: &[u8], bits: u8) -> Option<IpNet> {
+fn subnet_of(family: TableFamily, value: &[u8], bits: u8) -> Option<IpNet> {
     let mut bytes = value.to_vec();
     bytes.resize(field(family, Side::Source).1 as usize, 0);
     let address = match family {
-        Family::V4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
-        Family::V6 => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
+        TableFamily::Ip => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
+        TableFamily::Ip6 | TableFamily::Bridge => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
     };
     IpNet::new(address, bits).ok()
 }
@@ -404,7 +503,7 @@ mod tests {
     fn every_rule_of_the_skeleton_is_read_back() {
         let mut generations = Generations::default();
         generations.set(SetId { set: SetName::Class, generation: 3 });
-        for family in Family::ALL {
+        for family in TableFamily::ALL {
             for chain in ChainName::ALL {
                 for rule in rules(family, chain) {
                     let encoded = encode(family, &rule, &generations, None);
@@ -420,27 +519,27 @@ mod tests {
     #[test]
     fn what_is_not_written_the_same_way_is_not_understood() {
         let rule = vec![Expr::PriorityIs(0), Expr::Accept];
-        let mut encoded = encode(Family::V4, &rule, &Generations::default(), None);
+        let mut encoded = encode(TableFamily::Ip, &rule, &Generations::default(), None);
         if let Some(Instruction::Compare { op, .. }) = encoded.get_mut(1) {
             *op = NOT_EQUAL;
         }
-        assert_eq!(decode(Family::V4, encoded, |_| false), None);
+        assert_eq!(decode(TableFamily::Ip, encoded, |_| false), None);
     }
 
     #[test]
     fn newer_nfts_wider_mask_is_the_same() {
         let rule = vec![Expr::RestorePriority, Expr::Accept];
-        let mut encoded = encode(Family::V4, &rule, &Generations::default(), None);
+        let mut encoded = encode(TableFamily::Ip, &rule, &Generations::default(), None);
         if let Some(Instruction::Bitwise { mask, xor, .. }) = encoded.get_mut(1) {
             mask.resize(4, 0);
             xor.resize(4, 0);
         }
-        let decoded = decode(Family::V4, encoded.clone(), |name| name == RESTORE_MAP);
+        let decoded = decode(TableFamily::Ip, encoded.clone(), |name| name == RESTORE_MAP);
         assert_eq!(decoded, Some((rule, vec![])));
         if let Some(Instruction::Bitwise { xor, .. }) = encoded.get_mut(1) {
             *xor = vec![0, 1, 0, 0];
         }
-        assert_eq!(decode(Family::V4, encoded, |name| name == RESTORE_MAP), None);
+        assert_eq!(decode(TableFamily::Ip, encoded, |name| name == RESTORE_MAP), None);
     }
 
     #[test]
@@ -449,7 +548,7 @@ mod tests {
             ["10.0.0.0/8", "10.0.0.0/9", "10.1.2.3/32", "fe80::/10", "ff00::/8", "fe80::/128"];
         for net in nets {
             let net: IpNet = net.parse().unwrap();
-            let family = Family::of(net.addr());
+            let family = TableFamily::from(palisade_compiler::model::Family::of(net.addr()));
             let rule = vec![Expr::InSubnet(Side::Destination, net), Expr::Drop];
             let encoded = encode(family, &rule, &Generations::default(), None);
             assert_eq!(decode(family, encoded, |_| false), Some((rule, vec![])));

@@ -12,8 +12,8 @@ use nftnl::expr::Expression;
 use nftnl::{MsgType, NlMsg, ProtoFamily, nft_nlmsg_maxsize};
 use nftnl_sys as nft;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
-use palisade_compiler::model::Family;
+use nix::sys::socket::{MsgFlags, getsockopt, recv, setsockopt, sockopt};
+use palisade_compiler::program::TableFamily;
 
 use super::attributes::{Value, attributes};
 use super::declare::Declaration;
@@ -21,15 +21,24 @@ use super::instruction::Instruction;
 use super::wire::{self, Header};
 use crate::ruleset::TableName;
 
-pub(super) fn proto(family: Family) -> ProtoFamily {
+pub(super) fn proto(family: TableFamily) -> ProtoFamily {
     match family {
-        Family::V4 => ProtoFamily::Ipv4,
-        Family::V6 => ProtoFamily::Ipv6,
+        TableFamily::Ip => ProtoFamily::Ipv4,
+        TableFamily::Ip6 => ProtoFamily::Ipv6,
+        TableFamily::Bridge => ProtoFamily::Bridge,
+    }
+}
+
+/// What nft calls priority `filter` in the family: `NF_IP_PRI_FILTER`, `NF_BR_PRI_FILTER_BRIDGED`.
+pub(super) const fn filter_priority(family: TableFamily) -> i32 {
+    match family {
+        TableFamily::Ip | TableFamily::Ip6 => 0,
+        TableFamily::Bridge => -200,
     }
 }
 
 /// A netlink socket.
-pub(super) struct Socket(mnl::Socket, #[cfg(test)] pub(super) tests::Failing);
+pub(super) struct Socket(mnl::Socket, #[cfg(test)] pub(super) super::failing::Failing);
 
 // SAFETY: `mnl_socket` is a file descriptor and the address it is bound to, with no tie to the thread that opened it.
 unsafe impl Send for Socket {}
@@ -47,7 +56,7 @@ impl Socket {
         let socket = Self(
             mnl::Socket::new(bus)?,
             #[cfg(test)]
-            tests::Failing::default(),
+            super::failing::Failing::default(),
         );
         // A child process that kept it open would go on owning our tables.
         fcntl(socket.descriptor(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
@@ -59,6 +68,24 @@ impl Socket {
     /// The port id that the kernel knows this socket by.
     pub(super) fn port(&self) -> u32 {
         self.0.portid()
+    }
+
+    /// Whether the descriptor still is that of a socket.
+    pub(super) fn is_open(&self) -> bool {
+        getsockopt(&self.descriptor(), sockopt::SockType).is_ok()
+    }
+
+    /// Gives up a socket whose descriptor is not its own any more: closing it would close what has that number now.
+    pub(super) fn abandon(self) {
+        std::mem::forget(self.0);
+    }
+
+    /// Has the descriptor be none of a socket, as if somebody had closed it and opened something else.
+    #[cfg(test)]
+    pub(super) fn kill(&self) {
+        let other = std::fs::File::open("/dev/null").unwrap();
+        // SAFETY: both descriptors are open; the one that is replaced is closed by nobody else.
+        assert!(unsafe { libc::dup2(other.as_raw_fd(), self.0.as_raw_fd()) } >= 0);
     }
 
     fn netlink_option(&self, option: libc::c_int, value: u32) -> io::Result<()> {
@@ -83,6 +110,11 @@ impl Socket {
     /// Hears the events of a group.
     pub(super) fn join(&self, group: u32) -> io::Result<()> {
         self.netlink_option(libc::NETLINK_ADD_MEMBERSHIP, group)
+    }
+
+    /// Has the kernel check requests for dumps, and heed what they ask to leave out (Linux 4.20).
+    pub(super) fn check_strictly(&self) -> io::Result<()> {
+        self.netlink_option(libc::NETLINK_GET_STRICT_CHK, 1)
     }
 
     /// Has the kernel drop what tells of that port's own doing, before it takes up room.
@@ -298,7 +330,7 @@ pub(super) fn put_set(
 /// Appends a message about a chain of our table.
 pub(super) fn put_chain(
     out: &mut Vec<u8>,
-    (table, family): (TableName, Family),
+    (table, family): (TableName, TableFamily),
     name: &str,
     base: bool,
     kind: MsgType,
@@ -307,7 +339,7 @@ pub(super) fn put_chain(
     let table = nftnl::Table::new(c_string(table.as_str()), proto(family));
     let mut chain = nftnl::Chain::new(c_string(name), &table);
     if base {
-        chain.set_hook(nftnl::Hook::Forward, 0);
+        chain.set_hook(nftnl::Hook::Forward, filter_priority(family));
         chain.set_type(nftnl::ChainType::Filter);
         chain.set_policy(nftnl::Policy::Accept);
     }
@@ -317,7 +349,7 @@ pub(super) fn put_chain(
 /// Appends a message about a rule of our table; deleting one without instructions deletes all of the chain.
 pub(super) fn put_rule(
     out: &mut Vec<u8>,
-    (table, family): (TableName, Family),
+    (table, family): (TableName, TableFamily),
     chain: &str,
     instructions: &[Instruction],
     kind: MsgType,
@@ -366,9 +398,6 @@ fn set_attribute(expression: NonNull<nft::nftnl_expr>, kind: u16, value: &Value<
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::cell::RefCell;
-    use std::collections::VecDeque;
-
     use palisade_compiler::program::{
         AddressRange, ClassId, PortElement, PortRangeElement, ProfileId,
     };
@@ -377,28 +406,6 @@ pub(super) mod tests {
     use super::super::wire::{Attribute, Attributes, NF_HEADER};
     use super::*;
     use crate::transaction::Element;
-
-    /// What the next receptions come to; `None` for what is there.
-    #[derive(Default)]
-    pub(in super::super) struct Failing(RefCell<VecDeque<Option<nix::Error>>>);
-
-    impl Failing {
-        /// Has the reception after so many others fail.
-        pub(in super::super) fn fail(&self, after: usize, errno: nix::Error) {
-            let mut next: VecDeque<_> = (0..after).map(|_| None).collect();
-            next.push_back(Some(errno));
-            *self.0.borrow_mut() = next;
-        }
-
-        /// Whether none is to fail any more.
-        pub(in super::super) fn is_over(&self) -> bool {
-            self.0.borrow().is_empty()
-        }
-
-        pub(super) fn next(&self) -> Option<nix::Error> {
-            self.0.borrow_mut().pop_front().flatten()
-        }
-    }
 
     /// An element as libnftnl takes it: flags, key, end of the key, value, userdata.
     type Parts<'a> = (u32, &'a [u8], &'a [u8], &'a [u8], &'a [u8]);

@@ -1,20 +1,11 @@
 //! Operations and elements in nft's words, for error messages.
 
-use palisade_compiler::model::Family;
-
 use crate::ruleset::TableName;
-use crate::transaction::{Element, Op, SetId, TableOp};
-
-pub fn family_text(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
-    }
-}
+use crate::transaction::{Op, SetId, TableOp};
 
 /// `add element ip palisade class { 10.0.0.1 : 1:1 }`
 pub(super) fn operation(name: TableName, TableOp { family, op }: &TableOp) -> String {
-    let table = format!("{} {}", family_text(*family), name.as_str());
+    let table = format!("{} {}", family.as_str(), name.as_str());
     match op {
         Op::CreateTable => format!("add table {table}"),
         Op::DeleteTable => format!("delete table {table}"),
@@ -29,27 +20,11 @@ pub(super) fn operation(name: TableName, TableOp { family, op }: &TableOp) -> St
         Op::AddRule { chain, rule, .. } => {
             format!("add rule {table} {} {rule:?}", chain.as_str())
         }
-        Op::Add(id, one) => format!("add element {table} {id} {{ {} }}", element_text(one)),
-        Op::Remove(id, one) => format!("delete element {table} {id} {{ {} }}", element_text(one)),
+        Op::Add(id, one) => format!("add element {table} {id} {{ {one} }}"),
+        Op::Remove(id, one) => format!("delete element {table} {id} {{ {one} }}"),
     }
 }
 
 fn kind(id: SetId) -> &'static str {
     if id.set.is_map() { "map" } else { "set" }
-}
-
-pub fn element_text(element: &Element) -> String {
-    match element {
-        Element::Address(address) => address.to_string(),
-        Element::Hairpin(address) => format!("{address} . {address}"),
-        Element::Bridge(index) => format!("{index} . {index}"),
-        Element::Class(address, class) => format!("{address} : {class}"),
-        Element::Cidr(range, class) => format!("{}-{} : {class}", range.first, range.last),
-        Element::Row(address, class, profile) => format!("{address} . {class} : {profile}"),
-        Element::Port(port) => format!("{} . {} . {}", port.profile, port.protocol, port.port),
-        Element::PortRange(range) => {
-            format!("{} . {} . {}-{}", range.profile, range.protocol, range.first, range.last)
-        }
-        Element::CatchAll => "* : 0:0".to_owned(),
-    }
 }

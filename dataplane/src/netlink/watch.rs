@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 
 use super::sys::{self, Bus, Socket};
 use super::wire::{self, Attribute, msg};
@@ -90,7 +90,7 @@ fn note(
         return;
     }
     // All other events name their table first.
-    let is_ours = Family::ALL.iter().any(|&ours| sys::proto(ours) as u8 == family);
+    let is_ours = TableFamily::ALL.iter().any(|&ours| sys::proto(ours) as u8 == family);
     let name = first.and_then(Attribute::string).filter(|_| is_ours);
     touched.extend(TableName::ALL.into_iter().filter(|table| name == Some(table.as_str())));
 }
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn events_are_told_apart_by_family_and_name() {
-        let family = sys::proto(Family::V6) as u8;
+        let family = sys::proto(TableFamily::Ip6) as u8;
         let inet = 1;
         let element = msg::NEWSETELEM;
         assert_eq!(heard(element, family, b"palisade\0"), ([TableName::Main].into(), Some(4)));

@@ -3,60 +3,89 @@
 //! From the program before to the meet everything narrows; from there to the program after everything widens. Between
 //! the two lies a grace period, so that no packet sees a mixture that is neither.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use palisade_compiler::model::Direction;
-use palisade_compiler::program::delta::{Edit, Edits, record};
-use palisade_compiler::program::{AddressRange, ClassId, ProfileId, TablesDelta};
+use palisade_compiler::program::delta::{Edits, record};
+use palisade_compiler::program::{AddressRange, ClassId, PortSet, ProfileId, TablesDelta};
 
-use super::allowed::Allowed;
-use super::hazard::Judge;
-use super::shift::{Shift, row_edits};
-use super::table::Ids;
+use super::ids::TransitionalIds;
+use super::profiles::Profiles;
+use super::transition::{Transition, row_edits};
 use crate::contents::rows;
 
-/// Rows of transitional classes that are built for one delta; a wider one is not worth it.
+/// Rows of transitional classes that are built for one delta at most. A wider delta is not worth it.
 pub const MAX_MEET_ROWS: usize = 400_000;
 
-struct Meet<'s, 'a> {
-    shift: &'s Shift<'a>,
-    judge: Judge<'s, 'a>,
-    ids: Ids,
-    rewritten: BTreeSet<ProfileId>,
-    passing: BTreeMap<(ClassId, ClassId), ClassId>,
-    profiles: BTreeMap<Allowed, ProfileId>,
-    to: TablesDelta,
+/// A delta by way of the meet.
+#[derive(Debug)]
+pub(super) struct ByMeet {
+    /// From the program before to the meet.
+    pub(super) narrowing: TablesDelta,
+    /// From the meet to the program after.
+    pub(super) widening: TablesDelta,
+    /// The transitional ids that are next.
+    pub(super) ids: TransitionalIds,
 }
 
-/// The deltas to the meet and on from it, and the ids that are next; `None` if it would take more than
-/// `MAX_MEET_ROWS`.
-pub(super) fn meet(shift: &Shift<'_>, ids: Ids) -> Option<(TablesDelta, TablesDelta, Ids)> {
-    let subjects: usize = Direction::ALL.into_iter().map(|d| shift.subjects(d).len()).sum();
-    if shift.ways.len().saturating_mul(subjects) > MAX_MEET_ROWS {
-        return None;
+impl ByMeet {
+    /// `None` if it would take more than `MAX_MEET_ROWS`.
+    pub(super) fn new(transition: &Transition<'_>) -> Option<Self> {
+        let subjects: usize =
+            Direction::ALL.into_iter().map(|d| transition.subjects(d).len()).sum();
+        if transition.ways.len().saturating_mul(subjects) > MAX_MEET_ROWS {
+            return None;
+        }
+        let mut meet = Meet {
+            transition,
+            profiles: Profiles::new(transition.state, transition.delta),
+            ids: transition.state.ids,
+            rewritten: transition.rewritten(),
+            classes: BTreeMap::new(),
+            new_profiles: HashMap::new(),
+            intersections: HashMap::new(),
+            narrowing: TablesDelta::default(),
+        };
+        for &way in &transition.ways {
+            meet.classes.insert(way, meet.ids.take_class());
+        }
+        meet.additions();
+        meet.addresses();
+        meet.atoms();
+        meet.rows();
+        meet.list_profiles();
+        let Meet { narrowing, ids, .. } = meet;
+        let mut widening = narrowing.inverse();
+        widening.then(transition.delta.clone());
+        Some(Self { narrowing, widening, ids })
     }
-    let mut meet = Meet {
-        shift,
-        judge: Judge::new(shift),
-        ids,
-        rewritten: shift.rewritten(),
-        passing: BTreeMap::new(),
-        profiles: BTreeMap::new(),
-        to: TablesDelta::default(),
-    };
-    for &way in &shift.ways {
-        meet.passing.insert(way, meet.ids.take_class());
-    }
-    meet.additions();
-    meet.addresses();
-    meet.atoms();
-    meet.rows();
-    meet.list_profiles();
-    let mut on = inverse(&meet.to);
-    on.then(shift.delta.clone());
-    Some((meet.to, on, meet.ids))
+}
+
+struct Meet<'t, 'a> {
+    transition: &'t Transition<'a>,
+    profiles: Profiles<'a>,
+    ids: TransitionalIds,
+    rewritten: BTreeSet<ProfileId>,
+    /// The transitional class of each way.
+    classes: BTreeMap<(ClassId, ClassId), ClassId>,
+    /// Transitional profiles by what they allow.
+    new_profiles: HashMap<PortSet, ProfileId>,
+    /// The profiles of the meet by those before and after; `None` stands for an address that is no subject.
+    intersections: HashMap<(Option<ProfileId>, Option<ProfileId>), ProfileId>,
+    narrowing: TablesDelta,
+}
+
+/// A row of the meet.
+struct Row {
+    direction: Direction,
+    subject: IpAddr,
+    class: ClassId,
+    /// The classes that it is about before and after.
+    way: (ClassId, ClassId),
+    /// What the row is before.
+    now: ProfileId,
 }
 
 impl Meet<'_, '_> {
@@ -65,35 +94,37 @@ impl Meet<'_, '_> {
         fn come<K: Ord + Copy>(edits: &Edits<K>) -> Edits<K> {
             edits.iter().filter(|(_, e)| e.after.is_some()).map(|(&k, &e)| (k, e)).collect()
         }
-        let delta = self.shift.delta;
-        self.to.local_in = come(&delta.local_in);
-        self.to.local_out = come(&delta.local_out);
-        self.to.hairpin = come(&delta.hairpin);
-        self.to.bridges = come(&delta.bridges);
-        let unused = |profile| self.shift.table.named_by_program(profile) == 0;
-        self.to.ports = delta.ports.clone();
-        self.to.ports.retain(|port, _| unused(port.profile));
-        self.to.port_ranges = delta.port_ranges.clone();
-        self.to.port_ranges.retain(|range, _| unused(range.profile));
+        let delta = self.transition.delta;
+        self.narrowing.local_in = come(&delta.local_in);
+        self.narrowing.local_out = come(&delta.local_out);
+        self.narrowing.hairpin = come(&delta.hairpin);
+        let is_unused = |profile| self.transition.state.named_by_program(profile) == 0;
+        self.narrowing.ports = delta.ports.clone();
+        self.narrowing.ports.retain(|port, _| is_unused(port.profile));
+        self.narrowing.port_ranges = delta.port_ranges.clone();
+        self.narrowing.port_ranges.retain(|range, _| is_unused(range.profile));
     }
 
+    /// Addresses that change class enter the transitional class of their way.
     fn addresses(&mut self) {
-        let kernel = &self.shift.table.kernel.class;
-        for (&address, edit) in &self.shift.delta.class {
-            let way = self.shift.moved.get(&address);
-            let class = way.and_then(|way| self.passing.get(way)).copied().or(edit.after);
+        let kernel = &self.transition.state.kernel.class;
+        for (&address, edit) in &self.transition.delta.class {
+            let way = self.transition.moved.get(&address);
+            let class = way.and_then(|way| self.classes.get(way)).copied().or(edit.after);
             if class.is_some() {
-                record(&mut self.to.class, address, kernel.get(&address).copied(), class);
+                let before = kernel.get(&address).copied();
+                record(&mut self.narrowing.class, address, before, class);
             }
         }
     }
 
+    /// The same for atoms.
     fn atoms(&mut self) {
-        for component in &self.shift.components {
+        for group in &self.transition.atoms {
             let mut atoms: Vec<(AddressRange, ClassId)> = Vec::new();
             let mut end = None;
-            for (range, from, to) in component.overlay() {
-                let class = self.passing.get(&(from, to)).copied().unwrap_or(from);
+            for (range, from, to) in group.spans() {
+                let class = self.classes.get(&(from, to)).copied().unwrap_or(from);
                 match atoms.last_mut() {
                     Some((last, c)) if *c == class && end == Some(last.last) => {
                         last.last = range.last;
@@ -103,31 +134,37 @@ impl Meet<'_, '_> {
                 }
                 end = (class != ClassId::UNKNOWN).then_some(range.last);
             }
-            for &(range, class) in &component.removed {
-                record(&mut self.to.cidr, range, Some(class), None);
+            for &(range, class) in &group.removed {
+                record(&mut self.narrowing.cidr, range, Some(class), None);
             }
             for (range, class) in atoms {
-                let before = self.shift.table.kernel.cidr.get(&range).copied();
-                self.to.cidr.remove(&range);
-                record(&mut self.to.cidr, range, before, Some(class));
+                let before = self.transition.state.kernel.cidr.get(&range).copied();
+                self.narrowing.cidr.remove(&range);
+                record(&mut self.narrowing.cidr, range, before, Some(class));
             }
         }
     }
 
     fn rows(&mut self) {
+        let transition = self.transition;
+        let ways: Vec<_> = self.classes.iter().map(|(&way, &class)| (way, class)).collect();
         for direction in Direction::ALL {
-            for (subject, class) in self.touched_rows(direction) {
-                let before = self.shift.table.row(direction, subject, class);
-                let after = self.shift.row_after(direction, subject, class);
-                self.row(direction, subject, class, (before, before, after));
+            let touched = self.touched_rows(direction);
+            for &(subject, class) in &touched {
+                let now = transition.state.row(direction, subject, class);
+                // Nobody is in a class that is only left, or only entered: all are in the transitional one.
+                let is_met =
+                    transition.state.is_inhabited(class) && transition.is_inhabited_after(class);
+                if is_met || self.rewritten.contains(&now) {
+                    let base = touched.contains(&(subject, ClassId::UNKNOWN));
+                    self.row(Row { direction, subject, class, way: (class, class), now }, base);
+                }
             }
-            let ways: Vec<_> = self.passing.iter().map(|(&way, &class)| (way, class)).collect();
-            for subject in self.shift.subjects(direction) {
-                for &((from, to), class) in &ways {
-                    let before = self.shift.table.row(direction, subject, from);
-                    let after = self.shift.row_after(direction, subject, to);
+            for subject in transition.subjects(direction) {
+                let base = touched.contains(&(subject, ClassId::UNKNOWN));
+                for &(way, class) in &ways {
                     let now = ProfileId::NOTHING;
-                    self.row(direction, subject, class, (now, before, after));
+                    self.row(Row { direction, subject, class, way, now }, base);
                 }
             }
         }
@@ -135,95 +172,97 @@ impl Meet<'_, '_> {
 
     /// Rows of the delta, and those whose profile it gives other contents.
     fn touched_rows(&self, direction: Direction) -> BTreeSet<(IpAddr, ClassId)> {
+        let transition = self.transition;
         let mut touched: BTreeSet<_> =
-            row_edits(self.shift.delta, direction).keys().copied().collect();
+            row_edits(transition.delta, direction).keys().copied().collect();
         if !self.rewritten.is_empty() {
-            let all = rows(&self.shift.table.kernel, direction).iter();
+            let all = rows(&transition.state.kernel, direction).iter();
             let named = all.filter(|(_, profile)| self.rewritten.contains(profile));
-            let in_use = named.map(|(&key, _)| key).filter(|&(subject, class)| {
-                !self.shift.table.garbage.has_row(direction, subject, class)
-            });
-            touched.extend(in_use);
+            let garbage = &transition.state.garbage;
+            touched.extend(
+                named
+                    .map(|(&key, _)| key)
+                    .filter(|&(subject, class)| !garbage.has_row(direction, subject, class)),
+            );
         }
         touched
     }
 
-    /// Records the row that is `now` as what `before` and `after` both allow; who is no subject is allowed everything.
-    fn row(
-        &mut self,
-        direction: Direction,
-        subject: IpAddr,
-        class: ClassId,
-        (now, before, after): (ProfileId, ProfileId, ProfileId),
-    ) {
-        let was = self.shift.subject_before(direction, subject);
-        let will = self.shift.subject_after(direction, subject);
+    /// Records a row of the meet as what its class allows before and after. Where the base of its subject changes, every row is
+    /// written out, also where it is the same as the base: so the base decides about nobody who changes class.
+    fn row(&mut self, row: Row, base_changes: bool) {
+        let Row { direction, subject, class, way: (from, to), now } = row;
+        let transition = self.transition;
+        let was = transition.is_subject_before(direction, subject);
+        let will = transition.is_subject_after(direction, subject);
+        if !was && !will && !self.rewritten.contains(&now) {
+            return;
+        }
         let profile = if was || will {
-            let everything = Rc::new(Allowed::Everything);
-            let old = if was { self.judge.allowed_before(before) } else { Rc::clone(&everything) };
-            let new = if will { self.judge.allowed_after(after) } else { everything };
-            let both = old.and(&new);
-            let fits =
-                |id: ProfileId, allows: &Allowed| *allows == both && !self.rewritten.contains(&id);
-            if was && fits(before, &old) {
-                before
-            } else if will && fits(after, &new) {
-                after
-            } else {
-                self.profile(both)
-            }
-        } else if self.rewritten.contains(&now) {
-            ProfileId::NOTHING
+            let before = was.then(|| transition.state.profile(direction, subject, from));
+            let after = will.then(|| transition.profile_after(direction, subject, to));
+            self.intersection(before, after)
         } else {
-            now
+            ProfileId::NOTHING
         };
-        let stored = |profile| Some(profile).filter(|&p| p != ProfileId::NOTHING);
+        let base = match class {
+            ClassId::UNKNOWN => ProfileId::NOTHING,
+            _ if base_changes => ProfileId::DENY,
+            _ => transition.state.row(direction, subject, ClassId::UNKNOWN),
+        };
+        let stored = match profile {
+            ProfileId::NOTHING if base == ProfileId::NOTHING => None,
+            ProfileId::NOTHING => Some(ProfileId::DENY),
+            profile if profile == base && !base_changes => None,
+            profile => Some(profile),
+        };
         let edits = match direction {
-            Direction::Ingress => &mut self.to.allow_in,
-            Direction::Egress => &mut self.to.allow_out,
+            Direction::Ingress => &mut self.narrowing.allow_in,
+            Direction::Egress => &mut self.narrowing.allow_out,
         };
-        record(edits, (subject, class), stored(now), stored(profile));
+        let now = Some(now).filter(|&profile| profile != ProfileId::NOTHING);
+        record(edits, (subject, class), now, stored);
     }
 
-    fn profile(&mut self, allowed: Allowed) -> ProfileId {
-        match allowed {
-            Allowed::Everything => ProfileId::EVERYTHING,
-            Allowed::Only(spans) if spans.is_empty() => ProfileId::NOTHING,
-            Allowed::Only(_) => {
-                let ids = &mut self.ids;
-                *self.profiles.entry(allowed).or_insert_with(|| ids.take_profile())
-            }
+    /// The profile that allows what both allow. An address that is no subject is allowed everything.
+    fn intersection(&mut self, before: Option<ProfileId>, after: Option<ProfileId>) -> ProfileId {
+        if let Some(&known) = self.intersections.get(&(before, after)) {
+            return known;
+        }
+        let everything = Rc::new(PortSet::everything());
+        let old = before.map_or(Rc::clone(&everything), |id| self.profiles.before(id));
+        let new = after.map_or(everything, |id| self.profiles.after(id));
+        let both = old.intersection(&new);
+        if both.is_nothing() {
+            self.intersections.insert((before, after), ProfileId::NOTHING);
+            return ProfileId::NOTHING;
+        }
+        let is_kept =
+            |id: &ProfileId, allows: &PortSet| *allows == both && !self.rewritten.contains(id);
+        let kept = before.filter(|id| is_kept(id, &old)).or(after.filter(|id| is_kept(id, &new)));
+        let profile = kept.unwrap_or_else(|| self.profile(both));
+        self.intersections.insert((before, after), profile);
+        profile
+    }
+
+    fn profile(&mut self, allowed: PortSet) -> ProfileId {
+        if allowed.is_everything() {
+            ProfileId::EVERYTHING
+        } else {
+            let ids = &mut self.ids;
+            *self.new_profiles.entry(allowed).or_insert_with(|| ids.take_profile())
         }
     }
 
     fn list_profiles(&mut self) {
-        for (allowed, &profile) in &self.profiles {
-            let (ports, ranges) = allowed.list(profile);
+        for (allowed, &profile) in &self.new_profiles {
+            let (ports, ranges) = allowed.elements(profile);
             for port in ports {
-                record(&mut self.to.ports, port, None, Some(()));
+                record(&mut self.narrowing.ports, port, None, Some(()));
             }
             for range in ranges {
-                record(&mut self.to.port_ranges, range, None, Some(()));
+                record(&mut self.narrowing.port_ranges, range, None, Some(()));
             }
         }
-    }
-}
-
-fn inverse(delta: &TablesDelta) -> TablesDelta {
-    fn back<K: Ord + Copy, V: Copy>(edits: &Edits<K, V>) -> Edits<K, V> {
-        let turned = |(&k, e): (&K, &Edit<V>)| (k, Edit { before: e.after, after: e.before });
-        edits.iter().map(turned).collect()
-    }
-    TablesDelta {
-        local_in: back(&delta.local_in),
-        local_out: back(&delta.local_out),
-        hairpin: back(&delta.hairpin),
-        bridges: back(&delta.bridges),
-        class: back(&delta.class),
-        cidr: back(&delta.cidr),
-        allow_in: back(&delta.allow_in),
-        allow_out: back(&delta.allow_out),
-        ports: back(&delta.ports),
-        port_ranges: back(&delta.port_ranges),
     }
 }

@@ -10,7 +10,7 @@ use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::{Connection, Family};
 use palisade_compiler::program::{ClassId, ProfileId, Program};
 use palisade_compiler::snapshot::Change;
-use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
+use palisade_compiler::testkit::{Cluster, Rng, probes, random_edit};
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::fake::Both;
 use palisade_dataplane::netlink::Kernel;
@@ -82,6 +82,14 @@ impl Ruleset for Dying {
         self.kernel.features()
     }
 
+    fn port(&self) -> u32 {
+        self.kernel.port()
+    }
+
+    fn reopen(&mut self) -> Result<(), RulesetError> {
+        self.kernel.reopen()
+    }
+
     fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
         self.kernel.read(table)
     }
@@ -104,7 +112,7 @@ fn history(seed: u64) -> Vec<Vec<Change>> {
     let mut snapshot = palisade_compiler::snapshot::Snapshot::new();
     batches[0].iter().cloned().for_each(|change| snapshot.apply(change));
     for _ in 0..BATCHES {
-        let batch = (0..4).map(|_| random_change(&mut rng, &snapshot)).collect::<Vec<_>>();
+        let batch = (0..4).flat_map(|_| random_edit(&mut rng, &snapshot)).collect::<Vec<_>>();
         batch.iter().cloned().for_each(|change| snapshot.apply(change));
         batches.push(batch);
     }

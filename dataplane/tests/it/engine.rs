@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::{AddressRange, ClassId, Program};
-use palisade_compiler::testkit::{Cluster, Rng, random_change};
+use palisade_compiler::testkit::{Cluster, Rng, random_edit};
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
@@ -43,7 +43,7 @@ fn random_programs_and_their_changes_are_read_back_equal() {
             assert_equal(&mut dataplane, compiler.program());
             for _ in 0..BATCHES {
                 let changes: Vec<_> =
-                    (0..3).map(|_| random_change(&mut rng, compiler.snapshot())).collect();
+                    (0..3).flat_map(|_| random_edit(&mut rng, compiler.snapshot())).collect();
                 dataplane.update(&compiler.apply(changes)).unwrap();
                 if rng.chance(50) {
                     dataplane.settle().unwrap();

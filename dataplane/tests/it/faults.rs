@@ -4,14 +4,19 @@
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::Program;
 use palisade_compiler::snapshot::{Change, Snapshot};
-use palisade_compiler::testkit::{Cluster, Rng, random_change};
-use palisade_dataplane::dataplane::{self, Dataplane};
+use palisade_compiler::testkit::{Cluster, Rng, random_edit};
+use palisade_dataplane::dataplane::{self, Capacities, Dataplane};
 use palisade_dataplane::fake::{Event, Fake, Fault};
-use palisade_dataplane::ruleset::Features;
+use palisade_dataplane::host::HostFacts;
+use palisade_dataplane::ruleset::{Features, Ruleset as _};
 
 /// Histories that every error is injected into, at every call.
 const HISTORIES: u64 = 8;
 const BATCHES: usize = 3;
+/// Those that are also tried with sets that are as small as they can be. That takes many more calls: each error is injected
+/// at one of so many.
+const TIGHT_HISTORIES: u64 = 1;
+const TIGHT_STEP: usize = 7;
 
 fn history(seed: u64) -> Vec<Vec<Change>> {
     let mut rng = Rng::new(seed);
@@ -19,7 +24,7 @@ fn history(seed: u64) -> Vec<Vec<Change>> {
     let mut batches = vec![Cluster::random(seed).changes];
     batches[0].iter().cloned().for_each(|change| snapshot.apply(change));
     for _ in 0..BATCHES {
-        let batch: Vec<Change> = (0..3).map(|_| random_change(&mut rng, &snapshot)).collect();
+        let batch: Vec<Change> = (0..3).flat_map(|_| random_edit(&mut rng, &snapshot)).collect();
         batch.iter().cloned().for_each(|change| snapshot.apply(change));
         batches.push(batch);
     }
@@ -40,10 +45,10 @@ fn spoil(fake: &mut Fake) {
 }
 
 /// Carries a history out; what fails is tried once more, as the agent does. Returns how many attempts failed.
-fn carry_out(fake: &mut Fake, seed: u64) -> usize {
+fn carry_out(fake: &mut Fake, seed: u64, capacities: Capacities) -> usize {
     let mut failed = 0;
     let mut dataplane = loop {
-        match Dataplane::start(&mut *fake) {
+        match Dataplane::start_with(&mut *fake, capacities) {
             Ok(dataplane) => break dataplane,
             Err(_) => failed += 1,
         }
@@ -69,17 +74,41 @@ fn carry_out(fake: &mut Fake, seed: u64) -> usize {
     failed
 }
 
+/// Tables that were created belong to the engine's own socket from then on, whatever fails: nobody else could write to them at
+/// any time. Only a socket that is dead gives them up, until they are claimed by the one opened in its place.
+fn assert_owned_throughout(fake: &Fake, fault: Fault) {
+    let mut given_up = 0;
+    for event in fake.history() {
+        let Event::Commit(_, both) = event else { continue };
+        for table in both.main.values().chain(both.stand_in.values()) {
+            match table.owner {
+                Some(port) => assert!(port == 1 || fault == Fault::DeadSocket),
+                None => given_up += 1,
+            }
+        }
+    }
+    assert!(given_up == 0 || fault == Fault::DeadSocket, "{given_up} states without an owner");
+    let owners = fake.actual().main.values().map(|table| table.owner);
+    owners.for_each(|owner| assert_eq!(owner, Some(fake.port())));
+}
+
 #[test]
 fn every_error_at_every_call_leads_to_the_right_end() {
     let (mut runs, mut failed) = (0, 0);
-    for seed in 0..HISTORIES {
+    let tight = (0..TIGHT_HISTORIES).map(|seed| (seed, Capacities::Tight));
+    let histories = (0..HISTORIES).map(|seed| (seed, Capacities::Spacious)).chain(tight);
+    for (seed, capacities) in histories {
         let mut reference = Fake::default();
-        assert_eq!(carry_out(&mut reference, seed), 0);
+        assert_eq!(carry_out(&mut reference, seed, capacities), 0);
         for call in 0..reference.calls() {
-            for fault in Fault::ALL {
+            for (n, fault) in Fault::ALL.into_iter().enumerate() {
+                if capacities == Capacities::Tight && (call + n) % TIGHT_STEP != 0 {
+                    continue;
+                }
                 let mut fake = Fake::default();
                 fake.fail(call, fault);
-                failed += carry_out(&mut fake, seed);
+                failed += carry_out(&mut fake, seed, capacities);
+                assert_owned_throughout(&fake, fault);
                 runs += 1;
             }
         }
@@ -124,11 +153,13 @@ fn what_settles_leaves_nothing_whatever_failed_meanwhile() {
                         | Fault::UnknownLost
                         | Fault::Full
                         | Fault::Refused
+                        | Fault::DeadSocket
                 );
                 assert_eq!(result.is_ok(), passes, "seed {seed}, call {call}, {fault:?}");
                 drop(dataplane);
                 if passes {
-                    let differences = dataplane::verify(&mut fake, &program).unwrap();
+                    let differences =
+                        dataplane::verify(&mut fake, &program, &HostFacts::default()).unwrap();
                     let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
                     assert!(told.is_empty(), "seed {seed}, call {call}, {fault:?}: {told:#?}");
                     settled += 1;
@@ -145,18 +176,18 @@ fn every_error_at_every_call_of_a_replacement_leads_to_the_right_end() {
     let mut runs = 0;
     let spoilt = || {
         let mut fake = Fake::default();
-        carry_out(&mut fake, 0);
+        carry_out(&mut fake, 0, Capacities::default());
         fake.restart();
         spoil(&mut fake);
         fake
     };
     let mut reference = spoilt();
-    assert_eq!(carry_out(&mut reference, 1), 0);
+    assert_eq!(carry_out(&mut reference, 1, Capacities::default()), 0);
     for call in 0..reference.calls() {
         for fault in Fault::ALL {
             let mut fake = spoilt();
             fake.fail(call, fault);
-            carry_out(&mut fake, 1);
+            carry_out(&mut fake, 1, Capacities::default());
             assert!(fake.actual().stand_in.is_empty());
             runs += 1;
         }
@@ -169,7 +200,7 @@ fn a_restart_at_any_point_commits_what_is_left_and_then_nothing() {
     for seed in 0..HISTORIES {
         let program = compiled(seed);
         let mut whole = Fake::default();
-        carry_out(&mut whole, seed);
+        carry_out(&mut whole, seed, Capacities::default());
         for commits in 0..whole.history().len() {
             let mut fake = Fake::default();
             if let Some(Event::Commit(_, actual)) =
@@ -197,8 +228,8 @@ fn a_restart_at_any_point_commits_what_is_left_and_then_nothing() {
 #[test]
 fn whatever_others_took_or_added_is_put_right() {
     for seed in 0..HISTORIES {
-        let mut fake = Fake::new(Features { persistent_owner: false });
-        carry_out(&mut fake, seed);
+        let mut fake = Fake::new(Features { persistent_owner: false, bridge_tables: true });
+        carry_out(&mut fake, seed, Capacities::default());
         let mut compiler = Compiler::new(Locality::Everywhere);
         compiler.apply(history(seed).concat());
         let sets: Vec<_> = fake

@@ -8,6 +8,7 @@
 )]
 
 mod bridges;
+mod capacities;
 mod crash;
 mod engine;
 mod faults;
@@ -15,6 +16,7 @@ mod neighbours;
 mod netlink;
 mod netns;
 mod plan;
+mod recovery;
 mod replacement;
 mod walk;
 mod windows;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{ClassId, Program};
 use palisade_dataplane::dataplane::Dataplane;
@@ -93,7 +93,7 @@ fn a_change_of_a_plain_table_is_noticed_among_those_of_others() {
         kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         let _neighbour = Neighbour::start("busy");
         let subject =
-            |n| op(Family::V4, Op::Add(id(SetName::LocalIn), Element::Address(address(n))));
+            |n| op(TableFamily::Ip, Op::Add(id(SetName::LocalIn), Element::Address(address(n))));
         for n in 0..20 {
             kernel.read(TableName::Main).unwrap();
             kernel.commit(TableName::Main, &transaction([subject(n)])).unwrap();

@@ -1,14 +1,15 @@
 //! The planner against the requirement itself: every packet, every way its lookups may meet a window's states.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
+use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{
     AddressRange, ClassId, Delta, PortElement, PortRangeElement, ProfileId, Program, Tables,
 };
-use palisade_dataplane::contents;
-use palisade_dataplane::plan::{Planner, Step};
+use palisade_dataplane::plan::{Limits, Planner, Step};
 use palisade_dataplane::transaction::{Op, Transaction};
 
 use crate::walk::{Packet, Window, verdict};
@@ -46,8 +47,10 @@ fn class(n: u32) -> ClassId {
     ClassId(ClassId::FIRST + n)
 }
 
+/// Profile 0 is everything; of 1 to 4, the even ones may have port ranges.
 fn profile(n: usize) -> ProfileId {
-    ProfileId(ProfileId::EVERYTHING.0 + n as u32)
+    let space = if n.is_multiple_of(2) && n > 0 { ProfileId::RANGED } else { 0 };
+    ProfileId((ProfileId::EVERYTHING.0 + n as u32) | space)
 }
 
 /// Contents of profiles 1-4 of a program; `meaning` rotates them, so that ids get other contents.
@@ -55,7 +58,8 @@ fn list(tables: &mut Tables, profile: ProfileId, meaning: usize) {
     let port = PortElement { profile, protocol: 6, port: 80 };
     let range = PortRangeElement { profile, protocol: 6, first: 1000, last: 3000 };
     let whole = PortRangeElement { profile, protocol: 6, first: 1, last: 3000 };
-    match meaning % 5 {
+    let meaning = if profile.is_ranged() { meaning % 5 } else { [0, 4][meaning % 2] };
+    match meaning {
         0 => _ = tables.ports.insert(port),
         1 => _ = tables.port_ranges.insert(range),
         2 => {
@@ -97,8 +101,9 @@ fn tidy(tables: &mut Tables, meanings: [usize; 5]) {
     tables.port_ranges.clear();
     let named: BTreeSet<ProfileId> =
         tables.allow_in.values().chain(tables.allow_out.values()).copied().collect();
-    for p in named.into_iter().filter(|&p| p != ProfileId::EVERYTHING) {
-        let n = (p.0 - ProfileId::EVERYTHING.0) as usize;
+    let has_contents = |p: &ProfileId| !p.denies() && *p != ProfileId::EVERYTHING;
+    for p in named.into_iter().filter(has_contents) {
+        let n = ((p.0 & !ProfileId::RANGED) - ProfileId::EVERYTHING.0) as usize;
         list(tables, p, n + meanings[n]);
     }
 }
@@ -113,8 +118,28 @@ impl Generator {
         Self { random: Random::new(seed), meanings: [0; 5] }
     }
 
+    /// Most are missing, so that the base applies.
     fn row(&mut self) -> Option<ProfileId> {
-        Some(profile(self.random.below(6))).filter(|p| p.0 < profile(5).0)
+        match self.random.below(9) {
+            n @ 0..5 => Some(profile(n)),
+            5 => Some(ProfileId::DENY),
+            _ => None,
+        }
+    }
+
+    /// Draws the base of a subject anew, and some of its rows with it.
+    fn base(&mut self, tables: &mut Tables, subject: IpAddr) {
+        let peers = peers(tables);
+        for rows in [&mut tables.allow_in, &mut tables.allow_out] {
+            for &class in &peers {
+                if class == ClassId::UNKNOWN || self.random.one_in(4) {
+                    match self.row() {
+                        Some(profile) => _ = rows.insert((subject, class), profile),
+                        None => _ = rows.remove(&(subject, class)),
+                    }
+                }
+            }
+        }
     }
 
     pub(crate) fn fresh(&mut self) -> Tables {
@@ -170,7 +195,7 @@ impl Generator {
         let mut tables = before.clone();
         for _ in 0..=self.random.below(3) {
             let a = ip(self.random.below(ADDRESSES));
-            match self.random.below(12) {
+            match self.random.below(15) {
                 0 | 1 => {
                     let n = 2 + self.random.below(12);
                     self.rows(&mut tables, n);
@@ -195,6 +220,7 @@ impl Generator {
                 8 => toggle(&mut tables.local_in, a),
                 9 => toggle(&mut tables.local_out, a),
                 10 => toggle(&mut tables.hairpin, a),
+                11..=13 => self.base(&mut tables, a),
                 _ if self.random.one_in(3) => {
                     let n = self.random.below(5);
                     self.meanings[n] = self.random.below(5);
@@ -251,6 +277,9 @@ struct Watch {
     packets: Vec<Packet>,
     log: Vec<String>,
     graces: usize,
+    /// The most elements of sets that get some: as the planner says, and as they were.
+    peaks: BTreeMap<SetName, usize>,
+    met: BTreeMap<SetName, usize>,
 }
 
 impl Watch {
@@ -261,7 +290,24 @@ impl Watch {
             packets: packets(),
             log: Vec::new(),
             graces: 0,
+            peaks: BTreeMap::new(),
+            met: BTreeMap::new(),
         }
+    }
+
+    /// Before the steps are carried out: what the planner says of them.
+    fn expect_peaks(&mut self, planner: &Planner, steps: &[Step]) {
+        let peaks = planner.peaks(steps);
+        self.peaks = peaks.into_iter().map(|((_, set), peak)| (set, peak)).collect();
+        self.met.clear();
+        for set in SetName::ALL {
+            let elements: BTreeSet<_> = self.last().elements(set).collect();
+            assert_eq!(planner.elements_before(TableFamily::Ip, set, steps), elements);
+        }
+    }
+
+    fn assert_peaks_were_met(&self) {
+        assert_eq!(self.met, self.peaks);
     }
 
     fn last(&self) -> &Tables {
@@ -271,23 +317,21 @@ impl Watch {
     fn commit(&mut self, transaction: &Transaction) {
         let mut tables = self.last().clone();
         for op in &transaction.ops {
-            assert_eq!(op.family, Family::V4);
+            assert_eq!(op.family, TableFamily::Ip);
             match &op.op {
                 Op::Add(id, element) => {
-                    let before = contents::count(&tables, id.set);
-                    contents::insert(&mut tables, id.set, *element);
-                    assert_eq!(
-                        contents::count(&tables, id.set),
-                        before + 1,
-                        "{element:?} was there"
-                    );
+                    let before = tables.count(id.set);
+                    tables.insert(id.set, *element);
+                    assert_eq!(tables.count(id.set), before + 1, "{element:?} was there");
+                    let met = self.met.entry(id.set).or_insert(0);
+                    *met = (*met).max(before + 1);
                 }
                 Op::Remove(id, element) => {
                     assert!(
-                        contents::elements(&tables, id.set).contains(element),
+                        tables.elements(id.set).any(|e| e == *element),
                         "{id} has no {element:?}"
                     );
-                    contents::remove(&mut tables, id.set, *element);
+                    tables.remove(id.set, *element);
                 }
                 other => panic!("not a change of elements: {other:?}"),
             }
@@ -309,7 +353,7 @@ impl Watch {
     }
 
     fn judge(&self) -> Result<(), String> {
-        let window = Window { states: &self.states };
+        let window = Window::new(&self.states);
         for packet in &self.packets {
             let allowed: BTreeSet<bool> =
                 self.programs.iter().map(|program| verdict(program, packet)).collect();
@@ -330,7 +374,9 @@ impl Watch {
 fn run(seed: u64) -> Result<usize, String> {
     let mut generator = Generator::new(seed);
     let mut program = generator.fresh();
-    let mut planner = Planner::new(Program { v4: program.clone(), v6: Tables::default() });
+    let limits = limits(seed);
+    let kernel = Program { v4: program.clone(), v6: Tables::default() };
+    let mut planner = Planner::new(kernel).with_limits(limits);
     let mut watch = Watch::new(&program);
     for _ in 0..2 + generator.random.below(5) {
         let mut next = generator.next(&program);
@@ -341,7 +387,10 @@ fn run(seed: u64) -> Result<usize, String> {
             next = later;
         }
         watch.programs.push(next.clone());
-        for step in planner.plan(&delta).expect("small") {
+        let steps = planner.plan(&delta).expect("small");
+        watch.expect_peaks(&planner, &steps);
+        assert!(planner.pending() <= limits.pending, "seed {seed}");
+        for step in steps {
             match step {
                 Step::Commit(transaction) => watch.commit(&transaction),
                 Step::Grace => watch.grace(&[&program, &next])?,
@@ -349,6 +398,7 @@ fn run(seed: u64) -> Result<usize, String> {
         }
         assert_eq!(planner.program().v4, next, "seed {seed}");
         assert_eq!(planner.kernel(Family::V4), watch.last(), "seed {seed}");
+        watch.assert_peaks_were_met();
         program = next;
         if generator.random.one_in(3) {
             idle(&mut planner, &mut watch, &program)?;
@@ -359,6 +409,14 @@ fn run(seed: u64) -> Result<usize, String> {
     assert_eq!(watch.last(), &program, "seed {seed}");
     watch.judge()?;
     Ok(watch.graces)
+}
+
+/// Most cases have few elements in a transaction, so that it is seen where one may be cut; some keep little garbage.
+pub(crate) fn limits(seed: u64) -> Limits {
+    let default = Limits::default();
+    let transaction = [1, 2, 5, default.transaction][(seed % 4) as usize];
+    let pending = [default.pending, default.pending, 6, 0][(seed / 4 % 4) as usize];
+    Limits { transaction, pending }
 }
 
 fn idle(planner: &mut Planner, watch: &mut Watch, program: &Tables) -> Result<(), String> {

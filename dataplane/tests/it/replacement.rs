@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::{Program, Tables};
 use palisade_compiler::snapshot::Snapshot;
-use palisade_compiler::testkit::{Cluster, Rng, probes, random_change};
+use palisade_compiler::testkit::{Cluster, Rng, probes, random_edit};
 use palisade_dataplane::compare;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::fake::{Both, Event, Fake};
@@ -18,8 +19,8 @@ use crate::walk::{Packet, Window, verdict};
 const CLUSTERS: u64 = 8;
 
 /// One table at one moment, as a packet meets it.
-#[derive(Clone)]
-struct Met {
+#[derive(Clone, PartialEq)]
+pub(crate) struct Met {
     /// Whether packets are sent to it.
     hooked: bool,
     /// Whether its chain has rules.
@@ -29,7 +30,7 @@ struct Met {
 
 impl Met {
     fn of(actual: &Actual, family: Family) -> Self {
-        let table = actual.get(&family);
+        let table = actual.get(&family.into());
         let entrance = table.and_then(|table| table.chains.get("forward"));
         Self {
             hooked: entrance.is_some(),
@@ -44,9 +45,9 @@ impl Met {
 }
 
 /// Both names' tables of one family at one moment.
-type State = [Met; 2];
+pub(crate) type State = [Met; 2];
 
-fn state(both: &Both, family: Family) -> State {
+pub(crate) fn state(both: &Both, family: Family) -> State {
     [&both.main, &both.stand_in].map(|actual| Met::of(actual, family))
 }
 
@@ -61,12 +62,12 @@ pub(crate) fn judge_by(both: &Both) -> impl Fn(&Packet) -> bool + use<> {
 
 /// The verdicts of a packet that enters at any state of a window: the hooks are those of then, each table's rules those of
 /// when it is reached, and the maps of any moment from there on.
-fn verdicts(window: &[State], packet: &Packet) -> BTreeSet<bool> {
+pub(crate) fn verdicts(window: &[State], packet: &Packet) -> BTreeSet<bool> {
     let allows = BTreeSet::from([true]);
     let judged = [0, 1].map(|table| {
         let states: Vec<Tables> = window.iter().map(|state| state[table].tables.clone()).collect();
         let from = |at: usize| match window[at][table].judges {
-            true => Window { states: &states[at..] }.verdicts(packet),
+            true => Window::new(&states[at..]).verdicts(packet),
             false => allows.clone(),
         };
         (0..window.len()).map(from).collect::<Vec<_>>()
@@ -163,9 +164,10 @@ fn case(seed: u64) -> Case {
         let mut compiler = Compiler::new(Locality::Everywhere);
         compiler.apply(changes.clone());
         for _ in 0..4 {
-            let change = random_change(&mut rng, &snapshot);
-            snapshot.apply(change.clone());
-            changes.push(change);
+            for change in random_edit(&mut rng, &snapshot) {
+                snapshot.apply(change.clone());
+                changes.push(change);
+            }
         }
         compiler.program().clone()
     });
@@ -177,7 +179,7 @@ fn damages() -> [fn(&mut Both); 3] {
     [
         |both| both.main.values_mut().for_each(|table| _ = table.foreign.insert("odd".into())),
         |both| both.main.values_mut().for_each(|table| table.version = Some(0)),
-        |both| _ = both.main.remove(&Family::V6),
+        |both| _ = both.main.remove(&TableFamily::Ip6),
     ]
 }
 
@@ -187,7 +189,8 @@ fn no_packet_is_misjudged_while_tables_are_replaced_or_if_the_process_dies_meanw
     for seed in 0..CLUSTERS {
         let Case { packets, programs: [old, new, third] } = case(seed);
         for damage in damages() {
-            let mut fake = Fake::new(Features { persistent_owner: seed % 2 == 0 });
+            let mut fake =
+                Fake::new(Features { persistent_owner: seed % 2 == 0, bridge_tables: true });
             install(&mut fake, &old);
             fake.tamper(damage);
             let before = fake.actual().clone();

@@ -1,7 +1,7 @@
-//! A packet's walk through the maps, written from the skeleton alone: each lookup may meet the state of any commit not
-//! before that of the lookup before it. Shares no code with what it judges.
+//! A packet's way through the sets and maps, written from the skeleton alone. Each lookup may read the state of any commit
+//! that is not before the state that the lookup before it read. Shares no code with what it judges.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use palisade_compiler::model::Connection;
@@ -27,9 +27,17 @@ impl From<Connection> for Packet {
     }
 }
 
+type Rows = BTreeMap<(IpAddr, ClassId), ProfileId>;
+
 /// The states of a window, oldest first.
 pub(crate) struct Window<'a> {
-    pub(crate) states: &'a [Tables],
+    states: &'a [Tables],
+}
+
+impl<'a> Window<'a> {
+    pub(crate) fn new(states: &'a [Tables]) -> Self {
+        Self { states }
+    }
 }
 
 impl Window<'_> {
@@ -58,8 +66,12 @@ impl Window<'_> {
             return self.egress(0, p, out);
         }
         for (k, source) in self.look(0, |t| t.local_in.contains(&p.from)) {
+            if source {
+                out.insert(false);
+                continue;
+            }
             for (k, destination) in self.look(k, |t| t.local_out.contains(&p.to)) {
-                if source || destination {
+                if destination {
                     out.insert(false);
                 } else {
                     self.egress(k, p, out);
@@ -74,9 +86,7 @@ impl Window<'_> {
                 self.ingress(k, p, out);
                 continue;
             }
-            for (k, allowed) in self.profile(k, p, p.to, |t, class| {
-                t.allow_out.get(&(p.from, class)).copied().unwrap_or(ProfileId::NOTHING)
-            }) {
+            for (k, allowed) in self.judge(k, p, (p.from, p.to), |t| &t.allow_out) {
                 if allowed { self.ingress(k, p, out) } else { _ = out.insert(false) }
             }
         }
@@ -88,77 +98,104 @@ impl Window<'_> {
                 out.insert(true);
                 continue;
             }
-            for (_, allowed) in self.profile(k, p, p.from, |t, class| {
-                t.allow_in.get(&(p.to, class)).copied().unwrap_or(ProfileId::NOTHING)
-            }) {
+            for (_, allowed) in self.judge(k, p, (p.to, p.from), |t| &t.allow_in) {
                 out.insert(allowed);
             }
         }
     }
 
-    /// One direction's walk from the peer's class to the hairpin: (earliest state, allowed).
-    fn profile(
+    /// One direction, from the peer's class to the hairpin: (earliest state, allowed).
+    fn judge(
         &self,
         at: usize,
         p: &Packet,
-        peer: IpAddr,
-        row: impl Fn(&Tables, ClassId) -> ProfileId,
+        (subject, peer): (IpAddr, IpAddr),
+        rows: impl Fn(&Tables) -> &Rows,
     ) -> Vec<(usize, bool)> {
         let mut ends = Vec::new();
-        for (k, class) in self.look(at, |t| t.class.get(&peer).copied().unwrap_or(ClassId(0))) {
-            let classes = if class == ClassId(0) {
-                self.look(k, |t| {
-                    let atom = t.cidr.iter().find(|(r, _)| r.first <= peer && peer <= r.last);
-                    atom.map_or(ClassId(0), |(_, &c)| c)
-                })
-            } else {
-                vec![(k, class)]
-            };
-            for (k, class) in classes {
-                for (k, profile) in self.look(k, |t| row(t, class)) {
+        let row = |t: &Tables, class| {
+            rows(t).get(&(subject, class)).copied().unwrap_or(ProfileId::NOTHING)
+        };
+        for (k, class) in self.classes(at, peer) {
+            for (k, profile) in self.look(k, |t| row(t, class)) {
+                if profile != ProfileId::NOTHING {
                     self.ports(k, p, profile, &mut ends);
+                    continue;
+                }
+                for (k, base) in self.look(k, |t| row(t, ClassId::UNKNOWN)) {
+                    if base == ProfileId::NOTHING {
+                        self.hairpin(k, p, &mut ends);
+                    } else {
+                        self.ports(k, p, base, &mut ends);
+                    }
                 }
             }
         }
         ends
     }
 
-    fn ports(&self, at: usize, p: &Packet, profile: ProfileId, ends: &mut Vec<(usize, bool)>) {
-        if profile == ProfileId::EVERYTHING {
-            return ends.push((at, true));
+    fn classes(&self, at: usize, peer: IpAddr) -> Vec<(usize, ClassId)> {
+        let mut classes = Vec::new();
+        for (k, class) in self.look(at, |t| t.class.get(&peer).copied().unwrap_or(ClassId(0))) {
+            if class == ClassId(0) {
+                classes.extend(self.look(k, |t| {
+                    let atom = t.cidr.iter().find(|(r, _)| r.first <= peer && peer <= r.last);
+                    atom.map_or(ClassId(0), |(_, &c)| c)
+                }));
+            } else {
+                classes.push((k, class));
+            }
         }
+        classes
+    }
+
+    fn ports(&self, at: usize, p: &Packet, profile: ProfileId, ends: &mut Vec<(usize, bool)>) {
         let element = PortElement { profile, protocol: p.protocol, port: p.port };
         for (k, found) in self.look(at, |t| t.ports.contains(&element)) {
-            if found {
+            if found || profile == ProfileId::EVERYTHING {
                 ends.push((k, true));
-                continue;
+            } else if profile.0 & 0x4000_0000 == 0 {
+                self.hairpin(k, p, ends);
+            } else {
+                self.ranges(k, p, profile, ends);
             }
-            // `port_ranges` may be one transaction behind.
-            for (j, found) in self.look(k.saturating_sub(1), |t| {
-                t.port_ranges.iter().any(|r| {
-                    r.profile == profile
-                        && r.protocol == p.protocol
-                        && r.first <= p.port
-                        && p.port <= r.last
-                })
-            }) {
-                let k = j.max(k);
-                if found {
-                    ends.push((k, true));
-                } else if p.dnat && p.from == p.to {
-                    ends.extend(self.look(k, |t| t.hairpin.contains(&p.from)));
-                } else {
-                    ends.push((k, false));
-                }
-            }
+        }
+    }
+
+    /// `port_ranges` may be one transaction behind.
+    fn ranges(&self, at: usize, p: &Packet, profile: ProfileId, ends: &mut Vec<(usize, bool)>) {
+        for (j, found) in self.look(at.saturating_sub(1), |t| {
+            t.port_ranges.iter().any(|r| {
+                r.profile == profile
+                    && r.protocol == p.protocol
+                    && r.first <= p.port
+                    && p.port <= r.last
+            })
+        }) {
+            let k = j.max(at);
+            if found { ends.push((k, true)) } else { self.hairpin(k, p, ends) }
+        }
+    }
+
+    fn hairpin(&self, at: usize, p: &Packet, ends: &mut Vec<(usize, bool)>) {
+        if p.dnat && p.from == p.to {
+            ends.extend(self.look(at, |t| t.hairpin.contains(&p.from)));
+        } else {
+            ends.push((at, false));
         }
     }
 }
 
 /// The verdict of one program.
 pub(crate) fn verdict(tables: &Tables, packet: &Packet) -> bool {
-    let window = Window { states: std::slice::from_ref(tables) };
-    let verdicts = window.verdicts(packet);
-    assert_eq!(verdicts.len(), 1, "one state, one verdict");
-    verdicts.contains(&true)
+    Window::new(std::slice::from_ref(tables)).verdict(packet)
+}
+
+impl Window<'_> {
+    /// The verdict of the only state.
+    pub(crate) fn verdict(&self, packet: &Packet) -> bool {
+        let verdicts = self.verdicts(packet);
+        assert_eq!(verdicts.len(), 1, "one state, one verdict");
+        verdicts.contains(&true)
+    }
 }

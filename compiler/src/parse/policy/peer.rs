@@ -1,35 +1,43 @@
 //! One end of a rule (`NetworkPolicyPeer`): selectors, or a block of addresses.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use super::{list_of, only_known, wrong_type};
+use super::part::{Part, only_known};
+use super::selector::selector;
 use crate::model::{IpBlock, Namespaces, Peer, Selector};
-use crate::parse::report::{Subject, Told};
-use crate::parse::selector::selector;
+use crate::parse::fields::{list_of, wrong_type};
+use crate::parse::path::Path;
+use crate::parse::subject::{Reported, Subject};
+
+const PEER: Part =
+    Part { what: "a peer", fields: &["podSelector", "namespaceSelector", "ipBlock"] };
+const IP_BLOCK: Part = Part { what: "an ipBlock", fields: &["cidr", "except"] };
 
 pub(super) fn read(
     subject: &mut Subject<'_, '_>,
-    path: &str,
+    path: &Path<'_>,
     peer: &Map<String, Value>,
-) -> Result<Peer, Told> {
-    only_known(subject, path, peer, &["podSelector", "namespaceSelector", "ipBlock"])?;
+) -> Result<Peer, Reported> {
+    only_known(subject, path, peer, &PEER)?;
     let given = |field: &str| peer.get(field).filter(|value| !value.is_null());
     let (pods, namespaces) = (given("podSelector"), given("namespaceSelector"));
     if let Some(block) = given("ipBlock") {
         if pods.is_some() || namespaces.is_some() {
             let message = "has ipBlock together with a selector";
-            return Err(subject.error(path, message, "make them two items of the list"));
+            return Err(subject.error(path, message, "Make them two items of the list"));
         }
-        return ip_block(subject, &format!("{path}.ipBlock"), block).map(Peer::Block);
+        return ip_block(subject, &path.field("ipBlock"), block).map(Peer::Block);
     }
     if pods.is_none() && namespaces.is_none() {
         let remedy =
-            "write podSelector, namespaceSelector or ipBlock; {} after a selector selects all";
+            "Write podSelector, namespaceSelector or ipBlock; {} after a selector selects all";
         return Err(subject.error(path, "names no peer", remedy));
     }
     let mut read = |field: &str, value: Option<&Value>| match value {
-        Some(value) => selector(subject, &format!("{path}.{field}"), value).map(Some),
+        Some(value) => selector(subject, &path.field(field), value).map(Some),
         None => Ok(None),
     };
     let (pods, namespaces) = (read("podSelector", pods), read("namespaceSelector", namespaces));
@@ -39,54 +47,60 @@ pub(super) fn read(
     })
 }
 
-fn ip_block(subject: &mut Subject<'_, '_>, path: &str, block: &Value) -> Result<IpBlock, Told> {
+fn ip_block(
+    subject: &mut Subject<'_, '_>,
+    path: &Path<'_>,
+    block: &Value,
+) -> Result<IpBlock, Reported> {
     let Value::Object(block) = block else {
-        return Err(wrong_type(subject, path.into(), block, "a map"));
+        return Err(wrong_type(subject, path, block, "a map"));
     };
-    only_known(subject, path, block, &["cidr", "except"])?;
-    let field = format!("{path}.cidr");
+    only_known(subject, path, block, &IP_BLOCK)?;
+    let field = path.field("cidr");
     let cidr = match block.get("cidr") {
         Some(value) => net(subject, &field, value)?,
-        None => return Err(subject.error(field, "is missing", "write it as 10.0.0.0/8")),
+        None => return Err(subject.error(&field, "is missing", "Write it as 10.0.0.0/8")),
     };
-    let items = list_of(subject, &format!("{path}.except"), block.get("except"))?;
+    let field = path.field("except");
+    let items = list_of(subject, &field, block.get("except"))?;
     let mut except = Vec::with_capacity(items.len());
     let mut result = Ok(());
     for (at, item) in items.iter().enumerate() {
-        let field = format!("{path}.except[{at}]");
+        let field = field.item(at);
         match net(subject, &field, item) {
             Ok(net) if net != cidr && cidr.contains(&net) => except.push(net),
             Ok(net) => {
-                let message = format!("{net} is no smaller block inside {cidr}");
-                result =
-                    Err(subject.error(field, message, "write a part of the cidr, or remove it"));
+                let message = format!("is {net}, which is not a smaller block inside {cidr}");
+                let remedy = "Write a part of the cidr, or remove it";
+                result = Err(subject.error(&field, message, remedy));
             }
-            Err(told) => result = Err(told),
+            Err(reported) => result = Err(reported),
         }
     }
     result.map(|()| IpBlock { cidr, except })
 }
 
 /// A block of addresses. Host bits are masked, as Kubernetes does.
-fn net(subject: &mut Subject<'_, '_>, field: &str, value: &Value) -> Result<IpNet, Told> {
+fn net(subject: &mut Subject<'_, '_>, path: &Path<'_>, value: &Value) -> Result<IpNet, Reported> {
     let Value::String(text) = value else {
-        return Err(wrong_type(subject, field.into(), value, "a string"));
+        return Err(wrong_type(subject, path, value, "a string"));
     };
     let Ok(net) = text.parse::<IpNet>() else {
-        let remedy = match text.parse::<std::net::IpAddr>() {
-            Ok(address) => format!("write {} for this one address", IpNet::from(address)),
-            Err(_) => "write an address and a prefix length, as in 10.0.0.0/8 or fd00::/8".into(),
+        let remedy = match text.parse::<IpAddr>() {
+            Ok(address) => format!("Write {} for this one address", IpNet::from(address)),
+            Err(_) => "Write an address and a prefix length, as in 10.0.0.0/8 or fd00::/8".into(),
         };
-        return Err(subject.error(field, format!("{text:?} is no CIDR"), remedy));
+        return Err(subject.error(path, format!("is {text:?}, which is not a CIDR"), remedy));
     };
     if matches!(net, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some()) {
-        let message = format!("{net} is a block of IPv4-mapped IPv6 addresses");
-        return Err(subject.error(field, message, "write the IPv4 block instead"));
+        let message = format!("is {net}, a block of IPv4-mapped IPv6 addresses");
+        return Err(subject.error(path, message, "Write the IPv4 block instead"));
     }
     let masked = net.trunc();
     if masked != net {
-        let message = format!("{net} has bits set beyond its prefix; {masked} is meant by it");
-        subject.warn(field, message, format!("write {masked}"));
+        let message =
+            format!("is {net}, which has bits set beyond its prefix, and is read as {masked}");
+        subject.warn(path, message, format!("Write {masked}"));
     }
     Ok(masked)
 }

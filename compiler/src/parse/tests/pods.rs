@@ -132,7 +132,7 @@ fn a_pod_whose_identity_cannot_be_read_is_withheld() {
 #[test]
 fn every_unicast_address_is_a_pods() {
     let mapped = POD.replace("fd00::1", "::ffff:10.0.0.1");
-    assert!(super::findings(&read(&mapped).1).contains("write 10.0.0.1"));
+    assert!(super::findings(&read(&mapped).1).contains("Write 10.0.0.1"));
     for v4 in ["169.254.1.1", "100.64.0.1", "240.0.0.1", "255.255.255.254", "8.8.8.8"] {
         assert!(!only_pod(good(&POD.replace("10.0.0.1", v4))).addresses.is_empty(), "{v4}");
     }

@@ -28,6 +28,7 @@ fn policy_types_and_rules_decide_what_is_isolated() {
         ("{podSelector: {}, policyTypes: , ingress: [{}]}", "1 -"),
         ("{podSelector: {}, policyTypes: [], ingress: [{}]}", "1 -"),
         ("{podSelector: {}, policyTypes: [Ingress]}", "0 -"),
+        ("{podSelector: {}, policyTypes: [Ingress, Ingress]}", "0 -"),
         ("{podSelector: {}, policyTypes: [Egress]}", "- 0"),
         ("{podSelector: {}, policyTypes: [Egress], egress: [{}, {}]}", "- 2"),
         ("{podSelector: {}, policyTypes: [Ingress, Egress]}", "0 0"),
@@ -188,6 +189,8 @@ const WRONG_RULES: &[(&str, &str)] = &[
     ("{ports: [ , ]}", ".ports[0]"),
     ("{ports: [{ports: 80}]}", ".ports[0].ports"),
     ("{ports: [{port: \"80\"}]}", ".ports[0].port"),
+    ("{ports: [{port: 80-90}]}", ".ports[0].port"),
+    ("{ports: [{port: \"80,443\"}]}", ".ports[0].port"),
     ("{ports: [{port: 80.5}]}", ".ports[0].port"),
     ("{ports: [{port: 0}]}", ".ports[0].port"),
     ("{ports: [{port: 65536}]}", ".ports[0].port"),
@@ -246,6 +249,16 @@ fn a_policy_with_a_wrong_spec_isolates_what_it_may_mean() {
             "0 0",
             "spec.policyTypes[1]",
         ),
+        (
+            "{podSelector: {}, policyTypes: [Ingress, Egress, Ingress], ingress: [{}]}",
+            "0 0",
+            "spec.policyTypes",
+        ),
+        (
+            "{podSelector: {}, policyTypes: [Ingress, Egress, Both], ingress: [{}]}",
+            "0 0",
+            "spec.policyTypes[2]",
+        ),
         ("{podSelector: {}, policyType: [Egress]}", "0 0", "spec.policyType"),
         ("{podSelector: {}, egres: [{}]}", "0 0", "spec.egres"),
         ("{podSelector: {}, policyTypes: [Ingress], egres: [{}]}", "0 -", "spec.egres"),
@@ -263,11 +276,11 @@ fn a_policy_with_a_wrong_spec_isolates_what_it_may_mean() {
     assert_eq!(fields(&parsed), ["error sepc", "error spec"]);
     let (objects, parsed) = read(&policy("").replace("spec: \n", ""));
     assert_eq!(shape(&only_policy(objects)), "0 0");
-    assert!(findings(&parsed).contains("spec: is missing"), "{}", findings(&parsed));
+    assert!(findings(&parsed).contains("spec is missing"), "{}", findings(&parsed));
     let unindented = policy("\npodSelector: {}\npolicyTypes: [Ingress]\ningress: [{}]");
     let (objects, parsed) = read(&unindented);
     assert_eq!(shape(&only_policy(objects)), "0 0");
-    assert!(findings(&parsed).contains("write it under spec"), "{}", findings(&parsed));
+    assert!(findings(&parsed).contains("Write it under spec"), "{}", findings(&parsed));
 }
 
 #[test]
@@ -345,15 +358,17 @@ spec:
 ";
     let (_, parsed) = read(text);
     assert_eq!(
-        findings(&parsed).replace("in.yaml:2: error: NetworkPolicy x/p: spec.", ""),
+        findings(&parsed)
+            .replace(" error: NetworkPolicy x/p: spec.", " ")
+            .replace(" Until this is corrected, the policy isolates every pod of the namespace x for ingress, and allows nothing.", ""),
         "\
-podSelector.app: is no field of a NetworkPolicy here; labels stand under matchLabels
-ingress[0].port: is no field of a NetworkPolicy here; write it into an item of the list ports
-ingress[0].from[0].namespaceSelectors: is no field of a NetworkPolicy here; did you mean namespaceSelector?
-ingress[0].from[1].cidr: is no field of a NetworkPolicy here; write it under ipBlock
-ingress[0].from[2].ipBlock.cidr: \"10.0.0.1\" is no CIDR; write 10.0.0.1/32 for this one address
-ingress[1].podSelector: is no field of a NetworkPolicy here; write it into an item of the list from
-ingress[2].ports[0].port: \"80\" is a string, and no port has such a name; write the number 80 without quotes
+in.yaml:6:17: podSelector.app is not a field of a label selector. Write labels under matchLabels.
+in.yaml:12:5: ingress[0].port is not a field of an ingress rule. Write it into an item of the list ports.
+in.yaml:9:7: ingress[0].from[0].namespaceSelectors is not a field of a peer. Did you mean namespaceSelector?
+in.yaml:10:7: ingress[0].from[1].cidr is not a field of a peer. Write it under ipBlock.
+in.yaml:11:17: ingress[0].from[2].ipBlock.cidr is \"10.0.0.1\", which is not a CIDR. Write 10.0.0.1/32 for this one address.
+in.yaml:13:5: ingress[1].podSelector is not a field of an ingress rule. Write it into an item of the list from.
+in.yaml:15:7: ingress[2].ports[0].port is \"80\", which is not the name of a port. Write the number 80 without quotes.
 "
     );
 }

@@ -1,14 +1,16 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::model::Direction;
 use crate::program::AddressRange;
+use crate::program::PortRangeElement;
 use crate::program::skeleton::{
-    ICMP, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT, ND_ROUTER_ADVERT,
+    ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT, ND_ROUTER_ADVERT,
 };
 
 const WEB: ClassId = ClassId(0x0001_0001);
 const BLOCK: ClassId = ClassId(0x0001_0002);
-const HTTP: ProfileId = ProfileId(0x8000_0002);
+const HTTP: ProfileId = ProfileId(ProfileId::FIRST_RANGED);
 
 const SUBJECT: &str = "10.0.0.2";
 const FRIEND: &str = "10.0.0.1";
@@ -38,7 +40,6 @@ fn tables(subject: &str, friend: &str, block: (&str, &str)) -> Program {
         ports: [PortElement { profile: HTTP, protocol: 6, port: 80 }].into(),
         port_ranges: [PortRangeElement { profile: HTTP, protocol: 6, first: 8000, last: 9000 }]
             .into(),
-        ..Tables::default()
     };
     match Family::of(subject) {
         Family::V4 => Program { v4: one, v6: Tables::default() },
@@ -56,7 +57,11 @@ fn packet(from: &str, to: &str, protocol: u8, port: u16) -> Packet {
 
 #[track_caller]
 fn check(program: &Program, packet: Packet, expected: Verdict) {
-    let found = eval_program(program, &packet);
+    assert_found(&eval_program(program, &packet), packet, expected);
+}
+
+#[track_caller]
+fn assert_found(found: &Evaluation, packet: Packet, expected: Verdict) {
     assert_eq!(found.verdict, expected, "{found}");
     let entered = packet.priority(Family::of(packet.connection.to));
     if expected == Verdict::Allow {
@@ -156,10 +161,12 @@ fn established_connections_pass_and_untracked_packets_are_judged() {
 fn related_passes_for_icmp_errors_only() {
     let related = |protocol| Packet {
         ct_state: CtState::Related,
+        icmp_type: 3,
         ..packet(STRANGER, SUBJECT, protocol, 4000)
     };
     deny(related(6));
     deny(related(17));
+    deny(related(ICMPV6));
     allow(related(ICMP));
     deny(packet(STRANGER, SUBJECT, ICMP, 0));
     let related_v6 = |protocol| Packet {
@@ -169,6 +176,89 @@ fn related_passes_for_icmp_errors_only() {
     };
     check(&program_v6(), related_v6(ICMPV6), Verdict::Allow);
     check(&program_v6(), related_v6(ICMP), Verdict::Deny);
+}
+
+/// Connection tracking calls every error related whose quoted packet belongs to a tracked connection, and redirects as well.
+/// Only errors about the connection pass; who is no subject is not judged.
+#[test]
+fn a_related_redirect_is_judged_like_any_packet() {
+    for icmp_type in 0..=u8::MAX {
+        let related = |packet: Packet| Packet { ct_state: CtState::Related, icmp_type, ..packet };
+        let new = |packet: Packet| Packet { icmp_type, ..packet };
+        let when = |passes: bool| if passes { Verdict::Allow } else { Verdict::Deny };
+        for (from, to) in [(STRANGER, SUBJECT), (SUBJECT, STRANGER)] {
+            let message = packet(from, to, ICMP, 0);
+            let error = when([3, 11, 12].contains(&icmp_type));
+            check(&program(), related(message), error);
+            check(&program(), Packet { tos: 0x10, ..related(message) }, error);
+            check(&program(), new(message), Verdict::Deny);
+        }
+        for (from, to) in [("fd00::3", "fd00::2"), ("fd00::2", "fd00::3")] {
+            let message = packet(from, to, ICMPV6, 0);
+            check(&program_v6(), related(message), when((1..=4).contains(&icmp_type)));
+            check(&program_v6(), new(message), Verdict::Deny);
+        }
+        check(&program(), related(packet(STRANGER, FRIEND, ICMP, 0)), Verdict::Allow);
+    }
+}
+
+/// A subject's row of class 0:0 applies to every class without a row of its own, and `DENY` is a row that allows nothing.
+#[test]
+fn without_a_row_the_base_applies() {
+    let mut program = program();
+    let (subject, unknown) = (ip(SUBJECT), ClassId::UNKNOWN);
+    let base = ProfileId(ProfileId::FIRST);
+    program.v4.allow_in.insert((subject, unknown), base);
+    program.v4.ports.insert(PortElement { profile: base, protocol: 6, port: 443 });
+    program.v4.class.insert(ip("10.0.0.4"), ClassId(0x0001_0003));
+    for from in [STRANGER, "10.0.0.4"] {
+        check(&program, packet(from, SUBJECT, 6, 443), Verdict::Allow);
+        check(&program, packet(from, SUBJECT, 6, 444), Verdict::Deny);
+    }
+    // A row is all that applies.
+    check(&program, packet(FRIEND, SUBJECT, 6, 443), Verdict::Deny);
+    check(&program, packet(FRIEND, SUBJECT, 6, 80), Verdict::Allow);
+    program.v4.allow_in.insert((subject, unknown), ProfileId::EVERYTHING);
+    program.v4.allow_in.insert((subject, ClassId(0x0001_0003)), ProfileId::DENY);
+    check(&program, packet(STRANGER, SUBJECT, 47, 0), Verdict::Allow);
+    check(&program, packet("10.0.0.4", SUBJECT, 6, 443), Verdict::Deny);
+    // Egress has a base of its own.
+    check(&program, packet(SUBJECT, STRANGER, 6, 443), Verdict::Deny);
+    program.v4.allow_out.insert((subject, unknown), ProfileId::EVERYTHING);
+    check(&program, packet(SUBJECT, STRANGER, 6, 443), Verdict::Allow);
+}
+
+#[test]
+fn the_tables_and_the_walk_find_the_same_profile() {
+    let program = program();
+    for (class, expected) in [
+        (WEB, HTTP),
+        (BLOCK, ProfileId::EVERYTHING),
+        (ClassId::UNKNOWN, ProfileId::NOTHING),
+        (ClassId(0x0001_0003), ProfileId::NOTHING),
+    ] {
+        let found = program.v4.profile_of(Direction::Ingress, ip(SUBJECT), class);
+        assert_eq!(found, expected, "{class}");
+    }
+    let mut program = program;
+    program.v4.allow_out.insert((ip(SUBJECT), ClassId::UNKNOWN), ProfileId::DENY);
+    let out = |class| program.v4.profile_of(Direction::Egress, ip(SUBJECT), class);
+    assert_eq!((out(WEB), out(BLOCK)), (ProfileId::EVERYTHING, ProfileId::DENY));
+}
+
+/// Port ranges are looked up only for profiles whose id has the bit.
+#[test]
+fn port_ranges_count_for_ranged_profiles_only() {
+    let mut program = program();
+    let plain = ProfileId(ProfileId::FIRST);
+    program.v4.allow_in.insert((ip(SUBJECT), WEB), plain);
+    let range = PortRangeElement { profile: plain, protocol: 6, first: 8000, last: 9000 };
+    program.v4.port_ranges.insert(range);
+    let mut path = Vec::new();
+    let friend = packet(FRIEND, SUBJECT, 6, 8500);
+    let verdict = run(&mut &program.v4, Family::V4, &friend, &mut path).0;
+    assert_eq!(verdict, Verdict::Deny);
+    assert!(!path.contains(&Step::Miss(SetName::PortRanges)), "{path:?}");
 }
 
 /// Attack 11: a forged packet from an address to itself.
@@ -189,91 +279,68 @@ fn icmpv6(icmp_type: u8, from: &str, to: &str) -> Packet {
 }
 
 const BRIDGE: u32 = 7;
+/// The port of that bridge that leads to a subject.
+const PORT: u32 = 8;
 
 fn bridged(packet: Packet) -> Packet {
     Packet { iif: BRIDGE, oif: BRIDGE, ..packet }
 }
 
-fn guarded() -> Program {
-    let mut program = program_v6();
-    program.v6.bridges.insert(BRIDGE);
-    program.v4.bridges.insert(BRIDGE);
-    program
+/// A host on which `BRIDGE` carries subjects.
+struct OnHost<'a>(&'a Tables);
+
+impl View for OnHost<'_> {
+    fn tables(&mut self, _lookup: SetName) -> &Tables {
+        self.0
+    }
+
+    fn host_has(&mut self, _lookup: SetName, element: Element) -> bool {
+        matches!(element, Element::Bridge(BRIDGE) | Element::Interface(PORT))
+    }
+}
+
+/// As `check`, where `BRIDGE` carries subjects.
+#[track_caller]
+fn check_on_host(program: &Program, packet: Packet, expected: Verdict) {
+    let family = Family::of(packet.connection.to);
+    let found = eval(&mut OnHost(&program[family]), family, &packet);
+    assert_found(&found, packet, expected);
 }
 
 #[test]
 fn neighbour_discovery_passes_and_an_echo_request_does_not() {
-    for program in [program_v6(), guarded()] {
-        for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
-            check(&program, icmpv6(message, "fd00::2", "fd00::3"), Verdict::Allow);
-            check(&program, icmpv6(message, "fd00::3", "fd00::2"), Verdict::Allow);
-            check(&program, bridged(icmpv6(message, "fd00::3", "fd00::2")), Verdict::Allow);
-            check(&program, bridged(icmpv6(message, "fe80::3", "ff02::1")), Verdict::Allow);
-        }
-        check(&program, icmpv6(128, "fd00::3", "fd00::2"), Verdict::Deny);
-        check(&program, bridged(icmpv6(128, "fd00::3", "fd00::2")), Verdict::Deny);
+    let program = program_v6();
+    for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
+        check(&program, icmpv6(message, "fd00::2", "fd00::3"), Verdict::Allow);
+        check(&program, icmpv6(message, "fd00::3", "fd00::2"), Verdict::Allow);
+        check(&program, bridged(icmpv6(message, "fd00::3", "fd00::2")), Verdict::Allow);
     }
+    check(&program, icmpv6(128, "fd00::3", "fd00::2"), Verdict::Deny);
+    check(&program, bridged(icmpv6(128, "fd00::3", "fd00::2")), Verdict::Deny);
 }
 
 /// A router lowers the hop limit: what claims to be of the link and is not, is judged like any packet.
 #[test]
 fn neighbour_discovery_from_beyond_a_router_does_not_pass() {
-    for program in [program_v6(), guarded()] {
-        for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
-            let near = icmpv6(message, "fd00::3", "fd00::2");
-            let far = Packet { hop_limit: 254, ..near };
-            check(&program, near, Verdict::Allow);
-            check(&program, far, Verdict::Deny);
-            check(&program, bridged(far), Verdict::Deny);
-        }
+    let program = program_v6();
+    for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
+        let near = icmpv6(message, "fd00::3", "fd00::2");
+        let far = Packet { hop_limit: 254, ..near };
+        check(&program, near, Verdict::Allow);
+        check(&program, far, Verdict::Deny);
+        check(&program, bridged(far), Verdict::Deny);
     }
-}
-
-/// Attack 5, also as a unicast to a global address.
-#[test]
-fn a_guarded_bridge_drops_router_advertisements_and_redirects() {
-    for message in [ND_ROUTER_ADVERT, ND_REDIRECT] {
-        for (from, to) in [("fe80::3", "ff02::1"), ("fd00::1", "fd00::9"), ("fe80::3", "fd00::2")] {
-            let packet = bridged(icmpv6(message, from, to));
-            check(&guarded(), packet, Verdict::Deny);
-            check(&program_v6(), Packet { icmp_type: message, ..packet }, {
-                let subject = to == "fd00::2";
-                if subject { Verdict::Deny } else { Verdict::Allow }
-            });
-        }
-    }
-}
-
-/// Attacks 2 and 7, over IPv6.
-#[test]
-fn a_guarded_bridge_drops_link_local_and_multicast() {
-    for (from, to) in [
-        ("fe80::3", "fe80::2"),
-        ("fd00::1", "fe80::2"),
-        ("febf::1", "fd00::9"),
-        ("fd00::1", "ff02::1"),
-    ] {
-        check(&guarded(), bridged(packet(from, to, 17, 53)), Verdict::Deny);
-        check(&program_v6(), bridged(packet(from, to, 17, 53)), Verdict::Allow);
-    }
-    // The guard's end returns to the walk.
-    check(&guarded(), bridged(packet("fd00::1", "fd00::2", 6, 80)), Verdict::Allow);
-    check(&guarded(), bridged(packet("fd00::1", "fd00::2", 6, 81)), Verdict::Deny);
-    // From that bridge to another interface is routed, not bridged.
-    let routed = Packet { iif: BRIDGE, ..packet("fd00::1", "ff02::1", 17, 53) };
-    check(&guarded(), routed, Verdict::Allow);
 }
 
 /// Every TOS, routed and bridged: `check` asserts that the priority leaves as it came.
 #[test]
 fn the_priority_leaves_as_the_forward_path_set_it() {
-    let mut program = program();
-    program.v4.bridges.insert(BRIDGE);
+    let program = program();
     for tos in 0..=u8::MAX {
         for (from, to) in [(FRIEND, SUBJECT), (SUBJECT, FRIEND), (FRIEND, STRANGER)] {
             let packet = Packet { tos, ..packet(from, to, 6, 80) };
             check(&program, packet, Verdict::Allow);
-            check(&program, bridged(packet), Verdict::Allow);
+            check_on_host(&program, bridged(packet), Verdict::Allow);
         }
     }
 }
@@ -290,23 +357,37 @@ impl View for WithoutCatchAlls<'_> {
     }
 }
 
-/// A miss ends the rule and leaves the register as it was: a TOS priority, or the class. Neither may open anything.
+/// Somebody deleted the catch-all: a miss ends the rule and leaves the register as it was, with a priority of the TOS field.
+/// Every verdict must be what it is with the catch-all.
 #[test]
-fn a_miss_opens_nothing_with_the_catch_alls_gone() {
+fn a_miss_changes_nothing_with_the_catch_all_gone() {
     let mut program = program();
-    program.v4.allow_in.insert((ip(SUBJECT), ClassId::UNKNOWN), ProfileId::EVERYTHING);
-    program.v4.class.insert(ip("10.0.0.4"), ClassId(0x0001_0003));
-    for tos in [0x08, 0x10, 0x18] {
-        for from in [STRANGER, "10.0.0.4"] {
-            let packet = Packet { tos, ..packet(from, SUBJECT, 6, 80) };
-            let mut view = WithoutCatchAlls(&program.v4);
-            let found = eval(&mut view, Family::V4, &packet);
-            assert_eq!(found.verdict, Verdict::Deny, "{found}");
+    let (subject, held, denied) = (ip(SUBJECT), ClassId(0x0001_0003), ClassId(0x0001_0004));
+    program.v4.class.extend([(ip("10.0.0.4"), held), (ip("10.0.0.5"), denied)]);
+    let atom = AddressRange { first: ip(STRANGER), last: ip(STRANGER) };
+    program.v4.cidr.insert(atom, denied);
+    let peers = [STRANGER, FRIEND, "10.0.0.4", "10.0.0.5", "10.0.0.6", "192.168.0.1"];
+    let mut verdicts = Vec::new();
+    for base in [ProfileId::NOTHING, HTTP, ProfileId::EVERYTHING] {
+        if base != ProfileId::NOTHING {
+            for rows in [&mut program.v4.allow_in, &mut program.v4.allow_out] {
+                rows.insert((subject, ClassId::UNKNOWN), base);
+                rows.insert((subject, denied), ProfileId::DENY);
+            }
         }
-        let packet = Packet { tos, ..packet(SUBJECT, STRANGER, 6, 80) };
-        let found = eval(&mut WithoutCatchAlls(&program.v4), Family::V4, &packet);
-        assert_eq!(found.verdict, Verdict::Deny, "{found}");
+        for tos in [0, 0x08, 0x10, 0x18] {
+            for peer in peers {
+                for (from, to) in [(peer, SUBJECT), (SUBJECT, peer)] {
+                    let packet = Packet { tos, ..packet(from, to, 6, 80) };
+                    let whole = eval(&mut &program.v4, Family::V4, &packet);
+                    let damaged = eval(&mut WithoutCatchAlls(&program.v4), Family::V4, &packet);
+                    assert_eq!(damaged.verdict, whole.verdict, "{damaged}; {whole}");
+                    verdicts.push(whole.verdict);
+                }
+            }
+        }
     }
+    assert!(verdicts.contains(&Verdict::Allow) && verdicts.contains(&Verdict::Deny));
 }
 
 /// A view that gives each set another generation.
@@ -317,20 +398,78 @@ impl View for Mixed<'_> {
         self.2.push(lookup);
         self.0.get(&lookup).unwrap_or(&self.1)
     }
+
+    fn host_has(&mut self, lookup: SetName, _element: Element) -> bool {
+        self.2.push(lookup);
+        false
+    }
 }
 
 #[test]
 fn each_lookup_asks_the_view_in_order() {
-    use SetName::{AllowIn, Bridges, Class, LocalIn, LocalOut, PortRanges, Ports};
+    use SetName::{AllowIn, Class, LocalIn, LocalOut, Ports};
     let (program, mut later) = (program(), program());
     later.v4.allow_in.clear();
     let mut view = Mixed([(AllowIn, &later.v4)].into(), &program.v4, Vec::new());
     let found = eval(&mut view, Family::V4, &packet(FRIEND, SUBJECT, 6, 80));
     assert_eq!(found.verdict, Verdict::Deny);
-    assert_eq!(view.2, [Bridges, LocalOut, LocalIn, Class, AllowIn, Ports, PortRanges]);
+    assert_eq!(view.2, [LocalOut, LocalIn, Class, AllowIn, AllowIn]);
     assert_eq!(
         found.to_string(),
-        "not @bridges, not @local_out, @local_in, to ingress, @class: class 1:1, \
-         @allow_in: profile 0:0, not @ports, not @port_ranges, to deny_in, deny in deny_in"
+        "not @local_out, @local_in, to ingress, @class: class 1:1, not @allow_in, not @allow_in, \
+         to deny_in, deny in deny_in"
     );
+    let mut view = Mixed([(Ports, &later.v4)].into(), &program.v4, Vec::new());
+    let found = eval(&mut view, Family::V4, &packet(FRIEND, SUBJECT, 6, 80));
+    assert_eq!(found.verdict, Verdict::Allow);
+    assert_eq!(view.2, [LocalOut, LocalIn, Class, AllowIn, Ports]);
+}
+
+/// What the bridge table makes of a frame between the port of a subject and another, both ways, and between two others.
+#[track_caller]
+fn check_frame(packet: Packet, expected: Verdict) {
+    let frame = |iif, oif| {
+        let frame = Packet { iif, oif, hop_limit: 255, ..packet };
+        eval(&mut OnHost(&Tables::default()), TableFamily::Bridge, &frame).verdict
+    };
+    assert_eq!((frame(PORT, 9), frame(9, PORT)), (expected, expected), "{packet:?}");
+    assert_eq!(frame(9, 10), Verdict::Allow, "{packet:?}");
+}
+
+/// Attacks 5 and 13, also as a unicast to a global address, and also where connection tracking calls them related.
+#[test]
+fn router_advertisements_and_redirects_do_not_pass_at_the_port_of_a_subject() {
+    for message in [ND_ROUTER_ADVERT, ND_REDIRECT] {
+        for (from, to) in [("fe80::3", "ff02::1"), ("fd00::1", "fd00::9"), ("fe80::3", "fd00::2")] {
+            for ct_state in [CtState::New, CtState::Related, CtState::Untracked] {
+                check_frame(Packet { ct_state, ..icmpv6(message, from, to) }, Verdict::Deny);
+            }
+        }
+    }
+}
+
+/// Attacks 2 and 7, over IPv6.
+#[test]
+fn link_local_and_multicast_do_not_pass_at_the_port_of_a_subject() {
+    for (from, to) in [
+        ("fe80::3", "fe80::2"),
+        ("fd00::1", "fe80::2"),
+        ("febf::1", "fd00::9"),
+        ("fd00::1", "ff02::1"),
+    ] {
+        check_frame(packet(from, to, 17, 53), Verdict::Deny);
+    }
+    check_frame(packet("fd00::1", "fd00::2", 6, 81), Verdict::Allow);
+    check_frame(packet("10.0.0.1", "224.0.0.1", 17, 53), Verdict::Allow);
+}
+
+#[test]
+fn neighbour_discovery_passes_at_the_port_of_a_subject() {
+    for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
+        check_frame(icmpv6(message, "fe80::3", "ff02::1"), Verdict::Allow);
+        check_frame(icmpv6(message, "fd00::3", "fd00::2"), Verdict::Allow);
+        let far = Packet { iif: PORT, hop_limit: 254, ..icmpv6(message, "fe80::3", "ff02::1") };
+        let found = eval(&mut OnHost(&Tables::default()), TableFamily::Bridge, &far);
+        assert_eq!(found.verdict, Verdict::Deny, "{found}");
+    }
 }

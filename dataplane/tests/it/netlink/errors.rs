@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use palisade_compiler::model::Family;
 use palisade_compiler::program::ClassId;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{ChainName, Expr, SetName};
 use palisade_dataplane::netlink::{GraceMethod, Kernel, grace_by, grace_method};
 use palisade_dataplane::ruleset::{Ruleset as _, RulesetError, TableName};
@@ -19,11 +19,11 @@ fn class(low: u8) -> Element {
 }
 
 fn add(low: u8) -> TableOp {
-    op(Family::V4, Op::Add(id(SetName::Class), class(low)))
+    op(TableFamily::Ip, Op::Add(id(SetName::Class), class(low)))
 }
 
 fn remove(low: u8) -> TableOp {
-    op(Family::V4, Op::Remove(id(SetName::Class), class(low)))
+    op(TableFamily::Ip, Op::Remove(id(SetName::Class), class(low)))
 }
 
 /// A namespace with the empty skeleton in it, in each way.
@@ -56,8 +56,9 @@ fn an_element_that_is_there_is_named() {
         let text = "add element ip palisade class { 10.0.0.3 : 1:1 }";
         assert_refused(result, &add(3), text, "EEXIST");
         // Nothing of it was done.
-        let elements =
-            &kernel.read(TableName::Main).unwrap()[&Family::V4].sets[&id(SetName::Class)].elements;
+        let elements = &kernel.read(TableName::Main).unwrap()[&TableFamily::Ip].sets
+            [&id(SetName::Class)]
+            .elements;
         assert_eq!(*elements, [class(3), Element::CatchAll].into());
     });
 }
@@ -78,13 +79,13 @@ fn the_first_of_several_errors_counts() {
     with_skeleton(|kernel| {
         let missing = SetName::Ports;
         let ops = [
-            op(Family::V6, Op::DeleteSet(id(SetName::Bridges))),
-            op(Family::V4, Op::DeleteChain("nowhere".to_owned())),
-            op(Family::V4, Op::Remove(id(missing), Element::Port(port()))),
+            op(TableFamily::Ip6, Op::DeleteSet(id(SetName::Hairpin))),
+            op(TableFamily::Ip, Op::DeleteChain("nowhere".to_owned())),
+            op(TableFamily::Ip, Op::Remove(id(missing), Element::Port(port()))),
         ];
-        // `bridges` is in use, so the first fails already.
+        // `self` is in use, so the first fails already.
         let result = kernel.commit(TableName::Main, &transaction(ops.clone()));
-        assert_refused(result, &ops[0], "delete set ip6 palisade bridges", "EBUSY");
+        assert_refused(result, &ops[0], "delete set ip6 palisade self", "EBUSY");
     });
 }
 
@@ -100,7 +101,7 @@ fn port() -> palisade_compiler::program::PortElement {
 fn a_missing_set_chain_or_table_is_named() {
     with_skeleton(|kernel| {
         let gone = palisade_dataplane::transaction::SetId { set: SetName::Class, generation: 9 };
-        let wanted = op(Family::V4, Op::Add(gone, class(1)));
+        let wanted = op(TableFamily::Ip, Op::Add(gone, class(1)));
         let text = "add element ip palisade class_9 { 10.0.0.1 : 1:1 }";
         assert_refused(
             kernel.commit(TableName::Main, &transaction([wanted.clone()])),
@@ -109,7 +110,7 @@ fn a_missing_set_chain_or_table_is_named() {
             "ENOENT",
         );
 
-        let wanted = op(Family::V4, Op::FlushChain("nowhere".to_owned()));
+        let wanted = op(TableFamily::Ip, Op::FlushChain("nowhere".to_owned()));
         let text = "flush chain ip palisade nowhere";
         assert_refused(
             kernel.commit(TableName::Main, &transaction([wanted.clone()])),
@@ -119,7 +120,7 @@ fn a_missing_set_chain_or_table_is_named() {
         );
     });
     in_netns(|| {
-        let wanted = op(Family::V6, Op::CreateChain(ChainName::Pass));
+        let wanted = op(TableFamily::Ip6, Op::CreateChain(ChainName::Pass));
         let result =
             Kernel::open().unwrap().commit(TableName::Main, &transaction([wanted.clone()]));
         assert_refused(result, &wanted, "add chain ip6 palisade pass", "ENOENT");
@@ -130,20 +131,20 @@ fn a_missing_set_chain_or_table_is_named() {
 fn a_rule_to_a_missing_chain_is_named() {
     in_netns(|| {
         let rule = op(
-            Family::V4,
+            TableFamily::Ip,
             Op::AddRule {
                 chain: ChainName::Pass,
-                rule: vec![Expr::Goto(ChainName::Guard)],
+                rule: vec![Expr::Goto(ChainName::Control)],
                 generations: Generations::default(),
             },
         );
         let ops = [
-            op(Family::V4, Op::CreateTable),
-            op(Family::V4, Op::CreateChain(ChainName::Pass)),
+            op(TableFamily::Ip, Op::CreateTable),
+            op(TableFamily::Ip, Op::CreateChain(ChainName::Pass)),
             rule.clone(),
         ];
         let result = Kernel::open().unwrap().commit(TableName::Main, &transaction(ops));
-        assert_refused(result, &rule, "add rule ip palisade pass [Goto(Guard)]", "ENOENT");
+        assert_refused(result, &rule, "add rule ip palisade pass [Goto(Control)]", "ENOENT");
         assert_eq!(nft(&["list", "ruleset"]), "");
     });
 }
@@ -152,13 +153,13 @@ fn a_rule_to_a_missing_chain_is_named() {
 fn a_full_set_is_told_from_other_errors() {
     each_way(|open| {
         let mut kernel = open().unwrap();
-        let small = op(Family::V4, Op::CreateSet { id: id(SetName::Class), size: Some(4) });
+        let small = op(TableFamily::Ip, Op::CreateSet { id: id(SetName::Class), size: Some(4) });
         kernel
-            .commit(TableName::Main, &transaction([op(Family::V4, Op::CreateTable), small]))
+            .commit(TableName::Main, &transaction([op(TableFamily::Ip, Op::CreateTable), small]))
             .unwrap();
         kernel.commit(TableName::Main, &transaction((1..=4).map(add))).unwrap();
         match kernel.commit(TableName::Main, &transaction([add(5)])) {
-            Err(RulesetError::Full { family: Family::V4, set }) => {
+            Err(RulesetError::Full { family: TableFamily::Ip, set }) => {
                 assert_eq!(set, id(SetName::Class));
             }
             other => panic!("{other:?}"),
@@ -171,7 +172,7 @@ fn a_full_set_is_told_from_other_errors() {
 #[test]
 fn an_element_of_another_set_is_not_even_sent() {
     with_skeleton(|kernel| {
-        let stray = op(Family::V6, Op::Add(id(SetName::Class), class(1)));
+        let stray = op(TableFamily::Ip6, Op::Add(id(SetName::Class), class(1)));
         let text = "add element ip6 palisade class { 10.0.0.1 : 1:1 }";
         assert_refused(
             kernel.commit(TableName::Main, &transaction([stray.clone()])),
@@ -233,7 +234,7 @@ fn changes_elsewhere_do_not_disturb_and_a_flush_only_what_is_not_owned() {
         let left = kernel.read(TableName::Main).unwrap().len();
         if kernel.features().persistent_owner {
             result.unwrap();
-            assert_eq!(left, 2);
+            assert_eq!(left, TableFamily::ALL.len());
         } else {
             assert!(matches!(result, Err(RulesetError::Retry { .. })), "{result:?}");
             assert_eq!(left, 0);
@@ -245,7 +246,7 @@ fn changes_elsewhere_do_not_disturb_and_a_flush_only_what_is_not_owned() {
 fn a_plain_table_is_not_claimed() {
     each_way(|open| {
         load("table ip palisade { }\n");
-        let wanted = op(Family::V4, Op::CreateTable);
+        let wanted = op(TableFamily::Ip, Op::CreateTable);
         let mut kernel = open().unwrap();
         let result = kernel.commit(TableName::Main, &transaction([wanted.clone()]));
         let owned = kernel.features().persistent_owner;
@@ -256,9 +257,9 @@ fn a_plain_table_is_not_claimed() {
         }
         // It is replaced in one transaction.
         kernel
-            .commit(TableName::Main, &transaction([op(Family::V4, Op::DeleteTable), wanted]))
+            .commit(TableName::Main, &transaction([op(TableFamily::Ip, Op::DeleteTable), wanted]))
             .unwrap();
-        let table = &kernel.read(TableName::Main).unwrap()[&Family::V4];
+        let table = &kernel.read(TableName::Main).unwrap()[&TableFamily::Ip];
         assert_eq!(table.owner, owned.then_some(kernel.port()));
         assert_eq!(table.version, Some(palisade_compiler::program::skeleton::VERSION));
     });

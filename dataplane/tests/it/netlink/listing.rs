@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
 use palisade_dataplane::netlink::Kernel;
@@ -15,7 +15,7 @@ use crate::netns::{each_way, in_netns, load, nft};
 /// The skeleton and `by_hand`, in nft's own language.
 const TEXT: &str = include_str!("skeleton.nft");
 
-fn by_hand() -> BTreeMap<Family, Contents> {
+fn by_hand() -> BTreeMap<TableFamily, Contents> {
     let ip = |text: &str| text.parse().expect("an address");
     let id = |major: u32, minor| major << 16 | minor;
     let set = |set, elements: &[Element]| -> (SetName, BTreeSet<Element>) {
@@ -28,7 +28,7 @@ fn by_hand() -> BTreeMap<Family, Contents> {
     };
     let row = |text, class, profile| Element::Row(ip(text), ClassId(class), ProfileId(profile));
     let port = |protocol, port| {
-        Element::Port(PortElement { profile: ProfileId(0x8000_0002), protocol, port })
+        Element::Port(PortElement { profile: ProfileId(0xc000_0002), protocol, port })
     };
     let range = |profile, protocol, first, last| {
         let profile = ProfileId(profile);
@@ -50,19 +50,18 @@ fn by_hand() -> BTreeMap<Family, Contents> {
                 cidr("255.255.255.0", "255.255.255.255", 10),
             ],
         ),
-        set(SetName::AllowIn, &[row("10.0.0.2", id(1, 1), 0x8000_0002)]),
+        set(SetName::AllowIn, &[row("10.0.0.2", id(1, 1), 0xc000_0002)]),
         set(SetName::AllowOut, &[row("10.0.0.2", id(10, 0xb00), 0x8000_0001)]),
         set(SetName::Ports, &[port(6, 80), port(17, 53)]),
         set(
             SetName::PortRanges,
-            &[range(0x8000_0002, 6, 8000, 9000), range(0x8000_0003, 132, 0, 65_535)],
+            &[range(0xc000_0002, 6, 8000, 9000), range(0xc000_0003, 132, 0, 65_535)],
         ),
     ];
     let v6 = [
         set(SetName::LocalIn, &[Element::Address(ip("fd00::2"))]),
         set(SetName::LocalOut, &[Element::Address(ip("fd00::2"))]),
         set(SetName::Hairpin, &[Element::Hairpin(ip("fd00::2"))]),
-        set(SetName::Bridges, &[Element::Bridge(5)]),
         set(SetName::Class, &[class("fd00::1", 1, 1)]),
         set(
             SetName::Cidr,
@@ -72,11 +71,16 @@ fn by_hand() -> BTreeMap<Family, Contents> {
                 cidr("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 9),
             ],
         ),
-        set(SetName::AllowIn, &[row("fd00::2", id(1, 1), 0x8000_0002)]),
+        set(SetName::AllowIn, &[row("fd00::2", id(1, 1), 0xc000_0002)]),
         set(SetName::Ports, &[port(6, 80)]),
-        set(SetName::PortRanges, &[range(0x8000_0002, 6, 8000, 9000)]),
+        set(SetName::PortRanges, &[range(0xc000_0002, 6, 8000, 9000)]),
     ];
-    BTreeMap::from([(Family::V4, v4.into()), (Family::V6, v6.into())])
+    let bridge = [set(SetName::BridgePorts, &[7, 0x0001_0203].map(Element::Interface))];
+    BTreeMap::from([
+        (TableFamily::Ip, v4.into()),
+        (TableFamily::Ip6, v6.into()),
+        (TableFamily::Bridge, bridge.into()),
+    ])
 }
 
 #[test]
@@ -99,8 +103,8 @@ fn what_nft_loads_is_read_back() {
         load(TEXT);
         let actual = Kernel::open().unwrap().read(TableName::Main).unwrap();
         assert_holds(&actual, &by_hand());
-        assert_eq!(actual[&Family::V4].version, Some(2));
-        assert!(!actual[&Family::V6].persistent);
+        assert_eq!(actual[&TableFamily::Ip].version, Some(4));
+        assert!(!actual[&TableFamily::Ip6].persistent);
     });
 }
 
@@ -109,7 +113,7 @@ fn a_listing_loads_again_into_the_same() {
     for seed in 1..=5 {
         let mut random = Random(seed * 0xdead_beef);
         let wanted: BTreeMap<_, _> =
-            Family::ALL.map(|family| (family, contents(&mut random, family))).into();
+            TableFamily::ALL.map(|family| (family, contents(&mut random, family))).into();
         let listing = in_netns(|| {
             let mut kernel = Kernel::open_without_owner().unwrap();
             kernel.commit(TableName::Main, &create_both(&wanted)).unwrap();
@@ -132,7 +136,7 @@ fn every_way_of_listing_works_also_on_an_owned_table() {
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         let objects = json["nftables"].as_array().expect("an array");
         let count = |kind: &str| objects.iter().filter(|object| object.get(kind).is_some()).count();
-        assert_eq!((count("table"), count("chain")), (2, 16));
+        assert_eq!((count("table"), count("chain")), (3, 28));
         assert_eq!((count("set"), count("map")), (12, 8));
         for options in [&[][..], &["-a"], &["-n"], &["-s"], &["-t"], &["-j"]] {
             for what in ["ruleset", "tables", "chains", "sets", "maps", "counters"] {

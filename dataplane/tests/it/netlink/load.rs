@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use palisade_compiler::model::Family;
 use palisade_compiler::program::ClassId;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{Ruleset as _, TableName};
@@ -34,13 +34,13 @@ fn a_hundred_thousand_elements() {
         kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         let set = SetId { set: SetName::Class, generation: 1 };
         let create = Op::CreateSet { id: set, size: Some(131_072) };
-        kernel.commit(TableName::Main, &transaction([op(Family::V4, create)])).unwrap();
+        kernel.commit(TableName::Main, &transaction([op(TableFamily::Ip, create)])).unwrap();
         kernel.read(TableName::Main).unwrap();
 
         let pods: Vec<Element> = (0..PODS).map(|n| pod(n, n)).collect();
         let chunks: Vec<_> = pods
             .chunks(MAX_ELEMENTS_PER_TRANSACTION)
-            .map(|chunk| transaction(chunk.iter().map(|&e| op(Family::V4, Op::Add(set, e)))))
+            .map(|chunk| transaction(chunk.iter().map(|&e| op(TableFamily::Ip, Op::Add(set, e)))))
             .collect();
         let start = Instant::now();
         for chunk in &chunks {
@@ -51,9 +51,9 @@ fn a_hundred_thousand_elements() {
         let start = Instant::now();
         let actual = kernel.read(TableName::Main).unwrap();
         let read = start.elapsed();
-        assert_eq!(actual[&Family::V4].sets[&set].elements, pods.iter().copied().collect());
+        assert_eq!(actual[&TableFamily::Ip].sets[&set].elements, pods.iter().copied().collect());
 
-        let one = |element| transaction([op(Family::V4, Op::Add(set, element))]);
+        let one = |element| transaction([op(TableFamily::Ip, Op::Add(set, element))]);
         let mut times: Vec<Duration> = (0..5000)
             .map(|n| {
                 let add = one(pod(PODS + n, n));
@@ -65,7 +65,7 @@ fn a_hundred_thousand_elements() {
         let mut moves: Vec<Duration> = (0..5000)
             .map(|n| {
                 let ops = [Op::Remove(set, pod(n, n)), Op::Add(set, pod(n, n + 1))];
-                let change = transaction(ops.map(|o| op(Family::V4, o)));
+                let change = transaction(ops.map(|o| op(TableFamily::Ip, o)));
                 let start = Instant::now();
                 kernel.commit(TableName::Main, &change).unwrap();
                 start.elapsed()
@@ -80,7 +80,7 @@ fn a_hundred_thousand_elements() {
             percentile(&mut moves, 99),
         );
         assert_eq!(
-            kernel.read(TableName::Main).unwrap()[&Family::V4].sets[&set].elements.len(),
+            kernel.read(TableName::Main).unwrap()[&TableFamily::Ip].sets[&set].elements.len(),
             105_000
         );
     });
@@ -94,14 +94,14 @@ fn a_set_without_a_size_is_read_right() {
         kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         for round in 1..=2 {
             let set = SetId { set: SetName::Class, generation: round };
-            let create = op(Family::V4, Op::CreateSet { id: set, size: None });
+            let create = op(TableFamily::Ip, Op::CreateSet { id: set, size: None });
             let pods: Vec<Element> = (0..PODS).map(|n| pod(n, round)).collect();
-            let adds = pods.iter().map(|&e| op(Family::V4, Op::Add(set, e)));
+            let adds = pods.iter().map(|&e| op(TableFamily::Ip, Op::Add(set, e)));
             kernel.commit(TableName::Main, &transaction([create].into_iter().chain(adds))).unwrap();
             let actual = kernel.read(TableName::Main).unwrap();
-            assert_eq!(actual[&Family::V4].sets[&set].elements, pods.into_iter().collect());
+            assert_eq!(actual[&TableFamily::Ip].sets[&set].elements, pods.into_iter().collect());
             kernel
-                .commit(TableName::Main, &transaction([op(Family::V4, Op::DeleteSet(set))]))
+                .commit(TableName::Main, &transaction([op(TableFamily::Ip, Op::DeleteSet(set))]))
                 .unwrap();
         }
     });

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
-use palisade_compiler::model::Family;
 use palisade_compiler::program::ClassId;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_dataplane::netlink::{Kernel, owner_process};
 use palisade_dataplane::ruleset::{Actual, Ruleset as _, RulesetError, TableName};
@@ -17,7 +17,7 @@ use crate::netns::{each_way, in_netns, nft, pipe};
 
 fn add() -> TableOp {
     let class = Element::Class([10, 0, 0, 1].into(), ClassId(ClassId::FIRST));
-    op(Family::V4, Op::Add(id(SetName::Class), class))
+    op(TableFamily::Ip, Op::Add(id(SetName::Class), class))
 }
 
 /// Reads until the tables have no owner. For a moment other tests' child processes hold all descriptors, between
@@ -40,7 +40,7 @@ fn a_second_socket_is_refused_and_told_by_whom_or_the_first_notices() {
         first.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
         let owned = first.features().persistent_owner;
         let mut second = open().unwrap();
-        let owner = second.read(TableName::Main).unwrap()[&Family::V4].owner;
+        let owner = second.read(TableName::Main).unwrap()[&TableFamily::Ip].owner;
         assert_eq!(owner, owned.then_some(first.port()));
         if !owned {
             first.read(TableName::Main).unwrap();
@@ -49,7 +49,9 @@ fn a_second_socket_is_refused_and_told_by_whom_or_the_first_notices() {
             assert!(matches!(late, Err(RulesetError::Retry { .. })), "{late:?}");
             return;
         }
-        for refused in [add(), op(Family::V4, Op::CreateTable), op(Family::V6, Op::DeleteTable)] {
+        for refused in
+            [add(), op(TableFamily::Ip, Op::CreateTable), op(TableFamily::Ip6, Op::DeleteTable)]
+        {
             match second.commit(TableName::Main, &transaction([refused])) {
                 Err(RulesetError::Owned { owner }) => {
                     let pid = std::process::id();
@@ -80,10 +82,10 @@ fn an_owner_in_another_process_is_named() {
         let mut lines = BufReader::new(nft.stdout.take().unwrap()).lines();
         let listed = lines.any(|line| line.unwrap().contains("table ip palisade"));
         let mut kernel = Kernel::open().unwrap();
-        let owner = kernel.read(TableName::Main).unwrap()[&Family::V4].owner;
+        let owner = kernel.read(TableName::Main).unwrap()[&TableFamily::Ip].owner;
         let process = owner.and_then(owner_process);
         let result =
-            kernel.commit(TableName::Main, &transaction([op(Family::V4, Op::DeleteTable)]));
+            kernel.commit(TableName::Main, &transaction([op(TableFamily::Ip, Op::DeleteTable)]));
         let pid = nft.id();
         drop(stdin);
         nft.wait().unwrap();
@@ -107,9 +109,12 @@ fn an_orphan_stays_and_is_claimed() {
         let mut second = open().unwrap();
         let orphan = read_orphans(&mut second);
         assert_holds(&orphan, &BTreeMap::new());
-        assert_eq!((orphan[&Family::V4].owner, orphan[&Family::V4].persistent), (None, owned));
+        assert_eq!(
+            (orphan[&TableFamily::Ip].owner, orphan[&TableFamily::Ip].persistent),
+            (None, owned)
+        );
         second
-            .commit(TableName::Main, &transaction(Family::ALL.map(|f| op(f, Op::CreateTable))))
+            .commit(TableName::Main, &transaction(TableFamily::ALL.map(|f| op(f, Op::CreateTable))))
             .unwrap();
         let claimed = second.read(TableName::Main).unwrap();
         assert_holds(&claimed, &BTreeMap::new());
@@ -138,7 +143,7 @@ fn a_child_process_does_not_inherit_the_tables() {
         let orphans = std::panic::catch_unwind(|| read_orphans(&mut Kernel::open().unwrap()));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(orphans.unwrap().len(), 2);
+        assert_eq!(orphans.unwrap().len(), TableFamily::ALL.len());
     });
 }
 
@@ -147,7 +152,7 @@ fn without_an_owner_others_can_write() {
     in_netns(|| {
         let mut kernel = Kernel::open_without_owner().unwrap();
         kernel.commit(TableName::Main, &create_both(&BTreeMap::new())).unwrap();
-        let table = &kernel.read(TableName::Main).unwrap()[&Family::V4];
+        let table = &kernel.read(TableName::Main).unwrap()[&TableFamily::Ip];
         assert_eq!((table.owner, table.persistent), (None, false));
         nft(&["delete", "table", "ip", "palisade"]);
         assert_eq!(kernel.read(TableName::Main).unwrap().len(), 1);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{ChainName, SetName, rules};
 use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
 use palisade_dataplane::ruleset::{Actual, ActualRule};
@@ -15,7 +15,7 @@ pub(crate) fn id(set: SetName) -> SetId {
     SetId { set, generation: 0 }
 }
 
-pub(crate) fn op(family: Family, op: Op) -> TableOp {
+pub(crate) fn op(family: TableFamily, op: Op) -> TableOp {
     TableOp { family, op }
 }
 
@@ -29,12 +29,12 @@ pub(crate) fn size_of(set: SetName) -> Option<u32> {
 
 /// Creates one family's table with the whole skeleton and these elements.
 pub(crate) fn create(
-    family: Family,
+    family: TableFamily,
     generations: Generations,
     contents: &Contents,
 ) -> Vec<TableOp> {
     let mut ops = vec![op(family, Op::CreateTable)];
-    for set in SetName::ALL {
+    for set in family.sets() {
         let id = generations.id(set);
         ops.push(op(family, Op::CreateSet { id, size: size_of(set) }));
         if set.has_catch_all() {
@@ -43,7 +43,7 @@ pub(crate) fn create(
         let elements = contents.get(&set).into_iter().flatten();
         ops.extend(elements.map(|&element| op(family, Op::Add(id, element))));
     }
-    for chain in ChainName::ALL {
+    for chain in ChainName::of(family) {
         ops.push(op(family, Op::CreateChain(chain)));
         ops.extend(
             rules(family, chain)
@@ -54,9 +54,9 @@ pub(crate) fn create(
     ops
 }
 
-/// Both families' skeletons with these elements, generation 0.
-pub(crate) fn create_both(contents: &BTreeMap<Family, Contents>) -> Transaction {
-    transaction(Family::ALL.into_iter().flat_map(|family| {
+/// The skeletons of all tables with these elements, generation 0.
+pub(crate) fn create_both(contents: &BTreeMap<TableFamily, Contents>) -> Transaction {
+    transaction(TableFamily::ALL.into_iter().flat_map(|family| {
         let elements = contents.get(&family).cloned().unwrap_or_default();
         create(family, Generations::default(), &elements)
     }))
@@ -64,12 +64,12 @@ pub(crate) fn create_both(contents: &BTreeMap<Family, Contents>) -> Transaction 
 
 /// Asserts that what was read is the skeleton with these elements, rule for rule and element for element.
 #[track_caller]
-pub(crate) fn assert_holds(actual: &Actual, contents: &BTreeMap<Family, Contents>) {
-    for family in Family::ALL {
+pub(crate) fn assert_holds(actual: &Actual, contents: &BTreeMap<TableFamily, Contents>) {
+    for family in TableFamily::ALL {
         let table = actual.get(&family).unwrap_or_else(|| panic!("no table of {family:?}"));
         assert_eq!(table.foreign, BTreeSet::new());
-        assert_eq!(table.chains.len(), ChainName::ALL.len());
-        for chain in ChainName::ALL {
+        assert_eq!(table.chains.len(), ChainName::of(family).count());
+        for chain in ChainName::of(family) {
             let found = &table.chains[chain.as_str()];
             let wanted =
                 if chain.is_base() { palisade_dataplane::netlink::FORWARD_BASE } else { "" };
@@ -84,8 +84,8 @@ pub(crate) fn assert_holds(actual: &Actual, contents: &BTreeMap<Family, Contents
                 .collect();
             assert_eq!(known, rules(family, chain), "{family:?} {chain:?}");
         }
-        assert_eq!(table.sets.len(), SetName::ALL.len());
-        for set in SetName::ALL {
+        assert_eq!(table.sets.len(), family.sets().count());
+        for set in family.sets() {
             let found = &table.sets[&table.generations().id(set)];
             assert!(found.as_declared, "{family:?} {set:?}: {found:?}");
             let mut wanted =
@@ -113,11 +113,11 @@ impl Random {
         u32::try_from(self.next() % u64::from(end)).unwrap()
     }
 
-    fn address(&mut self, family: Family) -> IpAddr {
+    fn address(&mut self, family: TableFamily) -> IpAddr {
         let low = self.below(500);
         match family {
-            Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0001 + low)),
-            Family::V6 => {
+            TableFamily::Ip => IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0001 + low)),
+            TableFamily::Ip6 | TableFamily::Bridge => {
                 IpAddr::V6(Ipv6Addr::from_bits((0xfd00_u128 << 112) + 1 + u128::from(low)))
             }
         }
@@ -128,7 +128,9 @@ impl Random {
     }
 
     fn profile(&mut self) -> ProfileId {
-        ProfileId(ProfileId::FIRST + self.below(40) * 0x0101)
+        ProfileId(
+            (ProfileId::FIRST + self.below(40) * 0x0101) | (self.below(2) * ProfileId::RANGED),
+        )
     }
 
     fn protocol(&mut self) -> u8 {
@@ -136,18 +138,18 @@ impl Random {
     }
 }
 
-fn address_at(family: Family, value: u128) -> IpAddr {
+fn address_at(family: TableFamily, value: u128) -> IpAddr {
     match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(value).unwrap())),
-        Family::V6 => IpAddr::V6(Ipv6Addr::from_bits(value)),
+        TableFamily::Ip => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(value).unwrap())),
+        TableFamily::Ip6 | TableFamily::Bridge => IpAddr::V6(Ipv6Addr::from_bits(value)),
     }
 }
 
 /// Disjoint ranges over the whole space, some side by side, first and last address included at times.
-fn ranges(random: &mut Random, family: Family) -> Vec<AddressRange> {
+fn ranges(random: &mut Random, family: TableFamily) -> Vec<AddressRange> {
     let (bits, highest) = match family {
-        Family::V4 => (32, u128::from(u32::MAX)),
-        Family::V6 => (128, u128::MAX),
+        TableFamily::Ip => (32, u128::from(u32::MAX)),
+        TableFamily::Ip6 | TableFamily::Bridge => (128, u128::MAX),
     };
     let mut bounds: BTreeSet<u128> = (0..random.below(40))
         .map(|_| (u128::from(random.next()) << 64 | u128::from(random.next())) >> (128 - bits))
@@ -177,7 +179,7 @@ fn port_ranges(random: &mut Random) -> BTreeSet<Element> {
             let first = u16::try_from(random.below(1000)).unwrap();
             let ranges = [(first, first + 400), (first + 500, first + 900), (60_000, 65_535)];
             for (first, last) in ranges.into_iter().take(random.below(4) as usize) {
-                let profile = ProfileId(ProfileId::FIRST + profile);
+                let profile = ProfileId(ProfileId::FIRST_RANGED + profile);
                 found.insert(Element::PortRange(PortRangeElement {
                     profile,
                     protocol,
@@ -191,7 +193,7 @@ fn port_ranges(random: &mut Random) -> BTreeSet<Element> {
 }
 
 /// Random elements for every set; a key has one value.
-pub(crate) fn contents(random: &mut Random, family: Family) -> Contents {
+pub(crate) fn contents(random: &mut Random, family: TableFamily) -> Contents {
     let mut contents = Contents::new();
     for set in [SetName::LocalIn, SetName::LocalOut] {
         let addresses = (0..random.below(60)).map(|_| Element::Address(random.address(family)));
@@ -201,6 +203,8 @@ pub(crate) fn contents(random: &mut Random, family: Family) -> Contents {
     contents.insert(SetName::Hairpin, pairs.collect());
     let bridges = (0..random.below(5)).map(|_| Element::Bridge(1 + random.below(1 << 20)));
     contents.insert(SetName::Bridges, bridges.collect());
+    let ports = (0..random.below(50)).map(|_| Element::Interface(1 + random.below(1 << 20)));
+    contents.insert(SetName::BridgePorts, ports.collect());
     let class: BTreeMap<_, _> =
         (0..random.below(300)).map(|_| (random.address(family), random.class())).collect();
     let class = class.into_iter().map(|(address, class)| Element::Class(address, class));
@@ -224,5 +228,6 @@ pub(crate) fn contents(random: &mut Random, family: Family) -> Contents {
     });
     contents.insert(SetName::Ports, ports.collect());
     contents.insert(SetName::PortRanges, port_ranges(random));
+    contents.retain(|set, _| set.tables().contains(&family));
     contents
 }

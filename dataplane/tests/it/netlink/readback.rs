@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use palisade_compiler::model::Family;
 use palisade_compiler::program::ClassId;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{ChainName, SetName};
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{ActualRule, Ruleset as _, TableName};
@@ -30,7 +30,7 @@ fn random_programs_are_read_back_equal() {
         in_netns(|| {
             let mut random = Random(seed * 0x9e37_79b9);
             let wanted: BTreeMap<_, _> =
-                Family::ALL.map(|family| (family, contents(&mut random, family))).into();
+                TableFamily::ALL.map(|family| (family, contents(&mut random, family))).into();
             let mut kernel = open().unwrap();
             kernel.commit(TableName::Main, &create_both(&wanted)).unwrap();
             let actual = kernel.read(TableName::Main).unwrap();
@@ -52,15 +52,15 @@ fn one_program_becomes_another_and_then_nothing() {
         let mut random = Random(77);
         let mut kernel = open().unwrap();
         let all = |random: &mut Random| -> BTreeMap<_, _> {
-            Family::ALL.map(|family| (family, contents(random, family))).into()
+            TableFamily::ALL.map(|family| (family, contents(random, family))).into()
         };
         let mut before = all(&mut random);
         kernel.commit(TableName::Main, &create_both(&before)).unwrap();
         for _ in 0..5 {
             let after = all(&mut random);
             let mut ops = Vec::new();
-            for family in Family::ALL {
-                for set in SetName::ALL {
+            for family in TableFamily::ALL {
+                for set in family.sets() {
                     let (old, new) = (&before[&family][&set], &after[&family][&set]);
                     ops.extend(old.difference(new).map(|&e| op(family, Op::Remove(id(set), e))));
                     ops.extend(new.difference(old).map(|&e| op(family, Op::Add(id(set), e))));
@@ -71,7 +71,7 @@ fn one_program_becomes_another_and_then_nothing() {
             before = after;
         }
         kernel
-            .commit(TableName::Main, &transaction(Family::ALL.map(|f| op(f, Op::DeleteTable))))
+            .commit(TableName::Main, &transaction(TableFamily::ALL.map(|f| op(f, Op::DeleteTable))))
             .unwrap();
         assert!(kernel.read(TableName::Main).unwrap().is_empty());
         assert_eq!(nft(&["list", "ruleset"]), "");
@@ -86,7 +86,7 @@ fn a_fuller_set_takes_over_under_the_next_generation() {
         let mut generations = Generations::default();
         let next = SetId { set: SetName::Class, generation: 1 };
         generations.set(next);
-        let family = Family::V4;
+        let family = TableFamily::Ip;
         let class = Element::Class([10, 0, 0, 1].into(), ClassId(ClassId::FIRST));
         let mut ops = vec![
             op(family, Op::CreateSet { id: next, size: Some(8192) }),
@@ -115,19 +115,19 @@ fn what_was_done_by_hand_is_the_difference() {
         let mut kernel = Kernel::open_without_owner().unwrap();
         let mut random = Random(5);
         let mut wanted: BTreeMap<_, _> =
-            Family::ALL.map(|family| (family, contents(&mut random, family))).into();
+            TableFamily::ALL.map(|family| (family, contents(&mut random, family))).into();
         let class = Element::Class([10, 9, 9, 9].into(), ClassId(0x0001_0002));
-        wanted.get_mut(&Family::V4).unwrap().entry(SetName::Class).or_default().insert(class);
+        wanted.get_mut(&TableFamily::Ip).unwrap().entry(SetName::Class).or_default().insert(class);
         kernel.commit(TableName::Main, &create_both(&wanted)).unwrap();
         assert_holds(&kernel.read(TableName::Main).unwrap(), &wanted);
 
         nft(&["delete", "element", "ip", "palisade", "class", "{ 10.9.9.9 }"]);
-        wanted.get_mut(&Family::V4).unwrap().get_mut(&SetName::Class).unwrap().remove(&class);
+        wanted.get_mut(&TableFamily::Ip).unwrap().get_mut(&SetName::Class).unwrap().remove(&class);
         assert_holds(&kernel.read(TableName::Main).unwrap(), &wanted);
 
         nft(&["add", "element", "ip6", "palisade", "local_in", "{ fd99::1 }"]);
         let added = Element::Address("fd99::1".parse().unwrap());
-        let v6 = wanted.get_mut(&Family::V6).unwrap();
+        let v6 = wanted.get_mut(&TableFamily::Ip6).unwrap();
         v6.entry(SetName::LocalIn).or_default().insert(added);
         let before = kernel.read(TableName::Main).unwrap();
         assert_holds(&before, &wanted);
@@ -141,7 +141,7 @@ fn what_was_done_by_hand_is_the_difference() {
         nft(&[&["add", "rule"], &chain[..], &["ip", "ttl", "7", "accept"]].concat());
         let after = kernel.read(TableName::Main).unwrap();
         let rules = |actual: &palisade_dataplane::ruleset::Actual| {
-            actual[&Family::V4].chains["pass_out"].rules.clone()
+            actual[&TableFamily::Ip].chains["pass_out"].rules.clone()
         };
         let (old, new) = (rules(&before), rules(&after));
         assert_eq!(new.len(), 2);
@@ -152,7 +152,7 @@ fn what_was_done_by_hand_is_the_difference() {
         nft(&["add", "counter", "ip", "palisade", "count"]);
         nft(&["add", "chain", "ip", "palisade", "extra", "{ type filter hook input priority 7; }"]);
         let actual = kernel.read(TableName::Main).unwrap();
-        let table = &actual[&Family::V4];
+        let table = &actual[&TableFamily::Ip];
         assert_eq!(table.foreign, ["mine".to_owned(), "count".to_owned()].into());
         assert_eq!(table.chains["extra"].base, "type filter hook input priority 7; policy accept");
     });
@@ -169,7 +169,7 @@ fn a_set_of_another_shape_is_not_as_declared() {
             }",
         );
         let actual = Kernel::open().unwrap().read(TableName::Main).unwrap();
-        let table = &actual[&Family::V4];
+        let table = &actual[&TableFamily::Ip];
         for set in [SetName::LocalIn, SetName::Ports, SetName::LocalOut] {
             assert!(!table.sets[&id(set)].as_declared, "{set:?}");
         }
@@ -183,19 +183,19 @@ fn a_mixed_transaction_keeps_its_order() {
         kernel
             .commit(
                 TableName::Main,
-                &transaction(create(Family::V4, Generations::default(), &BTreeMap::new())),
+                &transaction(create(TableFamily::Ip, Generations::default(), &BTreeMap::new())),
             )
             .unwrap();
         let class = |n| Element::Class([10, 0, 0, 1].into(), ClassId(ClassId::FIRST + n));
         let set = id(SetName::Class);
-        let mut ops = vec![op(Family::V4, Op::Add(set, class(0)))];
+        let mut ops = vec![op(TableFamily::Ip, Op::Add(set, class(0)))];
         for n in 0..100 {
-            ops.push(op(Family::V4, Op::Remove(set, class(n))));
-            ops.push(op(Family::V4, Op::Add(set, class(n + 1))));
+            ops.push(op(TableFamily::Ip, Op::Remove(set, class(n))));
+            ops.push(op(TableFamily::Ip, Op::Add(set, class(n + 1))));
         }
         kernel.commit(TableName::Main, &transaction(ops)).unwrap();
         let actual = kernel.read(TableName::Main).unwrap();
-        let elements = &actual[&Family::V4].sets[&set].elements;
+        let elements = &actual[&TableFamily::Ip].sets[&set].elements;
         assert_eq!(*elements, [class(100), Element::CatchAll].into());
     });
 }

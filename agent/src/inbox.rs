@@ -1,0 +1,313 @@
+//! The loop's inbox: what sources found, what clients ask, that the kernel's links changed, and the end of the process.
+//!
+//! ```text
+//! source  --Input-->  +-------+
+//! client  --Ask---->  | Inbox |  --take-->  loop
+//! kernel  --------->  |       |
+//! signal  --------->  +-------+
+//! ```
+//!
+//! Each kind waits in a queue of its own with a bound of its own, so that none keeps another out. A source waits where its
+//! queue is full (what happens meanwhile gathers where the source looks for it), a client is refused. That links changed, and
+//! that the process should end, are flags.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use palisade_compiler::parse::Severity;
+use palisade_compiler::snapshot::Change;
+use tokio::sync::oneshot;
+
+use crate::protocol::{Request, Response};
+
+/// Inputs that wait at most.
+pub const MAX_INPUTS: usize = 8;
+/// Questions that wait at most.
+pub const MAX_ASKS: usize = 64;
+/// Changes that an input describes in words.
+pub const MAX_DESCRIBED: usize = 3;
+
+/// What a source found since the last input.
+#[derive(Debug)]
+pub struct Input {
+    /// In order. None before the source is in sync.
+    pub changes: Vec<Change>,
+    /// The first `MAX_DESCRIBED` of them in words, as in `NetworkPolicy shop/db changed (shop/db.yaml)`.
+    pub described: Vec<String>,
+    /// When the first event came that led to the changes; `None` where no event did.
+    pub since: Option<Instant>,
+    /// Whether the source has given everything that is declared once; if not, what it waits for.
+    pub in_sync: Result<(), String>,
+    pub state: Arc<SourceState>,
+}
+
+/// How a source is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceState {
+    pub files: usize,
+    /// Files of which an earlier version is enforced than what they hold now.
+    pub held: Vec<HeldFile>,
+    /// What a human should mend or know.
+    pub problems: Vec<(Severity, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldFile {
+    pub file: String,
+    /// A predicate, as in `is being written`.
+    pub reason: String,
+    pub since: Instant,
+}
+
+/// A question of a client.
+#[derive(Debug)]
+pub struct Ask {
+    pub question: Request,
+    pub answer: oneshot::Sender<Response>,
+}
+
+/// Why a question was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// `MAX_ASKS` wait.
+    Full,
+    Ended(Ended),
+}
+
+/// The loop ended, or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended;
+
+#[derive(Debug, Default)]
+struct Queues {
+    inputs: VecDeque<Input>,
+    asks: VecDeque<Ask>,
+    /// Links, addresses or routes of the network namespace changed.
+    links_changed: bool,
+    shutdown: bool,
+    /// Whether the receiver is gone.
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queues: Mutex<Queues>,
+    /// Something came.
+    arrived: Condvar,
+    /// Inputs were taken, or the receiver is gone.
+    taken: Condvar,
+}
+
+impl Shared {
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        // A panic elsewhere leaves the queues whole.
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes an inbox with its two ends.
+pub fn inbox() -> (Sender, Inbox) {
+    let shared = Arc::new(Shared::default());
+    (Sender(Arc::clone(&shared)), Inbox(shared))
+}
+
+/// Puts things into the inbox.
+#[derive(Debug, Clone)]
+pub struct Sender(Arc<Shared>);
+
+impl Sender {
+    /// Waits as long as `MAX_INPUTS` wait.
+    ///
+    /// # Errors
+    ///
+    /// `Ended`: nobody takes inputs any more.
+    pub fn input(&self, input: Input) -> Result<(), Ended> {
+        let mut queues = self.0.queues();
+        while queues.inputs.len() >= MAX_INPUTS && !queues.ended {
+            queues = self.0.taken.wait(queues).unwrap_or_else(PoisonError::into_inner);
+        }
+        if queues.ended {
+            return Err(Ended);
+        }
+        queues.inputs.push_back(input);
+        self.0.arrived.notify_one();
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// `Refused`: nobody answers this question.
+    pub fn ask(&self, ask: Ask) -> Result<(), Refused> {
+        let mut queues = self.0.queues();
+        if queues.ended {
+            return Err(Refused::Ended(Ended));
+        }
+        if queues.asks.len() >= MAX_ASKS {
+            return Err(Refused::Full);
+        }
+        queues.asks.push_back(ask);
+        self.0.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Notes that links, addresses or routes changed. A flag: it takes no place in a queue.
+    ///
+    /// # Errors
+    ///
+    /// `Ended`: nobody looks any more.
+    pub fn links_changed(&self) -> Result<(), Ended> {
+        let mut queues = self.0.queues();
+        if queues.ended {
+            return Err(Ended);
+        }
+        queues.links_changed = true;
+        self.0.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Asks the loop to end.
+    pub fn shut_down(&self) {
+        self.0.queues().shutdown = true;
+        self.0.arrived.notify_one();
+    }
+}
+
+/// What was in the inbox.
+#[derive(Debug, Default)]
+pub struct Contents {
+    pub inputs: Vec<Input>,
+    pub asks: Vec<Ask>,
+    /// Whether links, addresses or routes changed.
+    pub links_changed: bool,
+    /// Whether the loop should end.
+    pub shutdown: bool,
+}
+
+/// Takes things out of the inbox.
+#[derive(Debug)]
+pub struct Inbox(Arc<Shared>);
+
+impl Inbox {
+    /// Takes all there is, or waits for something until the deadline.
+    pub fn take(&self, deadline: Instant) -> Contents {
+        let mut queues =
+            self.wait(deadline, |queues| !queues.inputs.is_empty() || queues.links_changed);
+        let contents = Contents {
+            inputs: queues.inputs.drain(..).collect(),
+            asks: queues.asks.drain(..).collect(),
+            links_changed: std::mem::take(&mut queues.links_changed),
+            shutdown: queues.shutdown,
+        };
+        self.0.taken.notify_all();
+        contents
+    }
+
+    /// As `take`, but leaves the inputs, for a time at which nothing can be done with them.
+    pub fn take_asks(&self, deadline: Instant) -> Contents {
+        let mut queues = self.wait(deadline, |_| false);
+        let asks = queues.asks.drain(..).collect();
+        Contents { inputs: Vec::new(), asks, links_changed: false, shutdown: queues.shutdown }
+    }
+
+    fn wait(&self, deadline: Instant, or: impl Fn(&Queues) -> bool) -> MutexGuard<'_, Queues> {
+        let mut queues = self.0.queues();
+        while queues.asks.is_empty() && !queues.shutdown && !or(&queues) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.0.arrived.wait_timeout(queues, left);
+            (queues, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        queues
+    }
+}
+
+impl Drop for Inbox {
+    /// Who waits is told: clients by their dropped answers.
+    fn drop(&mut self) {
+        let mut queues = self.0.queues();
+        queues.ended = true;
+        queues.inputs.clear();
+        queues.asks.clear();
+        self.0.taken.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    fn input(files: usize) -> Input {
+        let state = SourceState { files, ..SourceState::default() };
+        Input {
+            changes: Vec::new(),
+            described: Vec::new(),
+            since: None,
+            in_sync: Ok(()),
+            state: Arc::new(state),
+        }
+    }
+
+    fn ask() -> (Ask, oneshot::Receiver<Response>) {
+        let (answer, receiver) = oneshot::channel();
+        (Ask { question: Request::Verify, answer }, receiver)
+    }
+
+    #[test]
+    fn a_source_that_waits_for_room_keeps_no_question_out() {
+        let (sender, inbox) = inbox();
+        for files in 0..MAX_INPUTS {
+            sender.input(input(files)).unwrap();
+        }
+        let source = std::thread::spawn({
+            let sender = sender.clone();
+            move || sender.input(input(MAX_INPUTS))
+        });
+        for _ in 0..MAX_ASKS {
+            sender.ask(ask().0).unwrap();
+        }
+        assert_eq!(sender.ask(ask().0), Err(Refused::Full));
+        let later = Instant::now() + Duration::from_secs(30);
+        assert_eq!(inbox.take_asks(later).asks.len(), MAX_ASKS);
+        sender.ask(ask().0).unwrap();
+        let mut files = Vec::new();
+        while files.len() <= MAX_INPUTS {
+            files.extend(inbox.take(later).inputs.iter().map(|input| input.state.files));
+        }
+        assert_eq!(files, (0..=MAX_INPUTS).collect::<Vec<_>>());
+        assert_eq!(source.join().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn the_end_of_the_loop_frees_all_who_wait_for_it() {
+        let (sender, inbox) = inbox();
+        for files in 0..MAX_INPUTS {
+            sender.input(input(files)).unwrap();
+        }
+        let source = std::thread::spawn({
+            let sender = sender.clone();
+            move || sender.input(input(0))
+        });
+        let (question, mut answer) = ask();
+        sender.ask(question).unwrap();
+        sender.shut_down();
+        assert!(inbox.take_asks(Instant::now()).shutdown);
+        drop(inbox);
+        assert_eq!(source.join().unwrap(), Err(Ended));
+        assert!(answer.try_recv().is_err());
+        assert_eq!(sender.ask(ask().0), Err(Refused::Ended(Ended)));
+    }
+
+    #[test]
+    fn taking_ends_at_the_deadline() {
+        let (_sender, inbox) = inbox();
+        let contents = inbox.take(Instant::now() + Duration::from_millis(5));
+        assert!(contents.inputs.is_empty() && contents.asks.is_empty() && !contents.shutdown);
+    }
+}

@@ -1,0 +1,302 @@
+//! What the loop did -> the status that it publishes, and the log.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use palisade_compiler::compile::{Compiler, IsolatedPods, Warning};
+use palisade_compiler::parse::Severity;
+use palisade_compiler::program::Delta;
+use palisade_dataplane::compare::Difference;
+
+use super::enforcer::Enforcer;
+use crate::inbox::SourceState;
+use crate::protocol::{Isolated, MAX_LISTED, State, Status};
+use crate::published_status::PublishedStatus;
+use crate::revision_log::Revision;
+
+/// Lines of one kind that are logged at a time; the rest is counted there, and listed by the status.
+const MAX_LOGGED: usize = 20;
+
+/// A change that the kernel took.
+pub(super) struct EnforcedChange {
+    /// When the change came that led to it.
+    pub(super) since: Option<Instant>,
+    /// When work on it began.
+    pub(super) began: Instant,
+    /// The first of the objects that changed, and how many did.
+    pub(super) objects: Vec<String>,
+    pub(super) object_count: usize,
+    /// What changed in the program.
+    pub(super) delta: Option<Delta>,
+    pub(super) element_count: usize,
+}
+
+/// Writes the status, and logs what is new in it.
+pub(super) struct StatusReport {
+    published: PublishedStatus,
+    enforced: Option<u64>,
+    pub(super) revision: u64,
+    source: Arc<SourceState>,
+    /// What was logged and still holds.
+    problems: BTreeSet<String>,
+    held: BTreeSet<String>,
+    warnings: BTreeSet<String>,
+    gaps: BTreeSet<String>,
+    /// How many problems, and how many warnings, mean that not all is enforced.
+    errors: (usize, usize),
+}
+
+impl StatusReport {
+    pub(super) fn new(published: PublishedStatus, node: Option<String>) -> Self {
+        published.update(|at| {
+            at.started = Some(Instant::now());
+            at.status.agent = env!("CARGO_PKG_VERSION").to_owned();
+            at.status.pid = std::process::id();
+            at.status.node = node;
+        });
+        Self {
+            published,
+            enforced: None,
+            revision: 0,
+            source: Arc::default(),
+            problems: BTreeSet::new(),
+            held: BTreeSet::new(),
+            warnings: BTreeSet::new(),
+            gaps: BTreeSet::new(),
+            errors: (0, 0),
+        }
+    }
+
+    fn update<T>(&self, change: impl FnOnce(&mut Status) -> T) -> T {
+        self.published.update(|at| change(&mut at.status))
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.published.read()
+    }
+
+    pub(super) fn enforced_revision(&self) -> Option<u64> {
+        self.enforced
+    }
+
+    /// Why the kernel does not hold the latest program.
+    pub(super) fn why_not(&self) -> String {
+        let reason = self.update(|status| status.detail.clone().or(status.doing.clone()));
+        reason.unwrap_or_else(|| "the program is being loaded".to_owned())
+    }
+
+    /// Something keeps the latest manifests from being enforced.
+    pub(super) fn hindered(&self, state: State, detail: String) {
+        let is_new = self.update(|status| {
+            let is_new = state != status.state || status.detail.as_ref() != Some(&detail);
+            status.state = state;
+            status.detail = Some(detail.clone());
+            status.doing = None;
+            is_new
+        });
+        if is_new {
+            tracing::warn!("the latest manifests are not enforced: {detail}");
+        }
+    }
+
+    /// A change came, at that moment, that the kernel does not hold yet. What is done about it may take long.
+    pub(super) fn begin(&self, since: Instant, doing: String) {
+        self.published.update(|at| {
+            at.behind_since.get_or_insert(since);
+            let status = &mut at.status;
+            match status.state {
+                State::Enforcing | State::WaitingForManifests => {
+                    (status.state, status.detail) = (State::Behind, None);
+                }
+                State::Starting | State::WaitingForTable | State::Behind => {}
+            }
+            status.doing = Some(doing);
+        });
+    }
+
+    /// Nothing can be done at the moment about what the kernel does not hold.
+    pub(super) fn pause(&self) {
+        self.update(|status| status.doing = None);
+    }
+
+    /// A commit or a read of the kernel failed.
+    pub(super) fn failed(&self, error: String) {
+        self.published.update(|at| _ = at.behind_since.get_or_insert_with(Instant::now));
+        self.hindered(State::Behind, error);
+    }
+
+    /// The source is as it says.
+    pub(super) fn source(&mut self, source: &Arc<SourceState>) {
+        if Arc::ptr_eq(source, &self.source) {
+            return;
+        }
+        self.source = Arc::clone(source);
+        let held: BTreeSet<String> =
+            source.held.iter().map(|held| format!("{} {}", held.file, held.reason)).collect();
+        log_first(held.difference(&self.held), |held| {
+            tracing::warn!("{held}; until then what the file last gave counts");
+        });
+        log_gone(&self.held, &held);
+        self.held = held;
+        let (mut problems, mut news) = (BTreeSet::new(), Vec::new());
+        self.errors.0 = 0;
+        for (severity, problem) in &source.problems {
+            if problems.insert(problem.clone()) {
+                self.errors.0 += usize::from(*severity == Severity::Error);
+                if !self.problems.contains(problem) {
+                    news.push((severity, problem));
+                }
+            }
+        }
+        log_first(news, |(severity, problem)| match severity {
+            Severity::Error => tracing::error!("{problem}"),
+            Severity::Warning => tracing::warn!("{problem}"),
+        });
+        log_gone(&self.problems, &problems);
+        self.problems = problems;
+        self.published.update(|at| {
+            at.held.clone_from(&source.held);
+            at.status.files = source.files;
+            at.status.problem_count = self.problems.len();
+            at.status.problems = self.problems.iter().take(MAX_LISTED).cloned().collect();
+            at.status.error_count = self.errors.0 + self.errors.1;
+        });
+    }
+
+    /// What the compile says of its sizes and of its input, also after housekeeping.
+    pub(super) fn compiled(&mut self, compiler: &Compiler) {
+        let stats = compiler.stats();
+        let warnings = compiler.warnings();
+        self.errors.1 = warnings.iter().filter(|warning| warning.is_failure()).count();
+        let warnings: BTreeSet<String> =
+            warnings.iter().map(Warning::to_string).take(MAX_LISTED).collect();
+        log_first(warnings.difference(&self.warnings), |warning| tracing::warn!("{warning}"));
+        log_gone(&self.warnings, &warnings);
+        self.update(|status| {
+            let IsolatedPods { ingress, egress, either } = stats.isolated;
+            status.revision = self.revision;
+            status.isolated = Isolated { ingress, egress, pods: either };
+            status.sizes = stats.into();
+            if warnings != self.warnings {
+                status.warnings = warnings.iter().cloned().collect();
+            }
+            status.error_count = self.errors.0 + self.errors.1;
+        });
+        self.warnings = warnings;
+    }
+
+    pub(super) fn rows(&self, compiler: &Compiler) {
+        let rows = compiler.row_usage().into_iter().map(Into::into).collect();
+        self.update(|status| status.rows = rows);
+    }
+
+    /// The kernel holds the program of this revision, which had `change` in it; none if only housekeeping was committed.
+    pub(super) fn enforced(&mut self, change: Option<EnforcedChange>, recovered: bool) {
+        let first = self.enforced.is_none();
+        let revision = self.revision;
+        self.enforced = Some(revision);
+        let elements = self.published.update(|at| {
+            at.behind_since = None;
+            let status = &mut at.status;
+            (status.state, status.detail, status.doing) = (State::Enforcing, None, None);
+            status.enforced_revision = revision;
+            status.sizes.elements
+        });
+        match change {
+            Some(change) => self.log_change(change, first),
+            None if first => tracing::info!(revision, elements, "enforcing"),
+            None => {}
+        }
+        if recovered && !first {
+            tracing::info!(revision, elements, "enforcing the latest manifests again");
+        }
+    }
+
+    fn log_change(&self, change: EnforcedChange, first: bool) {
+        let committed = Instant::now();
+        let EnforcedChange { since, began, objects, object_count, delta, element_count } = change;
+        let took = committed.saturating_duration_since(since.unwrap_or(began));
+        if since.is_some() {
+            self.update(|Status { time_to_enforce: time, .. }| {
+                time.last_us = Some(micros(took));
+                time.max_us = time.max_us.max(time.last_us);
+                time.count += 1;
+            });
+        }
+        let more = match object_count.saturating_sub(objects.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let (revision, what) = (self.revision, objects.join(", ") + &more);
+        let millis = took.as_millis();
+        if element_count > 0 || first {
+            tracing::info!(revision, "{what}: {element_count} elements, enforced in {millis} ms");
+        } else {
+            tracing::debug!(revision, "{what}: no elements");
+        }
+        self.published.revisions.push(Revision {
+            number: revision,
+            committed,
+            objects,
+            object_count,
+            delta,
+            element_count,
+            took,
+        });
+    }
+
+    pub(super) fn facts(&mut self, enforcer: &Enforcer) {
+        let gaps: BTreeSet<String> = enforcer.not_enforced().into_iter().collect();
+        gaps.difference(&self.gaps).for_each(|gap| tracing::warn!("not enforced: {gap}"));
+        log_gone(&self.gaps, &gaps);
+        self.update(|status| {
+            status.not_enforced = gaps.iter().cloned().collect();
+            status.bridges = enforcer.bridge_names();
+        });
+        self.gaps = gaps;
+    }
+
+    pub(super) fn checked(&self, differences: &[Difference]) {
+        self.published.update(|at| {
+            at.checked = Some(Instant::now());
+            let drift = &mut at.status.drift;
+            drift.checks += 1;
+            if let Some(first) = differences.first() {
+                drift.found += 1;
+                drift.last = Some(first.to_string());
+            }
+        });
+        if let Some(first) = differences.first() {
+            tracing::warn!(
+                differences = differences.len(),
+                first = %first,
+                "somebody changed the tables; they are put right"
+            );
+        }
+    }
+}
+
+fn log_gone(before: &BTreeSet<String>, now: &BTreeSet<String>) {
+    log_first(before.difference(now), |line| tracing::info!("no longer: {line}"));
+}
+
+fn log_first<T: Copy>(lines: impl IntoIterator<Item = T>, log: impl Fn(T)) {
+    let mut lines = lines.into_iter();
+    lines.by_ref().take(MAX_LOGGED).for_each(log);
+    let more = lines.count();
+    if more > 0 {
+        tracing::warn!("and {more} more of these: see palisade status -o json");
+    }
+}
+
+/// `1 change`, `2 changes`.
+pub(super) fn counted(count: usize, what: impl Display) -> String {
+    if count == 1 { format!("{count} {what}") } else { format!("{count} {what}s") }
+}
+
+/// The time of a piece of work, for the log.
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

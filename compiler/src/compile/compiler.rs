@@ -1,0 +1,384 @@
+//! The compile: holds the input, its indexes and the program that they mean, and runs the steps from one to the other.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::adopt;
+use super::atoms::{AtomEdits, Atoms};
+use super::capacity::{Bounds, Capacity};
+use super::cells::pods_in;
+use super::classes::{Classes, MERGE_MOVES};
+use super::groups::Groups;
+use super::ids::{GroupId, PeerSetId, at};
+use super::kinds::Kinds;
+use super::locality::Locality;
+use super::matrix::{Entries, Matrix};
+use super::members::{Members, Moving};
+use super::peer_sets::PeerSets;
+use super::profiles::Profiles;
+use super::ranges::number;
+use super::rows::Lowering;
+use super::subjects::Subjects;
+use crate::model::{Direction, Family};
+use crate::program::{Delta, Program, TablesDelta};
+use crate::snapshot::{Change, PodId, Snapshot, Touched, UndeclaredNamespaces};
+
+/// The incremental compile.
+#[derive(Debug)]
+pub struct Compiler {
+    pub(super) snapshot: Snapshot,
+    pub(super) program: Program,
+    /// The tables whose ids the first batch should take.
+    adopted: Option<Program>,
+    pub(super) subjects: Subjects,
+    pub(super) groups: Groups,
+    pub(super) sets: PeerSets,
+    pub(super) kinds: Kinds,
+    pub(super) profiles: Profiles,
+    members: Members,
+    pub(super) families: [FamilyState; 2],
+}
+
+/// Addresses of one family by the direction in which their rows must be written anew, in the order of `Direction::ALL`.
+type Moved = [BTreeSet<IpAddr>; 2];
+
+/// What is kept for each family.
+#[derive(Debug)]
+pub(super) struct FamilyState {
+    pub(super) atoms: Atoms,
+    pub(super) classes: Classes,
+    pub(super) capacity: Capacity,
+}
+
+impl FamilyState {
+    fn new(family: Family, bounds: Bounds) -> Self {
+        Self {
+            atoms: Atoms::default(),
+            classes: Classes::new(family),
+            capacity: Capacity::new(bounds),
+        }
+    }
+}
+
+impl Compiler {
+    pub fn new(locality: Locality) -> Self {
+        Self::bounded(locality, Bounds::default())
+    }
+
+    /// Like `new`, with other bounds than the usual ones.
+    pub fn bounded(locality: Locality, bounds: Bounds) -> Self {
+        Self {
+            snapshot: Snapshot::new(),
+            program: Program::default(),
+            adopted: None,
+            subjects: Subjects::new(locality),
+            groups: Groups::default(),
+            sets: PeerSets::default(),
+            kinds: Kinds::default(),
+            profiles: Profiles::new(),
+            members: Members::default(),
+            families: Family::ALL.map(|family| FamilyState::new(family, bounds)),
+        }
+    }
+
+    /// Like `new`, but the first batch chooses ids so that the program differs as little as possible from one found in
+    /// the kernel.
+    pub fn adopting(locality: Locality, found: &Program) -> Self {
+        let mut compiler = Self::new(locality);
+        compiler.profiles.adopt([&found.v4, &found.v6]);
+        for (state, family) in compiler.families.iter_mut().zip(Family::ALL) {
+            state.classes.adopt(found.family(family));
+        }
+        compiler.adopted = Some(found.clone());
+        compiler
+    }
+
+    /// The same compile of an input in which namespaces that nothing declares are as the mode says.
+    #[must_use]
+    pub fn with_undeclared(mut self, undeclared: UndeclaredNamespaces) -> Self {
+        self.snapshot = Snapshot::with_undeclared(undeclared);
+        self
+    }
+
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Applies a batch of edits and returns what it does to the program.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Delta {
+        let delta = self.apply_batch(changes);
+        let Some(found) = self.adopted.take() else { return delta };
+        let delta = match adopt::recognized(&found, &self.program) {
+            None => delta,
+            Some(better) => {
+                let snapshot = std::mem::take(&mut self.snapshot);
+                *self = Self::adopting(self.subjects.locality().clone(), &better);
+                self.snapshot = snapshot;
+                self.recompile(&self.snapshot.everything())
+            }
+        };
+        self.adopted = None;
+        self.profiles.end_adoption();
+        self.families.iter_mut().for_each(|state| state.classes.end_adoption());
+        delta
+    }
+
+    fn apply_batch(&mut self, changes: impl IntoIterator<Item = Change>) -> Delta {
+        let mut touched = Touched::default();
+        for change in changes {
+            self.snapshot.apply_touching(change, &mut touched);
+        }
+        self.recompile(&touched)
+    }
+
+    /// Housekeeping that changes no verdict: merges classes that could be one, and forgets label keys that no rule names any
+    /// more, where these are many. For when nothing else has to be done; an empty delta means that nothing is left.
+    pub fn tidy(&mut self) -> Delta {
+        for state in &mut self.families {
+            state.classes.merge(MERGE_MOVES, true);
+        }
+        let mut dirty = BTreeSet::new();
+        if self.sets.forget_names(self.kinds.len()) {
+            self.regroup_kinds(&mut dirty);
+        }
+        self.settle(&dirty, &BTreeSet::new())
+    }
+
+    /// Whether `tidy` has something to do.
+    pub fn is_untidy(&self) -> bool {
+        self.families.iter().any(|state| state.classes.is_mergeable())
+    }
+
+    fn recompile(&mut self, touched: &Touched) -> Delta {
+        let regrouped =
+            self.subjects.update(touched, &self.snapshot, &mut self.groups, &mut self.sets);
+        self.groups.retire_unwanted(&mut self.sets);
+
+        let mut addresses = touched.addresses.clone();
+        if self.sets.note_names() {
+            self.regroup_kinds(&mut addresses);
+        }
+        let mut edits = [AtomEdits::default(), AtomEdits::default()];
+        self.leave_sets(&mut edits);
+        let come = self.sets.take_come();
+        self.place_pods(touched);
+        self.reevaluate(&touched.namespaces);
+        self.enter_sets(come, &mut edits);
+        for ((state, edits), family) in self.families.iter_mut().zip(&edits).zip(Family::ALL) {
+            state.classes.cells.apply_atoms(edits);
+            for &range in &edits.touched {
+                addresses.extend(pods_in(self.program.family(family), family, range));
+            }
+        }
+        for &pod in &touched.pods {
+            addresses.extend(self.addresses_of(pod));
+        }
+        let mut subjects = touched.addresses.clone();
+        for pod in regrouped {
+            subjects.extend(self.addresses_of(pod));
+        }
+        self.settle(&addresses, &subjects)
+    }
+
+    /// Takes the sets that no group uses any more out of kinds and atoms.
+    fn leave_sets(&mut self, edits: &mut [AtomEdits; 2]) {
+        for (id, gone) in self.sets.take_gone() {
+            self.kinds.leave_set(id, &gone.kinds);
+            for state in &mut self.families {
+                gone.kinds.iter().for_each(|&kind| state.classes.cells.touch_kind(kind));
+            }
+            let families = self.families.iter_mut().zip(&mut *edits).zip(Family::ALL);
+            for ((state, edits), family) in families {
+                if !gone.is_everyone(family) {
+                    state.atoms.remove(id, gone.key.ranges(family), edits);
+                }
+            }
+        }
+    }
+
+    fn reevaluate(&mut self, namespaces: &BTreeSet<Arc<str>>) {
+        for namespace in namespaces {
+            for kind in self.kinds.in_namespace(namespace) {
+                if self.kinds.evaluate(kind, &mut self.sets, &self.snapshot) {
+                    self.families.iter_mut().for_each(|s| s.classes.cells.touch_kind(kind));
+                }
+            }
+        }
+    }
+
+    fn enter_sets(&mut self, come: Vec<PeerSetId>, edits: &mut [AtomEdits; 2]) {
+        for id in come {
+            for kind in self.kinds.enter_set(id, &mut self.sets, &self.snapshot) {
+                self.families.iter_mut().for_each(|s| s.classes.cells.touch_kind(kind));
+            }
+            let Some(set) = self.sets.get(id) else { continue };
+            let families = self.families.iter_mut().zip(&mut *edits).zip(Family::ALL);
+            for ((state, edits), family) in families {
+                if !set.is_everyone(family) {
+                    state.atoms.add(id, set.key.ranges(family), edits);
+                }
+            }
+        }
+    }
+
+    fn addresses_of(&self, pod: PodId) -> impl Iterator<Item = IpAddr> + use<> {
+        self.snapshot.pod(pod).map(|pod| pod.addresses).into_iter().flat_map(|a| a.iter())
+    }
+
+    fn place_pods(&mut self, touched: &Touched) {
+        for &id in &touched.pods {
+            match self.snapshot.pod(id).filter(|pod| pod.has_identity()) {
+                Some(pod) => self.kinds.place(id, pod, &mut self.sets, &self.snapshot),
+                None => self.kinds.remove(id, &mut self.sets),
+            }
+        }
+    }
+
+    fn regroup_kinds(&mut self, addresses: &mut BTreeSet<IpAddr>) {
+        for pod in self.kinds.regroup(&mut self.sets, &self.snapshot) {
+            addresses.extend(self.addresses_of(pod));
+        }
+    }
+
+    /// Places these addresses, settles the classes, and lowers.
+    fn settle(&mut self, addresses: &BTreeSet<IpAddr>, subjects: &BTreeSet<IpAddr>) -> Delta {
+        let mut delta = Delta::default();
+        for &address in addresses {
+            let Some(state) = self.families.get_mut(at(Family::of(address))) else { continue };
+            let kind = self.snapshot.owner_id(address).and_then(|pod| self.kinds.of_pod(pod));
+            let at = number(address);
+            let sets = state.atoms.sets_at(at);
+            state.classes.cells.place(at, kind.map(|kind| (kind, sets)));
+        }
+        let moved = self.move_members(subjects, &mut delta);
+        self.retire_groups();
+        let fresh = self.groups.take_fresh();
+        for (family, moved) in Family::ALL.into_iter().zip(moved) {
+            self.settle_family(family, moved, fresh.clone(), delta.family_mut(family));
+        }
+        self.profiles.forget_unused();
+        delta
+    }
+
+    /// Moves these addresses to the groups that they belong to; returns those that moved.
+    fn move_members(&mut self, subjects: &BTreeSet<IpAddr>, delta: &mut Delta) -> [Moved; 2] {
+        let mut all_moved = [Moved::default(), Moved::default()];
+        for &address in subjects {
+            let family = Family::of(address);
+            let owner = self.snapshot.owner_id(address);
+            let wanted = owner.map_or([None, None], |pod| self.subjects.groups_of(pod));
+            let Some(state) = self.families.get_mut(at(family)) else { continue };
+            let Some(moved) = all_moved.get_mut(at(family)) else { continue };
+            let moving = Moving {
+                groups: &mut self.groups,
+                capacity: &mut state.capacity,
+                tables: self.program.family_mut(family),
+                delta: delta.family_mut(family),
+            };
+            let directions = self.members.set(address, wanted, moving);
+            for (moved, _) in moved.iter_mut().zip(directions).filter(|(_, moves)| *moves) {
+                moved.insert(address);
+            }
+        }
+        all_moved
+    }
+
+    /// Brings classes, matrix and rows of one family up to date: with all rows of the subjects that moved, and all entries of the
+    /// groups that are due.
+    fn settle_family(
+        &mut self,
+        family: Family,
+        mut subjects: Moved,
+        mut due: BTreeSet<GroupId>,
+        delta: &mut TablesDelta,
+    ) {
+        let mut entries = Entries::new();
+        let Some(state) = self.families.get_mut(at(family)) else { return };
+        let FamilyState { classes, capacity, .. } = state;
+        let tables = self.program.family_mut(family);
+        loop {
+            let edits = classes.settle(&self.kinds, &self.sets, tables, delta);
+            for id in capacity.share_matrix(family, &self.groups, classes) {
+                let Some(group) = self.groups.get(id) else { continue };
+                let directions = Direction::ALL.into_iter().zip(&mut subjects);
+                for (_, subjects) in directions.filter(|(d, _)| *d == group.key.direction) {
+                    subjects.extend(group.members(family));
+                }
+                due.insert(id);
+            }
+            let mut matrix = Matrix {
+                family,
+                groups: &mut self.groups,
+                classes,
+                profiles: &mut self.profiles,
+                capacity,
+            };
+            entries.extend(matrix.update(&due, &edits));
+            due.clear();
+            // Classes that could be one take more than they must: who goes without would depend on the history.
+            if !capacity.is_short(&self.groups, classes) || !classes.is_mergeable() {
+                break;
+            }
+            classes.merge(usize::MAX, true);
+        }
+        self.share(family, &mut entries, &mut subjects, delta);
+        self.write_rows(family, &entries, &subjects, delta);
+    }
+
+    /// Shares the bounded tables of a family between the namespaces. Adds the entries and subjects whose rows change by that.
+    fn share(
+        &mut self,
+        family: Family,
+        entries: &mut Entries,
+        subjects: &mut Moved,
+        delta: &mut TablesDelta,
+    ) {
+        let Some(FamilyState { capacity, .. }) = self.families.get_mut(at(family)) else { return };
+        let was_short = capacity.granted().is_some();
+        let changed = capacity.share_ports(family, &self.groups, &self.profiles);
+        if !changed.is_empty() {
+            for (id, group) in self.groups.iter() {
+                let named = group.column(family).iter().filter(|(_, id)| changed.contains(*id));
+                entries.extend(named.map(|(&class, _)| (id, class)));
+            }
+        }
+        let granted = capacity.granted();
+        let all = was_short || granted.is_some();
+        self.profiles.write(family, granted, all, self.program.family_mut(family), delta);
+        for (direction, subjects) in Direction::ALL.into_iter().zip(subjects) {
+            subjects.extend(capacity.share_rows(family, direction, &self.groups));
+        }
+    }
+
+    fn write_rows(
+        &mut self,
+        family: Family,
+        entries: &Entries,
+        subjects: &Moved,
+        delta: &mut TablesDelta,
+    ) {
+        let Some(FamilyState { capacity, .. }) = self.families.get(at(family)) else { return };
+        let (groups, members) = (&self.groups, &self.members);
+        let lowering = Lowering { family, groups, members, capacity };
+        let tables = self.program.family_mut(family);
+        for (direction, subjects) in Direction::ALL.into_iter().zip(subjects) {
+            lowering.write(direction, subjects, entries, tables, delta);
+        }
+    }
+
+    fn retire_groups(&mut self) {
+        for (id, group) in self.groups.take_retired() {
+            for ((family, column), state) in
+                Family::ALL.into_iter().zip(&group.columns).zip(&mut self.families)
+            {
+                state.capacity.forget_group(id);
+                column.values().for_each(|&profile| self.profiles.release(profile, family));
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The matrix (group x class) -> profile of one family: what each group allows each class.
+//!
+//! What a group allows everyone is its entry for the class `UNKNOWN`: the kernel looks there when it finds nothing for a
+//! peer's own class. Other classes have an entry only where they are allowed more than that. Classes that other namespaces'
+//! policies tell apart so cost a group nothing, unless a rule of its own makes a difference between them. As policies only
+//! add, no class is ever allowed less than everyone is.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::capacity::Capacity;
+use super::classes::{ClassEdits, Classes};
+use super::groups::{Column, Groups};
+use super::ids::{GroupId, at};
+use super::peer_sets::Item;
+use super::profiles::Profiles;
+use crate::model::Family;
+use crate::program::{ClassId, PortSet, ProfileId};
+
+/// The matrix of one family while a batch is applied.
+pub(super) struct Matrix<'a> {
+    pub(super) family: Family,
+    pub(super) groups: &'a mut Groups,
+    pub(super) classes: &'a Classes,
+    pub(super) profiles: &'a mut Profiles,
+    pub(super) capacity: &'a mut Capacity,
+}
+
+/// Entries by group and class.
+pub(super) type Entries = BTreeSet<(GroupId, ClassId)>;
+
+impl Matrix<'_> {
+    /// Brings all columns up to date with the classes, and makes those of the `due` groups anew. Returns the entries of other
+    /// groups that changed.
+    pub(super) fn update(&mut self, due: &BTreeSet<GroupId>, edits: &ClassEdits) -> Entries {
+        let mut entries: Vec<(GroupId, ClassId)> = Vec::new();
+        for &class in &edits.come {
+            let signature = self.classes.signature(class);
+            let users = signature.into_iter().flat_map(|items| self.users(items));
+            entries.extend(users.map(|group| (group, class)));
+        }
+        for (&class, old) in &edits.resigned {
+            let new = self.classes.signature(class);
+            let changed = symmetric_difference(old, new.map_or(&[], |new| new));
+            entries.extend(self.users(&changed).map(|group| (group, class)));
+        }
+        for (&class, old) in &edits.gone {
+            entries.extend(self.users(old).map(|group| (group, class)));
+        }
+        entries.sort_unstable();
+        entries.dedup();
+        entries.retain(|(group, _)| !due.contains(group));
+        let changed = entries.into_iter().filter(|&(group, class)| self.update_entry(group, class));
+        let changed = changed.collect();
+        for &group in due {
+            self.remake_column(group);
+        }
+        changed
+    }
+
+    fn users<'b>(&'b self, items: &'b [Item]) -> impl Iterator<Item = GroupId> + 'b {
+        items.iter().flat_map(|item| self.groups.users(item.set))
+    }
+
+    fn remake_column(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get(id) else { return };
+        let mut classes: Vec<ClassId> = Vec::new();
+        if self.has_column(id) {
+            classes.extend(group.sets().flat_map(|set| self.classes.in_set(set)));
+            classes.push(ClassId::UNKNOWN);
+            classes.sort_unstable();
+            classes.dedup();
+        }
+        let entry = |class| Some((class, self.content(id, class)?));
+        let contents: Vec<(ClassId, Arc<PortSet>)> =
+            classes.into_iter().filter_map(entry).collect();
+        let acquire = |(class, content)| (class, self.profiles.acquire(&content, self.family));
+        let new: Column = contents.into_iter().map(acquire).collect();
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let members = group.members(self.family).len();
+        let Some(column) = group.columns.get_mut(at(self.family)) else { return };
+        let old = std::mem::replace(column, new);
+        let (before, after) = (old.len() * members, column.len() * members);
+        self.capacity.count_rows(group.key.direction, before, after);
+        old.into_values().for_each(|profile| self.profiles.release(profile, self.family));
+    }
+
+    /// Groups that isolate nobody in the family, or that find no room, have no entries. A group of pods without an address has
+    /// some: they are there before its first packet.
+    fn has_column(&self, id: GroupId) -> bool {
+        let isolates = self.groups.get(id).is_some_and(|group| group.isolates(self.family));
+        isolates && self.capacity.has_entries(id)
+    }
+
+    /// What the group allows the class, if that is more than what it allows everyone.
+    fn content(&self, id: GroupId, class: ClassId) -> Option<Arc<PortSet>> {
+        let group = self.groups.get(id)?;
+        let base = group.base(self.family);
+        if class == ClassId::UNKNOWN {
+            return Some(Arc::clone(base)).filter(|base| !base.is_nothing());
+        }
+        let signature = self.classes.signature(class)?;
+        Some(group.profile(signature, self.family)).filter(|content| content != base)
+    }
+
+    /// Whether the entry changed.
+    fn update_entry(&mut self, id: GroupId, class: ClassId) -> bool {
+        if !self.has_column(id) {
+            return false;
+        }
+        let content = self.content(id, class);
+        let after = content.map(|content| self.profiles.acquire(&content, self.family));
+        let Some(group) = self.groups.get_mut(id) else { return false };
+        let members = group.members(self.family).len();
+        let Some(column) = group.columns.get_mut(at(self.family)) else { return false };
+        let before: Option<ProfileId> = match after {
+            Some(after) => column.insert(class, after),
+            None => column.remove(&class),
+        };
+        let rows = |entry: Option<ProfileId>| if entry.is_some() { members } else { 0 };
+        self.capacity.count_rows(group.key.direction, rows(before), rows(after));
+        if let Some(before) = before {
+            self.profiles.release(before, self.family);
+        }
+        before != after
+    }
+}
+
+/// Items that are in one of two signatures, which are sorted.
+fn symmetric_difference(a: &[Item], b: &[Item]) -> Vec<Item> {
+    let a: BTreeSet<&Item> = a.iter().collect();
+    let b: BTreeSet<&Item> = b.iter().collect();
+    a.symmetric_difference(&b).map(|item| (*item).clone()).collect()
+}

@@ -1,0 +1,227 @@
+//! The backends behind a Service's address, as kube-proxy translates it before policy is judged.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::end::ObjectName;
+use crate::model::{
+    Endpoint, EndpointPort, EndpointSlice, Family, Labels, Pod, Protocol, Service, ServicePort,
+    TargetPort,
+};
+use crate::snapshot::Snapshot;
+
+/// A port as it is asked for: its number, or the name that it has in the Service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortQuery<'a> {
+    Number(u16),
+    Name(&'a str),
+}
+
+/// What a connection to a Service's address becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Translation {
+    pub service: ObjectName,
+    /// The Service's address that the client uses.
+    pub address: IpAddr,
+    /// The Service's port, in host byte order.
+    pub port: u16,
+    /// Not empty; sorted. Any of them may get the connection.
+    pub backends: Vec<Backend>,
+}
+
+/// Where a connection may go: an address of the Service's family, and a port in host byte order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Backend {
+    pub address: IpAddr,
+    pub port: u16,
+}
+
+/// Why a Service's address leads nowhere. The text says what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceError {
+    /// Only ports of TCP, UDP and SCTP are translated.
+    NoPorts { service: ObjectName, address: IpAddr },
+    /// The Service has no such port. `ports` lists those that it has, as `TCP 443 (https)`.
+    NoSuchPort {
+        service: ObjectName,
+        address: IpAddr,
+        protocol: Protocol,
+        asked: String,
+        ports: Vec<String>,
+    },
+    /// No EndpointSlice of it has an endpoint that serves, and no pod matches its selector.
+    NoBackend { service: ObjectName, address: IpAddr, why: &'static str },
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPorts { service, address } => write!(
+                f,
+                "{address} is an address of Service {service}, which passes on TCP, UDP and SCTP only: give one of its ports, or \
+                 the address of a backend"
+            ),
+            Self::NoSuchPort { service, address, protocol, asked, ports } => write!(
+                f,
+                "{address} is an address of Service {service}, which has no {protocol} port {asked}; it has {}",
+                if ports.is_empty() { "none".to_owned() } else { ports.join(", ") }
+            ),
+            Self::NoBackend { service, address, why } => {
+                write!(
+                    f,
+                    "{address} is an address of Service {service}, and nothing is behind it: {why}"
+                )
+            }
+        }
+    }
+}
+
+/// Translates a connection to a Service's address. `None` where the address is no Service's, or also a pod's or a node's and
+/// no Service has the port: then it is not translated.
+///
+/// # Errors
+///
+/// `ServiceError` where the address is a Service's alone, and such a connection gets nowhere.
+pub fn translate(
+    snapshot: &Snapshot,
+    address: IpAddr,
+    protocol: u8,
+    port: Option<PortQuery<'_>>,
+) -> Option<Result<Translation, ServiceError>> {
+    let services: Vec<&Service> = snapshot.services_at(address).collect();
+    let first = *services.first()?;
+    let protocol = Protocol::from_number(protocol);
+    if let (Some(protocol), Some(port)) = (protocol, port) {
+        for service in &services {
+            if let Some(port) = offered(service, protocol, port) {
+                return Some(backends(snapshot, service, port, address));
+            }
+        }
+    }
+    if snapshot.owner(address).is_some() || snapshot.nodes_at(address).next().is_some() {
+        return None;
+    }
+    let service = named(first);
+    Some(Err(match (protocol, port) {
+        (Some(protocol), Some(asked)) => {
+            let asked = match asked {
+                PortQuery::Number(number) => number.to_string(),
+                PortQuery::Name(name) => format!("named {name}"),
+            };
+            let ports = services.iter().flat_map(|service| &service.ports).map(show).collect();
+            ServiceError::NoSuchPort { service, address, protocol, asked, ports }
+        }
+        (None, _) | (_, None) => ServiceError::NoPorts { service, address },
+    }))
+}
+
+fn named(service: &Service) -> ObjectName {
+    ObjectName { namespace: Arc::clone(&service.namespace), name: Arc::clone(&service.name) }
+}
+
+fn show(port: &ServicePort) -> String {
+    match &port.name {
+        Some(name) => format!("{} {} ({name})", port.protocol, port.port),
+        None => format!("{} {}", port.protocol, port.port),
+    }
+}
+
+fn offered<'s>(
+    service: &'s Service,
+    protocol: Protocol,
+    asked: PortQuery<'_>,
+) -> Option<&'s ServicePort> {
+    service.ports.iter().find(|port| {
+        port.protocol == protocol
+            && match asked {
+                PortQuery::Number(number) => port.port == number,
+                PortQuery::Name(name) => port.name.as_deref() == Some(name),
+            }
+    })
+}
+
+fn backends(
+    snapshot: &Snapshot,
+    service: &Service,
+    port: &ServicePort,
+    address: IpAddr,
+) -> Result<Translation, ServiceError> {
+    let family = Family::of(address);
+    let slices: Vec<&EndpointSlice> = snapshot.endpoint_slices_of(service).collect();
+    let (mut backends, why) = match &service.selector {
+        _ if !slices.is_empty() => (
+            of_slices(&slices, port, family),
+            "none of its endpoints serves (see the conditions in its EndpointSlices)",
+        ),
+        Some(selector) => (
+            of_pods(snapshot, service, selector, port, family),
+            "no pod matches its selector and has the port",
+        ),
+        None => (
+            Vec::new(),
+            "it has no selector, and none of its EndpointSlices is in the manifests (add them to the input)",
+        ),
+    };
+    backends.sort_unstable();
+    backends.dedup();
+    let service = named(service);
+    if backends.is_empty() {
+        return Err(ServiceError::NoBackend { service, address, why });
+    }
+    Ok(Translation { service, address, port: port.port, backends })
+}
+
+/// The endpoints that are ready; where none is, those that still serve while they end, as kube-proxy has it.
+fn of_slices(slices: &[&EndpointSlice], port: &ServicePort, family: Family) -> Vec<Backend> {
+    let serving = |accepts: fn(&Endpoint) -> bool| -> Vec<Backend> {
+        let of_slice = |slice: &&EndpointSlice| {
+            let numbers: Vec<u16> =
+                slice.ports.iter().filter_map(|own| number(own, port)).collect();
+            let addresses = slice.endpoints.iter().filter(|endpoint| accepts(endpoint));
+            // Further addresses of an endpoint are not used (`Endpoint.addresses`).
+            let addresses = addresses.filter_map(|endpoint| endpoint.addresses.first().copied());
+            let addresses = addresses.filter(|address| Family::of(*address) == family);
+            let each = |address| numbers.iter().map(move |&port| Backend { address, port });
+            addresses.flat_map(each).collect::<Vec<_>>()
+        };
+        slices.iter().flat_map(of_slice).collect()
+    };
+    let ready = serving(|endpoint| endpoint.conditions.ready);
+    if !ready.is_empty() {
+        return ready;
+    }
+    serving(|endpoint| endpoint.conditions.serving && endpoint.conditions.terminating)
+}
+
+/// The number that a slice's port stands for, if it is the Service's port. The two are matched by name; a Service with one
+/// port may leave the name out.
+fn number(own: &EndpointPort, port: &ServicePort) -> Option<u16> {
+    let name = |name: &Option<Arc<str>>| name.clone().filter(|name| !name.is_empty());
+    let same = own.protocol == port.protocol && name(&own.name) == name(&port.name);
+    same.then(|| own.port.unwrap_or(port.port))
+}
+
+/// The pods that match the selector, where no EndpointSlice says better. Whether they are ready is not known.
+fn of_pods(
+    snapshot: &Snapshot,
+    service: &Service,
+    selector: &Labels,
+    port: &ServicePort,
+    family: Family,
+) -> Vec<Backend> {
+    let matches = |pod: &&Pod| {
+        pod.namespace == service.namespace
+            && (pod.has_identity() || pod.is_host())
+            && selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+    };
+    let backend = |pod: &Pod| {
+        let address = pod.addresses.get(family)?;
+        let port = match &port.target {
+            TargetPort::Number(number) => *number,
+            TargetPort::Named(name) => pod.named_ports(name, port.protocol).next()?,
+        };
+        Some(Backend { address, port })
+    };
+    snapshot.pods().filter(matches).filter_map(backend).collect()
+}

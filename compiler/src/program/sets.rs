@@ -1,0 +1,163 @@
+//! The catalogue of the tables' sets and maps: what each is called, what it holds and how it is declared.
+//!
+//! Everything that treats all sets alike is generated from it or loops over it, so that a new set is one entry here and
+//! the rules that look it up.
+
+use super::element::ElementKind;
+use super::table_family::TableFamily;
+use crate::model::Direction;
+
+/// How the kernel keeps a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A hash of fixed size. `least` is the smallest size that it is declared with.
+    Hash { least: u32 },
+    /// Disjoint intervals, without a bound.
+    Interval,
+}
+
+/// What a set's elements decide, by which a plan of changes orders them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planning {
+    /// Who is isolated in the direction: an element that comes narrows what passes.
+    Subjects(Direction),
+    /// Who may reach itself.
+    Hairpins,
+    /// Which class an address has.
+    Classes,
+    /// What a class is allowed in the direction.
+    Rows(Direction),
+    /// What a profile means.
+    Profiles,
+    /// Facts of the host.
+    Host,
+}
+
+/// Gives all sets to the macro named: those of a compiled program (`program`), and those whose elements are facts of the
+/// host on which it is enforced (`host`).
+///
+/// An entry is `field: type = SetName, "name in nft", kind of elements, form, planning, tables;`.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! set_catalogue {
+    ($then:ident) => {
+        $then! {
+            program {
+                /// Subjects: local pods isolated for ingress.
+                local_in: BTreeSet<IpAddr> = LocalIn, "local_in", Address,
+                    (Form::Hash { least: 4096 }), (Planning::Subjects(Direction::Ingress)), (&TableFamily::OF_PROGRAM);
+                /// Subjects: local pods isolated for egress.
+                local_out: BTreeSet<IpAddr> = LocalOut, "local_out", Address,
+                    (Form::Hash { least: 4096 }), (Planning::Subjects(Direction::Egress)), (&TableFamily::OF_PROGRAM);
+                /// The set `self` of `pod . pod`: subjects that may reach themselves through a Service.
+                hairpin: BTreeSet<IpAddr> = Hairpin, "self", Hairpin,
+                    (Form::Hash { least: 4096 }), (Planning::Hairpins), (&TableFamily::OF_PROGRAM);
+                /// Every known pod's address.
+                class: BTreeMap<IpAddr, ClassId> = Class, "class", Class,
+                    (Form::Hash { least: 262_144 }), (Planning::Classes), (&TableFamily::OF_PROGRAM);
+                /// Disjoint atoms of all other addresses; class `UNKNOWN` is never stored.
+                cidr: BTreeMap<AddressRange, ClassId> = Cidr, "cidr", Cidr,
+                    (Form::Interval), (Planning::Classes), (&TableFamily::OF_PROGRAM);
+                /// Rows of ingress: (subject, peer's class) -> profile; profile `NOTHING` is never stored. The row of class
+                /// `UNKNOWN` is the subject's base: it applies to every class that the subject has no row for.
+                allow_in: BTreeMap<(IpAddr, ClassId), ProfileId> = AllowIn, "allow_in", Row,
+                    (Form::Hash { least: 65_536 }), (Planning::Rows(Direction::Ingress)), (&TableFamily::OF_PROGRAM);
+                /// Rows of egress.
+                allow_out: BTreeMap<(IpAddr, ClassId), ProfileId> = AllowOut, "allow_out", Row,
+                    (Form::Hash { least: 65_536 }), (Planning::Rows(Direction::Egress)), (&TableFamily::OF_PROGRAM);
+                /// Single ports of profiles.
+                ports: BTreeSet<PortElement> = Ports, "ports", Port,
+                    (Form::Hash { least: 16_384 }), (Planning::Profiles), (&TableFamily::OF_PROGRAM);
+                /// Ranges of ports of profiles.
+                port_ranges: BTreeSet<PortRangeElement> = PortRanges, "port_ranges", PortRange,
+                    (Form::Interval), (Planning::Profiles), (&TableFamily::OF_PROGRAM);
+            }
+            host {
+                /// Interface indexes of the bridges that carry subjects: the set `bridges` of `index . index`.
+                bridges: BTreeSet<u32> = Bridges, "bridges", Bridge,
+                    (Form::Hash { least: 4096 }), (Planning::Host), (&[TableFamily::Ip]);
+                /// Interface indexes of the bridge ports that lead to subjects.
+                bridge_ports: BTreeSet<u32> = BridgePorts, "bridge_ports", Interface,
+                    (Form::Hash { least: 4096 }), (Planning::Host), (&[TableFamily::Bridge]);
+            }
+        }
+    };
+}
+
+macro_rules! set_names {
+    (
+        program { $($(#[$doc:meta])* $field:ident: $type:ty = $set:ident, $name:literal, $kind:ident,
+            ($form:expr), ($planning:expr), ($tables:expr);)+ }
+        host { $($(#[$host_doc:meta])* $host_field:ident: $host_type:ty = $host_set:ident, $host_name:literal,
+            $host_kind:ident, ($host_form:expr), ($host_planning:expr), ($host_tables:expr);)+ }
+    ) => {
+        /// The sets and maps of a table.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum SetName {
+            $($(#[$doc])* $set,)+
+            $($(#[$host_doc])* $host_set,)+
+        }
+
+        impl SetName {
+            const COUNT: usize = [$(Self::$set,)+ $(Self::$host_set,)+].len();
+            pub const ALL: [Self; Self::COUNT] = [$(Self::$set,)+ $(Self::$host_set,)+];
+
+            /// The name in nft.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$set => $name,)+
+                    $(Self::$host_set => $host_name,)+
+                }
+            }
+
+            pub const fn kind(self) -> ElementKind {
+                match self {
+                    $(Self::$set => ElementKind::$kind,)+
+                    $(Self::$host_set => ElementKind::$host_kind,)+
+                }
+            }
+
+            pub const fn form(self) -> Form {
+                match self {
+                    $(Self::$set => $form,)+
+                    $(Self::$host_set => $host_form,)+
+                }
+            }
+
+            /// The tables that have the set.
+            pub const fn tables(self) -> &'static [TableFamily] {
+                match self {
+                    $(Self::$set => $tables,)+
+                    $(Self::$host_set => $host_tables,)+
+                }
+            }
+
+            pub const fn planning(self) -> Planning {
+                match self {
+                    $(Self::$set => $planning,)+
+                    $(Self::$host_set => $host_planning,)+
+                }
+            }
+        }
+    };
+}
+
+set_catalogue!(set_names);
+
+impl SetName {
+    /// Whether a key looks up a value (a map) or only membership (a set).
+    pub const fn is_map(self) -> bool {
+        matches!(self.kind(), ElementKind::Class | ElementKind::Cidr | ElementKind::Row)
+    }
+
+    /// Interval sets; the others are hashes.
+    pub const fn is_interval(self) -> bool {
+        matches!(self.form(), Form::Interval)
+    }
+
+    /// Whether the set has the catch-all element `* : 0:0`. `class` has it, so that its lookup replaces whatever priority the
+    /// packet came with. Interval maps must not have one: nft 1.0.6 crashes on adding to them.
+    pub const fn has_catch_all(self) -> bool {
+        matches!(self, Self::Class)
+    }
+}

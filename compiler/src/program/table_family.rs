@@ -1,0 +1,51 @@
+use super::sets::SetName;
+use crate::model::Family;
+
+/// The family of a table of ours, in nft's meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableFamily {
+    /// IPv4 packets that are forwarded, routed or bridged.
+    Ip,
+    /// IPv6 packets that are forwarded, routed or bridged.
+    Ip6,
+    /// Frames that a bridge forwards. This table holds facts of the host only, and is there only where some are needed.
+    Bridge,
+}
+
+impl TableFamily {
+    pub const ALL: [Self; 3] = [Self::Ip, Self::Ip6, Self::Bridge];
+    /// The tables that hold a program, and without which nothing is enforced.
+    pub const OF_PROGRAM: [Self; 2] = [Self::Ip, Self::Ip6];
+
+    /// The family of the addresses that a program has in the table; `None` for the bridge table.
+    pub const fn family(self) -> Option<Family> {
+        match self {
+            Self::Ip => Some(Family::V4),
+            Self::Ip6 => Some(Family::V6),
+            Self::Bridge => None,
+        }
+    }
+
+    /// The word for it in nft.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ip => "ip",
+            Self::Ip6 => "ip6",
+            Self::Bridge => "bridge",
+        }
+    }
+
+    /// The sets of the table.
+    pub fn sets(self) -> impl Iterator<Item = SetName> {
+        SetName::ALL.into_iter().filter(move |set| set.tables().contains(&self))
+    }
+}
+
+impl From<Family> for TableFamily {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::Ip,
+            Family::V6 => Self::Ip6,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Edits of the input.
+
+use std::sync::Arc;
+
+use crate::model::{EndpointSlice, Namespace, Node, Pod, Policy, PolicyKey, Service, Uid};
+
+/// One edit of the input. Objects are named as in Kubernetes; applying one that exists replaces it.
+///
+/// A source that lists everything anew (a relist of the API server, say) sends `BeginReset`, applies what it lists one by
+/// one, in as many batches as it likes, and sends `EndReset`: what was not applied in between is deleted. So two copies of
+/// the input are never held at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    ApplyNamespace(Namespace),
+    DeleteNamespace(Arc<str>),
+    ApplyNode(Node),
+    DeleteNode(Arc<str>),
+    ApplyPod(Pod),
+    /// With a uid, only the pod with that uid is deleted: a late delete never removes a successor of the same name.
+    DeletePod {
+        namespace: Arc<str>,
+        name: Arc<str>,
+        uid: Option<Uid>,
+    },
+    ApplyPolicy(Policy),
+    DeletePolicy(PolicyKey),
+    ApplyService(Service),
+    DeleteService {
+        namespace: Arc<str>,
+        name: Arc<str>,
+    },
+    ApplyEndpointSlice(EndpointSlice),
+    DeleteEndpointSlice {
+        namespace: Arc<str>,
+        name: Arc<str>,
+    },
+    /// From here on, objects of this kind that are applied are those that there are. A reset that began before and did
+    /// not end is forgotten.
+    BeginReset(ObjectKind),
+    /// Deletes the objects of this kind that were not applied since `BeginReset`; nothing if no reset began.
+    EndReset(ObjectKind),
+}
+
+/// The kinds of objects that the input consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    Namespace,
+    Node,
+    Pod,
+    Policy,
+    Service,
+    EndpointSlice,
+}
+
+impl ObjectKind {
+    pub const ALL: [Self; 6] =
+        [Self::Namespace, Self::Node, Self::Pod, Self::Policy, Self::Service, Self::EndpointSlice];
+}

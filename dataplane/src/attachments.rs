@@ -1,0 +1,348 @@
+//! Where subjects are attached to this host: by which port of which bridge, or by no bridge.
+//!
+//! A pod's interface is the other end of a veth in another network namespace. The kernel tells the addresses of that end
+//! (`RTM_GETADDR` with `IFA_TARGET_NETNSID`), so an address leads to its veth, and the veth's master is the bridge,
+//! whether or not the bridge has an address or a route. Where no port has the address (a tap device, an address that the pod's
+//! interface does not have yet), the route to it tells the bridge.
+//!
+//! Links are read once. After that their changes come as events; addresses in other network namespaces are no events here,
+//! so they are read when a subject is looked for, and only of ports that changed since they were read.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::net::IpAddr;
+
+use crate::host::HostFacts;
+use crate::netlink::links::{Link, LinkEvent, LinkKind, Links};
+use crate::netlink::route::Routes;
+
+pub use crate::netlink::links::LinkWatch;
+
+/// Subjects that are not found at a port and are looked for again when links change. If there are more, they are looked for
+/// by `look_again` only.
+const MAX_RETRIED: usize = 256;
+
+/// Where a subject is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// Not behind a bridge: its packets are routed.
+    Routed,
+    /// Behind a port of a bridge.
+    Port { port: u32, bridge: u32, is_tagged: bool },
+    /// Behind a bridge, at which port is not known.
+    Bridge { bridge: u32, is_tagged: bool },
+    /// Reached by a VLAN of a bridge.
+    Vlan { bridge: u32 },
+    /// Neither a port nor a route tells, and there are bridges that it may be behind.
+    Unknown,
+}
+
+impl Place {
+    const fn bridge(self) -> Option<u32> {
+        match self {
+            Self::Port { bridge, .. } | Self::Bridge { bridge, .. } | Self::Vlan { bridge } => {
+                Some(bridge)
+            }
+            Self::Routed | Self::Unknown => None,
+        }
+    }
+
+    const fn is_tagged(self) -> bool {
+        match self {
+            Self::Port { is_tagged, .. } | Self::Bridge { is_tagged, .. } => is_tagged,
+            Self::Vlan { .. } => true,
+            Self::Routed | Self::Unknown => false,
+        }
+    }
+}
+
+/// Where the subjects are, taken together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// The interface indexes of the bridges that some are behind.
+    pub bridges: BTreeSet<u32>,
+    /// The interface indexes of the ports that lead to them; all ports of a bridge where it is not known which.
+    pub ports: BTreeSet<u32>,
+    /// Those that neither a port nor a route tells of, where there are bridges that they may be behind.
+    pub unknown: BTreeSet<IpAddr>,
+    /// Those whose packets carry a VLAN tag inside their bridge.
+    pub tagged: BTreeSet<IpAddr>,
+}
+
+impl Placement {
+    /// Whether packets between subjects may be bridged, so that they must be made to pass the forward hook.
+    pub fn may_be_bridged(&self) -> bool {
+        !self.bridges.is_empty() || !self.unknown.is_empty()
+    }
+
+    /// What the tables must hold of it.
+    pub fn facts(&self) -> HostFacts {
+        HostFacts { bridges: self.bridges.clone(), bridge_ports: self.ports.clone() }
+    }
+}
+
+/// A port of a bridge that leads to another network namespace.
+#[derive(Debug, Default)]
+struct Port {
+    addresses: Vec<IpAddr>,
+    /// Whether the addresses may have changed since they were read.
+    is_stale: bool,
+}
+
+/// The attachments of subjects in one network namespace.
+#[derive(Debug)]
+pub struct Attachments {
+    watch: LinkWatch,
+    links_of: Links,
+    routes: Routes,
+    links: BTreeMap<u32, Link>,
+    ports: BTreeMap<u32, Port>,
+    port_of: HashMap<IpAddr, u32>,
+    subjects: BTreeMap<IpAddr, Place>,
+    placement: Placement,
+}
+
+impl Attachments {
+    /// In the network namespace of the calling thread, without subjects.
+    ///
+    /// # Errors
+    ///
+    /// Those of netlink sockets.
+    pub fn open() -> io::Result<Self> {
+        // What changes while the links are read is told afterwards.
+        let watch = LinkWatch::open()?;
+        let mut attachments = Self {
+            watch,
+            links_of: Links::open()?,
+            routes: Routes::open()?,
+            links: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            port_of: HashMap::new(),
+            subjects: BTreeMap::new(),
+            placement: Placement::default(),
+        };
+        attachments.read_links()?;
+        Ok(attachments)
+    }
+
+    /// Where these subjects are, looked up once.
+    ///
+    /// # Errors
+    ///
+    /// Those of netlink sockets.
+    pub fn find(subjects: impl IntoIterator<Item = IpAddr>) -> io::Result<Placement> {
+        let mut attachments = Self::open()?;
+        attachments.update(subjects, [])?;
+        Ok(attachments.placement)
+    }
+
+    /// The subjects that are looked for.
+    pub fn subjects(&self) -> impl Iterator<Item = IpAddr> {
+        self.subjects.keys().copied()
+    }
+
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// Takes in which subjects came and went, and what changed of links since the last call. Returns whether the placement is
+    /// another.
+    ///
+    /// # Errors
+    ///
+    /// Those of netlink sockets; calling it again goes on from there.
+    pub fn update(
+        &mut self,
+        come: impl IntoIterator<Item = IpAddr>,
+        gone: impl IntoIterator<Item = IpAddr>,
+    ) -> io::Result<bool> {
+        let mut is_changed = false;
+        for subject in gone {
+            is_changed |= self.subjects.remove(&subject).is_some();
+        }
+        let mut sought: Vec<IpAddr> = come.into_iter().collect();
+        self.subjects.extend(sought.iter().map(|&subject| (subject, Place::Unknown)));
+        if self.take_in_events()? {
+            sought.extend(self.moved());
+            // A bridge of which all ports count may have got another.
+            is_changed = true;
+        }
+        for &subject in &sought {
+            let place = self.place(subject)?;
+            is_changed |= self.subjects.insert(subject, place).is_some();
+        }
+        Ok(is_changed && self.place_all())
+    }
+
+    /// Looks for all subjects anew, whatever events told: addresses in other network namespaces change without any.
+    /// Returns whether the placement is another.
+    ///
+    /// # Errors
+    ///
+    /// As `update`.
+    pub fn look_again(&mut self) -> io::Result<bool> {
+        self.watch.events()?;
+        self.read_links()?;
+        let subjects: Vec<IpAddr> = self.subjects.keys().copied().collect();
+        for subject in subjects {
+            let place = self.place(subject)?;
+            self.subjects.insert(subject, place);
+        }
+        Ok(self.place_all())
+    }
+
+    fn read_links(&mut self) -> io::Result<()> {
+        self.links = self.links_of.all()?;
+        self.ports.clear();
+        self.port_of.clear();
+        for index in self.links.keys().copied().collect::<Vec<_>>() {
+            self.note_port(index);
+        }
+        Ok(())
+    }
+
+    /// Takes in events; whether there were some that may change where subjects are.
+    fn take_in_events(&mut self) -> io::Result<bool> {
+        let mut is_changed = false;
+        for event in self.watch.events()? {
+            match event {
+                LinkEvent::Changed(index, link) => {
+                    is_changed |= self.links.insert(index, link) != Some(link);
+                    self.note_port(index);
+                }
+                LinkEvent::Gone(index) => {
+                    is_changed |= self.links.remove(&index).is_some();
+                    self.note_port(index);
+                }
+                LinkEvent::Routes => is_changed |= self.has_bridges(),
+                LinkEvent::Missed => {
+                    self.read_links()?;
+                    is_changed = true;
+                }
+            }
+        }
+        Ok(is_changed)
+    }
+
+    fn has_bridges(&self) -> bool {
+        self.links.values().any(|link| matches!(link.kind, LinkKind::Bridge { .. }))
+    }
+
+    /// Notes that a link is new, changed or gone.
+    fn note_port(&mut self, index: u32) {
+        if self.port(index).is_some() {
+            self.ports.entry(index).or_default().is_stale = true;
+        } else if let Some(port) = self.ports.remove(&index) {
+            self.forget(index, &port.addresses);
+        }
+    }
+
+    fn forget(&mut self, index: u32, addresses: &[IpAddr]) {
+        for address in addresses {
+            if self.port_of.get(address) == Some(&index) {
+                self.port_of.remove(address);
+            }
+        }
+    }
+
+    /// The other end of a veth that is a port, by the id of its network namespace and its index there.
+    fn port(&self, index: u32) -> Option<(u32, u32)> {
+        let link = self.links.get(&index)?;
+        link.master?;
+        (link.kind == LinkKind::Veth).then_some(link.netns?).zip(link.lower)
+    }
+
+    /// Reads the addresses behind all ports that changed since.
+    fn read_ports(&mut self) -> io::Result<()> {
+        let stale = self.ports.iter().filter(|(_, port)| port.is_stale).map(|(&index, _)| index);
+        for index in stale.collect::<Vec<_>>() {
+            let Some((netns, other)) = self.port(index) else { continue };
+            let addresses = self.links_of.addresses(netns, other)?;
+            let port = Port { addresses, is_stale: false };
+            self.port_of.extend(port.addresses.iter().map(|&address| (address, index)));
+            if let Some(before) = self.ports.insert(index, port) {
+                let now = self.ports.get(&index).map(|port| port.addresses.clone());
+                let gone = before.addresses.into_iter();
+                let gone: Vec<IpAddr> =
+                    gone.filter(|a| now.as_ref().is_none_or(|now| !now.contains(a))).collect();
+                self.forget(index, &gone);
+            }
+        }
+        Ok(())
+    }
+
+    /// Subjects that may be elsewhere after links changed: those at a port that is no longer what it was, and those that no port
+    /// was found for, up to a bound.
+    fn moved(&self) -> Vec<IpAddr> {
+        let retried = self.subjects.values().filter(|place| !matches!(place, Place::Port { .. }));
+        let retries = retried.count() <= MAX_RETRIED;
+        let moved = |place: Place| match place {
+            Place::Port { port, bridge, .. } => {
+                self.ports.get(&port).is_none_or(|port| port.is_stale)
+                    || self.links.get(&port).is_none_or(|link| link.master != Some(bridge))
+            }
+            Place::Routed | Place::Bridge { .. } | Place::Vlan { .. } | Place::Unknown => retries,
+        };
+        self.subjects.iter().filter(|(_, place)| moved(**place)).map(|(&a, _)| a).collect()
+    }
+
+    fn place(&mut self, subject: IpAddr) -> io::Result<Place> {
+        if !self.has_bridges() {
+            return Ok(Place::Routed);
+        }
+        let known = self.port_of.get(&subject);
+        if known.and_then(|port| self.ports.get(port)).is_none_or(|port| port.is_stale) {
+            self.read_ports()?;
+        }
+        if let Some(&port) = self.port_of.get(&subject)
+            && let Some(bridge) = self.links.get(&port).and_then(|link| link.master)
+            && let Some(LinkKind::Bridge { vlan_filtering }) =
+                self.links.get(&bridge).map(|link| link.kind)
+        {
+            return Ok(Place::Port { port, bridge, is_tagged: vlan_filtering });
+        }
+        let Some(device) = self.routes.device(subject)? else { return Ok(Place::Unknown) };
+        Ok(self.place_by_device(device))
+    }
+
+    fn place_by_device(&self, device: u32) -> Place {
+        let kind = |index| self.links.get(&index).map(|link: &Link| link.kind);
+        match (kind(device), self.links.get(&device).and_then(|link| link.lower)) {
+            (Some(LinkKind::Bridge { vlan_filtering }), _) => {
+                Place::Bridge { bridge: device, is_tagged: vlan_filtering }
+            }
+            (Some(LinkKind::Vlan), Some(on))
+                if matches!(kind(on), Some(LinkKind::Bridge { .. })) =>
+            {
+                Place::Vlan { bridge: on }
+            }
+            _ => Place::Routed,
+        }
+    }
+
+    /// Puts the places together; whether the placement is another.
+    fn place_all(&mut self) -> bool {
+        let mut placement = Placement::default();
+        let mut whole: BTreeSet<u32> = BTreeSet::new();
+        for (&subject, &place) in &self.subjects {
+            placement.bridges.extend(place.bridge());
+            if place.is_tagged() {
+                placement.tagged.insert(subject);
+            }
+            match place {
+                Place::Port { port, .. } => _ = placement.ports.insert(port),
+                Place::Bridge { bridge, .. } | Place::Vlan { bridge } => _ = whole.insert(bridge),
+                Place::Unknown => _ = placement.unknown.insert(subject),
+                Place::Routed => {}
+            }
+        }
+        if !whole.is_empty() {
+            let is_port = |link: &Link| link.master.is_some_and(|master| whole.contains(&master));
+            let ports = self.links.iter().filter(|(_, link)| is_port(link));
+            placement.ports.extend(ports.map(|(&index, _)| index));
+        }
+        let is_other = placement != self.placement;
+        self.placement = placement;
+        is_other
+    }
+}

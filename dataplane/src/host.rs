@@ -1,0 +1,52 @@
+//! Facts of the host on which a program is enforced that are elements of the tables beside it.
+
+use std::collections::BTreeSet;
+
+use palisade_compiler::program::TableFamily;
+use palisade_compiler::program::delta::{
+    Edit, Edits, apply_edits, chain_edits, edits_between, inverse_edits,
+};
+use palisade_compiler::program::element::{Container, Kind, kind};
+use palisade_compiler::program::sets::SetName;
+use palisade_compiler::set_contents;
+
+use crate::transaction::Element;
+
+macro_rules! host_contents {
+    (program { $($program:tt)+ } host { $($host:tt)+ }) => {
+        set_contents! {
+            /// What the tables hold of the host itself: where subjects are attached to it.
+            contents HostFacts;
+            /// The edits of the host's facts.
+            delta HostDelta;
+            $($host)+
+        }
+    };
+}
+
+palisade_compiler::set_catalogue!(host_contents);
+
+impl HostFacts {
+    /// Those that one table holds.
+    pub fn within(&self, table: TableFamily) -> Self {
+        let mut facts = Self::default();
+        for set in table.sets() {
+            self.elements(set).for_each(|element| facts.insert(set, element));
+        }
+        facts
+    }
+
+    /// Adds those of another.
+    pub fn extend(&mut self, other: &Self) {
+        for set in SetName::ALL {
+            other.elements(set).for_each(|element| self.insert(set, element));
+        }
+    }
+}
+
+impl HostDelta {
+    /// Whether some fact comes: all of them make packets pass more checks than before.
+    pub fn narrows(&self) -> bool {
+        SetName::ALL.into_iter().any(|set| self.additions(set) > 0)
+    }
+}

@@ -1,0 +1,233 @@
+//! The interfaces of a network namespace, the addresses at the other ends of its veths, and what changes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+
+use super::rtnetlink::{Client, number};
+use super::sys::{Bus, Socket};
+use super::wire::{self, Attributes, flag};
+
+/// `RTM_*` (linux/rtnetlink.h).
+const NEWLINK: u16 = 16;
+const DELLINK: u16 = 17;
+const GETLINK: u16 = 18;
+const NEWADDR: u16 = 20;
+const GETADDR: u16 = 22;
+
+/// `RTNLGRP_*`.
+const GROUP_LINK: u32 = 1;
+const GROUP_IPV4_ADDRESS: u32 = 5;
+const GROUP_IPV4_ROUTE: u32 = 7;
+const GROUP_IPV6_ADDRESS: u32 = 9;
+const GROUP_IPV6_ROUTE: u32 = 11;
+
+/// `IFLA_*` (linux/if_link.h).
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_EXT_MASK: u16 = 29;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
+
+/// `IFA_*` (linux/if_addr.h).
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_TARGET_NETNSID: u16 = 10;
+
+/// `RTEXT_FILTER_SKIP_STATS`: without the counters of every link, which the kernel sums up over all processors.
+const SKIP_STATS: u32 = 8;
+
+/// Lengths of `struct ifinfomsg` and `struct ifaddrmsg`.
+const LINK_HEADER: usize = 16;
+const ADDRESS_HEADER: usize = 8;
+
+/// Room for the events of some hundred links that come at once.
+const RECEIVE_BUFFER: usize = 1024 * 1024;
+const EVENT_BUFFER: usize = 64 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinkKind {
+    /// `vlan_filtering`: frames inside it carry a VLAN tag, also those that come and go without.
+    Bridge {
+        vlan_filtering: bool,
+    },
+    Vlan,
+    Veth,
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) kind: LinkKind,
+    /// The index of the bridge (or bond, ...) that it is a port of.
+    pub(crate) master: Option<u32>,
+    /// A VLAN's interface, or a veth's other end, by its index in the network namespace of that end.
+    pub(crate) lower: Option<u32>,
+    /// This namespace's id of the one that the other end is in, if that is another.
+    pub(crate) netns: Option<u32>,
+}
+
+/// The links as they are.
+#[derive(Debug)]
+pub(crate) struct Links(Client);
+
+impl Links {
+    /// In the network namespace of the calling thread.
+    pub(crate) fn open() -> io::Result<Self> {
+        Client::open(true).map(Self)
+    }
+
+    /// All links, by index.
+    pub(crate) fn all(&mut self) -> io::Result<BTreeMap<u32, Link>> {
+        let mut links = BTreeMap::new();
+        let mut request = vec![0; LINK_HEADER];
+        wire::put(&mut request, IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
+        self.0.ask(GETLINK, flag::DUMP, &request, |message| links.extend(link_of(&message)))?;
+        Ok(links)
+    }
+
+    /// The addresses of an interface in another network namespace, which is known here by an id. None where the interface or
+    /// the namespace is gone, or the kernel does not tell.
+    pub(crate) fn addresses(&mut self, netns: u32, index: u32) -> io::Result<Vec<IpAddr>> {
+        let mut found = Vec::new();
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let mut request = vec![u8::try_from(family).unwrap_or(0), 0, 0, 0];
+            request.extend(index.to_ne_bytes());
+            wire::put(&mut request, IFA_TARGET_NETNSID, &netns.to_ne_bytes());
+            let asked = self.0.ask(GETADDR, flag::DUMP, &request, |message| {
+                let is_of = message.payload.get(4..8).and_then(number) == Some(index);
+                if message.kind == NEWADDR && is_of {
+                    found.extend(address_of(&message));
+                }
+            });
+            match asked.as_ref().map_err(io::Error::raw_os_error) {
+                Ok(())
+                | Err(Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP | libc::EPERM)) => {}
+                Err(_) => asked?,
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What happened to links, addresses and routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinkEvent {
+    /// The link is new, or not as it was.
+    Changed(u32, Link),
+    Gone(u32),
+    /// An address or a route of this namespace changed.
+    Routes,
+    /// Some events were lost.
+    Missed,
+}
+
+/// Receives events of the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct LinkWatch {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl LinkWatch {
+    /// # Errors
+    ///
+    /// Those of a netlink socket.
+    pub fn open() -> io::Result<Self> {
+        let socket = Socket::open(Bus::Route)?;
+        socket.set_receive_buffer(RECEIVE_BUFFER)?;
+        for group in
+            [GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV4_ROUTE, GROUP_IPV6_ADDRESS, GROUP_IPV6_ROUTE]
+        {
+            socket.join(group)?;
+        }
+        Ok(Self { socket, buffer: vec![0; EVENT_BUFFER] })
+    }
+
+    /// Waits for an event, and forgets it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub fn wait(&mut self) -> io::Result<()> {
+        match self.socket.receive(&mut self.buffer, true) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+
+    /// The events since the last call, in order.
+    pub(crate) fn events(&mut self) -> io::Result<Vec<LinkEvent>> {
+        let mut events = Vec::new();
+        loop {
+            match self.socket.receive(&mut self.buffer, false) {
+                Ok(length) => {
+                    let datagram = self.buffer.get(..length).unwrap_or_default();
+                    let _: ControlFlow<()> = wire::messages(datagram, |message| {
+                        events.extend(event_of(&message));
+                        ControlFlow::Continue(())
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(events),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    events.push(LinkEvent::Missed);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn event_of(message: &wire::Message<'_>) -> Option<LinkEvent> {
+    match message.kind {
+        NEWLINK => link_of(message).map(|(index, link)| LinkEvent::Changed(index, link)),
+        DELLINK => link_of(message).map(|(index, _)| LinkEvent::Gone(index)),
+        _ => Some(LinkEvent::Routes),
+    }
+}
+
+/// A message about a link as such; not one about its part in a bridge, which comes with the family of bridges.
+fn link_of(message: &wire::Message<'_>) -> Option<(u32, Link)> {
+    if message.payload.first() != Some(&(libc::AF_UNSPEC as u8)) {
+        return None;
+    }
+    let index = message.payload.get(4..8).and_then(number)?;
+    let attributes = Attributes(message.payload.get(LINK_HEADER..)?);
+    let numbered = |kind| attributes.get(kind).and_then(|a| number(a.value));
+    let link = Link {
+        kind: kind_of(attributes),
+        master: numbered(IFLA_MASTER),
+        lower: numbered(IFLA_LINK),
+        netns: numbered(IFLA_LINK_NETNSID),
+    };
+    Some((index, link))
+}
+
+fn kind_of(link: Attributes<'_>) -> LinkKind {
+    let Some(info) = link.get(IFLA_LINKINFO) else { return LinkKind::Other };
+    match info.nested().get(IFLA_INFO_KIND).and_then(|kind| kind.string()) {
+        Some("bridge") => {
+            let data = info.nested().get(IFLA_INFO_DATA);
+            let filtering = data.and_then(|data| data.nested().get(IFLA_BR_VLAN_FILTERING));
+            let vlan_filtering = filtering.is_some_and(|f| f.value.first() == Some(&1));
+            LinkKind::Bridge { vlan_filtering }
+        }
+        Some("vlan") => LinkKind::Vlan,
+        Some("veth") => LinkKind::Veth,
+        Some(_) | None => LinkKind::Other,
+    }
+}
+
+/// The address itself: of a point-to-point interface `IFA_ADDRESS` is the other end's.
+fn address_of(message: &wire::Message<'_>) -> Option<IpAddr> {
+    let attributes = Attributes(message.payload.get(ADDRESS_HEADER..)?);
+    let value = attributes.get(IFA_LOCAL).or_else(|| attributes.get(IFA_ADDRESS))?.value;
+    if let Ok(octets) = <[u8; 4]>::try_from(value) {
+        return Some(octets.into());
+    }
+    <[u8; 16]>::try_from(value).ok().map(IpAddr::from)
+}

@@ -1,0 +1,119 @@
+//! The steps of a plan: single changes of elements in their order, and the transactions they are packed into.
+
+use std::collections::BTreeSet;
+
+use palisade_compiler::program::ClassId;
+use palisade_compiler::program::skeleton::SetName;
+
+use crate::transaction::{Element, MAX_ELEMENTS_PER_TRANSACTION};
+
+/// What a deleted interval of `port_ranges` counts for in a transaction's bound: a thousand such deletions stall a
+/// processor for seconds.
+const RANGE_DELETION_WEIGHT: usize = MAX_ELEMENTS_PER_TRANSACTION / 32;
+
+/// One element that comes or goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Add(SetName, Element),
+    Remove(SetName, Element),
+}
+
+impl Change {
+    fn weight(self) -> usize {
+        match self {
+            Self::Remove(SetName::PortRanges, _) => RANGE_DELETION_WEIGHT,
+            Self::Add(..) | Self::Remove(..) => 1,
+        }
+    }
+}
+
+/// One entry of a schedule: something that is done to the kernel, or something that the planner must remember from there on.
+#[derive(Debug, Clone)]
+pub(super) enum Action {
+    /// Changes that must be in one transaction.
+    Together(Vec<Change>),
+    /// What follows must be in a later transaction than what stands before.
+    NextTransaction,
+    /// Wait until no packet holds what it read before.
+    Grace,
+    /// Some address left these classes by what stands before.
+    ClassesLeft(BTreeSet<ClassId>),
+    /// Egress between subjects was narrowed.
+    EgressNarrowed,
+    /// The element stays in the kernel without being part of the program, until it is removed as garbage.
+    Discard(SetName, Element),
+    /// The element was garbage and is part of the program again.
+    Keep(SetName, Element),
+}
+
+impl Action {
+    /// Whether it only adds elements.
+    pub(super) fn adds(&self) -> bool {
+        matches!(self, Self::Together(changes) if matches!(changes.first(), Some(Change::Add(..))))
+    }
+}
+
+/// Actions of one table, in order.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    pub(super) actions: Vec<Action>,
+}
+
+impl Schedule {
+    /// Whether nothing is done to the kernel. Grace periods alone do nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.actions.iter().any(|action| matches!(action, Action::Together(_)))
+    }
+
+    pub(super) fn together(&mut self, changes: Vec<Change>) {
+        self.actions.push(Action::Together(changes));
+    }
+
+    pub(super) fn add(&mut self, set: SetName, element: Element) {
+        self.together(vec![Change::Add(set, element)]);
+    }
+
+    pub(super) fn remove(&mut self, set: SetName, element: Element) {
+        self.together(vec![Change::Remove(set, element)]);
+    }
+}
+
+/// Changes of transactions of one table, in phases with a grace period between each two.
+pub(super) type Phases = Vec<Vec<Vec<Change>>>;
+
+/// Packs actions into transactions of at most so many elements, in order.
+pub(super) fn pack(actions: Vec<Action>, limit: usize) -> Phases {
+    let mut phases: Phases = vec![Vec::new()];
+    let (mut open, mut weight) = (Vec::new(), 0);
+    let mut close = |open: &mut Vec<Change>, weight: &mut usize, grace: bool| {
+        *weight = 0;
+        let full = std::mem::take(open);
+        if let Some(phase) = phases.last_mut().filter(|_| !full.is_empty()) {
+            phase.push(full);
+        }
+        // A grace period right after another adds nothing.
+        if grace && (phases.len() == 1 || phases.last().is_some_and(|phase| !phase.is_empty())) {
+            phases.push(Vec::new());
+        }
+    };
+    for action in actions {
+        match action {
+            Action::Together(changes) => {
+                let more: usize = changes.iter().map(|change| change.weight()).sum();
+                if weight + more > limit {
+                    close(&mut open, &mut weight, false);
+                }
+                weight += more;
+                open.extend(changes);
+            }
+            Action::NextTransaction => close(&mut open, &mut weight, false),
+            Action::Grace => close(&mut open, &mut weight, true),
+            Action::ClassesLeft(_)
+            | Action::EgressNarrowed
+            | Action::Discard(..)
+            | Action::Keep(..) => {}
+        }
+    }
+    close(&mut open, &mut weight, false);
+    phases
+}
