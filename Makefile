@@ -1,28 +1,47 @@
-# The whole developer interface. Both `demo` and `test` install what they need and say what they do.
+# The whole developer interface. `demo` and `test` install what they need and report what they do.
 .POSIX:
-.PHONY: demo test check bench golden
+.PHONY: demo test check test-kernel bench golden install uninstall
 
-# Tests and the demo make network namespaces, so they run as root; the build does not.
-RUNNER = $$([ "$$(id -u)" = 0 ] || echo sudo -E)
+CRATES = palisade-compiler palisade-dataplane palisade-heap palisade-lab palisade palisade-benches
+
+# Tests and the demo make network namespaces, so they run as root. The build does not.
+SUDO = $$([ "$$(id -u)" = 0 ] || echo sudo -E)
 AS_ROOT = --config "target.'cfg(all())'.runner='$$([ "$$(id -u)" = 0 ] && command -v env || echo sudo -E)'"
+# Runs each program on another kernel: see deploy/vm/boot.
+IN_MACHINE = --config "target.'cfg(all())'.runner='$(SUDO) $(CURDIR)/deploy/vm/boot'"
 
 demo:
-	@deploy/prepare
-	@echo '==> building palisade' >&2
-	@cargo build --quiet --locked -p palisade
-	@$(RUNNER) target/debug/palisade demo
+	@deploy/prepare demo
+	@echo '==> building palisade: the first build takes about 2 minutes on 2 cores, later ones seconds' >&2
+	@cargo build --locked -p palisade
+	@$(SUDO) target/debug/palisade demo
 
 test: check
 	@echo '==> tests' >&2
 	cargo $(AS_ROOT) test --locked --workspace
+	@echo "==> the demo on Debian 12's kernel, in an emulated machine" >&2
+	cargo $(IN_MACHINE) run --quiet --locked -p palisade -- demo
 
-# Format, lints and documentation.
+# Format, lints, documentation, dependencies, and that each crate compiles without what other crates ask of its dependencies.
+# `cargo deny check advisories` is not part of it: it downloads the RustSec database from GitHub, which not every machine reaches.
 check:
-	@deploy/prepare
-	@echo '==> format, lints, documentation' >&2
+	@deploy/prepare test
+	@echo '==> format, lints, documentation, dependencies' >&2
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
+	cargo deny --locked --log-level error check bans licenses sources
+	for crate in $(CRATES); do cargo check --quiet --locked --all-targets -p $$crate || exit; done
+
+# The tests that depend on the kernel, the demo and the systemd unit, on Debian 12's kernel (6.1) in an emulated machine: some 15 minutes.
+test-kernel:
+	@deploy/prepare test
+	cargo build --release --locked -p palisade
+	$(SUDO) deploy/vm/boot deploy/vm/try-systemd
+	cargo $(IN_MACHINE) run --quiet --locked -p palisade -- demo
+	cargo $(IN_MACHINE) test --locked -p palisade-lab --test it
+	cargo $(IN_MACHINE) test --locked -p palisade-dataplane --test it -- bridges engine neighbours netlink
+	PALISADE_PACKET_CLUSTERS=20 cargo $(IN_MACHINE) test --locked -p palisade --test it -- agent attacks counters packets services
 
 bench:
 	cargo bench --locked -p palisade-benches
@@ -30,3 +49,12 @@ bench:
 # Writes the golden rulesets anew; read the difference before committing it.
 golden:
 	UPDATE_GOLDEN=1 cargo $(AS_ROOT) test --locked -p palisade-compiler golden
+
+# The binary and the systemd unit: see deploy/install for the paths.
+install:
+	@deploy/prepare build
+	cargo build --release --locked -p palisade
+	$(SUDO) deploy/install
+
+uninstall:
+	$(SUDO) deploy/uninstall

@@ -8,6 +8,7 @@ mod explain;
 mod failure;
 mod flush;
 pub(crate) mod input;
+mod man;
 pub(crate) mod output;
 mod render;
 mod run;
@@ -56,6 +57,7 @@ enum Command {
     Explain(explain::Args),
     Demo(demo::Args),
     Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Runs the command that the process was given, and says on standard error why it failed.
@@ -79,6 +81,7 @@ pub fn main() -> Exit {
         Command::Explain(args) => explain::execute(&args),
         Command::Demo(args) => demo::execute(&args),
         Command::Completions(args) => completions::execute(&args),
+        Command::Man(args) => man::execute(&args),
     };
     result.unwrap_or_else(|failure| {
         output::complain(&failure);

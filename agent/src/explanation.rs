@@ -129,7 +129,8 @@ pub fn explain(
     explain_with(compiler.snapshot(), question, node, &walk)
 }
 
-/// Explains where there is no program: the part that the connection's verdict depends on is compiled for it.
+/// Explains where there is no program: the part that the connection's verdict depends on is compiled for it, for the node if
+/// one is named.
 ///
 /// # Errors
 ///
@@ -139,8 +140,9 @@ pub fn explain_snapshot(
     question: &Question,
     node: Option<&str>,
 ) -> Result<Explanation, String> {
+    let locality = node.map_or(Locality::Everywhere, |node| Locality::Node(node.into()));
     let walk = |connection: &Connection| {
-        let mut compiler = Compiler::new(Locality::Everywhere);
+        let mut compiler = Compiler::new(locality.clone());
         compiler.apply(excerpt(snapshot, connection));
         walk(&compiler, connection)
     };

@@ -55,11 +55,12 @@ const MAX_LOGGED_DELTA: usize = 65_536;
 /// What makes it useless to wait: the kernel's tables may not be touched, or the kernel cannot do it.
 pub fn run(
     node: Option<String>,
+    owns_tables: bool,
     inbox: &Inbox,
     published: PublishedStatus,
 ) -> Result<(), RulesetError> {
     let report = StatusReport::new(published, node.clone());
-    let Some((enforcer, found)) = open(&report, inbox)? else { return Ok(()) };
+    let Some((enforcer, found)) = open(&report, owns_tables, inbox)? else { return Ok(()) };
     let locality = match &node {
         Some(node) => Locality::Node(node.as_str().into()),
         None => Locality::Everywhere,
@@ -80,10 +81,14 @@ pub fn run(
 }
 
 /// Waits until the kernel's tables can be read and belong to nobody else; `None` if the loop should end meanwhile.
-fn open(report: &StatusReport, inbox: &Inbox) -> Result<Option<(Enforcer, Program)>, RulesetError> {
+fn open(
+    report: &StatusReport,
+    owns_tables: bool,
+    inbox: &Inbox,
+) -> Result<Option<(Enforcer, Program)>, RulesetError> {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     loop {
-        let error = match Enforcer::open() {
+        let error = match Enforcer::open(owns_tables) {
             Ok(opened) => return Ok(Some(opened)),
             Err(error) if is_hopeless(&error) => return Err(error),
             Err(error) => error,

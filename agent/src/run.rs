@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::reconcile;
 use crate::socket::lock::{Attempt, SocketError, SocketLock};
 use crate::socket::server::Server;
 use crate::sources::file_source::FileSource;
+use crate::sources::files::Limits;
 
 /// How often to try whether another agent's socket is free.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
@@ -31,8 +33,12 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// In bytes.
     pub max_file_size: u64,
+    /// Of objects that name none.
+    pub namespace: Option<Arc<str>>,
     /// The node whose pods are local; every pod with an address is where there is none.
     pub node: Option<String>,
+    /// Whether the tables belong to the agent, where the kernel knows owners: nobody else can write to them then.
+    pub owns_tables: bool,
 }
 
 #[derive(Debug, Error)]
@@ -109,14 +115,15 @@ async fn serve(
     let (sender, receiver) = inbox();
     let status = PublishedStatus::default();
     let (ended, mut end) = oneshot::channel::<()>();
-    let (node, published) = (config.node, status.clone());
+    let (node, owns_tables, published) = (config.node, config.owns_tables, status.clone());
     let reconciler = thread::Builder::new().name("reconcile".into()).spawn(move || {
         // Dropped at the end, however it comes.
         let _ended = ended;
-        reconcile::run(node, &receiver, published)
+        reconcile::run(node, owns_tables, &receiver, published)
     })?;
     link_events::forward(sender.clone());
-    let mut source = FileSource::spawn(config.files, config.max_file_size, sender.clone())?;
+    let limits = Limits { bytes: config.max_file_size, pipes: false, namespace: config.namespace };
+    let mut source = FileSource::spawn(config.files, limits, sender.clone())?;
     let reread = source.reread_handle();
     let server = Server { status, inbox: sender.clone() };
     let is_source_lost = tokio::select! {

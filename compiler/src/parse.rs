@@ -68,6 +68,11 @@ pub use output::{Object, Parsed, Settings, Withheld};
 pub use report::MAX_DIAGNOSTICS;
 pub use tree::MAX_DEPTH;
 
+/// Whether a namespace may have this name (an RFC 1123 label).
+pub fn is_namespace_name(name: &str) -> bool {
+    names::is_dns_label(name)
+}
+
 /// Reads a source, handing each object to `sink` as soon as it is complete. An object that was handed to `sink` counts unless it
 /// is among `Parsed::withheld` in the end.
 ///

@@ -39,6 +39,8 @@ impl ClassId {
     /// The first id that is handed out, and one past the last.
     pub const FIRST: u32 = 0x0001_0001;
     pub const END: u32 = 0x7f00_0000;
+    /// The bits of which every class but `UNKNOWN` has some, and a priority that the kernel derived from a TOS field has none.
+    pub const MAJOR: u32 = 0xffff_0000;
     /// Ids from here to `PASSING_END` are for the dataplane's transitional states, never in a compiled program.
     pub const PASSING: u32 = 0x7f00_0000;
     pub const PASSING_END: u32 = 0x8000_0000;
@@ -66,6 +68,8 @@ impl ProfileId {
     pub const DENY: Self = Self(0x8000_0000);
     /// Allows every port and protocol.
     pub const EVERYTHING: Self = Self(0x8000_0001);
+    /// The bit that every profile has and no class.
+    pub const BIT: u32 = 0x8000_0000;
     /// The bit of profiles that may have elements in `port_ranges`.
     pub const RANGED: u32 = 0x4000_0000;
     /// The first id of a profile without port ranges, and one past the last.

@@ -14,6 +14,7 @@
 //! the kernel stays: where tables have an owner, it is this connection, and without it anybody could write to them.
 
 mod managed;
+mod preview;
 mod sizing;
 mod transactions;
 mod writer;
@@ -28,6 +29,7 @@ use managed::ManagedTables;
 use sizing::Sizing;
 use writer::Writer;
 
+pub use preview::{Preview, Way};
 pub use sizing::Capacities;
 pub use writer::Counters;
 
@@ -63,22 +65,66 @@ impl<R: Ruleset> Dataplane<R> {
     ///
     /// As `start`.
     pub fn start_with(ruleset: R, capacities: Capacities) -> Result<Self, RulesetError> {
-        let sizing = Sizing::new(capacities);
-        let mut dataplane = Self {
-            writer: Writer { ruleset, counters: Counters::default(), sizing },
-            main: ManagedTables::of_nothing(TableName::Main),
-            stand_in: ManagedTables::of_nothing(TableName::StandIn),
-            host: HostFacts::default(),
-            is_current: false,
-        };
+        let mut dataplane = Self::of_nothing(ruleset, capacities);
         dataplane.read_again()?;
         dataplane.host = dataplane.main.host();
         Ok(dataplane)
     }
 
+    /// As `start`, but tables of another live process are read, too: for `found`, `owner` and `preview`. Whatever would write
+    /// to them fails with `Owned` as long as that process lives.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading.
+    pub fn inspect(ruleset: R) -> Result<Self, RulesetError> {
+        let mut dataplane = Self::of_nothing(ruleset, Capacities::default());
+        match dataplane.read_again() {
+            Ok(()) | Err(RulesetError::Owned { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        dataplane.host = dataplane.main.host();
+        Ok(dataplane)
+    }
+
+    fn of_nothing(ruleset: R, capacities: Capacities) -> Self {
+        Self {
+            writer: Writer {
+                ruleset,
+                counters: Counters::default(),
+                sizing: Sizing::new(capacities),
+            },
+            main: ManagedTables::of_nothing(TableName::Main),
+            stand_in: ManagedTables::of_nothing(TableName::StandIn),
+            host: HostFacts::default(),
+            is_current: false,
+        }
+    }
+
+    /// The live process that the tables belong to, if it is another one.
+    pub fn owner(&self) -> Option<String> {
+        let port = self.writer.ruleset.port();
+        let owner = self.main.owner_other_than(port).or(self.stand_in.owner_other_than(port));
+        owner.map(describe_owner)
+    }
+
+    /// What an `install` of the program with the facts of the host would do now.
+    pub fn preview(&self, program: &Program, host: &HostFacts) -> Preview {
+        let tables = if self.main.is_usable() { &self.main } else { &self.stand_in };
+        let preview = Preview::of(tables, program, host);
+        // What the stand-in tables hold goes on in main tables that are not there yet.
+        let way = if self.main.is_usable() { preview.way } else { Way::Anew };
+        Preview { way, ..preview }
+    }
+
     /// What the kernel holds that a compile should take its ids from; nothing if the tables are not ours to keep.
     pub fn found(&self) -> Program {
         if self.main.is_usable() { self.main.program() } else { self.stand_in.program() }
+    }
+
+    /// Whether packets are judged by tables of ours, as they were last read.
+    pub fn is_in_force(&self) -> bool {
+        self.main.is_in_force() || self.stand_in.is_in_force()
     }
 
     /// The facts of the host that `verify` expects, and that the next `install` or `update` puts into force.
@@ -218,9 +264,7 @@ impl<R: Ruleset> Dataplane<R> {
         self.is_current = false;
         self.main = ManagedTables::read(TableName::Main, &mut self.writer)?;
         self.stand_in = ManagedTables::read(TableName::StandIn, &mut self.writer)?;
-        let port = self.writer.ruleset.port();
-        let owner = self.main.owner_other_than(port).or(self.stand_in.owner_other_than(port));
-        owner.map_or(Ok(()), |owner| Err(RulesetError::Owned { owner: describe_owner(owner) }))?;
+        self.owner().map_or(Ok(()), |owner| Err(RulesetError::Owned { owner }))?;
         self.is_current = true;
         Ok(())
     }

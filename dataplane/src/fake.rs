@@ -221,7 +221,7 @@ fn element_of(op: &TableOp) -> Option<(TableFamily, SetId)> {
 }
 
 fn error(fault: Fault, set: Option<(TableFamily, SetId)>) -> RulesetError {
-    let what = || "as told to".to_owned();
+    let what = || "injected by a test".to_owned();
     match fault {
         Fault::Retry => RulesetError::Retry { what: what() },
         Fault::UnknownCommitted | Fault::UnknownLost => RulesetError::Unknown { what: what() },
@@ -233,7 +233,7 @@ fn error(fault: Fault, set: Option<(TableFamily, SetId)>) -> RulesetError {
         Fault::Owned => RulesetError::Owned { owner: "port 99".into() },
         Fault::Unsupported => RulesetError::Unsupported { what: what() },
         Fault::Refused => RulesetError::Refused { op: what(), errno: "EINVAL".into(), at: None },
-        Fault::Io => RulesetError::Io(std::io::Error::other("as told to")),
+        Fault::Io => RulesetError::Io(std::io::Error::other("injected by a test")),
         Fault::DeadSocket => RulesetError::Io(std::io::Error::from_raw_os_error(libc::EBADF)),
     }
 }

@@ -69,7 +69,7 @@ pub enum Step {
 }
 
 /// Plans the changes of both families' tables, and knows what the kernel has once the steps are done.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Planner {
     v4: TableState,
     v6: TableState,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use palisade_compiler::model::Connection;
 
-use crate::links::{Batch, Interface, LOOPBACK, Mac};
+use crate::links::{Batch, Interface, LOOPBACK, Mac, await_local_routes};
 use crate::probe::Round;
 use crate::sockets::{Sockets, on_one_cpu};
 use crate::{Host, LabError, LabSpec, Layout, MAX_MACHINES, Namespace};
@@ -52,7 +52,7 @@ const FIRST_VETH: u32 = 100;
 const NODE_MAC: Mac = [2, 0, 0, 0, 0, 0];
 
 impl Lab {
-    /// Makes the namespaces and links, and returns when every link carries packets.
+    /// Makes the namespaces and links. Returns once every link carries packets and every address receives them.
     ///
     /// # Errors
     /// `NotPermitted`, `Missing` (a kernel without IPv6, veth, or br_netfilter for `Bridged`), `Address` for one that
@@ -77,6 +77,9 @@ impl Lab {
             lab.connect_machine(number, spec.discover_neighbours)?;
         }
         on_one_cpu(|| Round::new(&lab)?.await_links())?;
+        for machine in &lab.machines {
+            machine.namespace.run(|| await_local_routes(&machine.addresses))??;
+        }
         Ok(lab)
     }
 

@@ -2,8 +2,9 @@
 //! a lab of ten namespaces is up in a few milliseconds.
 
 use std::fs::File;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use netlink_packet_core::{
@@ -27,6 +28,7 @@ use nix::sys::socket::{
 };
 
 use crate::LabError;
+use crate::probe::PATIENCE;
 
 /// The index of `lo` in every namespace.
 pub(crate) const LOOPBACK: u32 = 1;
@@ -226,6 +228,41 @@ impl Batch {
             }
         }
     }
+}
+
+/// Waits until the calling thread's namespace takes packets to these addresses for its own. An IPv6 address can be bound to as soon as
+/// it is added, but the kernel makes its local route later, in the background, and drops packets until then.
+pub(crate) fn await_local_routes(addresses: &[IpAddr]) -> Result<(), LabError> {
+    const ROUTES: &str = "/proc/thread-self/net/ipv6_route";
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let routes = std::fs::read_to_string(ROUTES)
+            .map_err(|error| LabError::io(format!("read {ROUTES}"), error))?;
+        let missing = addresses.iter().find(|address| match address {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(v6) => !routes.lines().any(|route| is_local_route(route, *v6)),
+        });
+        let Some(&address) = missing else { return Ok(()) };
+        if Instant::now() > deadline {
+            return Err(LabError::Address {
+                address,
+                why: "the kernel did not make its local route",
+            });
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Whether a line of `/proc/net/ipv6_route` is the local route of an address. Its fields are destination, prefix length, source, prefix
+/// length, gateway, metric, reference count, use count, flags and interface, all numbers in hexadecimal.
+fn is_local_route(route: &str, address: Ipv6Addr) -> bool {
+    // RTF_LOCAL of linux/ipv6_route.h.
+    const LOCAL: u32 = 0x8000_0000;
+    let fields: Vec<_> = route.split_whitespace().collect();
+    let [destination, "80", _, _, _, _, _, _, flags, _] = fields.as_slice() else { return false };
+    let number = u128::from_str_radix(destination, 16);
+    let flags = u32::from_str_radix(flags, 16);
+    number == Ok(address.to_bits()) && flags.is_ok_and(|flags| flags & LOCAL != 0)
 }
 
 /// How the description of a message that creates an interface begins; its type and name follow.

@@ -25,7 +25,7 @@ pub struct Transmission {
     pub packet: Vec<u8>,
 }
 
-/// How long a marker may take. It is a matter of microseconds, so that only a failure waits this long.
+/// How long anything here may take. It is a matter of microseconds, so that only a failure waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Packets sent before arrivals are read again. A socket's buffer holds many times as many.
 const BURST: usize = 256;

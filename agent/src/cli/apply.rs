@@ -1,11 +1,12 @@
-mod plan;
+//! `palisade apply`, and what it would do (`--dry-run`). Both take the same way to the preview; a dry run ends there.
+
+mod consequences;
+mod steps;
 
 use palisade_compiler::compile::Compiler;
-use palisade_compiler::program::{Delta, Program};
-use palisade_dataplane::dataplane::Dataplane;
-use palisade_dataplane::host::HostDelta;
+use palisade_dataplane::dataplane::{Dataplane, Way};
 use palisade_dataplane::netlink::Kernel;
-use palisade_dataplane::ruleset::Ruleset;
+use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
 use serde::Serialize;
 
 use super::input::{Manifests, Node, compile};
@@ -15,128 +16,138 @@ use crate::bridged;
 use crate::edits;
 use crate::ipvs;
 use crate::progress::ObservedRuleset;
+use steps::describe;
 
 /// Program this network namespace from manifests, once
 ///
 /// Exits when the kernel has it; the rules stay. Only what differs from what is there is committed. It fails closed: a policy
-/// with wrong fields isolates the pods it selects and allows nothing, and the exit status is then 1; where it is not certain
+/// with wrong fields isolates the pods it selects and allows nothing, and the exit status is then 1. Where it is not certain
 /// what is declared (a document that is no object, a pod whose labels or addresses cannot be read, a file or directory
-/// without a manifest), nothing is changed, and the exit status is 1 or 2. It is 1, too, if traffic that policy speaks of is
-/// not enforced though all was programmed, which is told.
+/// without a manifest), nothing is changed, and the exit status is 1 or 2. It is also 1 if traffic that policy speaks of is
+/// not enforced though all was programmed, which is reported.
+///
+/// The tables that it makes belong to nobody, so that `nft` can list and replace them. Tables that an agent made and left keep
+/// their flags.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   palisade apply -f examples/shop --dry-run
-  palisade apply -f /etc/palisade/manifests --node-name node-1")]
+  palisade apply -f /etc/palisade/manifests --node-name node-1
+  palisade status    # what the kernel holds now")]
 pub(super) struct Args {
     #[command(flatten)]
     manifests: Manifests,
     #[command(flatten)]
     node: Node,
-    /// Print what would change, and by which transactions, and change nothing
+    /// Print which pods would be isolated or freed, what would change in the tables and by which transactions, and change
+    /// nothing. Works while an agent owns the tables, and says that it does
     #[arg(long)]
     dry_run: bool,
-    /// Make tables without an owner. Else, where the kernel can (Linux 6.9), others cannot write to them while this works (as
-    /// while an agent runs), and listings show the flags also afterwards. Tables that have the flags already keep them
-    #[arg(long)]
-    no_owner: bool,
     /// How to print the result
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
 
+/// What was done, or would be done. `-o json` prints it.
 #[derive(Debug, Serialize)]
 struct Outcome {
     /// Elements that come, go or change.
     changed: usize,
+    /// Elements of the program, catch-alls not counted.
     elements: usize,
-    /// Unknown before tables are made anew.
+    /// `null` in a dry run that would make the tables anew: by how many transactions is not known before.
     transactions: Option<u64>,
     dry_run: bool,
+    /// The live process that owns the tables, if `apply` is refused for it (dry run only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_by: Option<String>,
+    /// Pods that become isolated in a direction, are not isolated any more, and by which policies: sentences.
+    pods: Vec<String>,
     /// Traffic that policy speaks of and the kernel does not judge, though it was programmed.
     not_enforced: Vec<String>,
     /// What a dry run would do, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     plan: Vec<String>,
+    /// What a dry run would change in the tables; the text output shows it.
+    #[serde(skip)]
+    edits: Vec<String>,
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let input = args.manifests.load()?;
-    let kernel = if args.no_owner { Kernel::open_without_owner()? } else { Kernel::open()? };
     let mut progress = Progress::new("programming");
-    let heard = ObservedRuleset::new(kernel, move |since, elements| {
+    let observed = ObservedRuleset::new(Kernel::open_without_owner()?, move |since, elements| {
         progress.at(since, format_args!("{elements} elements"));
     });
-    let mut dataplane = Dataplane::start(heard)?;
-    let found = dataplane.found();
-    let mut compiler = Compiler::adopting(args.node.locality(), &found);
-    compile(&mut compiler, input.changes)?;
+    let mut dataplane = Dataplane::inspect(observed)?;
+    if let Some(owner) = dataplane.owner().filter(|_| !args.dry_run) {
+        return Err(RulesetError::Owned { owner }.into());
+    }
+    let mut compiler = Compiler::adopting(args.node.locality(), &dataplane.found());
+    let lacks = compile(&mut compiler, &args.node.locality(), input.changes)?;
     let program = compiler.program();
     let placement = bridged::find(program).map_err(Failure::bridges)?;
     let features = dataplane.ruleset().features();
     let host = bridged::facts(&placement, features);
-    let delta = Delta::between(&found, program);
-    let host_delta = HostDelta::between(dataplane.host(), &host);
-    let (changed, elements) = (delta.len() + host_delta.len(), program.elements() + host.len());
-    let outcome = if args.dry_run {
-        let plan = plan::plan(&mut dataplane.into_ruleset(), &found, &delta, &host)?;
-        Outcome {
-            changed,
-            elements,
-            transactions: plan.transactions,
-            dry_run: true,
-            not_enforced: Vec::new(),
-            plan: plan.steps,
-        }
+    let preview = dataplane.preview(program, &host);
+    let mut outcome = Outcome {
+        changed: preview.changed(),
+        elements: program.elements() + host.len(),
+        transactions: preview.transactions().map(|count| count as u64),
+        dry_run: args.dry_run,
+        refused_by: dataplane.owner(),
+        pods: consequences::sentences(&preview.delta, compiler.snapshot()),
+        not_enforced: Vec::new(),
+        plan: Vec::new(),
+        edits: Vec::new(),
+    };
+    if args.dry_run {
+        outcome.plan = way(&preview.way);
+        outcome.edits = edits::lines(&preview.delta, &preview.host);
     } else {
         let switched = bridged::switch_on(&placement, features);
         for family in switched.were_off {
             note(format_args!("bridged {family:?} packets now pass nftables (br_netfilter)"));
         }
-        let not_enforced: Vec<String> = switched.gaps.into_iter().chain(ipvs::gap()).collect();
-        for gap in &not_enforced {
+        outcome.not_enforced = switched.gaps.into_iter().chain(ipvs::gap()).collect();
+        for gap in &outcome.not_enforced {
             note(format_args!("warning: NOT ENFORCED: {gap}"));
         }
         dataplane.set_host(host);
-        Outcome { not_enforced, ..install(dataplane, program, changed, elements)? }
-    };
-    tell(args.output, &outcome, &edits::lines(&delta, &host_delta))?;
-    let all = !input.has_errors && outcome.not_enforced.is_empty();
+        dataplane.ruleset().begin();
+        dataplane.install(program)?;
+        dataplane.settle()?;
+        outcome.transactions = Some(dataplane.counters().transactions);
+    }
+    print(args.output, &outcome)?;
+    let all = !input.has_errors && !lacks && outcome.not_enforced.is_empty();
     Ok(if all { Exit::Done } else { Exit::No })
 }
 
-fn install<R: Ruleset>(
-    mut dataplane: Dataplane<ObservedRuleset<R>>,
-    program: &Program,
-    changed: usize,
-    elements: usize,
-) -> Result<Outcome, Failure> {
-    dataplane.ruleset().begin();
-    dataplane.install(program)?;
-    dataplane.settle()?;
-    Ok(Outcome {
-        changed,
-        elements,
-        transactions: Some(dataplane.counters().transactions),
-        dry_run: false,
-        not_enforced: Vec::new(),
-        plan: Vec::new(),
-    })
+/// The steps of a dry run, a line each.
+fn way(way: &Way) -> Vec<String> {
+    match way {
+        Way::Anew => vec![
+            "make the tables anew; where there are some in force, stand-in tables enforce meanwhile"
+                .to_owned(),
+        ],
+        Way::InPlace { mends, steps } => {
+            let mend = mends
+                .then(|| "write chains and rules anew, which are not as they should be".to_owned());
+            mend.into_iter().chain(steps.iter().map(describe)).collect()
+        }
+    }
 }
 
-/// Edits of a dry run that are printed one by one.
-const MOST_EDITS: usize = 1000;
+/// Lines of each list that are printed.
+const MAX_LINES: usize = 1000;
 
-fn tell(format: Format, outcome: &Outcome, edits: &[String]) -> Result<(), Failure> {
+fn print(format: Format, outcome: &Outcome) -> Result<(), Failure> {
     if format == Format::Json {
         return say_json(outcome);
     }
-    if outcome.dry_run {
-        edits.iter().take(MOST_EDITS).try_for_each(say)?;
-        if edits.len() > MOST_EDITS {
-            say(format_args!("... and {} more", edits.len() - MOST_EDITS))?;
-        }
-    }
+    print_list(outcome.pods.iter().cloned())?;
+    print_list(outcome.edits.iter().cloned())?;
     let verb = if outcome.dry_run { "would change" } else { "changed" };
     let of = format!("{verb} {} of {} elements", outcome.changed, outcome.elements);
     match outcome.transactions {
@@ -144,5 +155,19 @@ fn tell(format: Format, outcome: &Outcome, edits: &[String]) -> Result<(), Failu
         None => say(of)?,
     }
     let steps = outcome.plan.iter().zip(1_usize..);
-    steps.take(MOST_EDITS).try_for_each(|(step, at)| say(format_args!("  {at}. {step}")))
+    print_list(steps.map(|(step, at)| format!("  {at}. {step}")))?;
+    match &outcome.refused_by {
+        Some(owner) => say(format_args!(
+            "palisade apply would be refused now: the tables are owned by {owner}"
+        )),
+        None => Ok(()),
+    }
+}
+
+fn print_list(mut lines: impl Iterator<Item = String>) -> Result<(), Failure> {
+    lines.by_ref().take(MAX_LINES).try_for_each(say)?;
+    match lines.count() {
+        0 => Ok(()),
+        more => say(format_args!("... and {more} more")),
+    }
 }

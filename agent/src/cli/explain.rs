@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use palisade_compiler::model::Verdict;
 use palisade_compiler::snapshot::Snapshot;
 
-use super::input::{Manifests, Node};
+use super::input::{Manifests, Node, ReadOptions};
 use super::output::{Format, colours, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
@@ -11,7 +11,6 @@ use crate::connection::{Endpoint, Port, Question, protocol_name};
 use crate::explanation::{Explained, Explanation, Side, explain_snapshot};
 use crate::protocol::{Request, Response};
 use crate::socket::{Client, DEFAULT};
-use crate::sources::files::MAX_FILE_BYTES;
 
 /// Show one verdict with its whole reasoning, both directions
 ///
@@ -33,9 +32,8 @@ pub(super) struct Args {
     /// running agent is asked
     #[arg(short = 'f', long = "filename", value_name = "PATH")]
     files: Vec<PathBuf>,
-    /// The largest file that is read, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = MAX_FILE_BYTES)]
-    max_file_size: u64,
+    #[command(flatten)]
+    options: ReadOptions,
     /// Who connects: namespace/pod, or an address
     from: Endpoint,
     /// Who is connected to: namespace/pod, or an address (also a Service's)
@@ -83,7 +81,7 @@ impl Args {
 
 /// The explanation, and whether the manifests have errors.
 fn explain_files(args: &Args) -> Result<(Explanation, bool), Failure> {
-    let manifests = Manifests { files: args.files.clone(), max_file_size: args.max_file_size };
+    let manifests = Manifests { files: args.files.clone(), options: args.options.clone() };
     let input = manifests.load()?;
     let mut snapshot = Snapshot::new();
     input.changes.into_iter().for_each(|change| snapshot.apply(change));

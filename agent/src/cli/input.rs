@@ -1,12 +1,12 @@
-//! Manifests named on the command line -> changes, with every problem told.
+//! Manifests that are named on the command line -> changes, with every problem reported.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use palisade_compiler::compile::{Compiler, Locality};
-use palisade_compiler::parse::Severity;
-use palisade_compiler::snapshot::Change;
+use palisade_compiler::compile::{Compiler, Locality, MAX_SUBJECTS, Warning, count_subjects};
+use palisade_compiler::parse::{Severity, is_namespace_name};
+use palisade_compiler::snapshot::{Change, Snapshot};
 
 use super::Failure;
 use super::output::{Progress, note};
@@ -19,9 +19,41 @@ pub(crate) struct Manifests {
     /// Files or directories (their .yaml, .yml and .json files) of Kubernetes objects; - for standard input
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
     pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) options: ReadOptions,
+}
+
+/// How manifests are read.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ReadOptions {
     /// The largest file that is read, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = MAX_FILE_BYTES)]
     pub(crate) max_file_size: u64,
+    /// The namespace of objects in -f that name none, as for kubectl; without it they are read into the namespace default, with a
+    /// warning for each
+    #[arg(short, long, value_name = "NAME", value_parser = namespace)]
+    pub(crate) namespace: Option<Arc<str>>,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { max_file_size: MAX_FILE_BYTES, namespace: None }
+    }
+}
+
+impl ReadOptions {
+    /// `pipes` says whether pipes are read, which end once and cannot be read again.
+    pub(crate) fn limits(&self, pipes: bool) -> Limits {
+        Limits { bytes: self.max_file_size, pipes, namespace: self.namespace.clone() }
+    }
+}
+
+fn namespace(name: &str) -> Result<Arc<str>, String> {
+    if is_namespace_name(name) {
+        return Ok(Arc::from(name));
+    }
+    Err("a namespace has at most 63 of a-z, 0-9 and \"-\", with a letter or digit at both ends"
+        .into())
 }
 
 /// Which pods are local.
@@ -32,11 +64,12 @@ pub(crate) struct Node {
     pub(crate) node_name: Option<String>,
 }
 
-/// An empty name is none of a node: nothing would be local, and nothing isolated.
+/// No node has an empty name: nothing would be local, and nothing isolated.
 fn node_name(name: &str) -> Result<String, String> {
     if name.is_empty() {
         return Err(
-            "the name is empty; give the node's, or unset NODE_NAME if every pod is local".into()
+            "the name is empty; give the name of this node, or unset NODE_NAME if every pod is local"
+                .into()
         );
     }
     Ok(name.to_owned())
@@ -54,16 +87,19 @@ impl Node {
 /// What the manifests gave.
 pub(crate) struct Input {
     pub(crate) changes: Vec<Change>,
-    /// Whether something in them is wrong; what can be is enforced all the same, failing closed.
+    /// Whether something in them is wrong. What can be enforced is enforced all the same, failing closed.
     pub(crate) has_errors: bool,
 }
 
 impl Manifests {
-    /// Reads everything and tells every problem on standard error. A file that cannot be read, or a document that is no
-    /// object, is a failure: what the rest means is not known without it. So is a directory without a manifest, which would
-    /// else open everything.
+    /// Reads everything and reports every problem on standard error.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, and a document or an object that is not understood: it is not known what the rest means
+    /// without it. A directory without a manifest, which would otherwise open everything.
     pub(crate) fn load(&self) -> Result<Input, Failure> {
-        let limits = Limits { bytes: self.max_file_size, pipes: true };
+        let limits = self.options.limits(true);
         let mut files = ManifestFiles::new(self.files.iter().cloned(), limits);
         let (mut progress, since) = (Progress::new("reading"), Instant::now());
         let updates = files.scan(&Rescan::everything(), since, &mut |reading| {
@@ -89,7 +125,7 @@ impl Manifests {
         if unreadable || files.lacks_manifests() {
             return Err(Failure::Unreadable);
         }
-        // A withheld object, too, is one that nobody knows: the rest must not be taken for the whole.
+        // Nobody knows what a withheld object says, so that the rest must not be taken for the whole.
         if files.held(since).next().is_some() || !files.is_complete() {
             return Err(Failure::Manifests);
         }
@@ -97,13 +133,32 @@ impl Manifests {
     }
 }
 
-/// Compiles, and tells what of the result should be known; beyond a bound of the kernel's tables it is a failure.
-pub(crate) fn compile(compiler: &mut Compiler, changes: Vec<Change>) -> Result<(), Failure> {
-    compiler.apply(changes);
-    let warnings = compiler.warnings();
-    warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
-    if warnings.iter().any(|warning| warning.is_bound()) {
+/// Compiles, and reports the warnings about the result. Whether one of them means that not all of what the manifests ask for
+/// is enforced (no pod is on the node that was named, say): the exit status must say so.
+///
+/// # Errors
+///
+/// A result that is beyond a bound of the kernel's tables. Too many isolated pods are refused before anything is compiled.
+pub(crate) fn compile(
+    compiler: &mut Compiler,
+    locality: &Locality,
+    changes: Vec<Change>,
+) -> Result<bool, Failure> {
+    let mut snapshot = Snapshot::new();
+    changes.into_iter().for_each(|change| snapshot.apply(change));
+    let counts = count_subjects(&snapshot, locality);
+    let too_many = counts.iter().filter(|(_, subjects)| **subjects > MAX_SUBJECTS);
+    let refused: Vec<Warning> =
+        too_many.map(|(family, &subjects)| Warning::TooManySubjects { family, subjects }).collect();
+    if !refused.is_empty() {
+        refused.iter().for_each(|warning| note(format_args!("warning: {warning}")));
         return Err(Failure::Bound);
     }
-    Ok(())
+    compiler.load(snapshot);
+    let warnings = compiler.warnings();
+    warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
+    if warnings.iter().any(Warning::is_bound) {
+        return Err(Failure::Bound);
+    }
+    Ok(warnings.iter().any(Warning::is_failure))
 }

@@ -9,6 +9,9 @@ use super::{Exit, Failure};
 ///
 /// What `palisade apply` would program, as text that `nft -f` loads in one transaction, in the place of the tables that are
 /// there. Touches nothing. Only `run` and `apply` find the bridges of pods and see to br_netfilter.
+///
+/// The kernel lets `nft` replace tables that `apply` or `nft` made. Tables that an agent owns, or made and left, belong to it:
+/// there `nft` answers "Operation not permitted" or "Operation not supported", and `palisade flush` removes them first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: palisade render -f examples/shop | unshare -n nft -c -f -")]
 pub(super) struct Args {
@@ -21,7 +24,7 @@ pub(super) struct Args {
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let input = args.manifests.load()?;
     let mut compiler = Compiler::new(args.node.locality());
-    compile(&mut compiler, input.changes)?;
+    let lacks = compile(&mut compiler, &args.node.locality(), input.changes)?;
     say(render(compiler.program()))?;
-    Ok(if input.has_errors { Exit::No } else { Exit::Done })
+    Ok(if input.has_errors || lacks { Exit::No } else { Exit::Done })
 }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-use super::input::Node;
+use super::input::{Node, ReadOptions};
 use super::{Exit, Failure};
 use crate::run::{Config, RunError, run};
 use crate::socket::DEFAULT;
 use crate::socket::lock::SocketError;
-use crate::sources::files::{MAX_FILE_BYTES, STDIN};
+use crate::sources::files::STDIN;
 
 /// Follow manifests and enforce them: the agent
 ///
@@ -32,11 +32,15 @@ pub(super) struct Args {
     /// Files or directories (their .yaml, .yml and .json files) of Kubernetes objects
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
     files: Vec<PathBuf>,
-    /// The largest file that is read, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = MAX_FILE_BYTES)]
-    max_file_size: u64,
+    #[command(flatten)]
+    options: ReadOptions,
     #[command(flatten)]
     node: Node,
+    /// Make tables that belong to nobody. Else, where the kernel can (Linux 6.9), nobody but the agent can write to them, and
+    /// listings show the flags of an owner also after the agent has ended, which nft before 1.1 prints wrongly. Tables that
+    /// have the flags already keep them
+    #[arg(long)]
+    no_owner: bool,
     /// Where the agent answers status, explain and verify
     #[arg(long, value_name = "PATH", default_value = DEFAULT)]
     socket: PathBuf,
@@ -64,8 +68,10 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     log_to_stderr(args.log_format, args.verbose);
     let config = Config {
         files: args.files.clone(),
-        max_file_size: args.max_file_size,
+        max_file_size: args.options.max_file_size,
+        namespace: args.options.namespace.clone(),
         node: args.node.node_name.clone(),
+        owns_tables: !args.no_owner,
     };
     run(config, &args.socket)?;
     Ok(Exit::Done)

@@ -1,35 +1,98 @@
+//! `palisade status`: of the running agent, or of the kernel where no agent runs.
+
+mod text;
+
 use std::path::PathBuf;
 
-use super::output::{Format, colours, say, say_json};
+use palisade_compiler::model::Family;
+use palisade_compiler::program::Tables;
+use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::netlink::{DenyCounters, Kernel};
+use serde::Serialize;
+
+use super::output::{Format, note, say_json};
 use super::{Exit, Failure};
-use crate::protocol::{MAX_LISTED, Request, Response, State, Status};
+use crate::protocol::{Denied, Request, Response};
 use crate::socket::{Client, ClientError, DEFAULT};
 
-/// Tell what the running agent enforces
+/// Show what is enforced now
 ///
-/// And how quickly, and what is wrong. Exit status 1 unless the kernel holds the program of the latest manifests and judges all
-/// that policy speaks of (nothing is listed as not enforced), 5 if no agent answers.
+/// Which pods are isolated, what was denied, what changed last, and what is not enforced. Exit status 1 unless the kernel holds
+/// the program of the latest manifests and judges all that policy speaks of (nothing is listed as not enforced). Where no agent
+/// answers, it shows what the kernel holds, which stays enforced without one, and the exit status is 5.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: palisade status -o json")]
+#[command(after_help = "\
+Examples:
+  palisade status
+  palisade status -v          # with sizes of the tables, revisions and times
+  palisade status -o json")]
 pub(super) struct Args {
     /// Where the agent answers
     #[arg(long, value_name = "PATH", default_value = DEFAULT)]
     socket: PathBuf,
+    /// Show sizes of the tables, revisions and times as well
+    #[arg(short, long)]
+    verbose: bool,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
 
+/// What the kernel holds where no agent answers. `-o json` prints it.
+#[derive(Debug, Serialize)]
+struct KernelStatus {
+    /// Always `no-agent`.
+    state: &'static str,
+    /// Whether tables of Palisade are there and judge packets.
+    enforced: bool,
+    /// Isolated addresses of either family, in either direction.
+    isolated_ingress: usize,
+    isolated_egress: usize,
+    denied: Denied,
+    /// Elements of both tables, catch-alls not counted.
+    elements: usize,
+}
+
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
-    let status = match Client::new(&args.socket).request(&Request::Status)? {
-        Response::Status(status) => *status,
-        other => return Err(unexpected(&other)),
+    let status = match Client::new(&args.socket).request(&Request::Status) {
+        Ok(Response::Status(status)) => *status,
+        Ok(other) => return Err(unexpected(&other)),
+        Err(error @ ClientError::NoAgent { .. }) => return without_agent(args.output, error),
+        Err(error) => return Err(error.into()),
     };
     match args.output {
         Format::Json => say_json(&status)?,
-        Format::Text => print(&status)?,
+        Format::Text => text::print(&status, args.verbose)?,
     }
     Ok(if status.enforces_all() { Exit::Done } else { Exit::No })
+}
+
+/// Shows what the kernel holds. Who may not read that is told about the agent only.
+fn without_agent(format: Format, error: ClientError) -> Result<Exit, Failure> {
+    let Ok(status) = kernel_status() else { return Err(error.into()) };
+    match format {
+        Format::Json => say_json(&status)?,
+        Format::Text => text::print_kernel(&status)?,
+    }
+    note(format_args!("palisade: {error}"));
+    Ok(Exit::NoAgent)
+}
+
+fn kernel_status() -> Result<KernelStatus, Failure> {
+    let dataplane = Dataplane::inspect(Kernel::open_without_owner()?)?;
+    let program = dataplane.found();
+    let counters = DenyCounters::read()?;
+    let sum = |count: fn(&Tables) -> usize| {
+        Family::ALL.into_iter().map(|family| count(&program[family])).sum()
+    };
+    Ok(KernelStatus {
+        state: "no-agent",
+        enforced: dataplane.is_in_force(),
+        isolated_ingress: sum(|tables| tables.local_in.len()),
+        isolated_egress: sum(|tables| tables.local_out.len()),
+        denied: Denied { ingress: counters.ingress, egress: counters.egress },
+        elements: program.elements(),
+    })
 }
 
 /// A response that is no answer to what was asked.
@@ -39,7 +102,7 @@ pub(super) fn unexpected(response: &Response) -> Failure {
         Response::Bad { reason } => Failure::Usage(reason.clone()),
         Response::Failed { reason } => Failure::No(format!("the agent failed: {reason}")),
         Response::Status(_) | Response::Explanation(_) | Response::Verified(_) => {
-            Failure::No("the agent answered something else than was asked".into())
+            Failure::No("the agent answered another question than the one that was asked".into())
         }
     }
 }
@@ -52,101 +115,5 @@ impl From<ClientError> for Failure {
             | ClientError::Late { .. }
             | ClientError::Garbled { .. } => Self::NoAgent(error.to_string()),
         }
-    }
-}
-
-/// Lines of a list that a person is shown.
-const MOST_LINES: usize = 20;
-
-fn print(status: &Status) -> Result<(), Failure> {
-    let state = match status.state {
-        State::Starting => "starting",
-        State::WaitingForManifests => "waiting for manifests",
-        State::WaitingForTable => "waiting for the table",
-        State::Enforcing if status.enforces_all() => "enforcing",
-        State::Enforcing => "enforcing, BUT NOT ALL: see what is not enforced below",
-        State::Behind => "behind: an earlier program is enforced",
-    };
-    let paint = |good: bool, text: &str| match (colours(), good) {
-        (true, true) => format!("\x1b[32m{text}\x1b[0m"),
-        (true, false) => format!("\x1b[31m{text}\x1b[0m"),
-        (false, _) => text.to_owned(),
-    };
-    say(format_args!("state       {}", paint(status.enforces_all(), state)))?;
-    if let Some(detail) = &status.detail {
-        say(format_args!("            {detail}"))?;
-    }
-    say(format_args!(
-        "agent       {}, pid {}, up {} s, node {}",
-        status.agent,
-        status.pid,
-        status.up_seconds,
-        status.node.as_deref().unwrap_or("unnamed: every pod with an address is local")
-    ))?;
-    say(format_args!(
-        "revision    {}; the kernel holds {}",
-        status.revision, status.enforced_revision
-    ))?;
-    let sizes = &status.sizes;
-    say(format_args!(
-        "input       {} files, {} namespaces, {} pods ({} local), {} policies",
-        status.files, sizes.namespaces, sizes.pods, sizes.local_pods, sizes.policies
-    ))?;
-    say(format_args!(
-        "program     {} subjects in, {} out; {} classes, {} profiles, {} rows, {} atoms; {} elements",
-        sizes.subjects_in,
-        sizes.subjects_out,
-        sizes.classes,
-        sizes.profiles,
-        sizes.rows,
-        sizes.atoms,
-        sizes.elements
-    ))?;
-    print_times(status)?;
-    let bridges = if status.bridges.is_empty() { "none".into() } else { status.bridges.join(", ") };
-    say(format_args!("bridges     {bridges}"))?;
-    let held: Vec<String> =
-        status.held_files.iter().map(|held| format!("{} {}", held.file, held.reason)).collect();
-    print_list("not enforced", &status.not_enforced, status.not_enforced.len())?;
-    print_list("warnings", &status.warnings, status.warnings.len())?;
-    print_list("held (an earlier version counts)", &held, status.held_count)?;
-    print_list("problems", &status.problems, status.problem_count)
-}
-
-fn print_times(status: &Status) -> Result<(), Failure> {
-    let time = &status.time_to_enforce;
-    let millis = |micros: Option<u64>| match micros {
-        Some(micros) => format!("{}.{:03} ms", micros / 1000, micros % 1000),
-        None => "-".to_owned(),
-    };
-    say(format_args!(
-        "enforced    last change in {}, slowest in {}, {} changes",
-        millis(time.last_us),
-        millis(time.max_us),
-        time.count
-    ))?;
-    let drift = &status.drift;
-    let ago = drift.seconds_since_check.map_or(String::new(), |s| format!(", last {s} s ago"));
-    say(format_args!(
-        "verified    {} times{ago}; drift found {} times",
-        drift.checks, drift.found
-    ))?;
-    match &drift.last {
-        Some(last) => say(format_args!("            last: {last}")),
-        None => Ok(()),
-    }
-}
-
-fn print_list(title: &str, lines: &[String], count: usize) -> Result<(), Failure> {
-    if lines.is_empty() {
-        return Ok(());
-    }
-    say(format_args!("{title} ({count}):"))?;
-    lines.iter().take(MOST_LINES).try_for_each(|line| say(format_args!("  {line}")))?;
-    match count.checked_sub(MOST_LINES) {
-        Some(more) if more > 0 => {
-            say(format_args!("  and {more} more; -o json has up to {MAX_LISTED}"))
-        }
-        Some(_) | None => Ok(()),
     }
 }

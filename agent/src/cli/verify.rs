@@ -7,7 +7,7 @@ use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{Ruleset, TableName};
 use serde::Serialize;
 
-use super::input::{Manifests, Node, compile};
+use super::input::{Manifests, Node, ReadOptions, compile};
 use super::output::{Format, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
@@ -15,7 +15,6 @@ use crate::bridged;
 use crate::ipvs;
 use crate::protocol::{MAX_LISTED, Request, Response, Verified};
 use crate::socket::{Client, DEFAULT};
-use crate::sources::files::MAX_FILE_BYTES;
 
 /// Prove the kernel equal to the agent's program, or to manifests
 ///
@@ -31,9 +30,8 @@ pub(super) struct Args {
     /// Files or directories of Kubernetes objects, - for standard input. Without it the running agent compares
     #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1..)]
     files: Vec<PathBuf>,
-    /// The largest file that is read, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = MAX_FILE_BYTES)]
-    max_file_size: u64,
+    #[command(flatten)]
+    options: ReadOptions,
     /// Where the agent answers that is asked without -f
     #[arg(long, value_name = "PATH", default_value = DEFAULT)]
     socket: PathBuf,
@@ -50,32 +48,33 @@ struct Outcome {
     elements: usize,
     /// At most `MAX_LISTED`.
     differences: Vec<String>,
-    /// All of them, told or not.
+    /// All of them, listed or not.
     count: usize,
     /// Traffic that policy speaks of and that does not meet the tables, whatever they hold.
     not_enforced: Vec<String>,
+    /// Whether the manifests have errors: what they got wrong is closed, and the exit status is 1 whatever the kernel holds.
+    manifest_errors: bool,
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
-    let (outcome, has_errors) =
-        if args.files.is_empty() { (ask(args)?, false) } else { compare_with_files(args)? };
-    tell(args.output, &outcome)?;
-    let is_enforced = outcome.not_enforced.is_empty();
-    Ok(if outcome.equal && is_enforced && !has_errors { Exit::Done } else { Exit::No })
+    let outcome = if args.files.is_empty() { ask(args)? } else { compare_with_files(args)? };
+    print(args.output, &outcome)?;
+    let is_enforced = outcome.not_enforced.is_empty() && !outcome.manifest_errors;
+    Ok(if outcome.equal && is_enforced { Exit::Done } else { Exit::No })
 }
 
 fn ask(args: &Args) -> Result<Outcome, Failure> {
     match Client::new(&args.socket).request(&Request::Verify)? {
         Response::Verified(Verified { elements, differences, count, not_enforced, .. }) => {
-            Ok(Outcome { equal: count == 0, elements, differences, count, not_enforced })
+            let (equal, manifest_errors) = (count == 0, false);
+            Ok(Outcome { equal, elements, differences, count, not_enforced, manifest_errors })
         }
         other => Err(unexpected(&other)),
     }
 }
 
-/// The outcome, and whether the manifests have errors.
-fn compare_with_files(args: &Args) -> Result<(Outcome, bool), Failure> {
-    let manifests = Manifests { files: args.files.clone(), max_file_size: args.max_file_size };
+fn compare_with_files(args: &Args) -> Result<Outcome, Failure> {
+    let manifests = Manifests { files: args.files.clone(), options: args.options.clone() };
     let input = manifests.load()?;
     // Whether the tables have an owner is no matter of what they hold.
     let mut kernel = Kernel::open_without_owner()?;
@@ -87,24 +86,24 @@ fn compare_with_files(args: &Args) -> Result<(Outcome, bool), Failure> {
         }
     }
     let mut compiler = Compiler::adopting(args.node.locality(), &found);
-    compile(&mut compiler, input.changes)?;
+    let lacks = compile(&mut compiler, &args.node.locality(), input.changes)?;
     let program = compiler.program();
     let placement = bridged::find(program).map_err(Failure::bridges)?;
     let features = kernel.features();
     let host = bridged::facts(&placement, features);
     let not_enforced = bridged::gaps(&placement, features).into_iter().chain(ipvs::gap()).collect();
     let differences = dataplane::verify(&mut kernel, program, &host)?;
-    let outcome = Outcome {
+    Ok(Outcome {
         equal: differences.is_empty(),
         elements: program.elements() + host.len(),
         count: differences.len(),
         differences: differences.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
         not_enforced,
-    };
-    Ok((outcome, input.has_errors))
+        manifest_errors: input.has_errors || lacks,
+    })
 }
 
-fn tell(format: Format, outcome: &Outcome) -> Result<(), Failure> {
+fn print(format: Format, outcome: &Outcome) -> Result<(), Failure> {
     if format == Format::Json {
         return say_json(outcome);
     }
@@ -114,12 +113,15 @@ fn tell(format: Format, outcome: &Outcome) -> Result<(), Failure> {
     }
     outcome.not_enforced.iter().try_for_each(|gap| say(format_args!("NOT ENFORCED: {gap}")))?;
     let but = if outcome.not_enforced.is_empty() { "" } else { ", but not all of it is enforced" };
-    if outcome.equal {
-        say(format_args!(
-            "the kernel holds exactly these {} elements and the skeleton{but}",
-            outcome.elements
-        ))
-    } else {
-        say(format_args!("{} differences{but}", outcome.count))
+    let elements = outcome.elements;
+    match (outcome.equal, outcome.manifest_errors) {
+        (true, false) => say(format_args!(
+            "the kernel holds exactly these {elements} elements and the rules{but}"
+        )),
+        (true, true) => say(format_args!(
+            "the kernel holds exactly what these manifests mean ({elements} elements and the rules){but}; the manifests have errors: \
+             what they got wrong is closed, not enforced as it was meant"
+        )),
+        (false, _) => say(format_args!("{} differences{but}", outcome.count)),
     }
 }

@@ -49,9 +49,10 @@ pub(super) fn of_name(snapshot: &Snapshot, namespace: &str, name: &str) -> Strin
 fn is_misspelt(given: &str, name: &str) -> bool {
     // Pods of a Deployment have two random parts behind the name that people know.
     let stem = name.rsplitn(3, '-').nth(2).unwrap_or(name);
+    // Of a short name, two other letters leave nothing.
+    let most = MOST_EDITS.min(given.len() / 3);
     [name, stem].iter().any(|name| {
-        name.len().abs_diff(given.len()) <= MOST_EDITS
-            && strsim::osa_distance(given, name) <= MOST_EDITS
+        name.len().abs_diff(given.len()) <= most && strsim::osa_distance(given, name) <= most
     })
 }
 

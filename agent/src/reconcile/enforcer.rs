@@ -23,8 +23,9 @@ pub(super) struct Enforcer {
 
 impl Enforcer {
     /// Reads what the kernel has; changes nothing. Returns the program found, to take ids from.
-    pub(super) fn open() -> Result<(Self, Program), RulesetError> {
-        let dataplane = Dataplane::start(logged(Kernel::open()?))?;
+    pub(super) fn open(owns_tables: bool) -> Result<(Self, Program), RulesetError> {
+        let kernel = if owns_tables { Kernel::open()? } else { Kernel::open_without_owner()? };
+        let dataplane = Dataplane::start(logged(kernel))?;
         let found = dataplane.found();
         let subjects = AttachedSubjects::open(dataplane.ruleset().features());
         Ok((Self { dataplane, in_step: false, subjects }, found))

@@ -75,14 +75,14 @@ impl FileSource {
     /// # Errors
     ///
     /// That of making a thread.
-    pub fn spawn(paths: Vec<PathBuf>, max_file_bytes: u64, inbox: Sender) -> io::Result<Self> {
+    pub fn spawn(paths: Vec<PathBuf>, limits: Limits, inbox: Sender) -> io::Result<Self> {
         let control = Arc::new(Control::default());
         let of_thread = Arc::clone(&control);
         let (ended, end) = oneshot::channel::<()>();
         thread::Builder::new().name("files".into()).spawn(move || {
             // Dropped at the end, however it comes.
             let _ended = ended;
-            let mut follower = Follower::new(paths, max_file_bytes, &of_thread);
+            let mut follower = Follower::new(paths, limits, &of_thread);
             loop {
                 let wakeup = of_thread.wait(follower.next_turn());
                 if wakeup.stop {
@@ -141,8 +141,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(paths: Vec<PathBuf>, max_file_bytes: u64, control: &Arc<Control>) -> Self {
-        let limits = Limits { bytes: max_file_bytes, pipes: false };
+    fn new(paths: Vec<PathBuf>, limits: Limits, control: &Arc<Control>) -> Self {
         let control = Arc::clone(control);
         let wake = move || control.wake(|wakeup| wakeup.events = true);
         Self {

@@ -113,12 +113,14 @@ impl fmt::Display for Reading<'_> {
 }
 
 /// What may be read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Of one file.
     pub bytes: u64,
     /// Whether pipes are read: by one-shot commands only, since they end once and cannot be read again.
     pub pipes: bool,
+    /// The namespace of objects that name none, if somebody gave it.
+    pub namespace: Option<Arc<str>>,
 }
 
 /// A file whose present contents are not taken over, but what it held before.
@@ -262,7 +264,7 @@ impl ManifestFiles {
             let state = self.files.entry(Arc::clone(&file)).or_default();
             state.note_found(directory);
             let arrival = rescan.arrival(&file);
-            updates.extend(state.scan(&file, arrival, self.limits, now, each));
+            updates.extend(state.scan(&file, arrival, &self.limits, now, each));
         }
         updates.extend(gone);
         self.judge_directories();

@@ -1,10 +1,14 @@
 //! The agent's life: start, change, a second one, crash, restart, stop.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Duration;
 
 use palisade::protocol::{Denied, Request, Response, State};
+use palisade_lab::Namespace;
 
-use super::command::{Netns, Scratch, finish, guard, knows_owners, pod, policy};
+use super::command::{Netns, Scratch, finish, guard, knows_owners, pod, policy, until};
 
 #[test]
 fn a_saved_change_is_enforced_and_timed() {
@@ -238,7 +242,8 @@ fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_reported() {
     assert_eq!(of_netns(&format!("cat {sysctl}")).trim(), "1");
     let told = &status.not_enforced;
     assert!(
-        told.iter().any(|gap| gap.contains("neither a bridge port nor a route leads to")),
+        told.iter().any(|gap| gap
+            .contains("neither a bridge port nor a route leads to the isolated address 10.0.0.2")),
         "{told:?}"
     );
     let status = netns.palisade(&["status", "--socket", agent.socket.to_str().unwrap()]).exits(1);
@@ -289,4 +294,64 @@ fn the_status_counts_isolated_pods_and_denied_packets() {
     let rows =
         status.rows.iter().find(|rows| (&*rows.family, &*rows.direction) == ("v4", "ingress"));
     assert!(rows.is_some_and(|rows| rows.bound > rows.wanted), "{:?}", status.rows);
+}
+
+/// Attack 15: the pods' bridge has no address, and the host is in their network by an interface of its own, whose other end is
+/// a port of that bridge. No route names the bridge; the ports do.
+#[test]
+fn pods_on_a_bridge_that_the_host_reaches_by_another_interface_are_judged() {
+    let netns = Netns::new();
+    let sh = |command: &str| finish(netns.command("sh", &["-ec", command]), "").exits(0).out;
+    sh("ip link add br0 type bridge; ip link set br0 up
+        ip link add eth0 type veth peer name up0; ip link set up0 master br0; ip link set up0 up
+        ip link set eth0 up; ip addr add 10.0.0.254/24 dev eth0
+        for family in iptables ip6tables; do echo 0 > /proc/sys/net/bridge/bridge-nf-call-$family; done");
+    let pods = [("v1", "10.0.0.1/24"), ("v2", "10.0.0.2/24")].map(|(port, address)| {
+        let pod = Namespace::new().unwrap();
+        let path = pod.path();
+        sh(&format!(
+            "ip link add {port} type veth peer name eth0 netns {path}; ip link set {port} master br0; ip link set {port} up"
+        ));
+        let up = |command: &str| {
+            assert!(Command::new("sh").args(["-ec", command]).status().unwrap().success());
+        };
+        pod.run(|| up(&format!("ip addr add {address} dev eth0; ip link set eth0 up"))).unwrap();
+        pod
+    });
+    let [a, b] = &pods;
+    let listener = b.run(|| TcpListener::bind("10.0.0.2:80")).unwrap().unwrap();
+    let connects = || {
+        let at = SocketAddr::from(([10, 0, 0, 2], 80));
+        a.run(|| TcpStream::connect_timeout(&at, Duration::from_secs(1))).unwrap().is_ok()
+    };
+    until("the bridge forwards", connects);
+
+    let scratch = Scratch::guarded();
+    // What the tables hold is not all that decides.
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
+    assert!(!connects());
+    assert_eq!(sh("cat /proc/sys/net/bridge/bridge-nf-call-ip*tables"), "1\n1\n");
+    let ports = sh("nft list set bridge palisade bridge_ports");
+    assert!(ports.contains("v2") && !ports.contains("v1"), "{ports}");
+    netns.palisade(&["verify", "-f", scratch.path()]).exits(0);
+    sh("echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables");
+    let verified = netns.palisade(&["verify", "-f", scratch.path()]).exits(1);
+    assert!(verified.out.contains("NOT ENFORCED: IPv4 within a bridge"), "{verified:?}");
+    assert!(verified.out.contains("but not all of it is enforced"), "{verified:?}");
+
+    let mut agent = netns.agent(&scratch.0);
+    let status = agent.until_enforcing();
+    assert_eq!((status.not_enforced, status.bridges), (vec![], vec!["br0".to_owned()]));
+    assert!(!connects());
+    // The pod's port moves to another bridge and back: the agent follows, without a change of the manifests.
+    sh("ip link add br1 type bridge; ip link set br1 up; ip link set v2 master br1");
+    agent.until("the other bridge", |status| status.bridges == ["br1"]);
+    sh("ip link set v2 master br0");
+    agent.until("the first bridge", |status| status.bridges == ["br0"]);
+    agent.verify();
+    agent.end("TERM");
+    netns.palisade(&["flush"]).exits(0);
+    assert_eq!(sh("nft list ruleset"), "");
+    assert!(connects());
+    drop(listener);
 }

@@ -172,6 +172,65 @@ fn a_rogue_router_advertisement_does_not_arrive() {
     }
 }
 
+/// Attack 13: a redirect that quotes a packet of a tracked connection is related for connection tracking.
+#[test]
+fn a_redirect_that_quotes_a_tracked_connection_does_not_arrive() {
+    const REDIRECT: u8 = 137;
+    const REDIRECTED_HEADER: u8 = 4;
+    let scene = Scene::new(Layout::Bridged, CAST);
+    let at = |name: &str| scene.address(name, Family::V6);
+    let octets = |address: IpAddr| match address {
+        IpAddr::V6(address) => address.octets(),
+        IpAddr::V4(_) => panic!("{address}"),
+    };
+    // B may send to C, and X claims to be a router that knows a better way: X.
+    let sent = Packet::udp(at("n/b"), at("n/c"), 4000, 53, b"question");
+    let quoted = sent.bytes();
+    let mut rest = vec![0; 4];
+    rest.extend(link_local(scene.number("n/x")).octets());
+    rest.extend(octets(at("n/c")));
+    let length = u8::try_from((8 + quoted.len()).div_ceil(8)).expect("short");
+    rest.extend([REDIRECTED_HEADER, length, 0, 0, 0, 0, 0, 0]);
+    rest.extend(&quoted);
+    rest.resize(rest.len().next_multiple_of(8) + 4, 0);
+    let from = IpAddr::from(link_local(scene.number("n/x")));
+    let redirects = || {
+        assert!(scene.passes("n/b", "n/c", &sent), "B may send to C");
+        let packet = Packet::icmp(from, at("n/b"), REDIRECT, 0, &rest).with_hops(255);
+        let arrivals = scene.arrivals("n/x", "n/b", &[packet.bytes()]);
+        arrivals.iter().any(|a| a.protocol == ICMPV6 && a.body.first() == Some(&REDIRECT))
+    };
+    assert!(redirects(), "without rules");
+    scene.enforce();
+    assert!(!redirects());
+}
+
+/// Attacks 2 and 7 over IPv6, and their bound: what goes between the ports of pods that no policy selects is not touched.
+#[test]
+fn multicast_passes_between_pods_that_no_policy_selects() {
+    let scene = Scene::new(Layout::Bridged, CAST);
+    let all_nodes: IpAddr = "ff02::1".parse().expect("an address");
+    let arrives = |from: &str, to: &str| {
+        let packet = Packet::udp(scene.address(from, Family::V6), all_nodes, 4000, 7777, b"all");
+        scene.arrivals(from, to, &[packet.bytes()]).iter().any(|a| a.port == 7777)
+    };
+    let pairs = [
+        ("n/a", "n/c", true),
+        ("n/c", "n/a", true),
+        ("n/a", "n/b", false),
+        ("n/a", "n/x", false),
+        ("n/x", "n/c", false),
+        ("n/b", "n/a", false),
+    ];
+    for (from, to, _) in pairs {
+        assert!(arrives(from, to), "without rules, {from} -> {to}");
+    }
+    scene.enforce();
+    for (from, to, expected) in pairs {
+        assert_eq!(arrives(from, to), expected, "{from} -> {to}");
+    }
+}
+
 /// Neighbour discovery is let through between neighbours. A router passes on what carries its type, with data of the sender's
 /// choice.
 #[test]
@@ -313,6 +372,51 @@ fn icmp_errors_of_allowed_flows_arrive_and_others_do_not() {
         let (from, to) = (at("n/c"), at("n/b"));
         let echo = Packet::first(&Connection { from, to, protocol: icmp, port: 0 }, 4000, 1);
         assert!(!scene.passes("n/c", "n/b", &echo), "{layout:?} {family:?}");
+    }
+}
+
+/// A redirect that quotes a packet of an allowed flow: connection tracking calls it related, as it does an error.
+fn redirect(from: IpAddr, to: IpAddr, of: &Packet) -> Packet {
+    let mut rest = Vec::new();
+    match from {
+        IpAddr::V4(from) => {
+            rest.extend(from.octets());
+            rest.extend(of.bytes());
+            Packet::icmp(from.into(), to, 5, 1, &rest)
+        }
+        IpAddr::V6(from) => {
+            // The route's new first hop and its destination, then the option of the packet redirected (RFC 4861, 4.5 and 4.6.3).
+            rest.extend([0; 4]);
+            rest.extend(from.octets());
+            rest.extend(from.octets());
+            let mut quoted = of.bytes();
+            quoted.resize(quoted.len().next_multiple_of(8), 0);
+            rest.extend([4, u8::try_from(quoted.len() / 8 + 1).unwrap(), 0, 0, 0, 0, 0, 0]);
+            rest.extend(quoted);
+            Packet::icmp(from.into(), to, 137, 0, &rest).with_hops(255)
+        }
+    }
+}
+
+/// Attack 5, by a flow that is allowed: a redirect would move the subject's route to the attacker.
+#[test]
+fn a_redirect_does_not_arrive_however_it_is_related() {
+    for (layout, family) in LAYOUTS_AND_FAMILIES {
+        let scene = Scene::new(layout, CAST);
+        let at = |name: &str| scene.address(name, family);
+        let arrives = || {
+            let asked = Packet::udp(at("n/c"), at("n/b"), 4000, 53, b"asked");
+            assert!(scene.passes("n/c", "n/b", &asked), "{layout:?} {family:?}");
+            let answer = Packet::udp(at("n/b"), at("n/c"), 53, 4000, b"answer");
+            assert!(scene.passes("n/b", "n/c", &answer), "{layout:?} {family:?}");
+            let packet = redirect(at("n/c"), at("n/b"), &answer);
+            let arrivals = scene.arrivals("n/c", "n/b", &[packet.bytes()]);
+            let kind = if family == Family::V4 { (ICMP, 5) } else { (ICMPV6, 137) };
+            arrivals.iter().any(|a| (a.protocol, a.body.first().copied()) == (kind.0, Some(kind.1)))
+        };
+        assert!(arrives(), "{layout:?} {family:?}: without rules");
+        scene.enforce();
+        assert!(!arrives(), "{layout:?} {family:?}");
     }
 }
 

@@ -175,7 +175,7 @@ fn the_own_nodes_external_address_is_allowed_in_words_and_tables() {
 fn host_ips_name_the_own_node() {
     let scratch = Scratch::guarded();
     let ips = ", hostIPs: [{ip: 192.168.7.1}]";
-    let b = pod("b", "10.0.0.2", ips).replace("status:", "spec: {nodeName: n}\nstatus:");
+    let b = pod("b", "10.0.0.2", ips).replace("status:", "spec: {nodeName: n1}\nstatus:");
     scratch.write("pods.yaml", &(pod("a", "10.0.0.1", "") + &b));
     let input = "{\"from\":\"192.168.7.1\",\"to\":\"x/b\",\"port\":1}\n{\"from\":\"192.168.7.2\",\"to\":\"x/b\",\"port\":1}\n";
     let out =

@@ -20,6 +20,7 @@ mod handover;
 mod lab;
 mod missing;
 mod oneshot;
+mod operator;
 mod packets;
 mod readme;
 mod recovery;

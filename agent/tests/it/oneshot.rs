@@ -72,7 +72,7 @@ fn what_is_rendered_loads_and_is_what_apply_programs() {
     finish(netns.command("nft", &["-f", "-"]), &rendered).exits(0);
     // Before apply has touched it, and after.
     netns.palisade(&["verify", "-f", &shop()]).exits(0);
-    let dry = netns.palisade(&["apply", "-f", &shop(), "--dry-run", "--no-owner"]).exits(0);
+    let dry = netns.palisade(&["apply", "-f", &shop(), "--dry-run"]).exits(0);
     assert!(dry.out.contains("would change 0 of") && dry.out.contains("in 0 tr"), "{dry:?}");
     netns.palisade(&["apply", "-f", &shop()]).exits(0);
     netns.palisade(&["verify", "-f", &shop()]).exits(0);
@@ -86,7 +86,7 @@ fn what_is_rendered_loads_and_is_what_apply_programs() {
 fn what_is_rendered_replaces_what_is_there() {
     let netns = Netns::new();
     let scratch = Scratch::guarded();
-    netns.palisade(&["apply", "--no-owner", "-f", scratch.path()]).exits(0);
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
     let rendered = palisade(&["render", "-f", &shop()]).exits(0).out;
     for _ in 0..2 {
         finish(netns.command("nft", &["-f", "-"]), &rendered).exits(0);
@@ -206,7 +206,7 @@ fn standard_input_is_a_manifest_for_one_shot_commands_only() {
 }
 
 /// What each command's help must teach, beside its usage.
-const TAUGHT: [(&str, &[&str]); 10] = [
+const TAUGHT: [(&str, &[&str]); 11] = [
     (
         "run",
         &[
@@ -225,7 +225,7 @@ const TAUGHT: [(&str, &[&str]); 10] = [
             "allows nothing",
             "exit status",
             "by which transactions",
-            "owner",
+            "belong to nobody",
             "standard input",
         ],
     ),
@@ -243,8 +243,9 @@ const TAUGHT: [(&str, &[&str]); 10] = [
     ),
     ("explain", &["one verdict", "running agent", "destination port", "icmp", "namespace/pod"]),
     ("verify", &["prove the kernel equal", "exit status 0 only if", "with -f"]),
-    ("status", &["tell what the running agent enforces", "exit status 1 unless"]),
+    ("status", &["show what is enforced", "exit status 1 unless", "where no agent answers"]),
     ("demo", &["show it at work", "touches nothing", "bridged"]),
+    ("man", &["manual page", "man -l"]),
     ("completions", &["completion script", "bash", "which shell"]),
 ];
 

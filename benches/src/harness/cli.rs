@@ -16,11 +16,11 @@ use super::goals;
 use super::kernel::{KernelBench, memory};
 use super::machine::Machine;
 use super::page;
+use super::plot::PlotError;
 use super::progress::Progress;
 use super::report::Report;
 use super::run::{self, BenchError, Output, RunError};
 use super::settings::{Cell, Settings, shape_named};
-use super::svg;
 use crate::contender;
 use crate::inject::InjectError;
 
@@ -141,12 +141,16 @@ impl Failure {
     fn usage(reason: impl ToString) -> Self {
         Self(Exit::Usage, reason.to_string())
     }
+
+    fn plot(error: PlotError) -> Self {
+        RunError::from(error).into()
+    }
 }
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let exit = match &error {
-            RunError::Bench(_) => Exit::No,
+            RunError::Bench(_) | RunError::Plot(_) => Exit::No,
             RunError::Io { .. } | RunError::State { .. } | RunError::OtherRun { .. } => Exit::Usage,
         };
         Self(exit, error.to_string())
@@ -305,10 +309,10 @@ fn render(args: &RenderArgs) -> Result<Exit, Failure> {
     };
     std::fs::create_dir_all(&args.out)
         .map_err(|error| Failure::usage(format!("{}: {error}", args.out.display())))?;
-    put("report.html", &page::html(&report))?;
+    put("report.html", &page::html(&report).map_err(Failure::plot)?)?;
     put("report.csv", &report.csv())?;
     for figure in figures::all(&report) {
-        put(&format!("{}.svg", figure.name), &svg::standalone(&figure.svg))?;
+        put(&format!("{}.svg", figure.name), &figure.svg().map_err(Failure::plot)?)?;
     }
     Ok(Exit::Done)
 }

@@ -3,10 +3,11 @@
 use palisade_compiler::model::{Family, Verdict};
 
 use super::measure::{Edits, Measure, Moment, Path, Unit};
+use super::plot::{Curve, Curves, PlotError, Point, Ranges, Row};
+use super::quantity::Quantity;
 use super::report::{BASE, CONNTRACK, CellReport, Report};
 use super::settings::Cell;
 use super::statistics::{Growth, Summary};
-use super::svg::{Curve, Curves, Point, Quantity, Ranges, Row};
 use crate::scenario::EditKind;
 
 /// A plot with the name of its file.
@@ -14,7 +15,26 @@ use crate::scenario::EditKind;
 pub struct Figure {
     pub name: String,
     pub section: Section,
-    pub svg: String,
+    plot: Plot,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Plot {
+    Curves(Curves),
+    Ranges(Ranges),
+}
+
+impl Figure {
+    /// The plot as SVG text.
+    ///
+    /// # Errors
+    /// Faults of the plotting library only.
+    pub fn svg(&self) -> Result<String, PlotError> {
+        match &self.plot {
+            Plot::Curves(curves) => curves.svg(),
+            Plot::Ranges(ranges) => ranges.svg(),
+        }
+    }
 }
 
 /// Where in the page it stands.
@@ -178,7 +198,7 @@ fn over_size_with(
     (sizes > 1).then(|| Figure {
         name: file_name(like, &measure.to_string()),
         section,
-        svg: plot.svg(),
+        plot: Plot::Curves(plot),
     })
 }
 
@@ -209,7 +229,7 @@ fn edits(cell: &CellReport) -> Option<Figure> {
     (!plot.is_empty()).then(|| Figure {
         name: file_name(cell.cell, "edits-enforced"),
         section: Section::Change,
-        svg: plot.svg(),
+        plot: Plot::Ranges(plot),
     })
 }
 
@@ -234,7 +254,7 @@ fn latency(cell: &CellReport) -> Option<Figure> {
     (!plot.is_empty()).then(|| Figure {
         name: file_name(cell.cell, "latency"),
         section: Section::Load,
-        svg: plot.svg(),
+        plot: Plot::Ranges(plot),
     })
 }
 

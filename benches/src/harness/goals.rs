@@ -1,35 +1,14 @@
 //! The goals that the project set itself, each a ratio or a bound within one run, and what a report says of them.
 
 use palisade_compiler::model::Family;
-use serde::{Deserialize, Serialize};
 
 use super::measure::{Edits, Measure, Path};
+use super::outcome::{Outcome, at_least, at_most};
+use super::quantity::Quantity;
 use super::report::{CONNTRACK, CellReport, PALISADE, Report};
 use super::settings::{Cell, HOT_FLOWS, MANY_FLOWS};
 use super::statistics::Summary;
-use super::svg::Quantity;
 use crate::scenario::{EditKind, ScenarioShape};
-
-/// One goal, and what was reached.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    pub goal: String,
-    /// The bound, in `unit`.
-    pub bound: f64,
-    pub at_most: bool,
-    pub unit: String,
-    /// `None` where the run did not measure it.
-    pub reached: Option<f64>,
-    /// Between what and what, and where: names of cells and contenders.
-    pub of: String,
-}
-
-impl Outcome {
-    pub fn met(&self) -> Option<bool> {
-        let reached = self.reached?;
-        Some(if self.at_most { reached <= self.bound } else { reached >= self.bound })
-    }
-}
 
 /// The shape in which every policy selects every pod of the node: the worst case of rules that are tried one by one.
 const WORST: ScenarioShape = ScenarioShape::OpenToNamespaces;
@@ -40,33 +19,11 @@ const PER_CLASS: &str = "nft-pod-dispatch";
 
 /// All goals, in the order in which they are told.
 pub fn judge(report: &Report) -> Vec<Outcome> {
-    [match_goals(report), event_goals(report), scale_goals(report)].concat()
+    [match_goals(report), walk_goals(report), event_goals(report), scale_goals(report)].concat()
 }
 
 fn first_packet(path: Path, flows: usize) -> Measure {
     Measure::Match { path, family: Family::V4, flows }
-}
-
-struct Goal<'a> {
-    goal: &'a str,
-    unit: &'a str,
-    at_most: bool,
-    bound: f64,
-}
-
-impl Goal<'_> {
-    fn reached(&self, reached: Option<f64>, of: impl Into<String>) -> Outcome {
-        let (goal, unit) = (self.goal.to_owned(), self.unit.to_owned());
-        Outcome { goal, bound: self.bound, at_most: self.at_most, unit, reached, of: of.into() }
-    }
-}
-
-fn at_most<'a>(goal: &'a str, bound: f64, unit: &'a str) -> Goal<'a> {
-    Goal { goal, unit, at_most: true, bound }
-}
-
-fn at_least<'a>(goal: &'a str, bound: f64, unit: &'a str) -> Goal<'a> {
-    Goal { goal, unit, at_most: false, bound }
 }
 
 fn match_goals(report: &Report) -> Vec<Outcome> {
@@ -111,6 +68,28 @@ fn match_goals(report: &Report) -> Vec<Outcome> {
                 format!("{}: kernel time of the whole packet", LARGE.shape),
             ),
         );
+    }
+    outcomes
+}
+
+/// The size of the clusters in which the walk is held against a chain for each pod.
+const WALKED: usize = 1_000;
+
+/// The walk of a first packet against the best per-class shape, in the fast rounds of hot flows.
+fn walk_goals(report: &Report) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for shape in ScenarioShape::ALL.into_iter().filter(|shape| *shape != WORST) {
+        for (path, bound) in [(Path::NewOne, 1.5), (Path::NewNone, 1.0), (Path::Denied, 2.0)] {
+            let cell = report.cell(Cell::new(shape, WALKED));
+            let added = |name| cell?.added_when_fast(name, first_packet(path, HOT_FLOWS));
+            outcomes.push(
+                at_most(&format!("{}, over {PER_CLASS} (64 flows)", path.title()), bound, "×")
+                    .reached(
+                        ratio(added(PALISADE), added(PER_CLASS)),
+                        format!("{shape}, {WALKED} policies: what judging adds in the fast rounds"),
+                    ),
+            );
+        }
     }
     outcomes
 }

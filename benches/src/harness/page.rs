@@ -5,18 +5,20 @@ mod tables;
 use std::fmt::Write as _;
 
 use super::figures::{self, Figure, Section, kind_name, kinds};
+use super::plot::PlotError;
 use super::report::Report;
 use super::settings::Cell;
-use super::svg::{escape, style};
 
 /// The whole page.
-pub fn html(report: &Report) -> String {
+///
+/// # Errors
+/// As of `Figure::svg`.
+pub fn html(report: &Report) -> Result<String, PlotError> {
     let figures = figures::all(report);
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
-         <title>NetworkPolicy at rule scale</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n<main>\n",
-        style()
+         <title>NetworkPolicy at rule scale</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
     );
     out.push_str(&head(report));
     out.push_str(&tables::goals(report));
@@ -29,7 +31,7 @@ pub fn html(report: &Report) -> String {
     for (section, title, text, table) in sections {
         _ = writeln!(out, "<h2>{title}</h2>\n<p>{text}</p>\n{table}");
         for like in kinds(report) {
-            out.push_str(&plots(&figures, section, like, is_headline(report, like)));
+            out.push_str(&plots(&figures, section, like, is_headline(report, like))?);
         }
     }
     out.push_str(&tables::growth(report));
@@ -37,7 +39,12 @@ pub fn html(report: &Report) -> String {
     out.push_str(&tables::machine(report));
     out.push_str(METHOD);
     out.push_str("</main>\n</body>\n</html>\n");
-    out
+    Ok(out)
+}
+
+/// Text as it may stand in an element or an attribute.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// The kind of cluster whose plots are open from the start: the one where the shapes of rules differ most, if it is there.
@@ -47,26 +54,30 @@ fn is_headline(report: &Report, like: Cell) -> bool {
     kinds.iter().find(|k| worst(k)).or(kinds.first()) == Some(&like)
 }
 
-fn plots(figures: &[Figure], section: Section, like: Cell, open: bool) -> String {
+fn plots(
+    figures: &[Figure],
+    section: Section,
+    like: Cell,
+    open: bool,
+) -> Result<String, PlotError> {
     let prefix = format!("{}{}-", like.shape, if like.dual_stack { "-dual-stack" } else { "" });
     let is_of = |figure: &&Figure| {
         let rest = figure.name.strip_prefix(&prefix);
         figure.section == section
             && rest.is_some_and(|rest| like.dual_stack || !rest.starts_with("dual-stack"))
     };
-    let drawn: String = figures
-        .iter()
-        .filter(is_of)
-        .map(|figure| format!("<figure id=\"{}\">{}</figure>\n", figure.name, figure.svg))
-        .collect();
+    let mut drawn = String::new();
+    for figure in figures.iter().filter(is_of) {
+        _ = writeln!(drawn, "<figure id=\"{}\">{}</figure>", figure.name, figure.svg()?);
+    }
     if drawn.is_empty() {
-        return drawn;
+        return Ok(drawn);
     }
     let open = if open { " open" } else { "" };
-    format!(
+    Ok(format!(
         "<details{open}><summary>Cluster shape {}</summary>\n<div class=\"plots\">\n{drawn}</div></details>\n",
         escape(&kind_name(like))
-    )
+    ))
 }
 
 fn head(report: &Report) -> String {
@@ -137,6 +148,8 @@ const METHOD: &str = "<h2>Method, and what this does not show</h2>\n<ul>\n\
     survives a policy that forbids it in every contender here, and is not part of “enforced”.</li>\n</ul>\n";
 
 const STYLE: &str = "\
+:root{--ink:#1c2128;--dim:#5f6874;--grid:#e3e6ea;--paper:#fff;--palisade:#0064b0}\n\
+@media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--dim:#9aa4b2;--grid:#2c333d;--paper:#14181d;--palisade:#5db4ff}}\n\
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}\n\
 main{max-width:1180px;margin:0 auto;padding:2rem 1.25rem 5rem}\n\
 h1{font-size:2rem;letter-spacing:-.02em;margin:.2em 0}h2{margin:2.6em 0 .4em;font-size:1.35rem;letter-spacing:-.01em}\n\
@@ -149,7 +162,7 @@ tr.own td,td.own,th.own{font-weight:700;background:color-mix(in srgb,var(--palis
 .met{color:#0a7d4b;font-weight:700}.missed{color:#c0341d;font-weight:700}.unknown,.dim{color:var(--dim)}\n\
 @media(prefers-color-scheme:dark){.met{color:#4fd39a}.missed{color:#ff8069}}\n\
 details{margin:.6em 0;border:1px solid var(--grid);border-radius:8px;padding:.2em 1em}summary{cursor:pointer;padding:.4em 0;font-weight:600}\n\
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,520px),1fr));gap:.8rem}figure{margin:0}figure svg{width:100%;height:auto;display:block}\n\
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,520px),1fr));gap:.8rem}figure{margin:0;background:#fff;border-radius:6px}figure svg{width:100%;height:auto;display:block}\n\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2em 1.2em;font-size:.92rem}dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}\n\
 code{font-size:.92em}\n\
 @media print{details{border:0}body{font-size:12px}}\n";

@@ -8,9 +8,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::goals::Outcome;
 use super::machine::Machine;
 use super::measure::Measure;
+use super::outcome::Outcome;
 use super::settings::{Cell, Settings};
 use super::statistics::{Growth, Summary, median};
 
@@ -122,6 +122,12 @@ impl CellReport {
         Summary::of(&own.iter().zip(bare).map(|(own, bare)| own - bare).collect::<Vec<_>>())
     }
 
+    /// What judging adds in the fast rounds: the difference of the tenth percentiles. Rounds of one processor speed are
+    /// compared with rounds of the same speed, where medians may hold either.
+    pub fn added_when_fast(&self, contender: &str, measure: Measure) -> Option<f64> {
+        Some(self.summary(contender, measure)?.fast - self.summary(CONNTRACK, measure)?.fast)
+    }
+
     pub fn made(&self, contender: &str) -> Option<&Made> {
         self.made.iter().find(|made| made.contender == contender)
     }
@@ -170,7 +176,7 @@ impl Report {
     /// One line for each series.
     pub fn csv(&self) -> String {
         let mut text = String::from(
-            "shape,policies,pods,dual_stack,contender,measure,unit,samples,median,low95,high95,mad,min,p99,max,packets,arrived\n",
+            "shape,policies,pods,dual_stack,contender,measure,unit,samples,median,low95,high95,mad,min,p10,p99,max,packets,arrived\n",
         );
         for cell in &self.cells {
             let Cell { shape, policies, pods, dual_stack } = cell.cell;
@@ -182,7 +188,7 @@ impl Report {
                 // No field has a comma or a quote in it: names are of letters, digits and dashes.
                 _ = writeln!(
                     text,
-                    "{shape},{policies},{pods},{dual_stack},{},{},{},{},{:.1},{:.1},{:.1},{:.1},{:.1},{:.1},{:.1},{timed},{arrived}",
+                    "{shape},{policies},{pods},{dual_stack},{},{},{},{},{:.1},{:.1},{:.1},{:.1},{:.1},{:.1},{:.1},{:.1},{timed},{arrived}",
                     series.contender,
                     series.measure,
                     series.measure.unit().name(),
@@ -192,6 +198,7 @@ impl Report {
                     s.high,
                     s.deviation,
                     s.min,
+                    s.fast,
                     s.p99,
                     s.max,
                 );

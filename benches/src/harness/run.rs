@@ -13,6 +13,7 @@ use super::figures;
 use super::goals;
 use super::machine::Machine;
 use super::page;
+use super::plot::PlotError;
 use super::progress::{Interrupted, Progress};
 use super::report::{Absence, CellReport, Description, FORMAT, Report};
 use super::settings::{Cell, Settings};
@@ -49,6 +50,8 @@ pub enum RunError {
         "{path} is of other settings or another machine: give another --out, or --fresh to throw it away"
     )]
     OtherRun { path: String },
+    #[error("a plot could not be drawn: {0}")]
+    Plot(#[from] PlotError),
     #[error(transparent)]
     Bench(#[from] BenchError),
 }
@@ -110,11 +113,11 @@ impl Output {
         write_json(&self.directory.join("report.json"), report)?;
         let put = |name: &str, text: &str| write(&self.directory.join(name), text.as_bytes());
         put("report.csv", &report.csv())?;
-        put("report.html", &page::html(report))?;
+        put("report.html", &page::html(report)?)?;
         let plots = self.directory.join("plots");
         fs::create_dir_all(&plots).map_err(|error| failed(&plots, error))?;
         for figure in figures::all(report) {
-            put(&format!("plots/{}.svg", figure.name), &super::svg::standalone(&figure.svg))?;
+            put(&format!("plots/{}.svg", figure.name), &figure.svg()?)?;
         }
         Ok(())
     }

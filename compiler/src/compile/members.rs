@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::capacity::Capacity;
 use super::groups::Groups;
-use super::ids::{GroupId, PodGroups, at};
+use super::ids::{GroupId, PodGroups};
 use crate::model::{Direction, Family};
 use crate::program::delta::{Edits, record};
 use crate::program::{Tables, TablesDelta};
@@ -34,11 +34,17 @@ impl Members {
         }
     }
 
-    /// Moves an address from the groups it is in to others, and in or out of the sets of subjects. True if it moved.
-    pub(super) fn set(&mut self, address: IpAddr, wanted: PodGroups, moving: Moving<'_>) -> bool {
+    /// Moves an address from the groups it is in to others, and in or out of the sets of subjects. Returns
+    /// for each direction whether it moved.
+    pub(super) fn set(
+        &mut self,
+        address: IpAddr,
+        wanted: PodGroups,
+        moving: Moving<'_>,
+    ) -> [bool; 2] {
         let old = self.groups.get(&address).copied().unwrap_or([None, None]);
         if old == wanted {
-            return false;
+            return [false, false];
         }
         let family = Family::of(address);
         let Moving { groups, capacity, tables, delta } = moving;
@@ -61,7 +67,8 @@ impl Members {
             [None, None] => _ = self.groups.remove(&address),
             _ => _ = self.groups.insert(address, wanted),
         }
-        true
+        let mut pairs = old.into_iter().zip(wanted);
+        [false, true].map(|_| pairs.next().is_some_and(|(old, wanted)| old != wanted))
     }
 }
 
@@ -70,7 +77,7 @@ fn change(groups: &mut Groups, capacity: &mut Capacity, id: GroupId, address: Ip
     let family = Family::of(address);
     let Some(group) = groups.get_mut(id) else { return };
     let (direction, rows) = (group.key.direction, group.column(family).len());
-    let Some(members) = group.members.get_mut(at(family)) else { return };
+    let members = &mut group.members[family];
     if joins {
         if members.insert(address) {
             capacity.count_rows(direction, 0, rows);

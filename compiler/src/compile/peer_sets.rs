@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::ids::{KindId, PeerSetId, PortName};
 use super::peers::{Bucket, PeerSetKey};
-use crate::model::{Family, Labels, NamedPort, Namespace};
+use crate::model::{Family, Labels, NamedPort, Namespace, PerFamily};
 use crate::program::PortSet;
 
 /// Membership in a peer set; of a set with port names, with the ports resolved on the pod.
@@ -24,16 +24,12 @@ pub(super) struct PeerSet {
     /// The kinds of pod that its terms match, kept by `Kinds`.
     pub(super) kinds: BTreeSet<KindId>,
     /// Whether it holds every address of the family, and so tells none apart: IPv4 and IPv6.
-    everyone: [bool; 2],
+    everyone: PerFamily<bool>,
 }
 
 impl PeerSet {
     pub(super) fn is_everyone(&self, family: Family) -> bool {
-        let [v4, v6] = self.everyone;
-        match family {
-            Family::V4 => v4,
-            Family::V6 => v6,
-        }
+        self.everyone[family]
     }
 
     /// The item of a pod with these named ports that is in the set, if its ports resolve to anything.
@@ -64,6 +60,10 @@ pub(super) struct PeerSets {
     come: BTreeSet<PeerSetId>,
     unused: BTreeSet<PeerSetId>,
 }
+
+/// Below these numbers, names that are not in use are kept.
+const MANY_KINDS: usize = 16_384;
+const MANY_NAMES: usize = 1024;
 
 impl PeerSets {
     pub(super) fn get(&self, id: PeerSetId) -> Option<&PeerSet> {
@@ -96,7 +96,7 @@ impl PeerSets {
         // A set that lives 2^32 sets long would be met again; wrapping keeps every other id apart.
         self.next = self.next.wrapping_add(1);
         let key = Arc::new(key);
-        let everyone = Family::ALL.map(|family| key.is_everyone(family));
+        let everyone = PerFamily::from_fn(|family| key.is_everyone(family));
         let set = PeerSet { key: Arc::clone(&key), uses: 1, kinds: BTreeSet::new(), everyone };
         self.by_key.insert(key, id);
         self.sets.insert(id, set);
@@ -124,23 +124,19 @@ impl PeerSets {
         come
     }
 
-    /// Counts the label keys and port names of sets that came; true if one is new.
+    /// Counts the label keys and port names of sets that came; true if kinds have to be told apart by more names than before.
     pub(super) fn note_names(&mut self) -> bool {
-        let mut new = false;
+        let known = self.label_keys.len() + self.port_names.len();
         for id in &self.come {
             let Some(set) = self.sets.get(id) else { continue };
             for key in set.key.label_keys() {
-                let count = self.label_keys.entry(Arc::clone(key)).or_insert(0);
-                new |= *count == 0;
-                *count += 1;
+                *self.label_keys.entry(Arc::clone(key)).or_insert(0) += 1;
             }
             for name in &set.key.names {
-                let count = self.port_names.entry(name.clone()).or_insert(0);
-                new |= *count == 0;
-                *count += 1;
+                *self.port_names.entry(name.clone()).or_insert(0) += 1;
             }
         }
-        new
+        known != self.label_keys.len() + self.port_names.len()
     }
 
     /// Takes out the sets without a use. Their names stay noted until `forget_names`.
@@ -173,9 +169,13 @@ impl PeerSets {
         gone
     }
 
-    /// Drops label keys and port names that no set names any more; true if there was one. Kinds are finer than they need be
-    /// until then, which costs memory and no verdict.
-    pub(super) fn forget_names(&mut self) -> bool {
+    /// Drops label keys and port names that no set names any more, if these are many or there are many kinds; true if any
+    /// were dropped. Kinds are finer than they must be until then, which costs memory and no verdict; and a name that
+    /// soon comes back, as with a policy that is edited, costs nothing.
+    pub(super) fn forget_names(&mut self, kinds: usize) -> bool {
+        if kinds < MANY_KINDS && self.label_keys.len() + self.port_names.len() < MANY_NAMES {
+            return false;
+        }
         let before = self.label_keys.len() + self.port_names.len();
         self.label_keys.retain(|_, count| *count > 0);
         self.port_names.retain(|_, count| *count > 0);

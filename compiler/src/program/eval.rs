@@ -324,16 +324,17 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 },
                 Expr::CtState(_)
                 | Expr::CtStatusDnat
-                | Expr::L4Proto(_)
+                | Expr::Protocol(_)
                 | Expr::TcpNotOpening
                 | Expr::IcmpType(_)
                 | Expr::Icmpv6Type(_)
                 | Expr::HopLimit(_)
-                | Expr::TosWithoutPriority
+                | Expr::TosPriority { .. }
                 | Expr::InSubnet(..)
                 | Expr::IsIpv6
                 | Expr::PriorityIs(_)
-                | Expr::PriorityHas(_) => {
+                | Expr::PriorityHas(_)
+                | Expr::PriorityLacks(_) => {
                     if !self.matches(expr) {
                         return Ended::Next;
                     }
@@ -367,7 +368,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             packet.ct_state.bit() & bits != 0
         } else if let Expr::CtStatusDnat = expr {
             packet.ct_state.has_entry() && packet.dnat
-        } else if let Expr::L4Proto(number) = expr {
+        } else if let Expr::Protocol(number) = expr {
             protocol == number
         } else if let Expr::TcpNotOpening = expr {
             protocol == TCP && packet.tcp_flags & TCP_OPENING_MASK != TCP_SYN
@@ -379,14 +380,16 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             packet.hop_limit == number
         } else if let Expr::InSubnet(side, subnet) = expr {
             subnet.contains(&packet.address(side))
-        } else if let Expr::TosWithoutPriority = expr {
-            packet.tos & TOS_MASK == 0
+        } else if let Expr::TosPriority { is_zero } = expr {
+            (packet.tos & TOS_MASK == 0) == is_zero
         } else if let Expr::IsIpv6 = expr {
             packet.connection.to.is_ipv6()
         } else if let Expr::PriorityIs(priority) = expr {
             self.priority == priority
         } else if let Expr::PriorityHas(bits) = expr {
             self.priority & bits != 0
+        } else if let Expr::PriorityLacks(bits) = expr {
+            self.priority & bits == 0
         } else {
             false
         }

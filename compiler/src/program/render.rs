@@ -8,7 +8,8 @@ use super::capacity::capacity;
 use super::element::{ElementKind, protocol_name};
 use super::skeleton::{
     self, ChainName, Direction, Expr, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT,
-    ND_ROUTER_ADVERT, SetName, Side, TOS_MASK, TOS_PRIORITIES, ct,
+    ND_ROUTER_ADVERT, SetName, Side, TCP_FLAGS_WORD, TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
+    TOS_PRIORITIES, ct,
 };
 use super::{ClassId, Element, Program, TableFamily};
 
@@ -147,12 +148,19 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
     match expr {
         Expr::CtState(bits) => write!(f, "ct state {}", ct_states(bits)),
         Expr::CtStatusDnat => f.write_str("ct status dnat"),
-        Expr::L4Proto(number) => write!(f, "meta l4proto {}", protocol_name(number)),
-        Expr::TcpNotOpening => f.write_str("tcp flags & (fin | syn | rst | ack) != syn"),
+        Expr::Protocol(number) => write!(f, "{} {}", protocol_field(table), protocol_name(number)),
+        Expr::TcpNotOpening => {
+            let [mask, syn] = [TCP_OPENING_MASK, TCP_SYN].map(|flags| u32::from(flags) << 16);
+            let (field, at) = (protocol_field(table), 8 * TCP_FLAGS_WORD);
+            write!(f, "{field} tcp @th,{at},32 & {mask:#x} != {syn:#x}")
+        }
         Expr::IcmpType(number) => write!(f, "icmp type {}", icmp_type(number)),
         Expr::Icmpv6Type(number) => write!(f, "icmpv6 type {}", icmpv6_type(number)),
         Expr::HopLimit(number) => write!(f, "ip6 hoplimit {number}"),
-        Expr::TosWithoutPriority => write!(f, "@nh,8,8 & {TOS_MASK:#04x} == 0x00"),
+        Expr::TosPriority { is_zero } => {
+            let mask = u32::from(TOS_MASK) << 16;
+            write!(f, "@nh,0,32 & {mask:#x} {} 0x0", if is_zero { "==" } else { "!=" })
+        }
         Expr::InSubnet(side, subnet) => write!(f, "{} {subnet}", address(side)),
         Expr::AddressIn(side, set) => write!(f, "{} @{}", address(side), set.as_str()),
         Expr::PairIn(set) => {
@@ -173,8 +181,12 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
         Expr::PriorityHas(bits) => {
             write!(f, "meta priority & {} != {}", ClassId(bits), ClassId(0))
         }
+        Expr::PriorityLacks(bits) => {
+            write!(f, "meta priority & {} == {}", ClassId(bits), ClassId(0))
+        }
         Expr::PortIn(set) => {
-            write!(f, "meta priority . meta l4proto . th dport @{}", set.as_str())
+            let field = protocol_field(table);
+            write!(f, "meta priority . {field} . th dport @{}", set.as_str())
         }
         Expr::SetPriority(priority) => write!(f, "meta priority set {}", ClassId(priority)),
         Expr::RestorePriority => {
@@ -210,6 +222,14 @@ fn ct_states(bits: u32) -> String {
     let named: Vec<_> =
         names.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect();
     named.join(",")
+}
+
+/// Over IPv4 the protocol is a field of the header; over IPv6 extension headers may come before it.
+const fn protocol_field(table: TableFamily) -> &'static str {
+    match table {
+        TableFamily::Ip => "ip protocol",
+        TableFamily::Ip6 | TableFamily::Bridge => "meta l4proto",
+    }
 }
 
 fn icmp_type(number: u8) -> String {

@@ -155,9 +155,9 @@ impl SetName {
         matches!(self.form(), Form::Interval)
     }
 
-    /// Whether the set has the catch-all element `* : 0:0`: hash maps, never interval maps (nft 1.0.6 crashes on
-    /// adding to one).
+    /// Whether the set has the catch-all element `* : 0:0`. `class` has it, so that its lookup replaces whatever priority the
+    /// packet came with. Interval maps must not have one: nft 1.0.6 crashes on adding to them.
     pub const fn has_catch_all(self) -> bool {
-        self.is_map() && !self.is_interval()
+        matches!(self, Self::Class)
     }
 }

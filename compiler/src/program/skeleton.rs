@@ -1,19 +1,22 @@
 //! The fixed rules of a table, as data. Rendering, evaluation, and the encoding for the kernel and back are all derived
 //! from this one definition.
 //!
-//! Nothing in it depends on a cluster. A lookup that finds nothing ends its rule, and the packet continues with the next
-//! rule. Therefore hash maps have a catch-all element, and every rule sequence for a subject ends in a `deny_*` chain.
+//! Nothing in it depends on a cluster. `skb->priority` holds what one lookup found until the next one: a class, then a
+//! profile. A lookup that finds nothing ends its rule, leaves the priority as it was, and the packet continues with the next
+//! rule. Therefore the value says how far a packet has come: no major number where no class was found, a class where there
+//! is no row, a profile (bit 8000:0) once there is. Every rule sequence for a subject ends in a `deny_*` chain.
 //!
-//! The order of the rules is chosen for the cost of a connection's first packet: what most packets need comes first, and
-//! what only exceptional packets need (answers to a denied packet's exceptions, the priority of a packet with a TOS
-//! field) is looked at last or only after a cheap comparison.
+//! The rules are ordered and written for the cost of a connection's first packet. What most packets need comes first, as few
+//! expressions as possible; what only exceptional packets need comes last or behind a cheap comparison. Expressions that the
+//! kernel evaluates without a function call are preferred (`nft_do_chain`: loads of 1, 2 or 4 bytes from a header, and
+//! masks and comparisons of 4 bytes).
 
 mod bridge;
 
 use ipnet::IpNet;
 
 pub use super::sets::SetName;
-use super::{ProfileId, TableFamily};
+use super::{ClassId, ProfileId, TableFamily};
 use crate::model::Family;
 
 /// Incremented with every change of the skeleton, and kept in the table's comment. A table of another version is replaced.
@@ -55,6 +58,8 @@ pub const ND_HOP_LIMIT: u8 = 255;
 /// `(fin | syn | rst | ack)`: of these flags, the first segment of a connection has `syn` alone.
 pub const TCP_OPENING_MASK: u8 = 0x17;
 pub const TCP_SYN: u8 = 0x02;
+/// The flags are the second of the 4 bytes that start 12 bytes into a TCP header (RFC 9293, 3.1).
+pub const TCP_FLAGS_WORD: u32 = 12;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChainName {
@@ -63,9 +68,11 @@ pub enum ChainName {
     Midstream,
     Egress,
     BaseOut,
+    WideOut,
     PassOut,
     Ingress,
     BaseIn,
+    WideIn,
     Pass,
     Control,
     DenyOut,
@@ -74,15 +81,17 @@ pub enum ChainName {
 
 impl ChainName {
     /// Every chain comes before the chains whose rules name it.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Guard,
         Self::Pass,
         Self::Control,
         Self::DenyIn,
+        Self::WideIn,
         Self::BaseIn,
         Self::Ingress,
         Self::PassOut,
         Self::DenyOut,
+        Self::WideOut,
         Self::BaseOut,
         Self::Egress,
         Self::Midstream,
@@ -96,9 +105,11 @@ impl ChainName {
             Self::Midstream => "midstream",
             Self::Egress => "egress",
             Self::BaseOut => "base_out",
+            Self::WideOut => "wide_out",
             Self::PassOut => "pass_out",
             Self::Ingress => "ingress",
             Self::BaseIn => "base_in",
+            Self::WideIn => "wide_in",
             Self::Pass => "pass",
             Self::Control => "control",
             Self::DenyOut => "deny_out",
@@ -136,9 +147,10 @@ pub enum Expr {
     CtState(u32),
     /// `ct status dnat`
     CtStatusDnat,
-    /// `meta l4proto X`
-    L4Proto(u8),
-    /// `tcp flags & (fin | syn | rst | ack) != syn`; implies TCP.
+    /// `ip protocol X` over IPv4; `meta l4proto X` over IPv6, where extension headers may come before.
+    Protocol(u8),
+    /// `ip protocol tcp @th,96,32 & 0x170000 != 0x20000`, which is `tcp flags & (fin | syn | rst | ack) != syn` on the 4 bytes
+    /// that the flags are among.
     TcpNotOpening,
     /// `icmp type X`; implies ICMP.
     IcmpType(u8),
@@ -146,8 +158,11 @@ pub enum Expr {
     Icmpv6Type(u8),
     /// `ip6 hoplimit X`; in the IPv6 and the bridge table only.
     HopLimit(u8),
-    /// `@nh,8,8 & 0x18 == 0x00`: the TOS field has none of the bits that a priority is derived from; in the IPv4 table only.
-    TosWithoutPriority,
+    /// `@nh,0,32 & 0x180000 == 0x0`, or `!=`: whether the TOS field has no bit that a priority is derived from, or has one; in
+    /// the IPv4 table only. The TOS field is the second of the header's first 4 bytes.
+    TosPriority {
+        is_zero: bool,
+    },
     /// `ip saddr 10.0.0.0/8`
     InSubnet(Side, IpNet),
     /// `ip saddr @local_out`
@@ -168,7 +183,9 @@ pub enum Expr {
     PriorityIs(u32),
     /// `meta priority & 4000:0 != 0:0`: any of these bits.
     PriorityHas(u32),
-    /// `meta priority . meta l4proto . th dport @ports`
+    /// `meta priority & ffff:0 == 0:0`: none of these bits.
+    PriorityLacks(u32),
+    /// `meta priority . ip protocol . th dport @ports`; `meta l4proto` over IPv6.
     PortIn(SetName),
     /// `meta priority set 0:0`
     SetPriority(u32),
@@ -216,18 +233,24 @@ fn program_rules(family: Family, chain: ChainName) -> Vec<Rule> {
         ChainName::Guard => Vec::new(),
         ChainName::Forward => forward(),
         ChainName::Midstream => midstream(),
-        ChainName::Egress => EGRESS.judge(),
+        ChainName::Egress => EGRESS.judge(family),
         ChainName::BaseOut => EGRESS.base(),
+        ChainName::WideOut => EGRESS.wide(family),
         ChainName::DenyOut => EGRESS.deny(family),
-        ChainName::PassOut => vec![
-            vec![
+        ChainName::PassOut => {
+            let ingress = [
                 Expr::AddressIn(Side::Destination, SetName::LocalIn),
                 Expr::Goto(ChainName::Ingress),
-            ],
-            vec![Expr::Goto(ChainName::Pass)],
-        ],
-        ChainName::Ingress => INGRESS.judge(),
+            ];
+            let mut rules = vec![ingress.into(), accept(family)];
+            if family == Family::V4 {
+                rules.push(vec![Expr::Goto(ChainName::Pass)]);
+            }
+            rules
+        }
+        ChainName::Ingress => INGRESS.judge(family),
         ChainName::BaseIn => INGRESS.base(),
+        ChainName::WideIn => INGRESS.wide(family),
         ChainName::DenyIn => INGRESS.deny(family),
         ChainName::Pass => pass(family),
         ChainName::Control => control(family),
@@ -258,6 +281,7 @@ struct Judgement {
     peer: Side,
     rows: SetName,
     base: ChainName,
+    wide: ChainName,
     pass: ChainName,
     deny: ChainName,
 }
@@ -268,6 +292,7 @@ const EGRESS: Judgement = Judgement {
     peer: Side::Destination,
     rows: SetName::AllowOut,
     base: ChainName::BaseOut,
+    wide: ChainName::WideOut,
     pass: ChainName::PassOut,
     deny: ChainName::DenyOut,
 };
@@ -278,19 +303,45 @@ const INGRESS: Judgement = Judgement {
     peer: Side::Source,
     rows: SetName::AllowIn,
     base: ChainName::BaseIn,
+    wide: ChainName::WideIn,
     pass: ChainName::Pass,
     deny: ChainName::DenyIn,
 };
 
 impl Judgement {
-    /// The peer's class, the row of subject and class, and the ports of the row's profile.
-    fn judge(&self) -> Vec<Rule> {
+    /// The peer's class, the row of subject and class, and the ports of the row's profile. Without a row for the class, the
+    /// subject's row for class 0:0 applies: what everyone is allowed.
+    fn judge(&self, family: Family) -> Vec<Rule> {
+        let row = Expr::ProfileFrom(self.subject, self.rows);
+        let mut allowed = vec![row, Expr::PortIn(SetName::Ports)];
+        match self.direction {
+            Direction::Egress => allowed.push(Expr::Goto(self.pass)),
+            // What `pass` does, for most packets without a change of chain.
+            Direction::Ingress => allowed.extend(accept(family)),
+        }
         vec![
             vec![Expr::ClassFrom(self.peer, SetName::Class)],
-            vec![Expr::PriorityIs(0), Expr::ClassFrom(self.peer, SetName::Cidr)],
-            vec![Expr::ProfileFrom(self.subject, self.rows)],
-            vec![Expr::PriorityIs(ProfileId::NOTHING.0), Expr::Jump(self.base)],
-            vec![Expr::PortIn(SetName::Ports), Expr::Goto(self.pass)],
+            vec![Expr::PriorityLacks(ClassId::MAJOR), Expr::ClassFrom(self.peer, SetName::Cidr)],
+            allowed,
+            vec![Expr::PriorityHas(ProfileId::BIT), Expr::Goto(self.wide)],
+            vec![Expr::SetPriority(ClassId::UNKNOWN.0), row, Expr::Goto(self.base)],
+            vec![Expr::Goto(self.deny)],
+        ]
+    }
+
+    /// The base is found.
+    fn base(&self) -> Vec<Rule> {
+        vec![vec![Expr::PortIn(SetName::Ports), Expr::Goto(self.pass)], vec![Expr::Goto(self.wide)]]
+    }
+
+    /// A profile is found, and either the packet's port is none of its single ports, or the packet's priority must be restored.
+    fn wide(&self, family: Family) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        if family == Family::V4 && self.direction == Direction::Ingress {
+            let restore = Expr::TosPriority { is_zero: false };
+            rules.push(vec![restore, Expr::PortIn(SetName::Ports), Expr::Goto(self.pass)]);
+        }
+        rules.extend([
             vec![Expr::PriorityIs(ProfileId::EVERYTHING.0), Expr::Goto(self.pass)],
             vec![
                 Expr::PriorityHas(ProfileId::RANGED),
@@ -298,16 +349,8 @@ impl Judgement {
                 Expr::Goto(self.pass),
             ],
             vec![Expr::Goto(self.deny)],
-        ]
-    }
-
-    /// Without a row for the peer's class, the subject's row for class 0:0 applies: what everyone is allowed. The priority
-    /// is 0:0 already, since no row was found.
-    fn base(&self) -> Vec<Rule> {
-        vec![
-            vec![Expr::ProfileFrom(self.subject, self.rows)],
-            vec![Expr::PriorityIs(ProfileId::NOTHING.0), Expr::Goto(self.deny)],
-        ]
+        ]);
+        rules
     }
 
     /// The exceptions, and the end of every other packet that is not allowed.
@@ -317,7 +360,7 @@ impl Judgement {
             Family::V6 => ICMPV6,
         };
         vec![
-            vec![Expr::L4Proto(protocol), Expr::Jump(ChainName::Control)],
+            vec![Expr::Protocol(protocol), Expr::Jump(ChainName::Control)],
             // Only where a Service translated the packet: a forged packet from an address to itself is no hairpin.
             vec![Expr::CtStatusDnat, Expr::PairIn(SetName::Hairpin), Expr::Goto(self.pass)],
             vec![Expr::Counter],
@@ -345,15 +388,21 @@ fn control(family: Family) -> Vec<Rule> {
     }
 }
 
+/// Accepts a packet whose priority must leave as 0:0: over IPv6 any, over IPv4 one whose TOS field stands for that.
+fn accept(family: Family) -> Rule {
+    let accept = [Expr::SetPriority(0), Expr::Accept];
+    match family {
+        Family::V4 => [&[Expr::TosPriority { is_zero: true }][..], &accept].concat(),
+        Family::V6 => accept.into(),
+    }
+}
+
 /// Accepts, with `skb->priority`, which held the class and the profile, as the forward path had set it.
 fn pass(family: Family) -> Vec<Rule> {
-    let zero = [Expr::SetPriority(0), Expr::Accept];
-    match family {
-        Family::V4 => vec![
-            [&[Expr::TosWithoutPriority][..], &zero].concat(),
-            [&[Expr::InterfacesIn(SetName::Bridges)][..], &zero].concat(),
-            vec![Expr::RestorePriority, Expr::Accept],
-        ],
-        Family::V6 => vec![zero.into()],
+    let mut rules = vec![accept(family)];
+    if family == Family::V4 {
+        let bridged = [Expr::InterfacesIn(SetName::Bridges), Expr::SetPriority(0), Expr::Accept];
+        rules.extend([bridged.into(), vec![Expr::RestorePriority, Expr::Accept]]);
     }
+    rules
 }

@@ -1,5 +1,5 @@
-//! What is read: nothing panics, typed Kubernetes objects read without a complaint, and what is wrong is told with its place and
-//! a remedy.
+//! Reading manifests: nothing panics, typed Kubernetes objects are read without a finding, and what is wrong is reported with its
+//! place and a remedy.
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as net;
@@ -20,6 +20,8 @@ apiVersion: v1
 kind: List
 items:
 - {apiVersion: v1, kind: Namespace, metadata: {name: x, labels: {a: b}}}
+- {apiVersion: v1, kind: Service, metadata: {name: s, namespace: x}, spec: {clusterIPs: [10.96.0.1], ports: [{port: 80}]}}
+- {apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: s, namespace: x}, endpoints: [{addresses: [10.0.0.1]}]}
 - {apiVersion: v1, kind: Pod, metadata: {name: p, namespace: x}, spec: {containers: []}, status: {podIPs: [{ip: 10.0.0.1}]}}
 ---
 apiVersion: networking.k8s.io/v1
@@ -131,7 +133,11 @@ fn typed_pods_and_nodes_are_read_as_they_are() {
         ..Default::default()
     };
     let pod = core::Pod {
-        metadata: meta::ObjectMeta { name: Some("p".into()), ..Default::default() },
+        metadata: meta::ObjectMeta {
+            name: Some("p".into()),
+            namespace: Some("x".into()),
+            ..Default::default()
+        },
         spec: Some(core::PodSpec {
             containers: vec![container],
             node_name: Some("n".into()),
@@ -149,7 +155,7 @@ fn typed_pods_and_nodes_are_read_as_they_are() {
     let (objects, parsed) = read(&serde_json::to_vec(&pod).unwrap());
     assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
     let [Object::Pod(pod)] = objects.as_slice() else { panic!("{objects:?}") };
-    assert_eq!(&*pod.namespace, "default");
+    assert_eq!(&*pod.namespace, "x");
     assert_eq!(pod.addresses.iter().count(), 2);
     assert_eq!(pod.ports[0].port, 8080);
     assert_eq!(pod.node.as_deref(), Some("n"));
@@ -157,7 +163,7 @@ fn typed_pods_and_nodes_are_read_as_they_are() {
 
 /// Each names the object, the field and what to do; the document beside it is read all the same.
 #[test]
-fn what_is_wrong_is_told_with_its_place_and_a_remedy() {
+fn what_is_wrong_is_reported_with_its_place_and_a_remedy() {
     let policy = |spec: &str| {
         format!(
             "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: np, namespace: x}}, spec: {spec}}}"
@@ -194,6 +200,16 @@ fn what_is_wrong_is_told_with_its_place_and_a_remedy() {
         ),
         (policy("{podSelector: {matchLabels: {'a b': c}}}"), "spec.podSelector.matchLabels"),
         (policy("{podSelector: {}, policyTypes: [Both]}"), "spec.policyTypes"),
+        (
+            policy("{podSelector: {}, policyTypes: [Ingress, Egress, Ingress]}"),
+            "spec.policyTypes has 3 entries",
+        ),
+        (policy("{podSelector: {matchLabel: {a: b}}}"), "every pod of the namespace x"),
+        (
+            policy("{podSelector: {}, ingress: [{ports: [{port: 80-90}]}]}"),
+            "Write port: 80 and endPort: 90",
+        ),
+        (pod("sepc: {}"), "sepc is not a field of a Pod"),
         (pod("spec: {containers: []}, status: {podIPs: [{ip: 10.0.0}]}"), "status.podIPs[0]"),
         (pod("spec: {hostNetwork: maybe, containers: []}"), "spec.hostNetwork"),
     ];
@@ -206,8 +222,9 @@ fn what_is_wrong_is_told_with_its_place_and_a_remedy() {
         let errors: Vec<_> =
             parsed.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
         let [error] = errors.as_slice() else { panic!("{document}: {errors:?}") };
-        let told = error.to_string();
-        assert!(told.contains(field), "{document}: {told} is not {field}");
+        let said = error.to_string();
+        assert!(said.contains(field), "{document}: {said} is not {field}");
+        assert_eq!(error.place.line, Some(3), "{said}");
         assert!(error.object.is_some() && !error.remedy.is_empty(), "{error}");
     }
 }
@@ -222,5 +239,38 @@ fn deep_nesting_and_alias_bombs_are_errors() {
         let (objects, parsed) = read(text.as_bytes());
         assert!(objects.is_empty());
         assert!(!parsed.diagnostics.is_empty(), "{:.40}", text);
+    }
+}
+
+/// What a failed download leaves, and other documents that declare nothing: the caller must keep what it knew.
+#[test]
+fn what_declares_nothing_that_is_known_leaves_the_set_unknown() {
+    for text in [
+        r#"{"kind":"Status","apiVersion":"v1","status":"Failure","code":401}"#,
+        r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","rows":[]}"#,
+        r#"{"kind":"PodList","apiVersion":"v1","metadata":{"continue":"next"},"items":[]}"#,
+        r#"{"kind":"PodList","apiVersion":"v1","metadata":{"remainingItemCount":3},"items":[]}"#,
+        "null",
+        "7",
+        "text",
+        "[]",
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny, namesapce: shop}\nspec: {podSelector: {}}\n",
+    ] {
+        let (objects, parsed) = read(text.as_bytes());
+        assert!(objects.is_empty() && !parsed.readable && parsed.has_errors(), "{text}");
+    }
+    let half = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: x}\n\
+                spec:\n  podSelector: {}\n  ingress:\n  - from:\n";
+    let (_, parsed) = read(half.as_bytes());
+    assert_eq!(parsed.cut_short.and_then(|place| place.line), Some(7));
+    assert!(read((half.to_owned() + "    - podSelector: {}\n").as_bytes()).1.cut_short.is_none());
+}
+
+/// Wherever a manifest is cut, a document that is not understood has an error that says why.
+#[test]
+fn what_is_not_understood_is_an_error() {
+    for cut in 0..VALID.len() {
+        let (_, parsed) = read(VALID.get(..cut).unwrap_or_default().as_bytes());
+        assert!(parsed.has_errors() || (parsed.readable && parsed.withheld.is_empty()), "{cut}");
     }
 }

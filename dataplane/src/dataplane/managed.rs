@@ -124,6 +124,20 @@ impl ManagedTables {
         !self.entrances.is_empty()
     }
 
+    /// The steps that would put a delta and the facts of the host into force, removals included; `None` if only new tables can
+    /// take it.
+    pub(super) fn steps_to(&self, delta: &Delta, host: &HostFacts) -> Option<Vec<Step>> {
+        let mut planner = self.planner.clone();
+        planner.set_host(host);
+        let mut steps = planner.plan(delta)?;
+        steps.extend(planner.idle());
+        Some(steps)
+    }
+
+    pub(super) fn soundness(&self) -> Soundness {
+        self.soundness
+    }
+
     fn judges(&self, family: TableFamily) -> bool {
         self.entrances.iter().any(|(of, _)| *of == family)
     }

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use palisade_compiler::model::Direction;
 use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{
-    self, ChainName, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN,
-    TOS_MASK,
+    self, ChainName, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_FLAGS_WORD,
+    TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
 };
 
 use super::instruction::{
@@ -28,8 +28,10 @@ const STATUS_DNAT: u32 = 0x20;
 /// nft's burst where the text gives none.
 const LIMIT_BURST: u32 = 5;
 
-/// Of an IPv4 header, in bytes.
+/// Offsets in an IPv4 header, in bytes: of the field, and of the 4 bytes that it is the second of.
 const TOS_OFFSET: u32 = 1;
+const TOS_WORD: u32 = 0;
+const PROTOCOL_OFFSET: u32 = 9;
 
 /// Of an IPv6 header, in bytes.
 const HOP_LIMIT_OFFSET: u32 = 7;
@@ -142,18 +144,19 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
     match expr {
         Expr::CtState(bits) => ct_bits(ct_key::STATE, bits),
         Expr::CtStatusDnat => ct_bits(ct_key::STATUS, STATUS_DNAT),
-        Expr::L4Proto(protocol) => l4proto(protocol),
-        Expr::TcpNotOpening => tcp_not_opening(),
+        Expr::Protocol(number) => protocol(family, number),
+        Expr::TcpNotOpening => tcp_not_opening(family),
         Expr::IcmpType(kind) => message_type(ICMP, kind),
         Expr::Icmpv6Type(kind) => message_type(ICMPV6, kind),
         Expr::HopLimit(number) => {
             vec![payload(base::NETWORK, HOP_LIMIT_OFFSET, 1, FIRST), compare(EQUAL, &[number])]
         }
-        Expr::TosWithoutPriority => {
+        Expr::TosPriority { is_zero } => {
+            let op = if is_zero { EQUAL } else { NOT_EQUAL };
             vec![
-                payload(base::NETWORK, TOS_OFFSET, 1, FIRST),
-                mask(&[TOS_MASK]),
-                compare(EQUAL, &[0]),
+                payload(base::NETWORK, TOS_WORD, 4, FIRST),
+                mask(&second(TOS_MASK)),
+                compare(op, &[0; 4]),
             ]
         }
         Expr::InSubnet(side, net) => in_subnet(side, net),
@@ -188,7 +191,10 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
         Expr::PriorityHas(bits) => {
             vec![priority(FIRST), mask(&bits.to_ne_bytes()), compare(NOT_EQUAL, &[0; 4])]
         }
-        Expr::PortIn(set) => port_in(set, names),
+        Expr::PriorityLacks(bits) => {
+            vec![priority(FIRST), mask(&bits.to_ne_bytes()), compare(EQUAL, &[0; 4])]
+        }
+        Expr::PortIn(set) => port_in(family, set, names),
         Expr::SetPriority(value) => vec![
             Instruction::Load { to: FIRST, value: value.to_ne_bytes().to_vec() },
             set_priority(),
@@ -228,23 +234,37 @@ fn ct_bits(key: u32, bits: u32) -> Vec<Instruction> {
     vec![Instruction::Ct { key, to: FIRST }, mask(&bits.to_ne_bytes()), compare(NOT_EQUAL, &[0; 4])]
 }
 
-fn l4proto(protocol: u8) -> Vec<Instruction> {
-    vec![Instruction::Meta { key: meta::L4PROTO, to: FIRST }, compare(EQUAL, &[protocol])]
+/// Loads the packet's protocol.
+fn load_protocol(family: TableFamily, to: Register) -> Instruction {
+    match family {
+        TableFamily::Ip => payload(base::NETWORK, PROTOCOL_OFFSET, 1, to),
+        TableFamily::Ip6 | TableFamily::Bridge => Instruction::Meta { key: meta::L4PROTO, to },
+    }
+}
+
+fn protocol(family: TableFamily, number: u8) -> Vec<Instruction> {
+    vec![load_protocol(family, FIRST), compare(EQUAL, &[number])]
+}
+
+/// Four bytes of which the second is this and the others are 0.
+const fn second(byte: u8) -> [u8; 4] {
+    [0, byte, 0, 0]
 }
 
 /// The type is the first byte of an ICMP or ICMPv6 header.
 fn message_type(protocol: u8, kind: u8) -> Vec<Instruction> {
-    let mut out = l4proto(protocol);
+    let mut out =
+        vec![Instruction::Meta { key: meta::L4PROTO, to: FIRST }, compare(EQUAL, &[protocol])];
     out.extend([payload(base::TRANSPORT, 0, 1, FIRST), compare(EQUAL, &[kind])]);
     out
 }
 
-fn tcp_not_opening() -> Vec<Instruction> {
-    let mut out = l4proto(TCP);
+fn tcp_not_opening(family: TableFamily) -> Vec<Instruction> {
+    let mut out = protocol(family, TCP);
     out.extend([
-        payload(base::TRANSPORT, 13, 1, FIRST),
-        mask(&[TCP_OPENING_MASK]),
-        compare(NOT_EQUAL, &[TCP_SYN]),
+        payload(base::TRANSPORT, TCP_FLAGS_WORD, 4, FIRST),
+        mask(&second(TCP_OPENING_MASK)),
+        compare(NOT_EQUAL, &second(TCP_SYN)),
     ]);
     out
 }
@@ -288,7 +308,7 @@ fn in_subnet(side: Side, net: IpNet) -> Vec<Instruction> {
     vec![payload(base::NETWORK, offset, length, FIRST), mask(&netmask), compare(EQUAL, &value)]
 }
 
-fn port_in(set: SetName, names: &Names) -> Vec<Instruction> {
+fn port_in(family: TableFamily, set: SetName, names: &Names) -> Vec<Instruction> {
     let mut out = vec![Instruction::Meta { key: meta::PRIORITY, to: FIRST }];
     if set.is_interval() {
         // Ranges are compared byte by byte, so all fields are big endian there, the id too.
@@ -296,7 +316,7 @@ fn port_in(set: SetName, names: &Names) -> Vec<Instruction> {
         out.push(Instruction::Byteorder { from, to, op: HTON, length: 4, size: 4 });
     }
     out.extend([
-        Instruction::Meta { key: meta::L4PROTO, to: register(4) },
+        load_protocol(family, register(4)),
         payload(base::TRANSPORT, 2, 2, register(8)),
         names.lookup(set, None),
     ]);
@@ -333,21 +353,32 @@ fn recognise(family: TableFamily, rest: &[Instruction]) -> Option<(Expr, Option<
         [I::Ct { key: ct_key::STATUS, .. }, ..] => Expr::CtStatusDnat,
         [I::Ct { .. }, I::Bitwise { mask, .. }, ..] => Expr::CtState(number(mask)?),
         [I::Meta { key: meta::L4PROTO, .. }, I::Compare { value, .. }, tail @ ..] => {
-            l4_match(value, tail)?
+            protocol_match(value, tail)?
         }
+        [
+            I::Payload { base: base::NETWORK, offset: PROTOCOL_OFFSET, length: 1, .. },
+            I::Compare { value, .. },
+            tail @ ..,
+        ] if family == TableFamily::Ip => protocol_match(value, tail)?,
         [I::Meta { key: meta::PRIORITY, .. }, I::Compare { value, .. }, ..] => {
             Expr::PriorityIs(number(value)?)
         }
-        [I::Meta { key: meta::PRIORITY, .. }, I::Bitwise { mask, .. }, I::Compare { .. }, ..] => {
-            Expr::PriorityHas(number(mask)?)
+        [
+            I::Meta { key: meta::PRIORITY, .. },
+            I::Bitwise { mask, .. },
+            I::Compare { op, .. },
+            ..,
+        ] => {
+            let bits = number(mask)?;
+            if *op == EQUAL { Expr::PriorityLacks(bits) } else { Expr::PriorityHas(bits) }
         }
         [I::Load { value, .. }, I::SetMeta { .. }, ..] => Expr::SetPriority(number(value)?),
         [
-            I::Payload { offset: TOS_OFFSET, length: 1, .. },
+            I::Payload { base: base::NETWORK, offset: TOS_WORD, .. },
             I::Bitwise { .. },
-            I::Compare { .. },
+            I::Compare { op, .. },
             ..,
-        ] => Expr::TosWithoutPriority,
+        ] => Expr::TosPriority { is_zero: *op == EQUAL },
         [
             I::Payload { offset, length, .. },
             I::Bitwise { mask, .. },
@@ -406,8 +437,8 @@ fn looked_up(family: TableFamily, rest: &[Instruction]) -> Option<(Expr, Option<
     Some((expr, Some(id)))
 }
 
-/// After `meta l4proto X`: nft writes it as part of what needs it.
-fn l4_match(protocol: &[u8], tail: &[Instruction]) -> Option<Expr> {
+/// A comparison of the protocol, alone or with what it is written for.
+fn protocol_match(protocol: &[u8], tail: &[Instruction]) -> Option<Expr> {
     let &[protocol] = protocol else { return None };
     let of_header = match tail {
         [Instruction::Payload { base: base::TRANSPORT, .. }, next, ..] => Some(next),
@@ -417,7 +448,7 @@ fn l4_match(protocol: &[u8], tail: &[Instruction]) -> Option<Expr> {
         (TCP, Some(Instruction::Bitwise { .. })) => Expr::TcpNotOpening,
         (ICMP, Some(Instruction::Compare { value, .. })) => Expr::IcmpType(*value.first()?),
         (ICMPV6, Some(Instruction::Compare { value, .. })) => Expr::Icmpv6Type(*value.first()?),
-        _ => Expr::L4Proto(protocol),
+        _ => Expr::Protocol(protocol),
     })
 }
 

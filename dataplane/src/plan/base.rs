@@ -12,14 +12,15 @@
 //!
 //! None of them matters where what it sees lies between what the programs before and after allow it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use palisade_compiler::model::Direction;
 use palisade_compiler::program::{ClassId, ProfileId};
 
 use super::profiles::Profiles;
-use super::transition::{RowEdit, Transition};
+use super::transition::{RowEdit, Transition, row_edits};
+use crate::contents::rows;
 
 /// When a row may change, as a place in the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,7 @@ impl BaseEdits {
         edits: &[RowEdit],
     ) -> Self {
         let mut by_subject = HashMap::new();
+        let mut ways = None;
         for &RowEdit { direction, subject, class, from, to } in edits {
             let stays = transition.is_subject_before(direction, subject)
                 && transition.is_subject_after(direction, subject);
@@ -74,7 +76,10 @@ impl BaseEdits {
                     follows_rows: false,
                     is_pinned: transition.state.may_miss_rows(direction, subject),
                 };
-                edit.regard_ways(transition, profiles, direction, subject);
+                let ways = ways.get_or_insert_with(|| Ways::new(transition));
+                for way in ways.with_rows(direction, subject) {
+                    edit.regard_way(transition, profiles, (direction, subject), way);
+                }
                 by_subject.insert((direction, subject), edit);
             }
         }
@@ -147,31 +152,27 @@ impl BaseEdits {
 }
 
 impl BaseEdit {
-    /// What changes of class demand.
-    fn regard_ways(
+    /// What a way of changing class demands.
+    fn regard_way(
         &mut self,
         transition: &Transition<'_>,
         profiles: &mut Profiles<'_>,
-        direction: Direction,
-        subject: IpAddr,
+        (direction, subject): (Direction, IpAddr),
+        (from, to): (ClassId, ClassId),
     ) {
         let row = |profile, class| {
             Some(profile).filter(|&p| class != ClassId::UNKNOWN && p != ProfileId::NOTHING)
         };
-        for &(from, to) in &transition.ways {
-            let left = row(transition.state.row(direction, subject, from), from);
-            let entered = row(transition.row_after(direction, subject, to), to);
-            match (left, entered) {
-                (None, Some(entered)) => {
-                    self.must_be_late |=
-                        !profiles.is_between_after(self.after, self.before, entered);
-                }
-                (Some(left), None) => {
-                    self.must_be_early |=
-                        !profiles.is_between_before(self.before, left, self.after);
-                }
-                (None, None) | (Some(_), Some(_)) => {}
+        let left = row(transition.state.row(direction, subject, from), from);
+        let entered = row(transition.row_after(direction, subject, to), to);
+        match (left, entered) {
+            (None, Some(entered)) => {
+                self.must_be_late |= !profiles.is_between_after(self.after, self.before, entered);
             }
+            (Some(left), None) => {
+                self.must_be_early |= !profiles.is_between_before(self.before, left, self.after);
+            }
+            (None, None) | (Some(_), Some(_)) => {}
         }
     }
 
@@ -185,5 +186,41 @@ impl BaseEdit {
             | Self { is_pinned: true, .. } => When::Late,
             Self { .. } => When::Early,
         }
+    }
+}
+
+/// The ways in which addresses change class, to be found by either class.
+struct Ways<'t, 'a> {
+    transition: &'t Transition<'a>,
+    /// To, from.
+    backwards: BTreeSet<(ClassId, ClassId)>,
+}
+
+impl<'t, 'a> Ways<'t, 'a> {
+    fn new(transition: &'t Transition<'a>) -> Self {
+        let backwards = transition.ways.iter().map(|&(from, to)| (to, from)).collect();
+        Self { transition, backwards }
+    }
+
+    /// The ways that lead from or to a class that the subject has a row for, before or after, and perhaps others: on them the
+    /// base applies on both sides. Takes as long as there are rows of the subject, or ways, whichever are fewer.
+    fn with_rows(&self, direction: Direction, subject: IpAddr) -> BTreeSet<(ClassId, ClassId)> {
+        let Self { transition, backwards } = self;
+        let ways = &transition.ways;
+        let of_subject = (subject, ClassId(ClassId::UNKNOWN.0 + 1))..=(subject, ClassId(u32::MAX));
+        let before = rows(&transition.state.kernel, direction).range(of_subject.clone());
+        let edits = row_edits(transition.delta, direction).range(of_subject);
+        let classes = before.map(|(key, _)| key.1).chain(edits.map(|(key, _)| key.1));
+        let classes: Vec<ClassId> = classes.take(ways.len()).collect();
+        if classes.len() == ways.len() {
+            return ways.clone();
+        }
+        let mut found = BTreeSet::new();
+        for class in classes {
+            let with = (class, ClassId(0))..=(class, ClassId(u32::MAX));
+            found.extend(ways.range(with.clone()));
+            found.extend(backwards.range(with).map(|&(to, from)| (from, to)));
+        }
+        found
     }
 }

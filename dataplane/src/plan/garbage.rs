@@ -12,7 +12,7 @@ use super::step::Change;
 use crate::contents::{self, first_port, rows_set};
 use crate::transaction::Element;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Garbage {
     ingress: Rows,
     egress: Rows,
@@ -22,7 +22,7 @@ pub(super) struct Garbage {
 }
 
 /// Rows of one direction, to be found by either half of their key.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Rows {
     by_class: BTreeSet<(ClassId, IpAddr)>,
     by_subject: BTreeSet<(IpAddr, ClassId)>,

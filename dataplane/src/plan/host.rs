@@ -14,7 +14,7 @@ use crate::contents::Contents;
 use crate::host::{HostDelta, HostFacts};
 use crate::transaction::{Op, TableOp, Transaction};
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Host {
     /// What the kernel has in each table, or will have after the steps that were handed out.
     kernel: BTreeMap<TableFamily, HostFacts>,

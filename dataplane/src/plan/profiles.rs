@@ -144,6 +144,14 @@ impl<'a> Profiles<'a> {
     }
 }
 
+#[cfg(test)]
+impl Profiles<'_> {
+    /// How many pairs of profiles were compared.
+    pub(super) fn comparisons(&self) -> usize {
+        self.effects.len()
+    }
+}
+
 fn is_between([seen, before, after]: &[Rc<PortSet>; 3]) -> bool {
     before.intersection(after).is_within(seen)
         && seen.is_within(&PortSet::union([before.as_ref(), after.as_ref()]))

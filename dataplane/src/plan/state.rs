@@ -18,7 +18,7 @@ use super::window::Window;
 use crate::contents::{self, first_port, rows, subjects};
 use crate::transaction::Element;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct TableState {
     /// What the kernel has once the steps that were handed out are done.
     pub(super) kernel: Tables,

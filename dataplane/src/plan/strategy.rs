@@ -198,3 +198,49 @@ const fn opposite(direction: Direction) -> Direction {
         Direction::Egress => Direction::Ingress,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use palisade_compiler::program::{PortElement, ProfileId, Tables, TablesDelta};
+
+    use super::super::state::TableState;
+    use super::*;
+
+    /// Pods that are isolated in both directions and allow each other every second of so many ports.
+    fn pods_with_ports(pods: u32, ports: u16, profile: ProfileId) -> Tables {
+        let mut tables = Tables::default();
+        let class = ClassId(ClassId::FIRST);
+        for n in 0..pods {
+            let address = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0001 + n));
+            tables.local_in.insert(address);
+            tables.local_out.insert(address);
+            tables.class.insert(address, class);
+            tables.allow_in.insert((address, class), profile);
+            tables.allow_out.insert((address, class), ProfileId::EVERYTHING);
+        }
+        let odd = (0..ports).map(|n| PortElement { profile, protocol: 6, port: 2 * n + 1 });
+        tables.ports.extend(odd);
+        tables
+    }
+
+    /// One port less for 250 pods that allow 8,000: two profiles are compared, once.
+    #[test]
+    fn two_profiles_are_compared_once_however_many_rows_have_them() {
+        let before = pods_with_ports(250, 8000, ProfileId(ProfileId::FIRST));
+        let after = pods_with_ports(250, 7999, ProfileId(ProfileId::FIRST + 1));
+        let delta = TablesDelta::between(&before, &after);
+        assert_eq!(delta.allow_in.len(), 250);
+        let state = TableState::new(before);
+        let transition = Transition::new(&state, &delta);
+        let profiles = Profiles::new(&state, &delta);
+        let mut effects = Effects { transition: &transition, profiles };
+        let (_, pairs) = effects.of_rows(Effect::default());
+        assert_eq!(pairs.ingress, Effect::NARROWS);
+        assert_eq!(pairs.egress, Effect::default());
+        assert_eq!(effects.profiles.comparisons(), 1);
+        let direct = Strategy::Direct { grace_first: false, egress_narrows: false };
+        assert_eq!(Strategy::choose(&transition), direct);
+    }
+}

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use palisade_compiler::model::Direction;
 use palisade_compiler::program::{ClassId, ProfileId};
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Window {
     /// Classes that some address left: what they are allowed stays as it is.
     pub(super) left: BTreeSet<ClassId>,

@@ -1,11 +1,13 @@
-//! Which bridges carry pods, and whether these bridges' packets pass the forward hook.
+//! Where subjects are attached, and whether bridged packets pass the forward hook.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use nix::net::if_::if_nametoindex;
 use palisade_compiler::model::Family;
-use palisade_dataplane::bridges::{BridgeFilter, Placement, bridge_filter, switch_on};
+use palisade_dataplane::attachments::{Attachments, Placement};
+use palisade_dataplane::bridges::{BridgeFilter, bridge_filter, switch_on};
+use palisade_lab::Namespace;
 
 use crate::netns::{in_netns, run};
 
@@ -17,15 +19,34 @@ fn ip(commands: &str) {
 }
 
 fn placed(addresses: &[&str]) -> Placement {
-    Placement::find(&set(addresses)).unwrap()
+    Attachments::find(set(addresses)).unwrap()
 }
 
 fn set(addresses: &[&str]) -> BTreeSet<IpAddr> {
     addresses.iter().map(|address| address.parse().unwrap()).collect()
 }
 
+fn indexes(names: &[&str]) -> BTreeSet<u32> {
+    names.iter().map(|&name| if_nametoindex(name).unwrap()).collect()
+}
+
+/// A pod with an interface whose other end is in this namespace, as `port`.
+fn pod(port: &str, addresses: &[&str]) -> Namespace {
+    let pod = Namespace::new().unwrap();
+    ip(&format!("link add {port} type veth peer name eth0 netns {}", pod.path()));
+    pod.run(|| {
+        for address in addresses {
+            ip(&format!("addr add {address} dev eth0"));
+        }
+        ip("link set eth0 up");
+    })
+    .unwrap();
+    ip(&format!("link set {port} up"));
+    pod
+}
+
 #[test]
-fn bridges_that_pods_are_reached_by_count_and_who_may_be_on_one_is_told() {
+fn without_a_port_the_route_tells_the_bridge() {
     in_netns(|| {
         ip("link set lo up
             link add veth0 type veth peer name veth1
@@ -47,17 +68,107 @@ fn bridges_that_pods_are_reached_by_count_and_who_may_be_on_one_is_told() {
             addr add 192.0.2.1/24 dev veth0
             route add 10.9.0.0/24 via 192.0.2.9
             route add unreachable 10.5.0.0/24");
-        let index = |name: &str| if_nametoindex(name).unwrap();
-        let on = |names: &[&str]| names.iter().map(|name| index(name)).collect::<BTreeSet<u32>>();
         assert_eq!(placed(&["10.4.0.5", "10.1.0.1"]), Placement::default());
-        assert_eq!(placed(&["10.1.0.7", "10.4.0.5"]).bridges, on(&["cni0"]));
-        assert_eq!(placed(&["fd01::7"]).bridges, on(&["cni0"]));
-        assert_eq!(placed(&["10.1.0.7", "10.3.0.7"]).bridges, on(&["cni0", "other0"]));
+        assert_eq!(placed(&["10.1.0.7", "10.4.0.5"]).bridges, indexes(&["cni0"]));
+        assert_eq!(placed(&["fd01::7"]).bridges, indexes(&["cni0"]));
+        assert_eq!(placed(&["10.1.0.7", "10.3.0.7"]).bridges, indexes(&["cni0", "other0"]));
         let elsewhere = ["10.5.0.9", "10.9.0.7", "198.51.100.1", "2001:db8::1"];
-        let wanted = Placement { unplaced: set(&elsewhere), ..Placement::default() };
+        let wanted = Placement { unknown: set(&elsewhere), ..Placement::default() };
         assert_eq!(placed(&elsewhere), wanted);
         ip("route add default via 192.0.2.9");
         assert_eq!(placed(&elsewhere), wanted);
+    });
+}
+
+/// Attack 15: the bridge has no address, and the host reaches the pods by another interface.
+#[test]
+fn a_subject_is_found_by_the_address_behind_its_port() {
+    in_netns(|| {
+        ip("link add br0 type bridge
+            link add br1 type bridge
+            link set br0 up
+            link set br1 up");
+        let _pods = [
+            pod("v1", &["10.1.0.1/24", "fd01::1/64"]),
+            pod("v2", &["10.1.0.2/24", "fd01::2/64"]),
+            pod("v3", &["10.1.0.3/24"]),
+            pod("v4", &["10.1.0.4/32"]),
+        ];
+        // The same index in each of their namespaces, and an interface of this one: only the namespace tells them apart.
+        ip("link set v1 master br0
+            link set v2 master br0
+            link set v3 master br1
+            link add eth0 type veth peer name eth1
+            link set eth0 up
+            addr add 10.1.0.254/24 dev eth0
+            route add 10.1.0.4/32 dev v4");
+        let wanted = |bridges: &[&str], ports: &[&str]| Placement {
+            bridges: indexes(bridges),
+            ports: indexes(ports),
+            ..Placement::default()
+        };
+        assert_eq!(placed(&["10.1.0.1"]), wanted(&["br0"], &["v1"]));
+        assert_eq!(placed(&["fd01::2"]), wanted(&["br0"], &["v2"]));
+        assert_eq!(placed(&["fd01::2", "10.1.0.3"]), wanted(&["br0", "br1"], &["v2", "v3"]));
+        assert_eq!(placed(&["10.1.0.4"]), Placement::default());
+    });
+}
+
+/// All ports count where the bridge is known and the port is not.
+#[test]
+fn every_port_counts_of_a_bridge_of_which_the_port_is_not_known() {
+    in_netns(|| {
+        ip("link add cni0 type bridge
+            link set cni0 up
+            addr add 10.1.0.254/24 dev cni0
+            link add tap0 type veth peer name tap1
+            link set tap0 master cni0");
+        let _pod = pod("v1", &["10.1.0.1/24"]);
+        ip("link set v1 master cni0");
+        let ports = placed(&["10.1.0.9"]).ports;
+        assert_eq!(ports, indexes(&["tap0", "v1"]));
+    });
+}
+
+#[test]
+fn links_that_come_and_go_move_subjects() {
+    in_netns(|| {
+        ip("link add br0 type bridge
+            link set br0 up");
+        let mut attachments = Attachments::open().unwrap();
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (a, b) = (address("10.1.0.1"), address("10.1.0.2"));
+        attachments.update([a, b], []).unwrap();
+        assert_eq!(attachments.placement().unknown, set(&["10.1.0.1", "10.1.0.2"]));
+        assert!(!attachments.update([], []).unwrap(), "nothing happened");
+
+        let first = pod("v1", &["10.1.0.1/24"]);
+        ip("link set v1 master br0");
+        assert!(attachments.update([], []).unwrap());
+        assert_eq!(attachments.placement().ports, indexes(&["v1"]));
+        assert_eq!(attachments.placement().unknown, set(&["10.1.0.2"]));
+
+        // The pod goes, and another gets its address at once.
+        ip("link del v1");
+        drop(first);
+        let _second = pod("v2", &["10.1.0.1/24"]);
+        ip("link set v2 master br0");
+        assert!(attachments.update([], []).unwrap());
+        assert_eq!(attachments.placement().ports, indexes(&["v2"]));
+
+        // An address that comes later is no event of this namespace; a look finds it.
+        let late = pod("v3", &[]);
+        ip("link set v3 master br0");
+        attachments.update([], []).unwrap();
+        late.run(|| ip("addr add 10.1.0.2/24 dev eth0")).unwrap();
+        attachments.look_again().unwrap();
+        assert_eq!(attachments.placement().ports, indexes(&["v2", "v3"]));
+
+        ip("link set v2 nomaster");
+        assert!(attachments.update([], []).unwrap());
+        assert_eq!(attachments.placement().ports, indexes(&["v3"]));
+        assert!(attachments.update([], [b]).unwrap());
+        assert_eq!(attachments.placement().ports, indexes(&[]));
     });
 }
 

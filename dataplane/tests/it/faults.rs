@@ -13,8 +13,10 @@ use palisade_dataplane::ruleset::{Features, Ruleset as _};
 /// Histories that every error is injected into, at every call.
 const HISTORIES: u64 = 8;
 const BATCHES: usize = 3;
-/// Those that are also tried with sets that are as small as they can be, which takes many more calls.
-const TIGHT_HISTORIES: u64 = 2;
+/// Those that are also tried with sets that are as small as they can be. That takes many more calls: each error is injected
+/// at one of so many.
+const TIGHT_HISTORIES: u64 = 1;
+const TIGHT_STEP: usize = 7;
 
 fn history(seed: u64) -> Vec<Vec<Change>> {
     let mut rng = Rng::new(seed);
@@ -99,7 +101,10 @@ fn every_error_at_every_call_leads_to_the_right_end() {
         let mut reference = Fake::default();
         assert_eq!(carry_out(&mut reference, seed, capacities), 0);
         for call in 0..reference.calls() {
-            for fault in Fault::ALL {
+            for (n, fault) in Fault::ALL.into_iter().enumerate() {
+                if capacities == Capacities::Tight && (call + n) % TIGHT_STEP != 0 {
+                    continue;
+                }
                 let mut fake = Fake::default();
                 fake.fail(call, fault);
                 failed += carry_out(&mut fake, seed, capacities);

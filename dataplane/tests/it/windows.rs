@@ -139,7 +139,7 @@ fn no_packet_of_a_compiled_cluster_is_misjudged_while_it_changes() {
 }
 
 /// Clusters that the whole engine follows.
-const ENGINES: u64 = 24;
+const ENGINES: u64 = 72;
 
 /// The window of one family as the engine leaves it: sets that grow and tables that are replaced included.
 struct Enforced {
@@ -276,5 +276,5 @@ fn no_packet_is_misjudged_while_sets_grow_and_commits_fail() {
         failed += fails;
     }
     println!("{grown} sets grew, {failed} calls failed");
-    assert!(grown > 100 && failed > 50, "{grown} sets grew, {failed} calls failed: too few");
+    assert!(grown > 80 && failed > 60, "{grown} sets grew, {failed} calls failed: too few");
 }

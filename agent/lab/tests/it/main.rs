@@ -140,6 +140,19 @@ fn real_connections_are_answered_or_dropped() {
     }
 }
 
+/// The kernel makes the local routes of IPv6 addresses in the background; a datagram that came before them got no answer.
+#[test]
+fn a_new_lab_answers_the_first_datagram_to_every_address() {
+    for layout in [Layout::ALL; 8].concat() {
+        let lab = Lab::new(&spec(layout)).expect("a lab");
+        let udp = |c: &Connection| c.protocol == UDP && c.to.is_ipv6();
+        let all: Vec<_> = everything(&lab).into_iter().filter(udp).collect();
+        for (connection, outcome) in all.iter().zip(lab.converse(&all).expect("conversations")) {
+            assert_eq!(outcome, Conversation::Answered, "{layout:?} {connection:?}");
+        }
+    }
+}
+
 #[test]
 fn a_flood_sees_each_change_of_the_rules() {
     let lab = Arc::new(Lab::new(&spec(Layout::Routed)).expect("a lab"));

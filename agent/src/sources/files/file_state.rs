@@ -194,7 +194,7 @@ impl FileState {
         &mut self,
         file: &Arc<Path>,
         arrival: Arrival,
-        limits: Limits,
+        limits: &Limits,
         now: Instant,
         each: &mut dyn FnMut(Reading<'_>),
     ) -> Option<Update> {
@@ -297,7 +297,7 @@ impl FileState {
         &mut self,
         file: &Arc<Path>,
         stamp: Option<Stamp>,
-        limits: Limits,
+        limits: &Limits,
         each: &mut dyn FnMut(Reading<'_>),
     ) -> Option<Version> {
         let mut observe = |objects| each(Reading { file, objects });

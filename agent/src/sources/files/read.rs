@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use palisade_compiler::parse::{Object, Parsed, parse};
+use palisade_compiler::parse::{Object, Parsed, Settings, parse_with};
 use thiserror::Error;
 
 use super::{Limits, STDIN};
@@ -87,13 +87,13 @@ pub(super) struct Read {
 /// `FileError`; nothing of the file is known then.
 pub(super) fn read_file(
     file: &Path,
-    limits: Limits,
+    limits: &Limits,
     each: &mut dyn FnMut(usize),
 ) -> Result<Read, FileError> {
     let max_bytes = limits.bytes;
     if file == Path::new(STDIN) {
         let bytes = read_all(io::stdin().lock(), max_bytes)?;
-        return Ok(parsed("standard input", None, &bytes, each));
+        return Ok(parsed("standard input", None, &bytes, limits, each));
     }
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
@@ -112,7 +112,7 @@ pub(super) fn read_file(
     }
     let bytes = read_all(&opened, max_bytes)?;
     if !kind.is_file() {
-        return Ok(parsed(&file.to_string_lossy(), None, &bytes, each));
+        return Ok(parsed(&file.to_string_lossy(), None, &bytes, limits, each));
     }
     if Stamp::from(&opened.metadata()?) != before {
         return Err(FileError::Changing);
@@ -120,7 +120,7 @@ pub(super) fn read_file(
     if bytes.is_empty() {
         return Err(FileError::Empty);
     }
-    Ok(parsed(&file.to_string_lossy(), Some(before), &bytes, each))
+    Ok(parsed(&file.to_string_lossy(), Some(before), &bytes, limits, each))
 }
 
 fn read_all(from: impl io::Read, max_bytes: u64) -> Result<Vec<u8>, FileError> {
@@ -132,9 +132,16 @@ fn read_all(from: impl io::Read, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-fn parsed(source: &str, stamp: Option<Stamp>, bytes: &[u8], each: &mut dyn FnMut(usize)) -> Read {
+fn parsed(
+    source: &str,
+    stamp: Option<Stamp>,
+    bytes: &[u8],
+    limits: &Limits,
+    each: &mut dyn FnMut(usize),
+) -> Read {
     let mut objects = Vec::new();
-    let parsed = parse(source, bytes, &mut |object| {
+    let settings = Settings { namespace: limits.namespace.clone() };
+    let parsed = parse_with(source, bytes, &settings, &mut |object| {
         objects.push(object);
         each(objects.len());
     });

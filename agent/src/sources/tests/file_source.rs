@@ -10,12 +10,13 @@ use palisade_compiler::snapshot::Change;
 use super::files::{NAMESPACE, POD, Scratch};
 use crate::inbox::{Inbox, Input, inbox};
 use crate::sources::file_source::FileSource;
+use crate::sources::files::Limits;
 
-const MAX_BYTES: u64 = 1 << 20;
+const LIMITS: Limits = Limits { bytes: 1 << 20, pipes: false, namespace: None };
 
 fn follow(path: &Path) -> (FileSource, Inbox) {
     let (sender, inbox) = inbox();
-    (FileSource::spawn(vec![path.to_path_buf()], MAX_BYTES, sender).unwrap(), inbox)
+    (FileSource::spawn(vec![path.to_path_buf()], LIMITS, sender).unwrap(), inbox)
 }
 
 /// The next input as wanted; all others until then must be without changes.

@@ -11,7 +11,7 @@ use crate::sources::files::{
 };
 use crate::sources::object::{Manifest, ObjectKey};
 
-const LIMITS: Limits = Limits { bytes: 1 << 20, pipes: false };
+const LIMITS: Limits = Limits { bytes: 1 << 20, pipes: false, namespace: None };
 
 /// A directory of the test's own, removed with all in it.
 pub(super) struct Scratch(pub(super) PathBuf);

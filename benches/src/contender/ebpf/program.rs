@@ -13,7 +13,7 @@
 use std::sync::OnceLock;
 
 use palisade_compiler::model::Family;
-use palisade_compiler::program::ProfileId;
+use palisade_compiler::program::{ClassId, ProfileId};
 
 use super::maps::{EGRESS, INGRESS, Maps, PORT_KEY, address_size};
 use crate::bpf::assembler::{Assembler, Label, R, STACK, op};
@@ -276,14 +276,24 @@ impl<'a> Code<'a> {
         a.place(classed);
         a.put(op::STORE_WORD, STACK, R(1), near.key + WORD + size, 0);
 
+        let found = a.label();
+        a.lookup(rows.descriptor(), near.key + WORD);
+        a.jump_value(op::JUMP_NOT_EQUAL_VALUE, R(0), 0, found);
+        // Without a row for the class, the subject's base.
+        let base = ClassId::UNKNOWN.0.cast_signed();
+        a.put(op::STORE_WORD_VALUE, STACK, R(0), near.key + WORD + size, base);
         a.lookup(rows.descriptor(), near.key + WORD);
         a.jump_value(op::JUMP_EQUAL_VALUE, R(0), 0, drop);
+        a.place(found);
         a.put(op::LOAD_WORD, R(1), R(0), 0, 0);
         let everything = ProfileId::EVERYTHING.0.cast_signed();
         a.jump_value(op::JUMP_EQUAL_WORD_VALUE, R(1), everything, passed);
         a.put(op::STORE_WORD, STACK, R(1), PORT + WORD, 0);
         a.lookup(ports.descriptor(), PORT + WORD);
         a.jump_value(op::JUMP_NOT_EQUAL_VALUE, R(0), 0, passed);
+        a.put(op::LOAD_WORD, R(1), STACK, PORT + WORD, 0);
+        a.value(op::AND_VALUE, R(1), ProfileId::RANGED.cast_signed());
+        a.jump_value(op::JUMP_EQUAL_VALUE, R(1), 0, drop);
         a.lookup(port_ranges.descriptor(), PORT);
         a.jump_value(op::JUMP_EQUAL_VALUE, R(0), 0, drop);
         a.place(passed);

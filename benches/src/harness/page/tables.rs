@@ -5,9 +5,10 @@ mod facts;
 
 use std::fmt::Write as _;
 
-use super::super::goals::Outcome;
+use super::super::outcome::Outcome;
+use super::super::quantity::Quantity;
 use super::super::report::{PALISADE, Report};
-use super::super::svg::{Quantity, escape};
+use super::escape;
 
 pub(super) use costs::{edits, findings, growth, loads, match_costs, memory};
 pub(super) use facts::{absences, machine};

@@ -24,17 +24,50 @@ items:
     ingress:
     - from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}, {podSelector: {}}]
       ports: [{port: 80, endPort: 90}, {port: http, protocol: UDP}]
+- apiVersion: v1
+  kind: Service
+  metadata: *meta
+  spec: {clusterIPs: [10.96.0.1], selector: {app: web}, ports: [{port: 80, targetPort: http, nodePort: 30080}]}
+- {addressType: IPv4, endpoints: [{addresses: [10.0.0.1], conditions: {ready: true}}], ports: [{name: http, port: 80}],
+   apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a-1, namespace: x, labels: {kubernetes.io/service-name: a}}}
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}
 ---
 {\"apiVersion\": \"v1\", \"kind\": \"Node\", \"metadata\": {\"name\": \"n1\"},
  \"status\": {\"addresses\": [{\"type\": \"InternalIP\", \"address\": \"192.0.2.1\"}]}}
 ";
 
-/// Whatever the bytes: no panic, and each finding is one line with a remedy.
+/// Whatever the bytes: no panic, and each finding is one line with a remedy and a place inside the text.
 fn survives(bytes: &[u8]) {
     let mut objects = Vec::new();
     let parsed = parse("in.yaml", bytes, &mut |object| objects.push(object));
     assert_eq!(parsed.objects, objects.len());
     assert_helpful(&parsed);
+    let lines = 1 + bytes.iter().filter(|&&byte| byte == b'\n').count();
+    for place in parsed.diagnostics.iter().map(|finding| &finding.place).chain(&parsed.cut_short) {
+        assert!(place.line.is_none_or(|line| (1..=lines).contains(&line)), "{place}");
+        assert!(
+            place.column.is_none_or(|column| (1..=bytes.len() + 1).contains(&column)),
+            "{place}"
+        );
+    }
+}
+
+/// The same text in every encoding means the same.
+fn means_the_same_in_utf16(text: &str) {
+    let read = |bytes: &[u8]| {
+        let mut objects = Vec::new();
+        let parsed = parse("in.yaml", bytes, &mut |object| objects.push(object));
+        (objects, parsed)
+    };
+    let marked = format!("\u{feff}{text}");
+    let utf8 = read(marked.as_bytes());
+    for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        let utf16: Vec<u8> = marked.encode_utf16().flat_map(bytes).collect();
+        // Two zeros after the mark are read as that of UTF-32.
+        if !utf16.starts_with(&[0xFF, 0xFE, 0, 0]) {
+            assert_eq!(read(&utf16), utf8, "{text:?}");
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -92,6 +125,34 @@ proptest! {
     }
 
     #[test]
+    fn any_bytes_with_a_mark(
+        mark in prop::sample::select(vec!["\u{feff}", "---\n\u{feff}", "LE", "BE"]),
+        bytes in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let mark: &[u8] = match mark {
+            "LE" => b"\xff\xfe",
+            "BE" => b"\xfe\xff",
+            other => other.as_bytes(),
+        };
+        survives(&[mark, &bytes].concat());
+    }
+
+    #[test]
+    fn any_edits_mean_the_same_in_every_encoding(edits in edits()) {
+        if let Ok(text) = String::from_utf8(edited(edits)) {
+            means_the_same_in_utf16(&text);
+        }
+    }
+
+    /// A text that ends anywhere.
+    #[test]
+    fn any_beginning_of_a_manifest(end in 0..SEED.len(), edits in edits()) {
+        survives(SEED.as_bytes().get(..end).unwrap_or_default());
+        let bytes = edited(edits);
+        survives(bytes.get(..end).unwrap_or(&bytes));
+    }
+
+    #[test]
     fn any_text(text in "[-a-c:{}\\[\\],&*!|>'\"%@#? \t\n]{0,80}") {
         survives(text.as_bytes());
         survives(format!("{{{text}").as_bytes());
@@ -122,7 +183,7 @@ proptest! {
         let text = SEED.replace(from, &to.replace('@', wrong));
         assert_ne!(text, SEED);
         let (objects, parsed) = read(&text);
-        prop_assert!(parsed.has_errors() && objects.len() == 3);
+        prop_assert!(parsed.has_errors() && objects.len() == 5);
         for object in objects {
             if let Object::Policy(policy) = object {
                 prop_assert!(policy.isolates.ingress && policy.isolates.egress);
@@ -134,8 +195,9 @@ proptest! {
 
 #[test]
 fn the_seed_is_good() {
-    let objects = super::good(SEED);
-    assert_eq!(objects.len(), 3);
+    let (objects, parsed) = read(SEED);
+    assert_eq!(parsed.diagnostics.len(), 1, "{:?}", parsed.diagnostics);
+    assert_eq!(objects.len(), 5);
     assert!(
         matches!(&objects[1], Object::Policy(p) if matches!(p.ingress[0].peers, Peers::AnyOf(_)))
     );

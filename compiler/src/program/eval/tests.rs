@@ -357,23 +357,37 @@ impl View for WithoutCatchAlls<'_> {
     }
 }
 
-/// A miss ends the rule and leaves the register as it was: a TOS priority, or the class. Neither may open anything.
+/// Somebody deleted the catch-all: a miss ends the rule and leaves the register as it was, with a priority of the TOS field.
+/// Every verdict must be what it is with the catch-all.
 #[test]
-fn a_miss_opens_nothing_with_the_catch_alls_gone() {
+fn a_miss_changes_nothing_with_the_catch_all_gone() {
     let mut program = program();
-    program.v4.allow_in.insert((ip(SUBJECT), ClassId::UNKNOWN), ProfileId::EVERYTHING);
-    program.v4.class.insert(ip("10.0.0.4"), ClassId(0x0001_0003));
-    for tos in [0x08, 0x10, 0x18] {
-        for from in [STRANGER, "10.0.0.4"] {
-            let packet = Packet { tos, ..packet(from, SUBJECT, 6, 80) };
-            let mut view = WithoutCatchAlls(&program.v4);
-            let found = eval(&mut view, Family::V4, &packet);
-            assert_eq!(found.verdict, Verdict::Deny, "{found}");
+    let (subject, held, denied) = (ip(SUBJECT), ClassId(0x0001_0003), ClassId(0x0001_0004));
+    program.v4.class.extend([(ip("10.0.0.4"), held), (ip("10.0.0.5"), denied)]);
+    let atom = AddressRange { first: ip(STRANGER), last: ip(STRANGER) };
+    program.v4.cidr.insert(atom, denied);
+    let peers = [STRANGER, FRIEND, "10.0.0.4", "10.0.0.5", "10.0.0.6", "192.168.0.1"];
+    let mut verdicts = Vec::new();
+    for base in [ProfileId::NOTHING, HTTP, ProfileId::EVERYTHING] {
+        if base != ProfileId::NOTHING {
+            for rows in [&mut program.v4.allow_in, &mut program.v4.allow_out] {
+                rows.insert((subject, ClassId::UNKNOWN), base);
+                rows.insert((subject, denied), ProfileId::DENY);
+            }
         }
-        let packet = Packet { tos, ..packet(SUBJECT, STRANGER, 6, 80) };
-        let found = eval(&mut WithoutCatchAlls(&program.v4), Family::V4, &packet);
-        assert_eq!(found.verdict, Verdict::Deny, "{found}");
+        for tos in [0, 0x08, 0x10, 0x18] {
+            for peer in peers {
+                for (from, to) in [(peer, SUBJECT), (SUBJECT, peer)] {
+                    let packet = Packet { tos, ..packet(from, to, 6, 80) };
+                    let whole = eval(&mut &program.v4, Family::V4, &packet);
+                    let damaged = eval(&mut WithoutCatchAlls(&program.v4), Family::V4, &packet);
+                    assert_eq!(damaged.verdict, whole.verdict, "{damaged}; {whole}");
+                    verdicts.push(whole.verdict);
+                }
+            }
+        }
     }
+    assert!(verdicts.contains(&Verdict::Allow) && verdicts.contains(&Verdict::Deny));
 }
 
 /// A view that gives each set another generation.
@@ -402,8 +416,8 @@ fn each_lookup_asks_the_view_in_order() {
     assert_eq!(view.2, [LocalOut, LocalIn, Class, AllowIn, AllowIn]);
     assert_eq!(
         found.to_string(),
-        "not @local_out, @local_in, to ingress, @class: class 1:1, @allow_in: profile 0:0, \
-         to base_in, @allow_in: profile 0:0, to deny_in, deny in deny_in"
+        "not @local_out, @local_in, to ingress, @class: class 1:1, not @allow_in, not @allow_in, \
+         to deny_in, deny in deny_in"
     );
     let mut view = Mixed([(Ports, &later.v4)].into(), &program.v4, Vec::new());
     let found = eval(&mut view, Family::V4, &packet(FRIEND, SUBJECT, 6, 80));

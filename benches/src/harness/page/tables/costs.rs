@@ -6,10 +6,11 @@ use palisade_compiler::model::{Family, Verdict};
 
 use super::super::super::figures::{kind_name, kinds};
 use super::super::super::measure::{Edits, Measure, Moment, Path};
+use super::super::super::quantity::Quantity;
 use super::super::super::report::{BASE, CONNTRACK, CellReport, PALISADE, Report};
 use super::super::super::settings::Cell;
 use super::super::super::statistics::{Summary, median};
-use super::super::super::svg::{Quantity, escape};
+use super::super::escape;
 use super::Table;
 use crate::scenario::EditKind;
 
@@ -45,7 +46,7 @@ pub(in super::super) fn match_costs(report: &Report) -> String {
         let cells = report.growing(like);
         let Some(one) = measure(report, like, Path::NewOne) else { continue };
         let caption = format!(
-            "Shape {}: what judging a first packet at one end adds to bare conntrack; ± half of the median's 95 % interval where that is 5 % or more; in brackets, times what Palisade adds",
+            "Shape {}: what judging a first packet at one end adds to bare conntrack; ± half of the median's 95 % interval where that is 5 % or more; then what the fastest tenth of the rounds took; in brackets, times what Palisade adds",
             kind_name(like)
         );
         let mut table = Table::new(caption, cells.iter().map(|cell| policies(cell)));
@@ -56,7 +57,10 @@ pub(in super::super) fn match_costs(report: &Report) -> String {
                 let ours = cell.added(PALISADE, one).map(|s| s.median).filter(|ours| *ours > 0.0);
                 let ratio = ours.filter(|_| name != PALISADE).map(|ours| times(added / ours));
                 let ratio = ratio.map_or_else(String::new, |ratio| format!(" ({ratio})"));
-                Some(format!("{}{}{ratio}", time(added), give_or_take(&summary)))
+                let fast = cell
+                    .added_when_fast(name, one)
+                    .map_or_else(String::new, |fast| format!(" / {}", time(fast)));
+                Some(format!("{}{}{fast}{ratio}", time(added), give_or_take(&summary)))
             };
             table.row(name, cells.iter().map(of).collect());
         }

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::super::super::quantity::Quantity;
 use super::super::super::report::{Absence, Report};
 use super::super::super::settings::Settings;
-use super::super::super::svg::{Quantity, escape};
+use super::super::escape;
 
 /// Who was left out of what, and why.
 pub(in super::super) fn absences(report: &Report) -> String {

@@ -1,0 +1,206 @@
+//! A status as text: first what an operator asks, the rest with `-v`.
+
+use super::KernelStatus;
+use crate::cli::Failure;
+use crate::cli::output::{colours, say};
+use crate::protocol::{Denied, MAX_LISTED, State, Status};
+
+/// Lines of a list that a person is shown.
+const MAX_LINES: usize = 20;
+
+pub(super) fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
+    print_state(status)?;
+    let sizes = &status.sizes;
+    say(format_args!(
+        "isolated    {} of {} pods ({} for ingress, {} for egress), by {} policies",
+        status.isolated.pods,
+        sizes.local_pods,
+        status.isolated.ingress,
+        status.isolated.egress,
+        sizes.policies
+    ))?;
+    if let Some(denied) = &status.denied {
+        print_denied(denied)?;
+    }
+    print_last_change(status)?;
+    say(format_args!(
+        "manifests   {} files: {} namespaces, {} pods, {} policies",
+        status.files, sizes.namespaces, sizes.pods, sizes.policies
+    ))?;
+    say(format_args!(
+        "agent       {}, pid {}, up {}, node {}",
+        status.agent,
+        status.pid,
+        duration(status.up_seconds),
+        status.node.as_deref().unwrap_or("unnamed: every pod with an address is local")
+    ))?;
+    print_verified(status)?;
+    if verbose {
+        print_details(status)?;
+    }
+    let held = status.held_files.iter();
+    let held: Vec<String> = held
+        .map(|held| format!("{} {} ({})", held.file, held.reason, duration(held.seconds)))
+        .collect();
+    print_list("not enforced", &status.not_enforced, status.not_enforced.len())?;
+    print_list("files of which an earlier version is enforced", &held, status.held_count)?;
+    print_list("warnings", &status.warnings, status.warnings.len())?;
+    print_list("problems", &status.problems, status.problem_count)
+}
+
+pub(super) fn print_kernel(status: &KernelStatus) -> Result<(), Failure> {
+    if !status.enforced {
+        return say(paint(false, "no agent answers, and the kernel holds no tables of Palisade"));
+    }
+    say(paint(
+        true,
+        "no agent answers; what the kernel holds stays enforced, and follows no manifests",
+    ))?;
+    say(format_args!(
+        "isolated    {} addresses for ingress, {} for egress",
+        status.isolated_ingress, status.isolated_egress
+    ))?;
+    print_denied(&status.denied)?;
+    say(format_args!("elements    {}", status.elements))
+}
+
+fn paint(good: bool, text: &str) -> String {
+    match (colours(), good) {
+        (true, true) => format!("\x1b[32m{text}\x1b[0m"),
+        (true, false) => format!("\x1b[31m{text}\x1b[0m"),
+        (false, _) => text.to_owned(),
+    }
+}
+
+fn print_state(status: &Status) -> Result<(), Failure> {
+    let state = match status.state {
+        State::Starting => "starting",
+        State::WaitingForManifests => "waiting for manifests",
+        State::WaitingForTable => "waiting for the tables, which another process owns",
+        State::Enforcing if status.enforces_all() => "enforcing",
+        State::Enforcing => "enforcing, BUT NOT ALL: see below",
+        State::Behind => "behind: an earlier version of the manifests is enforced",
+    };
+    say(format_args!("state       {}", paint(status.enforces_all(), state)))?;
+    if let Some(seconds) = status.behind_seconds {
+        say(format_args!("            since {} ago", duration(seconds)))?;
+    }
+    let more = status.detail.iter().chain(&status.doing);
+    more.into_iter().try_for_each(|line| say(format_args!("            {line}")))
+}
+
+fn print_denied(denied: &Denied) -> Result<(), Failure> {
+    say(format_args!(
+        "denied      {} packets by ingress, {} by egress, since the rules were loaded",
+        denied.ingress, denied.egress
+    ))
+}
+
+fn print_last_change(status: &Status) -> Result<(), Failure> {
+    let Some(change) = status.changes.first() else { return Ok(()) };
+    let what = change.objects.first().map_or("the program", String::as_str);
+    let more = match change.object_count.saturating_sub(1) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    say(format_args!(
+        "last change {what}{more}: {} elements in {}, {} ago",
+        change.element_count,
+        millis(change.took_us),
+        duration(change.seconds_ago)
+    ))
+}
+
+fn print_verified(status: &Status) -> Result<(), Failure> {
+    let drift = &status.drift;
+    let last =
+        drift.seconds_since_check.map_or_else(String::new, |s| format!(", {} ago", duration(s)));
+    say(format_args!(
+        "verified    {} times{last}; the kernel differed {} times",
+        drift.checks, drift.found
+    ))?;
+    match &drift.last {
+        Some(last) => say(format_args!("            at last: {last}")),
+        None => Ok(()),
+    }
+}
+
+fn print_details(status: &Status) -> Result<(), Failure> {
+    let (sizes, time) = (&status.sizes, &status.time_to_enforce);
+    say(format_args!(
+        "revision    {}; the kernel holds {}",
+        status.revision, status.enforced_revision
+    ))?;
+    say(format_args!(
+        "program     {} subjects in, {} out; {} groups, {} classes, {} profiles, {} rows, {} atoms; {} elements",
+        sizes.subjects_in,
+        sizes.subjects_out,
+        sizes.groups,
+        sizes.classes,
+        sizes.profiles,
+        sizes.rows,
+        sizes.atoms,
+        sizes.elements
+    ))?;
+    for rows in &status.rows {
+        let largest: Vec<String> =
+            rows.largest.iter().map(|(namespace, rows)| format!("{namespace} {rows}")).collect();
+        say(format_args!(
+            "rows        {} {}: {} of {}; most by {}",
+            rows.family,
+            rows.direction,
+            rows.wanted,
+            rows.bound,
+            if largest.is_empty() { "none".to_owned() } else { largest.join(", ") }
+        ))?;
+    }
+    let micros = |micros: Option<u64>| micros.map_or_else(|| "-".to_owned(), millis);
+    say(format_args!(
+        "enforced    last change in {}, slowest in {}, {} changes",
+        micros(time.last_us),
+        micros(time.max_us),
+        time.count
+    ))?;
+    let bridges =
+        if status.bridges.is_empty() { "none".to_owned() } else { status.bridges.join(", ") };
+    say(format_args!("bridges     {bridges}"))
+}
+
+fn print_list(title: &str, lines: &[String], count: usize) -> Result<(), Failure> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    say(format_args!("{title} ({count}):"))?;
+    lines.iter().take(MAX_LINES).try_for_each(|line| say(format_args!("  {line}")))?;
+    match count.saturating_sub(MAX_LINES) {
+        0 => Ok(()),
+        more => say(format_args!("  and {more} more; -o json has up to {MAX_LISTED}")),
+    }
+}
+
+fn millis(micros: u64) -> String {
+    format!("{}.{:03} ms", micros / 1000, micros % 1000)
+}
+
+/// As in `5 s`, `3 min`, `2 h 5 min`, `4 d 3 h`.
+fn duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{minutes} min"),
+        7_200..=172_799 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_times_are_written_as_people_do() {
+        assert_eq!([0, 119, 120, 7_199].map(duration), ["0 s", "119 s", "2 min", "119 min"]);
+        assert_eq!([7_500, 180_000].map(duration), ["2 h 5 min", "2 d 2 h"]);
+        assert_eq!(millis(3_045), "3.045 ms");
+    }
+}
