@@ -105,7 +105,7 @@ fn a_second_agent_waits_for_the_table_and_takes_it_over() {
         let status = second.until("the wait", |status| status.state == State::WaitingForTable);
         assert!(status.detail.unwrap().contains(&first.pid().to_string()));
     } else {
-        // Nothing tells them of each other, and both enforce the same.
+        // Neither knows of the other, and both enforce the same.
         second.until_enforcing();
     }
     assert_eq!(first.end("-TERM"), Some(0));
@@ -225,7 +225,7 @@ fn commands_ask_the_agent() {
     netns.palisade(&["verify", "--socket", "/nonexistent"]).exits(5);
 }
 
-/// Pods on a bridge to which the host has no address: no route tells where they are.
+/// Pods on a bridge to which the host has no address: no route leads to them.
 #[test]
 fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_reported() {
     let netns = Netns::new();
@@ -240,11 +240,11 @@ fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_reported() {
     let agent = netns.agent(&scratch.0);
     let status = agent.until_enforcing();
     assert_eq!(of_netns(&format!("cat {sysctl}")).trim(), "1");
-    let told = &status.not_enforced;
+    let gaps = &status.not_enforced;
     assert!(
-        told.iter().any(|gap| gap
+        gaps.iter().any(|gap| gap
             .contains("neither a bridge port nor a route leads to the isolated address 10.0.0.2")),
-        "{told:?}"
+        "{gaps:?}"
     );
     let status = netns.palisade(&["status", "--socket", agent.socket.to_str().unwrap()]).exits(1);
     assert!(status.out.contains("enforcing, BUT NOT ALL"), "{status:?}");
