@@ -227,7 +227,7 @@ fn commands_ask_the_agent() {
 
 /// Pods on a bridge to which the host has no address: no route tells where they are.
 #[test]
-fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_told() {
+fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_reported() {
     let netns = Netns::new();
     for command in ["link add br0 type bridge", "link set br0 up"] {
         let words: Vec<&str> = command.split(' ').collect();

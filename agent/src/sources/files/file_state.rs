@@ -312,13 +312,13 @@ impl FileState {
         };
         self.stamp = stamp;
         let Parsed { diagnostics, readable, withheld, cut_short, .. } = parsed;
+        // Half a policy may allow more than the whole, however long it stands there.
         let is_whole = readable && cut_short.is_none();
         let problem = |diagnostic| Problem::Manifest { diagnostic, kept: !is_whole };
-        let mut problems: Vec<Problem> = diagnostics.into_iter().map(problem).collect();
+        let problems = diagnostics.into_iter().map(problem).collect();
         if is_whole {
             return Some(Version { manifest: Manifest { objects, withheld }, problems });
         }
-        problems.extend(cut_short.map(|place| Problem::CutShort { place }));
         self.problems = problems;
         None
     }
