@@ -174,7 +174,7 @@ fn a_node_name_that_nothing_knows_is_reported_and_an_empty_one_refused() {
         netns.palisade(&["apply", "--dry-run", "-f", scratch.path(), "--node-name", name])
     };
     let other = Netns::new();
-    apply("N1", &other).exits(0).complains("no pod is on the node \"N1\"");
+    apply("N1", &other).exits(1).complains("no pod is on the node \"N1\"");
     assert_eq!(apply("n1", &other).exits(0).err, "");
     apply("", &other).exits(2).complains("the name is empty");
     let mut unset = other.command(env!("CARGO_BIN_EXE_palisade"), &["apply", "-f", scratch.path()]);

@@ -71,6 +71,18 @@ fn age(node: &Namespace) {
     nft(node, &format!("delete table ip palisade\ndelete table ip6 palisade\n{bridge}{old}"));
 }
 
+/// Adds what does not belong into the tables: what can be mended in place, and what only new tables mend.
+fn meddle(node: &Namespace, round: usize) {
+    nft(
+        node,
+        if round.is_multiple_of(2) {
+            "add set ip palisade odd { type ipv4_addr; }"
+        } else {
+            "add rule ip palisade forward accept\nadd chain ip6 palisade strange"
+        },
+    );
+}
+
 #[test]
 fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
     for layout in Layout::ALL {
@@ -118,16 +130,8 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
                 overfill(&mut dataplane, compiler.program());
             }
             if rounds % 3 == 0 {
-                // Somebody adds what does not belong there, and the agent starts anew: what can be mended in place, and
-                // what only new tables mend.
-                nft(
-                    lab.node(),
-                    if rounds % 2 == 0 {
-                        "add set ip palisade odd { type ipv4_addr; }"
-                    } else {
-                        "add rule ip palisade forward accept\nadd chain ip6 palisade strange"
-                    },
-                );
+                // The agent starts anew and finds what does not belong there.
+                meddle(lab.node(), rounds);
                 replaced += dataplane.counters().replaced;
                 dataplane = start();
                 compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
