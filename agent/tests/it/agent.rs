@@ -349,7 +349,7 @@ fn pods_on_a_bridge_that_the_host_reaches_by_another_interface_are_judged() {
     sh("ip link set v2 master br0");
     agent.until("the first bridge", |status| status.bridges == ["br0"]);
     agent.verify();
-    agent.end("TERM");
+    agent.end("-TERM");
     netns.palisade(&["flush"]).exits(0);
     assert_eq!(sh("nft list ruleset"), "");
     assert!(connects());
