@@ -105,10 +105,7 @@ impl Snapshot {
     }
 
     /// The policies of a namespace, by name.
-    pub fn policies_of<'s>(
-        &'s self,
-        namespace: &'s str,
-    ) -> impl Iterator<Item = &'s Arc<Policy>> {
+    pub fn policies_of<'s>(&'s self, namespace: &'s str) -> impl Iterator<Item = &'s Arc<Policy>> {
         let first = PolicyKey { namespace: Arc::from(namespace), name: Arc::from("") };
         let from = self.policies.range(first..).map(|(_, policy)| policy);
         from.take_while(move |policy| *policy.key.namespace == *namespace)
