@@ -197,9 +197,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn translate(&mut self, address: IpAddr, protocol: u8, port: Option<&Port>) -> Translated {
-        if self.snapshot.services_at(address).next().is_none() {
-            return None;
-        }
+        self.snapshot.services_at(address).next()?;
         let key = (address, protocol, port.map(ToString::to_string));
         let snapshot = self.snapshot;
         let translated = self.translated.entry(key).or_insert_with(|| {

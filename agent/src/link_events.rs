@@ -13,7 +13,7 @@ const GATHER_FOR: Duration = Duration::from_millis(20);
 
 /// Wakes the loop when something changed, from a thread of its own that lasts as long as the process. Without it changes are
 /// noticed when a subject comes, and when the loop looks by itself.
-pub fn forward(inbox: Sender) {
+pub(crate) fn forward(inbox: Sender) {
     let logged = move || {
         if let Err(error) = watch(&inbox) {
             tracing::warn!(%error, "changes of links are noticed late");

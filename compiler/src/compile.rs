@@ -36,6 +36,7 @@ mod profiles;
 mod ranges;
 mod rows;
 mod stats;
+mod subject_count;
 mod subjects;
 mod warning;
 
@@ -47,5 +48,6 @@ pub use judge::Judge;
 pub(crate) use judge::Standing;
 pub use locality::Locality;
 pub use stats::{RowUsage, Stats};
+pub use subject_count::count_subjects;
 pub use subjects::IsolatedPods;
 pub use warning::{MAX_SUBJECTS, Warning};

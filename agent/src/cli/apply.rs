@@ -84,7 +84,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         return Err(RulesetError::Owned { owner }.into());
     }
     let mut compiler = Compiler::adopting(args.node.locality(), &dataplane.found());
-    compile(&mut compiler, input.changes)?;
+    let lacks = compile(&mut compiler, &args.node.locality(), input.changes)?;
     let program = compiler.program();
     let placement = bridged::find(program).map_err(Failure::bridges)?;
     let features = dataplane.ruleset().features();
@@ -120,7 +120,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         outcome.transactions = Some(dataplane.counters().transactions);
     }
     print(args.output, &outcome)?;
-    let all = !input.has_errors && outcome.not_enforced.is_empty();
+    let all = !input.has_errors && !lacks && outcome.not_enforced.is_empty();
     Ok(if all { Exit::Done } else { Exit::No })
 }
 

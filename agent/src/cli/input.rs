@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::compile::{Compiler, Locality, MAX_SUBJECTS, Warning, count_subjects};
 use palisade_compiler::parse::{Severity, is_namespace_name};
-use palisade_compiler::snapshot::Change;
+use palisade_compiler::snapshot::{Change, Snapshot};
 
 use super::Failure;
 use super::output::{Progress, note};
@@ -133,17 +133,32 @@ impl Manifests {
     }
 }
 
-/// Compiles, and reports the warnings about the result.
+/// Compiles, and reports the warnings about the result. Whether one of them means that not all of what the manifests ask for
+/// is enforced (no pod is on the node that was named, say): the exit status must say so.
 ///
 /// # Errors
 ///
-/// A result that is beyond a bound of the kernel's tables.
-pub(crate) fn compile(compiler: &mut Compiler, changes: Vec<Change>) -> Result<(), Failure> {
-    compiler.apply(changes);
-    let warnings = compiler.warnings();
-    warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
-    if warnings.iter().any(|warning| warning.is_bound()) {
+/// A result that is beyond a bound of the kernel's tables. Too many isolated pods are refused before anything is compiled.
+pub(crate) fn compile(
+    compiler: &mut Compiler,
+    locality: &Locality,
+    changes: Vec<Change>,
+) -> Result<bool, Failure> {
+    let mut snapshot = Snapshot::new();
+    changes.into_iter().for_each(|change| snapshot.apply(change));
+    let counts = count_subjects(&snapshot, locality);
+    let too_many = counts.iter().filter(|(_, subjects)| **subjects > MAX_SUBJECTS);
+    let refused: Vec<Warning> =
+        too_many.map(|(family, &subjects)| Warning::TooManySubjects { family, subjects }).collect();
+    if !refused.is_empty() {
+        refused.iter().for_each(|warning| note(format_args!("warning: {warning}")));
         return Err(Failure::Bound);
     }
-    Ok(())
+    compiler.load(snapshot);
+    let warnings = compiler.warnings();
+    warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
+    if warnings.iter().any(Warning::is_bound) {
+        return Err(Failure::Bound);
+    }
+    Ok(warnings.iter().any(Warning::is_failure))
 }

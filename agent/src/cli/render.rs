@@ -24,7 +24,7 @@ pub(super) struct Args {
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let input = args.manifests.load()?;
     let mut compiler = Compiler::new(args.node.locality());
-    compile(&mut compiler, input.changes)?;
+    let lacks = compile(&mut compiler, &args.node.locality(), input.changes)?;
     say(render(compiler.program()))?;
-    Ok(if input.has_errors { Exit::No } else { Exit::Done })
+    Ok(if input.has_errors || lacks { Exit::No } else { Exit::Done })
 }

@@ -86,7 +86,7 @@ fn compare_with_files(args: &Args) -> Result<Outcome, Failure> {
         }
     }
     let mut compiler = Compiler::adopting(args.node.locality(), &found);
-    compile(&mut compiler, input.changes)?;
+    let lacks = compile(&mut compiler, &args.node.locality(), input.changes)?;
     let program = compiler.program();
     let placement = bridged::find(program).map_err(Failure::bridges)?;
     let features = kernel.features();
@@ -99,7 +99,7 @@ fn compare_with_files(args: &Args) -> Result<Outcome, Failure> {
         count: differences.len(),
         differences: differences.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
         not_enforced,
-        manifest_errors: input.has_errors,
+        manifest_errors: input.has_errors || lacks,
     })
 }
 

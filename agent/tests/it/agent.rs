@@ -294,6 +294,7 @@ fn the_status_counts_isolated_pods_and_denied_packets() {
     let rows =
         status.rows.iter().find(|rows| (&*rows.family, &*rows.direction) == ("v4", "ingress"));
     assert!(rows.is_some_and(|rows| rows.bound > rows.wanted), "{:?}", status.rows);
+}
 
 /// Attack 15: the pods' bridge has no address, and the host is in their network by an interface of its own, whose other end is
 /// a port of that bridge. No route names the bridge; the ports do.

@@ -10,7 +10,7 @@ use super::capacity::{Bounds, Capacity};
 use super::cells::pods_in;
 use super::classes::{Classes, MERGE_MOVES};
 use super::groups::Groups;
-use super::ids::{GroupId, PeerSetId, at};
+use super::ids::{GroupId, PeerSetId};
 use super::kinds::Kinds;
 use super::locality::Locality;
 use super::matrix::{Entries, Matrix};
@@ -20,7 +20,7 @@ use super::profiles::Profiles;
 use super::ranges::number;
 use super::rows::Lowering;
 use super::subjects::Subjects;
-use crate::model::{Direction, Family};
+use crate::model::{Direction, Family, PerFamily};
 use crate::program::{Delta, Program, TablesDelta};
 use crate::snapshot::{Change, PodId, Snapshot, Touched, UndeclaredNamespaces};
 
@@ -37,7 +37,7 @@ pub struct Compiler {
     pub(super) kinds: Kinds,
     pub(super) profiles: Profiles,
     members: Members,
-    pub(super) families: [FamilyState; 2],
+    pub(super) families: PerFamily<FamilyState>,
 }
 
 /// Addresses of one family by the direction in which their rows must be written anew, in the order of `Direction::ALL`.
@@ -78,7 +78,7 @@ impl Compiler {
             kinds: Kinds::default(),
             profiles: Profiles::new(),
             members: Members::default(),
-            families: Family::ALL.map(|family| FamilyState::new(family, bounds)),
+            families: PerFamily::from_fn(|family| FamilyState::new(family, bounds)),
         }
     }
 
@@ -87,8 +87,8 @@ impl Compiler {
     pub fn adopting(locality: Locality, found: &Program) -> Self {
         let mut compiler = Self::new(locality);
         compiler.profiles.adopt([&found.v4, &found.v6]);
-        for (state, family) in compiler.families.iter_mut().zip(Family::ALL) {
-            state.classes.adopt(found.family(family));
+        for (family, state) in compiler.families.iter_mut() {
+            state.classes.adopt(&found[family]);
         }
         compiler.adopted = Some(found.clone());
         compiler
@@ -112,6 +112,11 @@ impl Compiler {
     /// Applies a batch of edits and returns what it does to the program.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Delta {
         let delta = self.apply_batch(changes);
+        self.end_first_batch(delta)
+    }
+
+    /// Where ids were adopted, tries once more if the program shows that more of them could have been.
+    fn end_first_batch(&mut self, delta: Delta) -> Delta {
         let Some(found) = self.adopted.take() else { return delta };
         let delta = match adopt::recognized(&found, &self.program) {
             None => delta,
@@ -124,8 +129,15 @@ impl Compiler {
         };
         self.adopted = None;
         self.profiles.end_adoption();
-        self.families.iter_mut().for_each(|state| state.classes.end_adoption());
+        self.families.iter_mut().for_each(|(_, state)| state.classes.end_adoption());
         delta
+    }
+
+    /// Compiles a whole input in the place of the present one, which should be empty.
+    pub fn load(&mut self, snapshot: Snapshot) -> Delta {
+        self.snapshot = snapshot;
+        let delta = self.recompile(&self.snapshot.everything());
+        self.end_first_batch(delta)
     }
 
     fn apply_batch(&mut self, changes: impl IntoIterator<Item = Change>) -> Delta {
@@ -139,7 +151,7 @@ impl Compiler {
     /// Housekeeping that changes no verdict: merges classes that could be one, and forgets label keys that no rule names any
     /// more, where these are many. For when nothing else has to be done; an empty delta means that nothing is left.
     pub fn tidy(&mut self) -> Delta {
-        for state in &mut self.families {
+        for (_, state) in self.families.iter_mut() {
             state.classes.merge(MERGE_MOVES, true);
         }
         let mut dirty = BTreeSet::new();
@@ -151,7 +163,7 @@ impl Compiler {
 
     /// Whether `tidy` has something to do.
     pub fn is_untidy(&self) -> bool {
-        self.families.iter().any(|state| state.classes.is_mergeable())
+        self.families.iter().any(|(_, state)| state.classes.is_mergeable())
     }
 
     fn recompile(&mut self, touched: &Touched) -> Delta {
@@ -163,16 +175,16 @@ impl Compiler {
         if self.sets.note_names() {
             self.regroup_kinds(&mut addresses);
         }
-        let mut edits = [AtomEdits::default(), AtomEdits::default()];
+        let mut edits = PerFamily::<AtomEdits>::default();
         self.leave_sets(&mut edits);
         let come = self.sets.take_come();
         self.place_pods(touched);
         self.reevaluate(&touched.namespaces);
         self.enter_sets(come, &mut edits);
-        for ((state, edits), family) in self.families.iter_mut().zip(&edits).zip(Family::ALL) {
-            state.classes.cells.apply_atoms(edits);
-            for &range in &edits.touched {
-                addresses.extend(pods_in(self.program.family(family), family, range));
+        for (family, state) in self.families.iter_mut() {
+            state.classes.cells.apply_atoms(&edits[family]);
+            for &range in &edits[family].touched {
+                addresses.extend(pods_in(&self.program[family], family, range));
             }
         }
         for &pod in &touched.pods {
@@ -186,16 +198,13 @@ impl Compiler {
     }
 
     /// Takes the sets that no group uses any more out of kinds and atoms.
-    fn leave_sets(&mut self, edits: &mut [AtomEdits; 2]) {
+    fn leave_sets(&mut self, edits: &mut PerFamily<AtomEdits>) {
         for (id, gone) in self.sets.take_gone() {
             self.kinds.leave_set(id, &gone.kinds);
-            for state in &mut self.families {
+            for (family, state) in self.families.iter_mut() {
                 gone.kinds.iter().for_each(|&kind| state.classes.cells.touch_kind(kind));
-            }
-            let families = self.families.iter_mut().zip(&mut *edits).zip(Family::ALL);
-            for ((state, edits), family) in families {
                 if !gone.is_everyone(family) {
-                    state.atoms.remove(id, gone.key.ranges(family), edits);
+                    state.atoms.remove(id, gone.key.ranges(family), &mut edits[family]);
                 }
             }
         }
@@ -205,22 +214,21 @@ impl Compiler {
         for namespace in namespaces {
             for kind in self.kinds.in_namespace(namespace) {
                 if self.kinds.evaluate(kind, &mut self.sets, &self.snapshot) {
-                    self.families.iter_mut().for_each(|s| s.classes.cells.touch_kind(kind));
+                    self.families.iter_mut().for_each(|(_, s)| s.classes.cells.touch_kind(kind));
                 }
             }
         }
     }
 
-    fn enter_sets(&mut self, come: Vec<PeerSetId>, edits: &mut [AtomEdits; 2]) {
+    fn enter_sets(&mut self, come: Vec<PeerSetId>, edits: &mut PerFamily<AtomEdits>) {
         for id in come {
             for kind in self.kinds.enter_set(id, &mut self.sets, &self.snapshot) {
-                self.families.iter_mut().for_each(|s| s.classes.cells.touch_kind(kind));
+                self.families.iter_mut().for_each(|(_, s)| s.classes.cells.touch_kind(kind));
             }
             let Some(set) = self.sets.get(id) else { continue };
-            let families = self.families.iter_mut().zip(&mut *edits).zip(Family::ALL);
-            for ((state, edits), family) in families {
+            for (family, state) in self.families.iter_mut() {
                 if !set.is_everyone(family) {
-                    state.atoms.add(id, set.key.ranges(family), edits);
+                    state.atoms.add(id, set.key.ranges(family), &mut edits[family]);
                 }
             }
         }
@@ -249,7 +257,7 @@ impl Compiler {
     fn settle(&mut self, addresses: &BTreeSet<IpAddr>, subjects: &BTreeSet<IpAddr>) -> Delta {
         let mut delta = Delta::default();
         for &address in addresses {
-            let Some(state) = self.families.get_mut(at(Family::of(address))) else { continue };
+            let state = &mut self.families[Family::of(address)];
             let kind = self.snapshot.owner_id(address).and_then(|pod| self.kinds.of_pod(pod));
             let at = number(address);
             let sets = state.atoms.sets_at(at);
@@ -258,30 +266,31 @@ impl Compiler {
         let moved = self.move_members(subjects, &mut delta);
         self.retire_groups();
         let fresh = self.groups.take_fresh();
-        for (family, moved) in Family::ALL.into_iter().zip(moved) {
-            self.settle_family(family, moved, fresh.clone(), delta.family_mut(family));
+        for (family, moved) in moved {
+            self.settle_family(family, moved, fresh.clone(), &mut delta[family]);
         }
         self.profiles.forget_unused();
         delta
     }
 
     /// Moves these addresses to the groups that they belong to; returns those that moved.
-    fn move_members(&mut self, subjects: &BTreeSet<IpAddr>, delta: &mut Delta) -> [Moved; 2] {
-        let mut all_moved = [Moved::default(), Moved::default()];
+    fn move_members(&mut self, subjects: &BTreeSet<IpAddr>, delta: &mut Delta) -> PerFamily<Moved> {
+        let mut all_moved = PerFamily::<Moved>::default();
         for &address in subjects {
             let family = Family::of(address);
             let owner = self.snapshot.owner_id(address);
             let wanted = owner.map_or([None, None], |pod| self.subjects.groups_of(pod));
-            let Some(state) = self.families.get_mut(at(family)) else { continue };
-            let Some(moved) = all_moved.get_mut(at(family)) else { continue };
+            let state = &mut self.families[family];
             let moving = Moving {
                 groups: &mut self.groups,
                 capacity: &mut state.capacity,
-                tables: self.program.family_mut(family),
-                delta: delta.family_mut(family),
+                tables: &mut self.program[family],
+                delta: &mut delta[family],
             };
             let directions = self.members.set(address, wanted, moving);
-            for (moved, _) in moved.iter_mut().zip(directions).filter(|(_, moves)| *moves) {
+            for (moved, _) in
+                all_moved[family].iter_mut().zip(directions).filter(|(_, moves)| *moves)
+            {
                 moved.insert(address);
             }
         }
@@ -298,9 +307,8 @@ impl Compiler {
         delta: &mut TablesDelta,
     ) {
         let mut entries = Entries::new();
-        let Some(state) = self.families.get_mut(at(family)) else { return };
-        let FamilyState { classes, capacity, .. } = state;
-        let tables = self.program.family_mut(family);
+        let FamilyState { classes, capacity, .. } = &mut self.families[family];
+        let tables = &mut self.program[family];
         loop {
             let edits = classes.settle(&self.kinds, &self.sets, tables, delta);
             for id in capacity.share_matrix(family, &self.groups, classes) {
@@ -338,7 +346,7 @@ impl Compiler {
         subjects: &mut Moved,
         delta: &mut TablesDelta,
     ) {
-        let Some(FamilyState { capacity, .. }) = self.families.get_mut(at(family)) else { return };
+        let capacity = &mut self.families[family].capacity;
         let was_short = capacity.granted().is_some();
         let changed = capacity.share_ports(family, &self.groups, &self.profiles);
         if !changed.is_empty() {
@@ -349,7 +357,7 @@ impl Compiler {
         }
         let granted = capacity.granted();
         let all = was_short || granted.is_some();
-        self.profiles.write(family, granted, all, self.program.family_mut(family), delta);
+        self.profiles.write(family, granted, all, &mut self.program[family], delta);
         for (direction, subjects) in Direction::ALL.into_iter().zip(subjects) {
             subjects.extend(capacity.share_rows(family, direction, &self.groups));
         }
@@ -362,10 +370,10 @@ impl Compiler {
         subjects: &Moved,
         delta: &mut TablesDelta,
     ) {
-        let Some(FamilyState { capacity, .. }) = self.families.get(at(family)) else { return };
+        let capacity = &self.families[family].capacity;
         let (groups, members) = (&self.groups, &self.members);
         let lowering = Lowering { family, groups, members, capacity };
-        let tables = self.program.family_mut(family);
+        let tables = &mut self.program[family];
         for (direction, subjects) in Direction::ALL.into_iter().zip(subjects) {
             lowering.write(direction, subjects, entries, tables, delta);
         }
@@ -373,10 +381,8 @@ impl Compiler {
 
     fn retire_groups(&mut self) {
         for (id, group) in self.groups.take_retired() {
-            for ((family, column), state) in
-                Family::ALL.into_iter().zip(&group.columns).zip(&mut self.families)
-            {
-                state.capacity.forget_group(id);
+            for (family, column) in group.columns.iter() {
+                self.families[family].capacity.forget_group(id);
                 column.values().for_each(|&profile| self.profiles.release(profile, family));
             }
         }

@@ -15,7 +15,7 @@ use super::contributions::{
 use super::ids::{GroupId, PeerSetId, PolicyId, PortName};
 use super::peer_sets::{Item, PeerSets};
 use super::policies::{Policies, PolicyList, Selection};
-use crate::model::{Direction, Family, Pod};
+use crate::model::{Direction, Family, PerFamily, Pod};
 use crate::program::{ClassId, PortSet, ProfileId};
 
 /// What makes pods one group in a direction.
@@ -82,12 +82,12 @@ pub(super) struct Group {
     to_everyone: Vec<Place>,
     by_set: Vec<(PeerSetId, Place)>,
     /// What every address is allowed: IPv4 and IPv6.
-    base: [Arc<PortSet>; 2],
+    base: PerFamily<Arc<PortSet>>,
     /// How many local pods are in the group.
     pods: usize,
     /// The subjects' addresses, by family.
-    pub(super) members: [BTreeSet<IpAddr>; 2],
-    pub(super) columns: [Column; 2],
+    pub(super) members: PerFamily<BTreeSet<IpAddr>>,
+    pub(super) columns: PerFamily<Column>,
 }
 
 /// What a group allows each class; a class that is not in it is allowed nothing.
@@ -95,11 +95,7 @@ pub(super) type Column = BTreeMap<ClassId, ProfileId>;
 
 impl Group {
     pub(super) fn base(&self, family: Family) -> &Arc<PortSet> {
-        let [v4, v6] = &self.base;
-        match family {
-            Family::V4 => v4,
-            Family::V6 => v6,
-        }
+        &self.base[family]
     }
 
     /// Where everyone is allowed everything, nothing is isolated.
@@ -108,19 +104,11 @@ impl Group {
     }
 
     pub(super) fn members(&self, family: Family) -> &BTreeSet<IpAddr> {
-        let [v4, v6] = &self.members;
-        match family {
-            Family::V4 => v4,
-            Family::V6 => v6,
-        }
+        &self.members[family]
     }
 
     pub(super) fn column(&self, family: Family) -> &Column {
-        let [v4, v6] = &self.columns;
-        match family {
-            Family::V4 => v4,
-            Family::V6 => v6,
-        }
+        &self.columns[family]
     }
 
     /// The peer sets of its contributions, each once.
@@ -282,12 +270,12 @@ impl Groups {
             contributions,
             to_everyone,
             by_set,
-            base: [Arc::default(), Arc::default()],
+            base: PerFamily::default(),
             pods: 1,
-            members: [BTreeSet::new(), BTreeSet::new()],
-            columns: [BTreeMap::new(), BTreeMap::new()],
+            members: PerFamily::default(),
+            columns: PerFamily::default(),
         };
-        group.base = Family::ALL.map(|family| {
+        group.base = PerFamily::from_fn(|family| {
             let parts = group.contributions_for(&[], family, sets).map(|(_, _, ports)| ports);
             Arc::new(PortSet::union(parts))
         });

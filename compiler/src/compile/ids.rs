@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Family, Protocol};
+use crate::model::Protocol;
 
 /// A version of a policy: an edited policy has another id than before the edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,10 +27,3 @@ pub(super) type PodGroups = [Option<GroupId>; 2];
 
 /// The name of a port in a rule. It stands for other numbers on other pods.
 pub(super) type PortName = (Protocol, Arc<str>);
-
-pub(super) const fn at(family: Family) -> usize {
-    match family {
-        Family::V4 => 0,
-        Family::V6 => 1,
-    }
-}

@@ -12,7 +12,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::compiler::Compiler;
 use super::groups::{Group, GroupKey, Groups};
-use super::ids::{GroupId, PodGroups, at};
+use super::ids::{GroupId, PodGroups};
 use super::peer_sets::{Item, PeerSet, PeerSets};
 use super::policies::Policies;
 use super::ranges::{Range, number};
@@ -126,8 +126,7 @@ impl Compiler {
         };
         let family = Family::of(peer);
         let class = self.program.family(family).class_of(peer);
-        let state = self.families.get(at(family));
-        let signature = state.and_then(|state| state.classes.signature(class));
+        let signature = self.families[family].classes.signature(class);
         let items = signature.map_or(&[][..], |signature| signature);
         isolated(group, items, connection, self.subjects.policies(), &self.sets)
     }

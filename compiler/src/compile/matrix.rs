@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::capacity::Capacity;
 use super::classes::{ClassEdits, Classes};
 use super::groups::{Column, Groups};
-use super::ids::{GroupId, at};
+use super::ids::GroupId;
 use super::peer_sets::Item;
 use super::profiles::Profiles;
 use crate::model::Family;
@@ -78,7 +78,7 @@ impl Matrix<'_> {
         let new: Column = contents.into_iter().map(acquire).collect();
         let Some(group) = self.groups.get_mut(id) else { return };
         let members = group.members(self.family).len();
-        let Some(column) = group.columns.get_mut(at(self.family)) else { return };
+        let column = &mut group.columns[self.family];
         let old = std::mem::replace(column, new);
         let (before, after) = (old.len() * members, column.len() * members);
         self.capacity.count_rows(group.key.direction, before, after);
@@ -112,7 +112,7 @@ impl Matrix<'_> {
         let after = content.map(|content| self.profiles.acquire(&content, self.family));
         let Some(group) = self.groups.get_mut(id) else { return false };
         let members = group.members(self.family).len();
-        let Some(column) = group.columns.get_mut(at(self.family)) else { return false };
+        let column = &mut group.columns[self.family];
         let before: Option<ProfileId> = match after {
             Some(after) => column.insert(class, after),
             None => column.remove(&class),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::capacity::Capacity;
 use super::groups::Groups;
-use super::ids::{GroupId, PodGroups, at};
+use super::ids::{GroupId, PodGroups};
 use crate::model::{Direction, Family};
 use crate::program::delta::{Edits, record};
 use crate::program::{Tables, TablesDelta};
@@ -77,7 +77,7 @@ fn change(groups: &mut Groups, capacity: &mut Capacity, id: GroupId, address: Ip
     let family = Family::of(address);
     let Some(group) = groups.get_mut(id) else { return };
     let (direction, rows) = (group.key.direction, group.column(family).len());
-    let Some(members) = group.members.get_mut(at(family)) else { return };
+    let members = &mut group.members[family];
     if joins {
         if members.insert(address) {
             capacity.count_rows(direction, 0, rows);

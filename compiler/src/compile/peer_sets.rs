@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::ids::{KindId, PeerSetId, PortName};
 use super::peers::{Bucket, PeerSetKey};
-use crate::model::{Family, Labels, NamedPort, Namespace};
+use crate::model::{Family, Labels, NamedPort, Namespace, PerFamily};
 use crate::program::PortSet;
 
 /// Membership in a peer set; of a set with port names, with the ports resolved on the pod.
@@ -24,16 +24,12 @@ pub(super) struct PeerSet {
     /// The kinds of pod that its terms match, kept by `Kinds`.
     pub(super) kinds: BTreeSet<KindId>,
     /// Whether it holds every address of the family, and so tells none apart: IPv4 and IPv6.
-    everyone: [bool; 2],
+    everyone: PerFamily<bool>,
 }
 
 impl PeerSet {
     pub(super) fn is_everyone(&self, family: Family) -> bool {
-        let [v4, v6] = self.everyone;
-        match family {
-            Family::V4 => v4,
-            Family::V6 => v6,
-        }
+        self.everyone[family]
     }
 
     /// The item of a pod with these named ports that is in the set, if its ports resolve to anything.
@@ -100,7 +96,7 @@ impl PeerSets {
         // A set that lives 2^32 sets long would be met again; wrapping keeps every other id apart.
         self.next = self.next.wrapping_add(1);
         let key = Arc::new(key);
-        let everyone = Family::ALL.map(|family| key.is_everyone(family));
+        let everyone = PerFamily::from_fn(|family| key.is_everyone(family));
         let set = PeerSet { key: Arc::clone(&key), uses: 1, kinds: BTreeSet::new(), everyone };
         self.by_key.insert(key, id);
         self.sets.insert(id, set);

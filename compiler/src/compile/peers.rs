@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::ids::PortName;
 use super::ranges::{Range, highest, number, ranges_of, union};
 use crate::model::{
-    Family, IpBlock, Labels, NamedPort, Namespace, Namespaces, Operator, Peer, Peers, Requirement,
-    Selector,
+    Family, IpBlock, Labels, NamedPort, Namespace, Namespaces, Operator, Peer, Peers, PerFamily,
+    Requirement, Selector,
 };
 use crate::program::{PortRange, PortSet};
 
@@ -16,8 +16,8 @@ use crate::program::{PortRange, PortSet};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PeerSetKey {
     pub(super) terms: Vec<Term>,
-    /// Sorted, disjoint, not adjacent ranges of addresses, as integers: IPv4 and IPv6.
-    pub(super) ranges: [Vec<Range>; 2],
+    /// Sorted, disjoint, not adjacent ranges of addresses, as integers.
+    pub(super) ranges: PerFamily<Vec<Range>>,
     /// Not empty for the named ports of an egress rule: then the set is of (pod, resolved ports).
     pub(super) names: Vec<PortName>,
 }
@@ -91,7 +91,7 @@ impl PeerSetKey {
             Peers::Everyone => {
                 return Some(Self {
                     terms: vec![everybody()],
-                    ranges: [Vec::new(), Vec::new()],
+                    ranges: PerFamily::default(),
                     names,
                 });
             }
@@ -113,7 +113,7 @@ impl PeerSetKey {
                 }
             }
         }
-        let ranges = Family::ALL.map(|family| ranges_of(&blocks, family));
+        let ranges = PerFamily::from_fn(|family| ranges_of(&blocks, family));
         Some(Self { terms: terms.into_iter().collect(), ranges, names })
     }
 
@@ -123,15 +123,11 @@ impl PeerSetKey {
             let own = addresses.iter().filter(|address| Family::of(**address) == family);
             union(own.map(|&address| (number(address), number(address))).collect())
         };
-        Self { terms: Vec::new(), ranges: Family::ALL.map(of), names: Vec::new() }
+        Self { terms: Vec::new(), ranges: PerFamily::from_fn(of), names: Vec::new() }
     }
 
     pub(super) fn ranges(&self, family: Family) -> &[Range] {
-        let [v4, v6] = &self.ranges;
-        match family {
-            Family::V4 => v4,
-            Family::V6 => v6,
-        }
+        &self.ranges[family]
     }
 
     /// Whether it holds every address of the family, and so tells none apart.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::ids::at;
-use crate::model::Family;
+use crate::model::{Family, PerFamily};
 use crate::program::delta::record;
 use crate::program::{PortSet, ProfileId, Tables, TablesDelta, port_sets};
 
@@ -23,9 +22,9 @@ struct Profile {
     content: Arc<PortSet>,
     size: PortElements,
     /// Entries of the matrix that name it, by family.
-    uses: [usize; 2],
+    uses: PerFamily<usize>,
     /// Whether the family's tables hold its elements.
-    is_written: [bool; 2],
+    is_written: PerFamily<bool>,
 }
 
 /// The profiles in use, by content: equal sets have one id, in both families.
@@ -34,7 +33,7 @@ pub(super) struct Profiles {
     by_content: HashMap<Arc<PortSet>, ProfileId>,
     by_id: HashMap<ProfileId, Profile>,
     /// What the profiles in use take in each family's tables.
-    wanted: [PortElements; 2],
+    wanted: PerFamily<PortElements>,
     /// Profiles whose elements may have to be written or removed, or that may be in use no more.
     touched: BTreeSet<ProfileId>,
     /// The ids that are handed out next: without port ranges, and with.
@@ -48,7 +47,7 @@ impl Profiles {
         Self {
             by_content: HashMap::new(),
             by_id: HashMap::new(),
-            wanted: [PortElements::default(); 2],
+            wanted: PerFamily::default(),
             touched: BTreeSet::new(),
             next: [ProfileId::FIRST, ProfileId::FIRST_RANGED],
             adopted: HashMap::new(),
@@ -86,11 +85,7 @@ impl Profiles {
 
     /// What the profiles in use take in the family's tables, if all are written.
     pub(super) fn wanted(&self, family: Family) -> PortElements {
-        let [v4, v6] = self.wanted;
-        match family {
-            Family::V4 => v4,
-            Family::V6 => v6,
-        }
+        self.wanted[family]
     }
 
     /// The size and the content of a profile; `None` for those that have no elements.
@@ -110,12 +105,10 @@ impl Profiles {
             Some(&id) => id,
             None => self.enter(content),
         };
-        if let Some(profile) = self.by_id.get_mut(&id)
-            && let Some(uses) = profile.uses.get_mut(at(family))
-            && let Some(wanted) = self.wanted.get_mut(at(family))
-        {
-            *uses += 1;
-            if *uses == 1 {
+        if let Some(profile) = self.by_id.get_mut(&id) {
+            profile.uses[family] += 1;
+            if profile.uses[family] == 1 {
+                let wanted = &mut self.wanted[family];
                 wanted.ports += profile.size.ports;
                 wanted.ranges += profile.size.ranges;
                 self.touched.insert(id);
@@ -131,8 +124,8 @@ impl Profiles {
         let profile = Profile {
             content: Arc::clone(content),
             size: PortElements { ports, ranges },
-            uses: [0, 0],
-            is_written: [false, false],
+            uses: PerFamily::default(),
+            is_written: PerFamily::default(),
         };
         self.by_content.insert(Arc::clone(content), id);
         self.by_id.insert(id, profile);
@@ -141,20 +134,18 @@ impl Profiles {
 
     pub(super) fn release(&mut self, id: ProfileId, family: Family) {
         let Some(profile) = self.by_id.get_mut(&id) else { return };
-        if let Some(uses) = profile.uses.get_mut(at(family))
-            && let Some(wanted) = self.wanted.get_mut(at(family))
-        {
-            *uses -= 1;
-            if *uses == 0 {
-                wanted.ports -= profile.size.ports;
-                wanted.ranges -= profile.size.ranges;
-                self.touched.insert(id);
-            }
+        profile.uses[family] -= 1;
+        if profile.uses[family] == 0 {
+            let wanted = &mut self.wanted[family];
+            wanted.ports -= profile.size.ports;
+            wanted.ranges -= profile.size.ranges;
+            self.touched.insert(id);
         }
     }
 
-    /// Writes the elements of the profiles in use, and removes those of others. Where not all find room, `granted` has those
-    /// that do; and the next call must be told whether some found none before.
+    /// Writes the elements of the profiles in use, and removes those of others. `granted` has the profiles that find room,
+    /// where not all do. With `all`, every profile is looked at, not only those whose use changed: needed while some find no
+    /// room, and once more afterwards.
     pub(super) fn write(
         &mut self,
         family: Family,
@@ -170,10 +161,9 @@ impl Profiles {
         for id in ids {
             let Some(profile) = self.by_id.get_mut(&id) else { continue };
             let is_granted = granted.is_none_or(|granted| granted.contains(&id));
-            let write = is_granted && profile.uses.get(at(family)).is_some_and(|uses| *uses > 0);
-            let Some(is_written) = profile.is_written.get_mut(at(family)) else { continue };
-            if *is_written != write {
-                *is_written = write;
+            let write = is_granted && profile.uses[family] > 0;
+            if profile.is_written[family] != write {
+                profile.is_written[family] = write;
                 edit_ports(&profile.content, id, write, tables, delta);
             }
         }
@@ -182,7 +172,7 @@ impl Profiles {
     /// Forgets the profiles that ended the batch without a use. Their elements are removed already.
     pub(super) fn forget_unused(&mut self) {
         for id in std::mem::take(&mut self.touched) {
-            if self.by_id.get(&id).is_some_and(|profile| profile.uses == [0, 0])
+            if self.by_id.get(&id).is_some_and(|profile| profile.uses == PerFamily::default())
                 && let Some(profile) = self.by_id.remove(&id)
             {
                 self.by_content.remove(&profile.content);

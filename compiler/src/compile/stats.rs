@@ -59,7 +59,7 @@ impl Compiler {
             subjects_out: sum(|t| t.local_out.len()),
             kinds: self.kinds.len(),
             groups: self.groups.len(),
-            classes: self.families.iter().map(|family| family.classes.len()).sum(),
+            classes: self.families.iter().map(|(_, state)| state.classes.len()).sum(),
             rows: sum(|t| t.allow_in.len() + t.allow_out.len()),
             atoms: sum(|t| t.cidr.len()),
             elements: self.program.elements(),
@@ -71,7 +71,7 @@ impl Compiler {
     /// asks, not for each change.
     pub fn row_usage(&self) -> Vec<RowUsage> {
         let mut usage = Vec::new();
-        for (family, state) in Family::ALL.into_iter().zip(&self.families) {
+        for (family, state) in self.families.iter() {
             for direction in Direction::ALL {
                 let groups = self.groups.iter().map(|(_, group)| group);
                 let mut by_namespace = BTreeMap::new();

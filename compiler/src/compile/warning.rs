@@ -136,7 +136,7 @@ impl Compiler {
             })
             .collect();
         warnings.extend(self.no_local_pods());
-        for (family, state) in Family::ALL.into_iter().zip(&self.families) {
+        for (family, state) in self.families.iter() {
             let tables = self.program.family(family);
             let atoms = tables.cidr.len();
             if atoms > MAX_ATOMS {

@@ -1,6 +1,6 @@
 //! Random clusters: the compiled program gives every connection the verdict that the specification gives it.
 
-use palisade_compiler::compile::{Compiler, Judge, Locality};
+use palisade_compiler::compile::{Compiler, Judge, Locality, count_subjects};
 use palisade_compiler::explain::{Explanation, Outcome, explain};
 use palisade_compiler::model::{Connection, Family, Pod, Verdict};
 use palisade_compiler::oracle::{self, Decision, Reason};
@@ -9,6 +9,7 @@ use palisade_compiler::program::eval::{Packet, eval_program, run};
 use palisade_compiler::snapshot::Snapshot;
 use palisade_compiler::testkit::{Cluster, Rng, probes};
 
+use crate::churn::contents;
 use crate::parallel::{count, for_each_seed, guarded};
 
 /// Overridden by `PALISADE_CLUSTERS`.
@@ -48,6 +49,7 @@ fn check(cluster: &Cluster, seed: u64) -> Result<(), String> {
     compiler.apply(cluster.changes.iter().cloned());
     let probes = probes(compiler.snapshot(), &mut Rng::new(seed));
     agree(compiler.snapshot(), &locality, compiler.program(), &probes)?;
+    counts_and_loads_alike(&compiler, &locality)?;
     let everywhere = locality == Locality::Everywhere;
     let mut judge = Judge::new(compiler.snapshot());
     for connection in &probes {
@@ -59,6 +61,30 @@ fn check(cluster: &Cluster, seed: u64) -> Result<(), String> {
         let explanation = explain(&mut judge, connection, None);
         same("the explanation", connection, &explanation.decision(), &decision)?;
         names_its_reasons(&explanation)?;
+    }
+    Ok(())
+}
+
+/// Subjects are counted before a compile as the compile has them; and an input that is loaded whole is compiled alike.
+fn counts_and_loads_alike(compiler: &Compiler, locality: &Locality) -> Result<(), String> {
+    let counted = count_subjects(compiler.snapshot(), locality);
+    for family in Family::ALL {
+        let tables = compiler.program().family(family);
+        let subjects = tables.local_in.len().max(tables.local_out.len());
+        if counted[family] != subjects {
+            return Err(format!("{} subjects were counted, {subjects} are there", counted[family]));
+        }
+    }
+    let mut loaded = Compiler::new(locality.clone());
+    let mut mirror = Program::default();
+    let mut snapshot = Snapshot::new();
+    contents(compiler.snapshot()).into_iter().for_each(|change| snapshot.apply(change));
+    loaded.load(snapshot).apply_to(&mut mirror);
+    if loaded.program().canonical() != compiler.program().canonical() {
+        return Err("what is loaded is compiled otherwise than what is applied".to_owned());
+    }
+    if *loaded.program() != mirror {
+        return Err("the delta of a load does not give its program".to_owned());
     }
     Ok(())
 }
