@@ -12,7 +12,7 @@ IN_MACHINE = --config "target.'cfg(all())'.runner='$(SUDO) $(CURDIR)/deploy/vm/b
 
 demo:
 	@deploy/prepare demo
-	@echo '==> building palisade: the first build takes about 2 minutes on 2 cores, later ones seconds' >&2
+	@echo '==> building palisade: the first build takes about 3 minutes on 2 cores, later ones seconds' >&2
 	@cargo build --locked -p palisade
 	@$(SUDO) target/debug/palisade demo
 

@@ -27,6 +27,7 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 use palisade_compiler::model::Connection;
+use palisade_lab::tool::ToolError;
 use palisade_lab::{LabError, Namespace};
 use thiserror::Error;
 
@@ -125,8 +126,8 @@ pub enum InjectError {
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
     /// A program that sets up the router failed.
-    #[error("{command} failed: {message}")]
-    Command { command: String, message: String },
+    #[error(transparent)]
+    Tool(#[from] ToolError),
     #[error("no packets can be made of {flow:?}: {why}")]
     Flow { flow: Box<Flow>, why: &'static str },
     #[error("a round has 1 to {MAX_FLOWS} flows, {0} were given")]
@@ -186,7 +187,7 @@ impl Router {
     /// the packet socket is what is left where they fail.
     ///
     /// # Errors
-    /// `NotPermitted`; `Missing` where the kernel has no veth, nf_tables or conntrack; `Command` where `ip` or `nft`
+    /// `NotPermitted`; `Missing` where the kernel has no veth, nf_tables or conntrack; `Tool` where `ip` or `nft`
     /// is missing.
     pub fn new() -> Result<Self, InjectError> {
         let mut router = Self::with_packet_socket()?;

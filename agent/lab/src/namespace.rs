@@ -97,7 +97,8 @@ fn write_sysctl(name: &str, value: &str) -> Result<(), LabError> {
     let path = Path::new("/proc/sys/net").join(name);
     std::fs::write(&path, value).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
-            return LabError::Missing { what: path.display().to_string() };
+            let module = if name.starts_with("bridge/") { " (modprobe br_netfilter)" } else { "" };
+            return LabError::Missing { what: format!("{}{module}", path.display()) };
         }
         LabError::io(format!("write {value} to {}", path.display()), error)
     })

@@ -271,7 +271,21 @@ mod tests {
     fn checksums_of_known_bytes() {
         // The example of RFC 1071, section 3, whose sum is ddf2.
         assert_eq!(checksum(&[], &[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
+        // An IPv4 header of known sum.
+        let header = [
+            0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0, 0, 0xc0, 0xa8, 0, 1, 0xc0, 0xa8, 0,
+            0xc7,
+        ];
+        assert_eq!(checksum(&[], &header), 0xb861);
         // The check value of CRC-32C.
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn an_ipv4_packet_has_its_header_checksum() {
+        let [from, to] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap());
+        let bytes = Packet::udp(from, to, 4000, 53, b"x").bytes();
+        // A header with its own sum in place adds up to nothing.
+        assert_eq!(checksum(&[], &bytes[..20]), 0);
     }
 }

@@ -16,6 +16,7 @@ mod counters;
 mod demo;
 mod explain;
 mod files;
+mod examples;
 mod handover;
 mod lab;
 mod missing;

@@ -8,12 +8,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, recv, send, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
-use nix::unistd::Pid;
+use palisade_lab::pin_to_current_cpu;
 
 use super::frame::Frame;
 use super::route::{Ingress, MAC};
@@ -59,7 +58,7 @@ impl PacketSocket {
         ingress: Ingress,
         packets: u32,
     ) -> Result<Vec<u64>, InjectError> {
-        stay_on_this_cpu()?;
+        pin_to_current_cpu()?;
         let mut frames = frames.iter().cycle();
         let batch = |_| {
             let start = Instant::now();
@@ -119,12 +118,4 @@ fn open(interface: u32, ethertype: u16) -> Result<OwnedFd, InjectError> {
     sys::bind_packet(&opened, interface, ethertype)
         .map_err(|error| InjectError::io("bind a packet socket", error))?;
     Ok(opened)
-}
-
-/// Keeps the calling thread on the CPU where it is: what it sends from now on stays in order.
-pub(super) fn stay_on_this_cpu() -> Result<(), InjectError> {
-    let failed = |errno| InjectError::errno("keep a thread on its CPU", errno);
-    let mut here = CpuSet::new();
-    here.set(sched_getcpu().map_err(failed)?).map_err(failed)?;
-    sched_setaffinity(Pid::from_raw(0), &here).map_err(failed)
 }

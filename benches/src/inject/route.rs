@@ -1,7 +1,6 @@
 //! The router's interfaces, routes and neighbours, and that it forwards.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use palisade_lab::tool;
 
 use super::InjectError;
 
@@ -98,22 +97,5 @@ fn ip(commands: &str) -> Result<(), InjectError> {
 
 /// Runs a program in the calling thread's namespace.
 pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<(), InjectError> {
-    let command = || format!("{program} {}", arguments.join(" "));
-    let failed = |error| InjectError::io(command(), error);
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes()).map_err(failed)?;
-    }
-    let output = child.wait_with_output().map_err(failed)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(InjectError::Command { command: command(), message })
+    Ok(tool::run(program, arguments, input).map(drop)?)
 }

@@ -4,8 +4,9 @@ use std::sync::{OnceLock, mpsc};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
+use palisade_lab::pin_to_current_cpu;
+
 use super::frame::{self, Frame, Step};
-use super::packet_socket::stay_on_this_cpu;
 use super::{Flow, InjectError, MAX_FLOWS, Router};
 
 /// A first packet that was followed to its end.
@@ -84,7 +85,7 @@ impl Router {
         router.sink.forget_connections()?;
         let frames = frame::of_flows(flows, Step::First)?;
         let probe = || {
-            stay_on_this_cpu()?;
+            pin_to_current_cpu()?;
             let mut count = router.sink.arrived()?;
             frames.iter().map(|frame| Ok(router.sight(frame, &mut count)?.arrived)).collect()
         };
@@ -131,7 +132,7 @@ impl Router {
         end: &OnceLock<Instant>,
         warm: &mpsc::Sender<()>,
     ) -> Result<Vec<Sighting>, InjectError> {
-        stay_on_this_cpu()?;
+        pin_to_current_cpu()?;
         let mut count = self.sink.arrived()?;
         let mut sightings: Vec<Sighting> = Vec::with_capacity(1 << 16);
         let mut alike: Option<Sighting> = None;

@@ -142,3 +142,21 @@ fn the_compiler_depends_on_no_kernel_and_no_async_crate() {
         assert!(!reached.contains(banned), "the compiler depends on {banned}");
     }
 }
+
+/// `make check` compiles each crate by itself, so that none compiles only by what others ask of its dependencies.
+#[test]
+fn make_check_compiles_every_crate_by_itself() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let list = makefile.lines().find_map(|line| line.strip_prefix("CRATES = ")).unwrap();
+    let listed: BTreeSet<&str> = list.split(' ').collect();
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let members = workspace.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
+    let folders: Vec<&str> = members.split('"').skip(1).step_by(2).collect();
+    let name = |folder: &&str| {
+        let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
+        let name = manifest.lines().find_map(|line| line.strip_prefix("name = ")).unwrap();
+        name.trim_matches('"').to_owned()
+    };
+    let names: BTreeSet<String> = folders.iter().map(name).collect();
+    assert_eq!(names.iter().map(String::as_str).collect::<BTreeSet<_>>(), listed);
+}
