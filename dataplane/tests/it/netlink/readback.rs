@@ -144,9 +144,9 @@ fn what_was_done_by_hand_is_the_difference() {
             actual[&TableFamily::Ip].chains["pass_out"].rules.clone()
         };
         let (old, new) = (rules(&before), rules(&after));
-        assert_eq!(new.len(), 2);
-        assert_eq!(new[0], old[1]);
-        assert_eq!(new[1], ActualRule::Foreign("payload cmp accept".to_owned()));
+        assert_eq!((old.len(), new.len()), (3, 3));
+        assert_eq!(new[..2], old[1..]);
+        assert_eq!(new[2], ActualRule::Foreign("payload cmp accept".to_owned()));
 
         nft(&["add", "set", "ip", "palisade", "mine", "{ type ipv4_addr; }"]);
         nft(&["add", "counter", "ip", "palisade", "count"]);
