@@ -71,6 +71,13 @@ fn age(node: &Namespace) {
     nft(node, &format!("delete table ip palisade\ndelete table ip6 palisade\n{bridge}{old}"));
 }
 
+/// An agent's beginning: the tables as they are found in the node, without an owner.
+#[track_caller]
+fn start(lab: &Lab) -> Dataplane<Kernel> {
+    let kernel = lab.node().run(|| Kernel::open_without_owner()).expect("entered");
+    Dataplane::start(kernel.expect("nf_tables")).expect("started")
+}
+
 #[test]
 fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
     for layout in Layout::ALL {
@@ -78,11 +85,7 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
         compiler.apply(changes(CAST));
         let lab = LabSpec::new(layout, hosts(compiler.snapshot()));
         let lab = Arc::new(Lab::new(&lab).expect("a lab"));
-        let open = || Kernel::open_without_owner();
-        let start = || {
-            let kernel = lab.node().run(open).expect("entered").expect("nf_tables");
-            Dataplane::start(kernel).expect("started")
-        };
+        let start = || start(&lab);
         let mut dataplane = start();
         dataplane.set_host(host_facts(&lab, compiler.program()));
         dataplane.install(compiler.program()).expect("installed");
