@@ -225,7 +225,7 @@ impl Inbox {
 }
 
 impl Drop for Inbox {
-    /// Who waits is told: clients by their dropped answers.
+    /// Frees whoever waits: sources by the flag, clients by their dropped answers.
     fn drop(&mut self) {
         let mut queues = self.0.queues();
         queues.ended = true;

@@ -45,7 +45,7 @@ impl StatusAt {
     }
 }
 
-/// Shared by the loop, which writes it, and by all who read it.
+/// Shared by the loop, which writes it, and by its readers.
 #[derive(Debug, Clone, Default)]
 pub struct PublishedStatus {
     status: Arc<Mutex<StatusAt>>,

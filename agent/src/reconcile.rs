@@ -107,7 +107,7 @@ fn open(
                 return Ok(None);
             }
             for Ask { answer, .. } in contents.asks {
-                // Who asked may be gone.
+                // The client may be gone.
                 _ = answer.send(Response::NotReady { reason: report.why_not() });
             }
         }
@@ -163,7 +163,7 @@ impl Reconciler<'_> {
             let is_idle = contents.inputs.is_empty() && contents.asks.is_empty();
             self.turn(contents.inputs, contents.links_changed)?;
             for Ask { question, answer } in contents.asks {
-                // Who asked may be gone.
+                // The client may be gone.
                 _ = answer.send(self.answer(question));
             }
             self.keep_up(is_idle)?;

@@ -1,4 +1,4 @@
-//! The changes that the kernel took lately, for all who read them.
+//! The changes that the kernel took lately.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ pub struct Revision {
     pub took: Duration,
 }
 
-/// Shared by the loop, which writes it, and by all who read it. Bounded in time, in revisions and in elements.
+/// Shared by the loop, which writes it, and by its readers. Bounded in time, in revisions and in elements.
 #[derive(Debug, Clone, Default)]
 pub struct RevisionLog(Arc<Mutex<Revisions>>);
 

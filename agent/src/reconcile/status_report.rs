@@ -300,3 +300,65 @@ pub(super) fn counted(count: usize, what: impl Display) -> String {
 pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a reader sees: the state, what hinders, what is being done, and whether the kernel is behind.
+    fn seen(report: &StatusReport) -> (State, Option<String>, Option<String>, bool) {
+        let status = report.status();
+        (status.state, status.detail, status.doing, status.behind_seconds.is_some())
+    }
+
+    #[test]
+    fn readers_see_what_is_being_done_while_it_is_and_what_hinders_until_it_does_not() {
+        let some = |text: &str| Some(text.to_owned());
+        let mut report = StatusReport::new(PublishedStatus::default(), None);
+        assert_eq!(seen(&report), (State::Starting, None, None, false));
+        report.hindered(State::WaitingForManifests, "a file is broken".to_owned());
+        let waiting = (State::WaitingForManifests, some("a file is broken"), None, false);
+        assert_eq!(seen(&report), waiting);
+        report.begin(Instant::now(), "compiling".to_owned());
+        assert_eq!(seen(&report), (State::Behind, None, some("compiling"), true));
+        report.enforced(None, true);
+        assert_eq!(seen(&report), (State::Enforcing, None, None, false));
+
+        report.begin(Instant::now(), "programming".to_owned());
+        assert_eq!(seen(&report), (State::Behind, None, some("programming"), true));
+        report.failed("refused".to_owned());
+        assert_eq!(seen(&report), (State::Behind, some("refused"), None, true));
+        // Another change comes, and must wait.
+        report.begin(Instant::now(), "compiling".to_owned());
+        assert_eq!(seen(&report), (State::Behind, some("refused"), some("compiling"), true));
+        report.pause();
+        assert_eq!(seen(&report), (State::Behind, some("refused"), None, true));
+        report.enforced(None, true);
+        assert_eq!(seen(&report), (State::Enforcing, None, None, false));
+    }
+
+    #[test]
+    fn errors_of_the_source_and_held_files_count_and_warnings_do_not() {
+        let mut report = StatusReport::new(PublishedStatus::default(), None);
+        report.enforced(None, true);
+        let source = |held: usize, severities: &[Severity]| {
+            let held = (0..held).map(|file| crate::inbox::HeldFile {
+                file: file.to_string(),
+                reason: "is being written".to_owned(),
+                since: Instant::now(),
+            });
+            let problem = |(at, severity): (usize, &Severity)| (*severity, at.to_string());
+            let problems = severities.iter().enumerate().map(problem).collect();
+            Arc::new(SourceState { files: 1, held: held.collect(), problems })
+        };
+        let mut all = |state: Arc<SourceState>| {
+            report.source(&state);
+            let status = report.status();
+            (status.enforces_all(), status.error_count, status.problem_count, status.held_count)
+        };
+        assert_eq!(all(source(0, &[Severity::Warning])), (true, 0, 1, 0));
+        assert_eq!(all(source(0, &[Severity::Warning, Severity::Error])), (false, 1, 2, 0));
+        assert_eq!(all(source(2, &[])), (false, 0, 0, 2));
+        assert_eq!(all(source(0, &[])), (true, 0, 0, 0));
+    }
+}

@@ -1,8 +1,8 @@
 //! The lock on a socket's path: one agent holds it at a time, as long as it lives.
 //!
 //! It is a lock on a file beside the socket, which the kernel drops with the process. Whoever holds it may make the socket and
-//! remove it; so an agent that ends late cannot remove its successor's. The lock file stays: who waits for the lock has it
-//! open.
+//! remove it; so an agent that ends late cannot remove its successor's. The lock file stays: agents that wait for the
+//! lock have it open.
 //!
 //! The socket is made under another name with its permissions and then renamed, so that it is never open to others.
 

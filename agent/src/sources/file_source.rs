@@ -261,7 +261,10 @@ impl Follower {
         match problems.map(ToString::to_string).next() {
             Some(first) => format!("not every manifest could be read: {first}"),
             None if self.files.file_count() == 0 => "there is no manifest yet".into(),
-            None => "a manifest is being written".into(),
+            None => match self.files.held(Instant::now()).next() {
+                Some(held) => format!("{} {}", held.file.display(), held.reason),
+                None => "a manifest is being written".into(),
+            },
         }
     }
 

@@ -53,7 +53,7 @@ enum Urgency {
 /// The paths given, as the kernel names them and as the user does.
 #[derive(Debug, Default)]
 struct Targets {
-    /// Absolute -> as given. A symbolic link's target stands beside it, also one of a link inside a directory given.
+    /// Absolute -> as given. Also the targets of symbolic links, and of those inside a directory given.
     files: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
     directories: BTreeMap<PathBuf, PathBuf>,
 }
@@ -271,7 +271,7 @@ impl Gathered {
             EventKind::Create(CreateKind::File) if !is_link(path) => return self.note_write(&name),
             EventKind::Modify(ModifyKind::Data(_)) => return self.note_write(&name),
             EventKind::Modify(ModifyKind::Metadata(_)) => {}
-            // It is told of the two names one by one as well.
+            // There is an event for each of the two names as well.
             EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return Urgency::Nothing,
             EventKind::Create(_)
             | EventKind::Modify(ModifyKind::Any | ModifyKind::Name(_) | ModifyKind::Other)

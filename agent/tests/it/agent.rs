@@ -105,7 +105,7 @@ fn a_second_agent_waits_for_the_table_and_takes_it_over() {
         let status = second.until("the wait", |status| status.state == State::WaitingForTable);
         assert!(status.detail.unwrap().contains(&first.pid().to_string()));
     } else {
-        // Nothing tells them of each other, and both enforce the same.
+        // Neither knows of the other, and both enforce the same.
         second.until_enforcing();
     }
     assert_eq!(first.end("-TERM"), Some(0));
@@ -174,7 +174,7 @@ fn a_node_name_that_nothing_knows_is_reported_and_an_empty_one_refused() {
         netns.palisade(&["apply", "--dry-run", "-f", scratch.path(), "--node-name", name])
     };
     let other = Netns::new();
-    apply("N1", &other).exits(0).complains("no pod is on the node \"N1\"");
+    apply("N1", &other).exits(1).complains("no pod is on the node \"N1\"");
     assert_eq!(apply("n1", &other).exits(0).err, "");
     apply("", &other).exits(2).complains("the name is empty");
     let mut unset = other.command(env!("CARGO_BIN_EXE_palisade"), &["apply", "-f", scratch.path()]);
@@ -225,9 +225,9 @@ fn commands_ask_the_agent() {
     netns.palisade(&["verify", "--socket", "/nonexistent"]).exits(5);
 }
 
-/// Pods on a bridge to which the host has no address: no route tells where they are.
+/// Pods on a bridge to which the host has no address: no route leads to them.
 #[test]
-fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_told() {
+fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_reported() {
     let netns = Netns::new();
     for command in ["link add br0 type bridge", "link set br0 up"] {
         let words: Vec<&str> = command.split(' ').collect();
@@ -240,11 +240,11 @@ fn pods_on_a_bridge_that_no_route_leads_to_are_judged_and_told() {
     let agent = netns.agent(&scratch.0);
     let status = agent.until_enforcing();
     assert_eq!(of_netns(&format!("cat {sysctl}")).trim(), "1");
-    let told = &status.not_enforced;
+    let gaps = &status.not_enforced;
     assert!(
-        told.iter().any(|gap| gap
+        gaps.iter().any(|gap| gap
             .contains("neither a bridge port nor a route leads to the isolated address 10.0.0.2")),
-        "{told:?}"
+        "{gaps:?}"
     );
     let status = netns.palisade(&["status", "--socket", agent.socket.to_str().unwrap()]).exits(1);
     assert!(status.out.contains("enforcing, BUT NOT ALL"), "{status:?}");
@@ -349,7 +349,7 @@ fn pods_on_a_bridge_that_the_host_reaches_by_another_interface_are_judged() {
     sh("ip link set v2 master br0");
     agent.until("the first bridge", |status| status.bridges == ["br0"]);
     agent.verify();
-    agent.end("TERM");
+    agent.end("-TERM");
     netns.palisade(&["flush"]).exits(0);
     assert_eq!(sh("nft list ruleset"), "");
     assert!(connects());

@@ -27,6 +27,15 @@ fn cases() -> Vec<Case> {
         .collect()
 }
 
+/// A policy for b that ends in the middle of its rules.
+fn half(rules: &str) -> String {
+    let policy = guard("[]");
+    let spec =
+        "spec:\n  podSelector: {matchLabels: {app: b}}\n  policyTypes: [Ingress]\n  ingress:\n  ";
+    let (metadata, _) = policy.split_once("spec:").unwrap();
+    format!("{metadata}{spec}{rules}")
+}
+
 /// Files that say nothing for certain.
 fn no_objects() -> Vec<Case> {
     vec![
@@ -38,6 +47,14 @@ fn no_objects() -> Vec<Case> {
         case("guard.yaml", "", &["guard.yaml", "is empty"]),
         case("pods.yaml", "", &["pods.yaml", "is empty"]),
         case("other.yaml", "\u{0}\u{1}", &["other.yaml"]),
+        // What a download that failed saves, and half a policy, in one save.
+        case(
+            "guard.yaml",
+            r#"{"kind":"Status","apiVersion":"v1","status":"Failure","code":401}"#,
+            &["guard.yaml", "Status"],
+        ),
+        case("guard.yaml", half("- from:\n"), &["guard.yaml"]),
+        case("guard.yaml", half("-"), &["guard.yaml"]),
     ]
 }
 
@@ -182,6 +199,7 @@ fn a_running_agent_reports_wrong_input_and_opens_nothing() {
             says.iter().all(|say| complaints(status).contains(say))
         });
         assert!(status.sizes.subjects_in >= 1, "{text}");
+        assert!(status.error_count > 0 || !status.warnings.is_empty(), "{status:?}");
         assert_eq!(agent.verdict("x/a", "x/b"), "deny", "opened by {text}");
         agent.verify();
         match before {
@@ -431,4 +449,21 @@ fn assert_closed(listed: &str) {
     assert!(isolated.contains("10.0.0.2"), "{listed}");
     let rows = listed.split("map allow_in").nth(1).unwrap().split("\n\t}").next().unwrap();
     assert!(!rows.contains("10.0.0.2"), "nothing may be allowed: {rows}");
+}
+
+/// As one that cannot be read at all: what was enforced before the restart stays.
+#[test]
+fn an_agent_that_starts_with_half_a_policy_changes_nothing() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
+    scratch.write("guard.yaml", &half("- from:\n"));
+    let agent = netns.agent(&scratch.0);
+    let status = agent.until("the wait", |status| status.state == State::WaitingForManifests);
+    assert!(status.detail.unwrap().contains("guard.yaml") && status.held_count == 1);
+    assert!(netns.ruleset().contains("203.0.113.0"), "what was enforced stays");
+    scratch.write("guard.yaml", &half("- from: [{podSelector: {matchLabels: {app: a}}}]\n"));
+    agent.until_enforcing();
+    assert_eq!(agent.verdict("x/a", "x/b"), "allow");
+    assert_eq!(agent.verdict("203.0.113.9", "x/b"), "deny");
 }

@@ -12,7 +12,7 @@ use seccompiler::{
 
 use super::command::{NAMESPACE, Netns, Ran, Scratch, finish};
 
-/// Set in the copy of this test that becomes the binary: what it is to do, a word a line.
+/// Set in the copy of this test that becomes the binary: what it should do, a word a line.
 const ROLE: &str = "PALISADE_TEST_WITHOUT_NETFILTER";
 
 /// Runs every command that needs the kernel, in a way that takes something from it.

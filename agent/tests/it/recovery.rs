@@ -1,6 +1,7 @@
 //! Commits that fail under a running agent: the tables keep their owner, the status says what is the matter, and the agent goes on
-//! when it can.
+//! when it can. And changes that never cease.
 
+use std::fs;
 use std::sync::mpsc;
 use std::thread;
 
@@ -10,7 +11,7 @@ use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{Ruleset, TableName};
 use palisade_dataplane::transaction::{Op, TableOp, Transaction};
 
-use super::command::{Netns, Scratch, finish, guard, knows_owners};
+use super::command::{Netns, Scratch, finish, guard, knows_owners, pod, until};
 
 /// A process of its own would do the same: a table of the name that the agent gives its stand-in, owned by another socket, so
 /// that the agent can neither use nor delete it.
@@ -90,4 +91,34 @@ fn a_failed_commit_leaves_the_tables_their_owner_and_is_tried_again() {
     assert_eq!(agent.verdict("x/a", "x/b"), "allow");
     agent.verify();
     assert!(agent.log().contains("again"), "{}", agent.log());
+}
+
+/// One pod that changes its address without pause: what waits for a grace period must not wait for the end of the changes.
+#[test]
+fn removals_are_not_put_off_as_long_as_changes_come() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let rows = || {
+        let list = ["list", "map", "ip", "palisade", "allow_in"];
+        finish(netns.command("nft", &list), "").exits(0).out
+    };
+    assert!(rows().contains("10.0.0.2"), "{}", rows());
+    let (end, ended) = mpsc::channel::<()>();
+    let directory = scratch.0.clone();
+    let changes = thread::spawn(move || {
+        let mut at = 0_u16;
+        while ended.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            at = at.wrapping_add(1);
+            let [high, low] = at.to_be_bytes();
+            let pods = pod("a", "10.0.0.1", "") + &pod("b", &format!("10.1.{high}.{low}"), "");
+            fs::write(directory.join(".new"), pods).unwrap();
+            fs::rename(directory.join(".new"), directory.join("pods.yaml")).unwrap();
+        }
+    });
+    agent.until("changes", |status| status.enforced_revision > 20);
+    until("the removal of the first address", || !rows().contains("10.0.0.2"));
+    drop(end);
+    changes.join().unwrap();
 }

@@ -71,11 +71,16 @@ fn age(node: &Namespace) {
     nft(node, &format!("delete table ip palisade\ndelete table ip6 palisade\n{bridge}{old}"));
 }
 
-/// An agent's beginning: the tables as they are found in the node, without an owner.
-#[track_caller]
-fn start(lab: &Lab) -> Dataplane<Kernel> {
-    let kernel = lab.node().run(|| Kernel::open_without_owner()).expect("entered");
-    Dataplane::start(kernel.expect("nf_tables")).expect("started")
+/// Adds what does not belong into the tables: what can be mended in place, and what only new tables mend.
+fn meddle(node: &Namespace, round: usize) {
+    nft(
+        node,
+        if round.is_multiple_of(2) {
+            "add set ip palisade odd { type ipv4_addr; }"
+        } else {
+            "add rule ip palisade forward accept\nadd chain ip6 palisade strange"
+        },
+    );
 }
 
 #[test]
@@ -85,7 +90,11 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
         compiler.apply(changes(CAST));
         let lab = LabSpec::new(layout, hosts(compiler.snapshot()));
         let lab = Arc::new(Lab::new(&lab).expect("a lab"));
-        let start = || start(&lab);
+        let open = || Kernel::open_without_owner();
+        let start = || {
+            let kernel = lab.node().run(open).expect("entered").expect("nf_tables");
+            Dataplane::start(kernel).expect("started")
+        };
         let mut dataplane = start();
         dataplane.set_host(host_facts(&lab, compiler.program()));
         dataplane.install(compiler.program()).expect("installed");
@@ -121,16 +130,8 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
                 overfill(&mut dataplane, compiler.program());
             }
             if rounds % 3 == 0 {
-                // Somebody adds what does not belong there, and the agent starts anew: what can be mended in place, and
-                // what only new tables mend.
-                nft(
-                    lab.node(),
-                    if rounds % 2 == 0 {
-                        "add set ip palisade odd { type ipv4_addr; }"
-                    } else {
-                        "add rule ip palisade forward accept\nadd chain ip6 palisade strange"
-                    },
-                );
+                // The agent starts anew and finds what does not belong there.
+                meddle(lab.node(), rounds);
                 replaced += dataplane.counters().replaced;
                 dataplane = start();
                 compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());

@@ -10,7 +10,7 @@ use crate::model::Pod;
 #[derive(Debug, Default)]
 pub(super) struct AddressOwners {
     owners: AddressMap<PodId>,
-    /// Addresses that several pods claim, with all of them; the owner stands in `owners` too.
+    /// Addresses that several pods claim, with all of them; the owner is in `owners` too.
     contested: BTreeMap<IpAddr, BTreeSet<PodId>>,
     /// Pods on the host's network that have not ended, by address.
     hosts: BTreeMap<IpAddr, BTreeSet<PodId>>,

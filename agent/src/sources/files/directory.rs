@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use super::problem::{EXTENSIONS, Problem};
 
-/// Tells one directory from another that has, or had, the same path.
+/// Distinguishes a directory from others that have, or had, the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::sources) struct DirectoryIdentity {
     device: u64,

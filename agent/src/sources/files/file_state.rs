@@ -240,7 +240,7 @@ impl FileState {
         }
     }
 
-    /// Whether the path is a link to another file than before: whoever sets a link has written the file already.
+    /// Whether the path is a link to another file than before: links are set to files that are written already.
     fn leads_elsewhere(&self, file: &Path, stamp: Option<Stamp>) -> bool {
         let is_other = self.tried.zip(stamp).is_some_and(|(old, new)| !new.is_same_file_as(&old));
         is_other && file.is_symlink()
@@ -312,13 +312,13 @@ impl FileState {
         };
         self.stamp = stamp;
         let Parsed { diagnostics, readable, withheld, cut_short, .. } = parsed;
+        // Half a policy may allow more than the whole, however long the file stays like that.
         let is_whole = readable && cut_short.is_none();
         let problem = |diagnostic| Problem::Manifest { diagnostic, kept: !is_whole };
-        let mut problems: Vec<Problem> = diagnostics.into_iter().map(problem).collect();
+        let problems = diagnostics.into_iter().map(problem).collect();
         if is_whole {
             return Some(Version { manifest: Manifest { objects, withheld }, problems });
         }
-        problems.extend(cut_short.map(|place| Problem::CutShort { place }));
         self.problems = problems;
         None
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use palisade_compiler::parse::{Diagnostic, Place, Severity};
+use palisade_compiler::parse::{Diagnostic, Severity};
 
 use super::read::FileError;
 use crate::sources::declarations::Conflict;
@@ -20,10 +20,6 @@ pub enum Problem {
     Manifest {
         diagnostic: Diagnostic,
         kept: bool,
-    },
-    /// The manifest ends in a key or an item without a value; what the file last gave stays.
-    CutShort {
-        place: Place,
     },
     /// The file cannot be read; what it last gave stays.
     File {
@@ -67,8 +63,7 @@ impl Problem {
     pub fn severity(&self) -> Severity {
         match self {
             Self::Manifest { diagnostic, .. } => diagnostic.severity,
-            Self::CutShort { .. }
-            | Self::File { .. }
+            Self::File { .. }
             | Self::Gone { .. }
             | Self::Directory { .. }
             | Self::Replaced { .. }
@@ -85,7 +80,6 @@ impl Problem {
             | Self::Directory { .. }
             | Self::Replaced { .. } => true,
             Self::Manifest { .. }
-            | Self::CutShort { .. }
             | Self::Empty { .. }
             | Self::Emptied { .. }
             | Self::Skipped { .. }
@@ -98,11 +92,6 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Manifest { diagnostic, .. } => diagnostic.fmt(f),
-            Self::CutShort { place } => write!(
-                f,
-                "{place}: error: the file ends where a value should follow, as a file does that is half written; complete it, or \
-                 write the value that is meant ([] for an empty list)"
-            ),
             Self::File { file, error } => write!(f, "{}: error: {error}", file.display()),
             Self::Gone { path, directory } => {
                 let what = if *directory { "directory" } else { "file" };

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{Limits, STDIN};
 
-/// Tells one version of a file from another without reading it.
+/// Distinguishes the versions of a file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,

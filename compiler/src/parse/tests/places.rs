@@ -133,7 +133,7 @@ fn a_template_is_told_to_be_rendered_first() {
             "|{{{{- if .Values.enabled }}}}\n{}{{{{- end }}}}\n",
             policy("name: p", "podSelector: {}")
         ),
-        format!("apiVersion: v1\n|{{{{- if .Values.enabled }}}}\nkind: Pod\n{{{{- end }}}}\n"),
+        "apiVersion: v1\n|{{- if .Values.enabled }}\nkind: Pod\n{{- end }}\n".to_owned(),
     ] {
         let (before, after) = text.split_once('|').unwrap();
         let (_, parsed) = read(&format!("{before}{after}"));

@@ -30,14 +30,14 @@ fn only<T: serde::Serialize>(object: &T) -> Object {
     read.into_iter().next().unwrap()
 }
 
-#[test]
-fn a_service_is_what_its_manifest_says() {
+/// A Service with every field that is read.
+fn typed_service() -> core::Service {
     let port = |name: &str, port: i32| core::ServicePort {
         name: Some(name.into()),
         port,
         ..Default::default()
     };
-    let service = core::Service {
+    core::Service {
         metadata: ObjectMeta {
             name: Some("web".into()),
             namespace: Some("x".into()),
@@ -79,7 +79,12 @@ fn a_service_is_what_its_manifest_says() {
             }),
             ..Default::default()
         }),
-    };
+    }
+}
+
+#[test]
+fn a_service_is_what_its_manifest_says() {
+    let service = typed_service();
     let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
     let expected = Service {
         namespace: "x".into(),
