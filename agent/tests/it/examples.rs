@@ -20,5 +20,8 @@ fn three_namespaces_by_hand_are_enforced_and_removed() {
         verdicts,
         ["port 80: arrives", "port 81: arrives", "port 80: arrives", "port 81: dropped"]
     );
-    assert!(text.contains("default/b: ingress[0] is for other ports"), "{text}");
+    assert!(
+        text.contains("ports[0] is for TCP port 80, but the connection is to port 81"),
+        "{text}"
+    );
 }
