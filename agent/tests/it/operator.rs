@@ -9,7 +9,7 @@ fn a_dry_run_names_pods_and_policies_and_works_while_an_agent_owns_the_tables() 
     let agent = netns.agent(&scratch.0);
     agent.until_enforcing();
     let changed = Scratch::guarded();
-    changed.write("guard.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: y}\n");
+    changed.write("guard.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n");
     let dry = netns.palisade(&["apply", "-f", changed.path(), "--dry-run"]).exits(0);
     assert!(dry.out.contains("pod x/b is not isolated for ingress any more"), "{dry:?}");
     let owned = super::command::knows_owners();
@@ -44,7 +44,10 @@ fn the_status_speaks_of_pods_and_policies_first_and_of_tables_on_request() {
     let netns = Netns::new();
     let agent = netns.agent(&scratch.0);
     agent.until_enforcing();
-    scratch.write("guard.yaml", &guard("[{}]"));
+    scratch.write(
+        "guard.yaml",
+        &policy("guard", "{podSelector: {matchLabels: {app: nobody}}, policyTypes: [Ingress]}"),
+    );
     agent.until("the change", |status| status.isolated.pods == 0);
     scratch.write("guard.yaml", &guard("[]"));
     agent.until("the change back", |status| status.isolated.pods == 1);

@@ -10,7 +10,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use palisade_benches::api_server::ApiServer;
 use palisade_benches::scenario::{Edit, EditKind, Scenario, ScenarioShape};
-use palisade_compiler::model::Pod;
+use palisade_compiler::model::{Pod, PodAddresses};
 use palisade_compiler::parse::{Object, parse};
 use palisade_compiler::snapshot::Change;
 use palisade_lab::Namespace;
@@ -101,8 +101,12 @@ fn what_it_lists_is_the_cluster() {
             let (_, text) = get(server.address(), path).await;
             let parsed = parse(path, &text, &mut |object| {
                 listed.push(match object {
-                    // When it started is no part of a scenario, and every pod that runs has it.
-                    Object::Pod(pod) => Change::ApplyPod(Pod { started: None, ..pod }),
+                    // When it started and its node's addresses are no part of a scenario, and every pod that runs has them.
+                    Object::Pod(pod) => Change::ApplyPod(Pod {
+                        started: None,
+                        host_ips: PodAddresses::default(),
+                        ..pod
+                    }),
                     other => Change::from(other),
                 });
             });
