@@ -413,7 +413,7 @@ mod tests {
             let error = kernel.commit(TableName::Main, &create).unwrap_err();
             assert!(error.is_dead_socket(), "{error}");
             kernel.reopen().unwrap();
-            assert_ne!(kernel.port(), port);
+            // The kernel may give the port of the dead socket to the new one, but not its tables.
             assert_eq!(owner(&mut kernel), None);
             kernel.commit(TableName::Main, &create).unwrap();
             assert_eq!(owner(&mut kernel), owned(&kernel));
