@@ -9,6 +9,7 @@ pub mod delta;
 pub mod element;
 pub mod eval;
 mod port_set;
+mod protocol;
 pub mod render;
 pub mod sets;
 pub mod skeleton;

@@ -15,8 +15,9 @@ use nix::sys::socket::{
 };
 use palisade_compiler::model::{Connection, Family};
 
+use crate::links::PATIENCE;
 use crate::packet::{Arrival, TCP, UDP};
-use crate::probe::{PATIENCE, Round};
+use crate::probe::Round;
 use crate::sockets::on_one_cpu;
 use crate::{Lab, LabError};
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use palisade_compiler::model::Connection;
 
-use crate::links::{Batch, Interface, LOOPBACK, Mac, await_local_routes};
+use crate::links::{Batch, ETH0, Interface, LOOPBACK, Mac, await_local_routes};
 use crate::probe::Round;
 use crate::sockets::{Sockets, on_one_cpu};
 use crate::{Host, LabError, LabSpec, Layout, MAX_MACHINES, Namespace};
@@ -43,8 +43,6 @@ pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// The outside host's address on its link.
 const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
-/// The index of every machine's `eth0`.
-pub(crate) const ETH0: u32 = 2;
 /// The index of the bridge `br0` in the node.
 pub const BRIDGE: u32 = 50;
 /// The index of the first machine's veth in the node; the others follow.

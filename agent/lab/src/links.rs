@@ -28,8 +28,11 @@ use nix::sys::socket::{
 };
 
 use crate::LabError;
-use crate::probe::PATIENCE;
 
+/// The index of every machine's `eth0`.
+pub(crate) const ETH0: u32 = 2;
+/// How long anything here may take. It is a matter of microseconds, so that only a failure waits this long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// The index of `lo` in every namespace.
 pub(crate) const LOOPBACK: u32 = 1;
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use palisade_compiler::model::{Connection, Verdict};
 
+use crate::links::PATIENCE;
 use crate::packet::{Arrival, Packet, UDP};
 use crate::sockets::on_one_cpu;
 use crate::{Lab, LabError, Machine};
@@ -25,8 +26,6 @@ pub struct Transmission {
     pub packet: Vec<u8>,
 }
 
-/// How long anything here may take. It is a matter of microseconds, so that only a failure waits this long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Packets sent before arrivals are read again. A socket's buffer holds many times as many.
 const BURST: usize = 256;
 /// The destination port of markers.

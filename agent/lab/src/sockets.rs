@@ -14,7 +14,7 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 
 use crate::LabError;
-use crate::lab::ETH0;
+use crate::links::ETH0;
 use crate::packet::Arrival;
 
 /// The receive buffer of a machine's packet socket, in bytes.

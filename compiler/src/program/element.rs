@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use super::skeleton::{ICMP, ICMPV6};
+use super::protocol::{ICMP, ICMPV6};
 use super::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
 use crate::model::{Family, Protocol};
 

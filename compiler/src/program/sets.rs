@@ -161,3 +161,10 @@ impl SetName {
         matches!(self, Self::Class)
     }
 }
+
+impl TableFamily {
+    /// The sets of the table.
+    pub fn sets(self) -> impl Iterator<Item = SetName> {
+        SetName::ALL.into_iter().filter(move |set| set.tables().contains(&self))
+    }
+}

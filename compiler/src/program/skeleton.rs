@@ -15,6 +15,7 @@ mod bridge;
 
 use ipnet::IpNet;
 
+pub use super::protocol::{ICMP, ICMPV6, TCP};
 pub use super::sets::SetName;
 use super::{ClassId, ProfileId, TableFamily};
 use crate::model::Family;
@@ -36,10 +37,6 @@ pub mod ct {
     pub const RELATED: u32 = 4;
     pub const NEW: u32 = 8;
 }
-
-pub const ICMP: u8 = 1;
-pub const TCP: u8 = 6;
-pub const ICMPV6: u8 = 58;
 
 /// The ICMP errors (RFC 792) that belong to the connection whose packet they quote. Connection tracking calls a redirect (5)
 /// `related` too, but a redirect changes the route of the host that receives it; source quench (4) is obsolete (RFC 6633).

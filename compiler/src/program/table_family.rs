@@ -1,4 +1,3 @@
-use super::sets::SetName;
 use crate::model::Family;
 
 /// The family of a table of ours, in nft's meaning.
@@ -33,11 +32,6 @@ impl TableFamily {
             Self::Ip6 => "ip6",
             Self::Bridge => "bridge",
         }
-    }
-
-    /// The sets of the table.
-    pub fn sets(self) -> impl Iterator<Item = SetName> {
-        SetName::ALL.into_iter().filter(move |set| set.tables().contains(&self))
     }
 }
 
