@@ -235,16 +235,17 @@ impl<R: Ruleset> Dataplane<R> {
     }
 
     /// Reads the kernel back and names every difference from the program; empty if it is proved equal. Differences are reported
-    /// only if two reads agree on them. If there are any, only `install` leads on.
+    /// only if two reads agree on them. If there are any, or after an error, only `install` leads on.
     ///
     /// # Errors
     ///
     /// Those of reading, and of `settle`.
     pub fn verify(&mut self, program: &Program) -> Result<Vec<Difference>, RulesetError> {
         self.settle()?;
-        let differences = verify(&mut self.writer.ruleset, program, &self.host)?;
-        self.is_current &= differences.is_empty();
-        Ok(differences)
+        let differences = verify(&mut self.writer.ruleset, program, &self.host);
+        // After a failed read, too, the next `install` reads first: it opens a dead socket anew.
+        self.is_current &= differences.as_ref().is_ok_and(Vec::is_empty);
+        differences
     }
 
     fn claim(&mut self) -> Result<(), RulesetError> {

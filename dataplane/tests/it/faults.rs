@@ -50,7 +50,13 @@ fn carry_out(fake: &mut Fake, seed: u64, capacities: Capacities) -> usize {
     let mut dataplane = loop {
         match Dataplane::start_with(&mut *fake, capacities) {
             Ok(dataplane) => break dataplane,
-            Err(_) => failed += 1,
+            Err(error) => {
+                failed += 1;
+                // The agent opens the kernel anew until it has started.
+                if error.is_dead_socket() {
+                    fake.reopen().expect("a new socket");
+                }
+            }
         }
     };
     let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
@@ -66,7 +72,10 @@ fn carry_out(fake: &mut Fake, seed: u64, capacities: Capacities) -> usize {
     let differences = loop {
         match dataplane.verify(compiler.program()) {
             Ok(differences) => break differences,
-            Err(_) => failed += 1,
+            Err(_) => {
+                failed += 1;
+                dataplane.install(compiler.program()).expect("the fault is over");
+            }
         }
     };
     let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
