@@ -272,8 +272,9 @@ impl Reconciler<'_> {
                     delta: kept,
                     element_count,
                 });
-                self.report.enforced(change, recovers);
+                // Gaps are published first, so that the status never says "enforcing" without them.
                 self.report.facts(&self.enforcer);
+                self.report.enforced(change, recovers);
                 Ok(())
             }
             Err(error) => {

@@ -36,8 +36,10 @@ fn a_saved_change_is_enforced_and_timed() {
     agent.verify();
 
     fs::remove_file(scratch.0.join("guard.yaml")).unwrap();
-    let status = agent.until("the removal", |status| status.sizes.policies == 0);
-    assert_eq!((status.sizes.subjects_in, status.state), (0, State::Enforcing));
+    let status = agent.until("the removal", |status| {
+        (status.sizes.policies, status.state) == (0, State::Enforcing)
+    });
+    assert_eq!(status.sizes.subjects_in, 0);
     agent.verify();
 }
 

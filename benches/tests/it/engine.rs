@@ -21,10 +21,23 @@ use palisade_benches::scenario::{Edit, Scenario, ScenarioShape};
 const NAME: &str = "kube-router";
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
+fn path_of(folder: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("palisade-engine-{}-{folder}", std::process::id()))
+}
+
+/// Removes a script's folder when the test ends.
+struct Folder(&'static str);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A test that failed before it made the folder has nothing to remove.
+        let _ = fs::remove_dir_all(path_of(self.0));
+    }
+}
+
 /// A script under the engine's name, which knows its version and otherwise does as told.
 fn script(folder: &str, text: &str) -> PathBuf {
-    let folder =
-        std::env::temp_dir().join(format!("palisade-engine-{}-{folder}", std::process::id()));
+    let folder = path_of(folder);
     fs::create_dir_all(&folder).expect("a folder");
     let file = folder.join(NAME);
     let text = format!("#!/bin/sh\n[ \"$1\" = --version ] && echo a script && exit\n{text}\n");
@@ -64,6 +77,7 @@ fn running(text: &str) -> usize {
 
 #[test]
 fn a_deliberately_wrong_engine_is_refused() {
+    let _folder = Folder("open");
     let report =
         measured(|| vec![contender("none"), engine("open", "echo at ease; exec sleep 987")]);
     let reason = refusal(&report);
@@ -73,6 +87,7 @@ fn a_deliberately_wrong_engine_is_refused() {
 
 #[test]
 fn an_engine_that_ends_says_why() {
+    let _folder = Folder("gone");
     let report = measured(|| {
         vec![contender("none"), engine("gone", "echo no way >&2; echo 'reason: none'; exit 7")]
     });
@@ -87,6 +102,7 @@ fn an_engine_that_ends_says_why() {
 fn an_engine_is_gone_with_its_owner_and_so_is_what_it_started() {
     let text = "setsid sleep 86398.5 & sleep 86397.5";
     let scenario = Scenario::new(ScenarioShape::Apps, 10, 100, 7);
+    let _folder = Folder("children");
     let mut engine = engine("children", text).expect("usable");
     let router = Router::new().expect("root");
     router.run(|| engine.load(&scenario)).expect("entered").expect("started");
