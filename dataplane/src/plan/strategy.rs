@@ -134,8 +134,7 @@ impl Effects<'_, '_> {
                 last = Some(((from, to), (before, after)));
                 if self.profiles.effect(before, after).widens {
                     let to_subject = transition.class_after(subject);
-                    let egress =
-                        transition.profile_after(Direction::Egress, source, to_subject);
+                    let egress = transition.profile_after(Direction::Egress, source, to_subject);
                     if !self.profiles.is_within_after(after, egress) {
                         return true;
                     }
