@@ -427,15 +427,13 @@ pub(crate) fn sets_of(rule: &Rule) -> impl Iterator<Item = SetName> {
 
 fn suits(set: SetName, family: TableFamily, element: Element) -> bool {
     let is_range = match element {
-        Element::Cidr(AddressRange { first, last }, _) => first <= last,
+        Element::Range(AddressRange { first, last })
+        | Element::Cidr(AddressRange { first, last }, _) => first <= last,
         Element::PortRange(PortRangeElement { first, last, .. }) => first <= last,
         _ => true,
     };
     let is_of_kind = element.kind().map_or(set.has_catch_all(), |kind| kind == set.kind());
-    is_of_kind
-        && is_range
-        && family.family().is_none_or(|family| element.is_of(family))
-        && set.tables().contains(&family)
+    is_of_kind && is_range && element.is_of(set.family(family)) && set.tables().contains(&family)
 }
 
 /// Whether an element of that key, or an interval that overlaps it, is there.
@@ -448,9 +446,11 @@ fn overlaps(elements: &BTreeSet<Element>, element: Element) -> bool {
         Element::Row(a, c, _) => {
             between(Element::Row(a, c, ProfileId(0)), Element::Row(a, c, ProfileId(u32::MAX)))
         }
-        Element::Cidr(AddressRange { first, last }, _) => elements.iter().any(
-            |other| matches!(other, Element::Cidr(o, _) if o.first <= last && first <= o.last),
-        ),
+        Element::Range(AddressRange { first, last })
+        | Element::Cidr(AddressRange { first, last }, _) => elements.iter().any(|other| {
+            matches!(other, Element::Range(o) | Element::Cidr(o, _)
+                if o.first <= last && first <= o.last)
+        }),
         Element::PortRange(PortRangeElement { profile, protocol, first, last }) => {
             elements.iter().any(|other| {
                 matches!(other, Element::PortRange(o) if o.profile == profile

@@ -20,7 +20,7 @@ use super::profiles::Profiles;
 use super::ranges::number;
 use super::rows::Lowering;
 use super::subjects::Subjects;
-use crate::model::{Direction, Family, PerFamily};
+use crate::model::{Direction, Family, PerFamily, Pod};
 use crate::program::{Delta, Program, TablesDelta};
 use crate::snapshot::{Change, PodId, Snapshot, Touched, UndeclaredNamespaces};
 
@@ -107,6 +107,16 @@ impl Compiler {
 
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// The local pods that policies isolate and that have no address yet.
+    pub fn awaited_pods(&self) -> impl Iterator<Item = &Pod> {
+        self.subjects.awaited().filter_map(|id| self.snapshot.pod(id))
+    }
+
+    /// The addresses of all local pods, isolated or not.
+    pub fn local_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.subjects.local().flat_map(|id| self.addresses_of(id))
     }
 
     /// Applies a batch of edits and returns what it does to the program.

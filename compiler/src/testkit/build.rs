@@ -79,7 +79,8 @@ impl From<Namespace> for Change {
 }
 
 pub fn node(name: &str, addresses: &[&str]) -> Node {
-    Node { name: name.into(), addresses: addresses.iter().map(|text| ip(text)).collect() }
+    let addresses = addresses.iter().map(|text| ip(text)).collect();
+    Node { name: name.into(), addresses, pod_ranges: Vec::new() }
 }
 
 impl From<Node> for Change {

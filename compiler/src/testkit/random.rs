@@ -139,7 +139,8 @@ fn namespace(rng: &mut Rng, name: &str) -> Namespace {
 
 fn node(rng: &mut Rng) -> Node {
     let name = rng.pick(&NODES).into();
-    Node { name, addresses: rng.many(0, 3, |rng| ip(rng.pick(&NODE_ADDRESSES))) }
+    let addresses = rng.many(0, 3, |rng| ip(rng.pick(&NODE_ADDRESSES)));
+    Node { name, addresses, pod_ranges: Vec::new() }
 }
 
 fn namespace_name(rng: &mut Rng, namespaces: usize) -> Arc<str> {

@@ -130,7 +130,7 @@ fn base_of(family: TableFamily, chain: Attributes<'_>) -> String {
         _ => "?",
     };
     let priority = match number(hook, 2).cast_signed() {
-        priority if priority == sys::filter_priority(family) => "filter".to_owned(),
+        priority if priority == sys::base_priority(family) => "filter".to_owned(),
         other => other.to_string(),
     };
     let policy = if number(chain, 5) == 0 { "drop" } else { "accept" };

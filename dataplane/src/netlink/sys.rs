@@ -26,14 +26,17 @@ pub(super) fn proto(family: TableFamily) -> ProtoFamily {
         TableFamily::Ip => ProtoFamily::Ipv4,
         TableFamily::Ip6 => ProtoFamily::Ipv6,
         TableFamily::Bridge => ProtoFamily::Bridge,
+        TableFamily::Inet => ProtoFamily::Inet,
     }
 }
 
-/// What nft calls priority `filter` in the family: `NF_IP_PRI_FILTER`, `NF_BR_PRI_FILTER_BRIDGED`.
-pub(super) const fn filter_priority(family: TableFamily) -> i32 {
+/// The priority of the base chain: what nft calls `filter` in the family (`NF_IP_PRI_FILTER`, `NF_BR_PRI_FILTER_BRIDGED`), and
+/// in the inet table before that.
+pub(super) const fn base_priority(family: TableFamily) -> i32 {
     match family {
         TableFamily::Ip | TableFamily::Ip6 => 0,
         TableFamily::Bridge => -200,
+        TableFamily::Inet => -1,
     }
 }
 
@@ -339,7 +342,7 @@ pub(super) fn put_chain(
     let table = nftnl::Table::new(c_string(table.as_str()), proto(family));
     let mut chain = nftnl::Chain::new(c_string(name), &table);
     if base {
-        chain.set_hook(nftnl::Hook::Forward, filter_priority(family));
+        chain.set_hook(nftnl::Hook::Forward, base_priority(family));
         chain.set_type(nftnl::ChainType::Filter);
         chain.set_policy(nftnl::Policy::Accept);
     }

@@ -97,6 +97,7 @@ impl Garbage {
             Element::Port(port) => put(&mut self.ports, port, garbage),
             Element::PortRange(range) => put(&mut self.port_ranges, range, garbage),
             Element::Address(_)
+            | Element::Range(_)
             | Element::Bridge(_)
             | Element::Interface(_)
             | Element::Class(..)

@@ -248,7 +248,8 @@ impl TableState {
             Element::Address(address) => {
                 self.window.note_subject(subject_direction(set), address, true);
             }
-            Element::Bridge(_)
+            Element::Range(_)
+            | Element::Bridge(_)
             | Element::Interface(_)
             | Element::Hairpin(_)
             | Element::Port(_)
@@ -271,7 +272,8 @@ impl TableState {
             Element::Address(address) => {
                 self.window.note_subject(subject_direction(set), address, false);
             }
-            Element::Bridge(_)
+            Element::Range(_)
+            | Element::Bridge(_)
             | Element::Interface(_)
             | Element::Hairpin(_)
             | Element::Port(_)
