@@ -48,6 +48,8 @@ pub enum Request {
     },
     /// Compares the kernel with the agent's program.
     Verify,
+    /// What a bug report needs beside the others.
+    Support,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,7 @@ pub enum Response {
     Status(Box<Status>),
     Explanation(Box<Explanation>),
     Verified(Verified),
+    Support(Box<Support>),
     /// The agent cannot answer now: what it waits for.
     NotReady {
         reason: String,
@@ -82,6 +85,19 @@ pub struct Verified {
     /// Traffic that policy speaks of and that does not meet the tables, whatever they hold.
     #[serde(default)]
     pub not_enforced: Vec<String>,
+}
+
+/// What the agent knows of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Support {
+    /// What it was started with.
+    pub command_line: Vec<String>,
+    /// The last lines of its log, the oldest first.
+    pub log: Vec<String>,
+    /// How many lines came before them.
+    pub log_dropped: u64,
+    /// What is measured, in the format of OpenMetrics.
+    pub metrics: String,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,10 +16,12 @@ mod enforcer;
 mod status_report;
 mod upkeep;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::{Delta, Program};
+use palisade_compiler::snapshot::{Change, ObjectKind};
 use palisade_dataplane::ruleset::RulesetError;
 
 use crate::connection::Question;
@@ -88,11 +90,13 @@ fn open(
 ) -> Result<Option<(Enforcer, Program)>, RulesetError> {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     loop {
-        let error = match Enforcer::open(owns_tables) {
+        report.expect_at(Instant::now());
+        let error = match Enforcer::open(owns_tables, report.metrics()) {
             Ok(opened) => return Ok(Some(opened)),
             Err(error) if is_hopeless(&error) => return Err(error),
             Err(error) => error,
         };
+        report.metrics().failed(&error);
         let state = match error {
             RulesetError::Owned { .. } => State::WaitingForTable,
             _ => State::Behind,
@@ -101,6 +105,7 @@ fn open(
         let now = Instant::now();
         backoff.failed(now);
         let retry_at = backoff.retry_at().unwrap_or(now);
+        report.expect_at(retry_at);
         while Instant::now() < retry_at {
             let contents = inbox.take_asks(retry_at);
             if contents.shutdown {
@@ -136,6 +141,7 @@ struct Behind {
     /// The first of the objects that changed, and how many did.
     objects: Vec<String>,
     object_count: usize,
+    kinds: BTreeSet<ObjectKind>,
 }
 
 struct Reconciler<'a> {
@@ -156,7 +162,10 @@ struct Reconciler<'a> {
 impl Reconciler<'_> {
     fn run(&mut self) -> Result<(), RulesetError> {
         loop {
-            let contents = self.inbox.take(self.next_turn());
+            let next_turn = self.next_turn();
+            self.report.expect_at(next_turn);
+            let contents = self.inbox.take(next_turn);
+            self.report.expect_at(Instant::now());
             if contents.shutdown {
                 return Ok(());
             }
@@ -167,6 +176,7 @@ impl Reconciler<'_> {
                 _ = answer.send(self.answer(question));
             }
             self.keep_up(is_idle)?;
+            self.report.engine(self.enforcer.counters());
         }
     }
 
@@ -222,10 +232,12 @@ impl Reconciler<'_> {
                 self.report.hindered(State::WaitingForManifests, reason.clone());
             }
             self.in_sync = input.in_sync;
+            self.report.source_in_sync(self.in_sync.is_ok());
             since = since.or(input.since);
             let room = MAX_DESCRIBED.saturating_sub(self.behind.objects.len());
             self.behind.objects.extend(input.described.into_iter().take(room));
             self.behind.object_count += input.changes.len();
+            self.behind.kinds.extend(input.changes.iter().map(Change::kind));
             changes.extend(input.changes);
         }
         if changes.is_empty() {
@@ -234,7 +246,9 @@ impl Reconciler<'_> {
         self.behind.since = self.behind.since.or(since);
         let doing = format!("compiling {}", counted(changes.len(), "change"));
         self.report.begin(since.unwrap_or(now), doing);
+        let began = Instant::now();
         let delta = self.compiler.apply(changes);
+        self.report.metrics().compiled(began.elapsed());
         self.behind.delta.then(delta);
         self.report.revision += 1;
         self.report.compiled(&self.compiler);
@@ -250,7 +264,8 @@ impl Reconciler<'_> {
     /// Commits what the kernel does not have yet. Bridges are looked for in any case if `find_bridges` says so.
     fn enforce(&mut self, began: Instant, find_bridges: bool) -> Result<(), RulesetError> {
         let recovers = !self.enforcer.is_in_step();
-        let Behind { delta, since, objects, object_count } = std::mem::take(&mut self.behind);
+        let Behind { delta, since, objects, object_count, kinds } =
+            std::mem::take(&mut self.behind);
         let element_count = delta.len();
         if object_count > 0 || recovers {
             let doing = match recovers && self.report.enforced_revision().is_some() {
@@ -269,6 +284,7 @@ impl Reconciler<'_> {
                     began,
                     objects,
                     object_count,
+                    kinds,
                     delta: kept,
                     element_count,
                 });
@@ -279,7 +295,7 @@ impl Reconciler<'_> {
             }
             Err(error) => {
                 let delta = kept.unwrap_or_default();
-                self.behind = Behind { delta, since, objects, object_count };
+                self.behind = Behind { delta, since, objects, object_count, kinds };
                 self.failed(error)
             }
         }
@@ -288,6 +304,7 @@ impl Reconciler<'_> {
     /// A failure is waited out, except at the start one that waiting does not mend.
     fn failed(&mut self, error: RulesetError) -> Result<(), RulesetError> {
         self.enforcer.lose_step();
+        self.report.metrics().failed(&error);
         self.backoff.failed(Instant::now());
         if is_hopeless(&error) && self.report.enforced_revision().is_none() {
             return Err(error);
@@ -330,12 +347,13 @@ impl Reconciler<'_> {
 
     /// Compares the kernel with the program, and heals.
     fn compare(&mut self) -> Result<(), RulesetError> {
+        let began = Instant::now();
         let result = self.enforcer.verify(&self.compiler);
         // At the start too, whose load is the largest there is; and reading the kernel back takes some memory.
         palisade_heap::give_back();
         match result {
             Ok(differences) => {
-                self.report.checked(&differences);
+                self.report.checked(began, &differences);
                 if differences.is_empty() {
                     return Ok(());
                 }
@@ -361,6 +379,9 @@ impl Reconciler<'_> {
                 }
             }
             Request::Verify => self.verify(),
+            Request::Support => {
+                Response::Bad { reason: "the socket answers that without the loop".to_owned() }
+            }
         }
     }
 
@@ -368,11 +389,15 @@ impl Reconciler<'_> {
         if !self.enforcer.is_in_step() {
             return Response::NotReady { reason: self.report.why_not() };
         }
+        let began = Instant::now();
         let differences = match self.enforcer.verify(&self.compiler) {
             Ok(differences) => differences,
-            Err(error) => return Response::Failed { reason: error.to_string() },
+            Err(error) => {
+                self.report.metrics().failed(&error);
+                return Response::Failed { reason: error.to_string() };
+            }
         };
-        self.report.checked(&differences);
+        self.report.checked(began, &differences);
         palisade_heap::give_back();
         if !differences.is_empty() {
             // The answer says what was found; the next turn heals it.

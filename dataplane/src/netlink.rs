@@ -7,6 +7,7 @@
 
 mod attributes;
 mod batch;
+mod chain_message;
 mod declare;
 mod deny_counters;
 mod elements;
@@ -14,12 +15,16 @@ mod elements;
 mod failing;
 mod grace;
 mod instruction;
+mod interfaces;
+mod inventory;
+mod link_programs;
 pub(crate) mod links;
 mod open;
 mod outcome;
 mod owner;
 mod query;
 mod read;
+mod rehearsal;
 pub(crate) mod route;
 mod rtnetlink;
 mod rule;
@@ -41,8 +46,11 @@ use query::{Query, QueryError};
 use sys::Socket;
 use watch::Watch;
 
-pub use deny_counters::DenyCounters;
+pub use deny_counters::{DenyCounter, DenyCounters};
 pub use grace::{GraceMethod, grace_by, grace_method};
+pub use interfaces::{Interface, interfaces};
+pub use inventory::{ForeignChain, all_chains};
+pub use link_programs::{AttachmentPoint, LinkProgram, LinkPrograms};
 pub use owner::{describe_owner, owner_process};
 pub use read::FORWARD_BASE;
 
