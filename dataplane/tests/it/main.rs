@@ -18,6 +18,7 @@ mod netlink;
 mod netns;
 mod plan;
 mod recovery;
+mod rehearsal;
 mod replacement;
 mod walk;
 mod windows;
