@@ -8,6 +8,7 @@ pub mod connection;
 pub mod demo;
 pub mod edits;
 pub mod explanation;
+mod flow_tables;
 pub mod inbox;
 mod ipvs;
 mod link_events;

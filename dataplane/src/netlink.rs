@@ -7,14 +7,17 @@
 
 mod attributes;
 mod batch;
+pub mod conntrack;
 mod declare;
 mod deny_counters;
 mod elements;
 #[cfg(test)]
 mod failing;
+mod flow_tables;
 mod grace;
 mod instruction;
 pub(crate) mod links;
+mod local_addresses;
 mod open;
 mod outcome;
 mod owner;
@@ -42,7 +45,9 @@ use sys::Socket;
 use watch::Watch;
 
 pub use deny_counters::DenyCounters;
+pub use flow_tables::{FlowTable, flow_tables};
 pub use grace::{GraceMethod, grace_by, grace_method};
+pub use local_addresses::local_addresses;
 pub use owner::{describe_owner, owner_process};
 pub use read::FORWARD_BASE;
 

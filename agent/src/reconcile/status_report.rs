@@ -11,6 +11,7 @@ use palisade_compiler::program::Delta;
 use palisade_dataplane::compare::Difference;
 
 use super::enforcer::Enforcer;
+use super::revocation::Pass;
 use crate::inbox::SourceState;
 use crate::protocol::{Isolated, MAX_LISTED, State, Status};
 use crate::published_status::PublishedStatus;
@@ -256,6 +257,26 @@ impl StatusReport {
             status.bridges = enforcer.bridge_names();
         });
         self.gaps = gaps;
+    }
+
+    /// The connections under way were looked at.
+    pub(super) fn connections(&self, pass: &Pass) {
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.update(|status| {
+            let connections = &mut status.connections;
+            connections.judged += count(pass.judged);
+            connections.cut += count(pass.cut);
+            connections.flushed += count(pass.flushed);
+            connections.failure.clone_from(&pass.failure);
+            if pass.failure.is_some() {
+                connections.failures += 1;
+            } else {
+                let took = micros(pass.took);
+                connections.passes += 1;
+                connections.last_us = Some(took);
+                connections.max_us = connections.max_us.max(Some(took));
+            }
+        });
     }
 
     pub(super) fn checked(&self, differences: &[Difference]) {

@@ -25,6 +25,7 @@ mod operator;
 mod packets;
 mod readme;
 mod recovery;
+mod revocation;
 mod scene;
 mod services;
 mod switching;
