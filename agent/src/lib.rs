@@ -9,6 +9,7 @@ pub mod connection;
 pub mod demo;
 pub mod edits;
 pub mod explanation;
+mod flow_tables;
 pub mod health;
 pub mod heartbeat;
 pub mod http;

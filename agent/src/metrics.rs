@@ -64,6 +64,7 @@ pub struct Metrics {
     grace: Histogram,
     verify: Histogram,
     heal: Histogram,
+    revocation: Histogram,
     failures: Family<Label, Counter>,
     events_lost: Family<Label, Counter>,
     requests_refused: Counter,
@@ -80,6 +81,7 @@ impl Default for Metrics {
             grace: seconds(),
             verify: seconds(),
             heal: seconds(),
+            revocation: seconds(),
             failures: Family::default(),
             events_lost: Family::default(),
             requests_refused: Counter::default(),
@@ -144,6 +146,11 @@ impl Metrics {
     /// What somebody else had changed was put right, so long after it was noticed.
     pub fn healed(&self, took: Duration) {
         self.heal.observe(took.as_secs_f64());
+    }
+
+    /// The connections under way were judged after a change, from its commit to the last one that was cut.
+    pub fn revoked(&self, took: Duration) {
+        self.revocation.observe(took.as_secs_f64());
     }
 
     /// The kernel could not be read or written.
@@ -230,6 +237,12 @@ impl Metrics {
             "Time from noticing that somebody changed the tables to having put them right. If it has any count, find out who \
              changes them: the log says what differed",
             &self.heal,
+        );
+        time(
+            "revocation",
+            "Time from a commit to having cut the last connection that it forbids. It grows with the tracked connections; if it is \
+             long, the host's processors are overloaded",
+            &self.revocation,
         );
         registry.register_with_unit(
             "enforcement",

@@ -149,6 +149,8 @@ pub struct Status {
     pub rows: Vec<Rows>,
     pub time_to_enforce: TimeToEnforce,
     pub drift: Drift,
+    #[serde(default)]
+    pub connections: Connections,
     pub bridges: Vec<String>,
     /// Traffic that policy speaks of and the kernel does not judge.
     pub not_enforced: Vec<String>,
@@ -173,6 +175,7 @@ impl Status {
             && self.not_enforced.is_empty()
             && self.held_count == 0
             && self.error_count == 0
+            && self.connections.failure.is_none()
     }
 }
 
@@ -298,4 +301,24 @@ pub struct Drift {
     /// The first difference of the last time.
     pub last: Option<String>,
     pub seconds_since_check: Option<u64>,
+}
+
+/// Connections under way that were looked at after changes, since the agent began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// How often connections were looked at.
+    pub passes: u64,
+    /// Connections that were judged by the policies that had just changed.
+    pub judged: u64,
+    /// Connections that were cut because policies forbid them now.
+    pub cut: u64,
+    /// Connections that were deleted because their address left its pod.
+    pub flushed: u64,
+    /// How long the last look took, from the commit to the last connection cut, in microseconds.
+    pub last_us: Option<u64>,
+    pub max_us: Option<u64>,
+    /// Looks that failed. They are repeated until they succeed.
+    pub failures: u64,
+    /// Why the last one failed; `None` since one succeeded.
+    pub failure: Option<String>,
 }

@@ -13,13 +13,16 @@
 
 mod backoff;
 mod enforcer;
+mod revocation;
 mod status_report;
 mod upkeep;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::program::narrowing::Narrowing;
 use palisade_compiler::program::{Delta, Program};
 use palisade_compiler::snapshot::{Change, ObjectKind};
 use palisade_dataplane::ruleset::RulesetError;
@@ -31,6 +34,7 @@ use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
 use crate::published_status::PublishedStatus;
 use backoff::Backoff;
 use enforcer::Enforcer;
+use revocation::{Revocation, Scope};
 use status_report::{EnforcedChange, StatusReport, counted, micros};
 use upkeep::{Task, Upkeep};
 
@@ -76,6 +80,7 @@ pub fn run(
         in_sync: Err("the manifests are being read".to_owned()),
         begun: false,
         behind: Behind::default(),
+        revocation: Revocation::start(inbox.waker()),
         backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
         upkeep: Upkeep::default(),
     };
@@ -142,6 +147,10 @@ struct Behind {
     objects: Vec<String>,
     object_count: usize,
     kinds: BTreeSet<ObjectKind>,
+    /// Whose connections may be forbidden.
+    narrowing: Narrowing,
+    /// Addresses that left their pods.
+    released: BTreeSet<IpAddr>,
 }
 
 struct Reconciler<'a> {
@@ -155,6 +164,7 @@ struct Reconciler<'a> {
     /// Whether there was something to enforce.
     begun: bool,
     behind: Behind,
+    revocation: Revocation,
     backoff: Backoff,
     upkeep: Upkeep,
 }
@@ -183,6 +193,9 @@ impl Reconciler<'_> {
     /// When there is something to do though nothing comes.
     fn next_turn(&self) -> Instant {
         let now = Instant::now();
+        if self.can_judge_connections() {
+            return now;
+        }
         let upkeep = self.upkeep.next_at().filter(|_| self.enforcer.is_in_step());
         let next = self.backoff.retry_at().into_iter().chain(upkeep).min();
         next.unwrap_or(now + COMPARE_EVERY).max(now + MIN_PAUSE)
@@ -210,6 +223,9 @@ impl Reconciler<'_> {
 
     /// Does a slice of the work that no change waits for.
     fn keep_up(&mut self, is_idle: bool) -> Result<(), RulesetError> {
+        for pass in self.revocation.take_passes() {
+            self.report.connections(&pass);
+        }
         if !self.enforcer.is_in_step() {
             return Ok(());
         }
@@ -249,6 +265,11 @@ impl Reconciler<'_> {
         let began = Instant::now();
         let delta = self.compiler.apply(changes);
         self.report.metrics().compiled(began.elapsed());
+        // The first program is one that every connection is judged by.
+        if self.report.enforced_revision().is_some() {
+            self.behind.narrowing.extend(Narrowing::of(&delta, self.compiler.program()));
+        }
+        self.behind.released.extend(self.compiler.take_released());
         self.behind.delta.then(delta);
         self.report.revision += 1;
         self.report.compiled(&self.compiler);
@@ -264,8 +285,12 @@ impl Reconciler<'_> {
     /// Commits what the kernel does not have yet. Bridges are looked for in any case if `find_bridges` says so.
     fn enforce(&mut self, began: Instant, find_bridges: bool) -> Result<(), RulesetError> {
         let recovers = !self.enforcer.is_in_step();
-        let Behind { delta, since, objects, object_count, kinds } =
+        let Behind { delta, since, objects, object_count, kinds, mut narrowing, released } =
             std::mem::take(&mut self.behind);
+        if recovers {
+            // Other rules than the program's may have been in force until now.
+            narrowing.extend(Narrowing::everyone());
+        }
         let element_count = delta.len();
         if object_count > 0 || recovers {
             let doing = match recovers && self.report.enforced_revision().is_some() {
@@ -291,11 +316,13 @@ impl Reconciler<'_> {
                 // Gaps are published first, so that the status never says "enforcing" without them.
                 self.report.facts(&self.enforcer);
                 self.report.enforced(change, recovers);
+                self.revocation.want(Scope::new(narrowing, released, self.compiler.program()));
                 Ok(())
             }
             Err(error) => {
                 let delta = kept.unwrap_or_default();
-                self.behind = Behind { delta, since, objects, object_count, kinds };
+                self.behind =
+                    Behind { delta, since, objects, object_count, kinds, narrowing, released };
                 self.failed(error)
             }
         }
@@ -313,9 +340,17 @@ impl Reconciler<'_> {
         Ok(())
     }
 
+    /// Whether connections wait to be judged, and the program is the one that is in force.
+    fn can_judge_connections(&self) -> bool {
+        self.enforcer.is_in_step()
+            && self.behind.delta.is_empty()
+            && self.revocation.has_candidates()
+    }
+
     /// Finds out what upkeep there is to do.
     fn want_upkeep(&mut self) {
         let now = Instant::now();
+        self.upkeep.want(Task::JudgeConnections, self.can_judge_connections(), now);
         self.upkeep.want(Task::RemoveUnused, self.enforcer.is_unsettled(), now);
         self.upkeep.want(Task::Tidy, self.compiler.is_untidy(), now);
         self.upkeep.schedule(Task::Compare, now + COMPARE_EVERY);
@@ -326,6 +361,10 @@ impl Reconciler<'_> {
     fn do_task(&mut self, task: Task) -> Result<(), RulesetError> {
         let began = Instant::now();
         match task {
+            Task::JudgeConnections => {
+                self.revocation.judge(self.compiler.program(), self.compiler.snapshot());
+                Ok(())
+            }
             Task::FindBridges => self.enforce(began, true),
             Task::RemoveUnused => match self.enforcer.settle() {
                 Ok(()) => Ok(()),

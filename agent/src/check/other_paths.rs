@@ -1,12 +1,37 @@
 //! Paths of packets that never meet the rules: others' flow tables, IPVS, and BPF programs that redirect.
 
-use palisade_dataplane::netlink::{LinkProgram, LinkPrograms};
+use palisade_dataplane::netlink::{self, FlowTable, LinkProgram, LinkPrograms};
+use palisade_dataplane::ruleset::RulesetError;
 
 use super::{Finding, Severity, list};
 use crate::ipvs;
 
 pub(super) fn findings() -> Vec<Finding> {
-    vec![ipvs(), link_programs()]
+    vec![flow_tables(netlink::flow_tables()), ipvs(), link_programs()]
+}
+
+fn flow_tables(found: Result<Vec<FlowTable>, RulesetError>) -> Finding {
+    let matters = "Established connections in a flow table pass no hook: each is judged when it begins, and may go on for some time after \
+                   policies forbid it.";
+    match found {
+        Ok(found) if found.is_empty() => {
+            Finding::ok("flow-tables", "no flow table takes connections past the rules")
+        }
+        Ok(found) => Finding::new(
+            Severity::Warning,
+            "flow-tables",
+            format!("flow tables take established connections past the rules: {}", list(&found)),
+            matters,
+            "Turn off the fast path of whatever made them (kindnet and Calico have one).",
+        ),
+        Err(error) => Finding::new(
+            Severity::Warning,
+            "flow-tables",
+            format!("whether there are flow tables cannot be read ({error})"),
+            matters,
+            "Run this check with CAP_NET_ADMIN.",
+        ),
+    }
 }
 
 fn ipvs() -> Finding {
@@ -75,6 +100,15 @@ mod tests {
     use palisade_dataplane::netlink::AttachmentPoint;
 
     use super::*;
+
+    #[test]
+    fn a_flow_table_is_a_warning_that_names_it() {
+        assert_eq!(flow_tables(Ok(Vec::new())).severity, Severity::Ok);
+        let table = FlowTable { family: "inet", table: "kindnet".into(), name: "fast".into() };
+        let finding = flow_tables(Ok(vec![table]));
+        assert_eq!(finding.severity, Severity::Warning);
+        assert!(finding.seen.contains("inet kindnet fast"), "{finding:?}");
+    }
 
     #[test]
     fn a_program_is_a_warning_and_what_cannot_be_seen_is_said() {

@@ -12,7 +12,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::samples::{Labels, Named, Samples, named};
 use crate::health;
-use crate::protocol::Rows;
+use crate::protocol::{Connections, Rows};
 use crate::published_status::{PublishedStatus, StatusAt};
 
 /// Reads the status when asked.
@@ -32,6 +32,7 @@ impl Collector for StatusSamples {
             program(&mut samples, at)?;
             rows(&mut samples, &at.status.rows)?;
             verification(&mut samples, at)?;
+            connections(&mut samples, &at.status.connections)?;
             engine(&mut samples, at.engine)
         })?;
         denied.map_or(Ok(()), |counters| denials(&mut samples, counters))
@@ -342,6 +343,39 @@ fn engine(samples: &mut Samples<'_>, counters: Counters) -> fmt::Result {
         "sockets_reopened",
         "Netlink sockets opened anew since the old one was dead. If it is above 0, please report it.",
         reopened,
+    )
+}
+
+fn connections(samples: &mut Samples<'_>, connections: &Connections) -> fmt::Result {
+    let mut counter = |name, help, value: u64| {
+        let value = value as f64;
+        samples.counter(&named(name, help), Some(value))
+    };
+    counter(
+        "revocation_passes",
+        "Times that the connections under way were looked at after a change. Its rate follows that of the policies.",
+        connections.passes,
+    )?;
+    counter(
+        "connections_judged",
+        "Connections under way that were judged by policies that had changed. If it is large, changes touch pods of many connections.",
+        connections.judged,
+    )?;
+    counter(
+        "connections_cut",
+        "Connections that were cut, since policies forbid them now. If it rises unexpectedly, the log says which policy changed.",
+        connections.cut,
+    )?;
+    counter(
+        "connections_flushed",
+        "Tracked connections that were deleted, since their address left its pod. Its rate follows that of pods that end.",
+        connections.flushed,
+    )?;
+    counter(
+        "revocation_failures",
+        "Times that the connections under way could not be looked at. It is tried again; if it grows, forbidden connections go on: \
+         palisade status says why.",
+        connections.failures,
     )
 }
 

@@ -15,6 +15,7 @@ use palisade_dataplane::compare::Difference;
 use palisade_dataplane::dataplane::Counters;
 
 use super::enforcer::Enforcer;
+use super::revocation::Pass;
 use crate::inbox::SourceState;
 use crate::metrics::Metrics;
 use crate::protocol::{Isolated, MAX_LISTED, State, Status};
@@ -297,6 +298,29 @@ impl StatusReport {
             status.bridges = enforcer.bridge_names();
         });
         self.gaps = gaps;
+    }
+
+    /// The connections under way were looked at.
+    pub(super) fn connections(&self, pass: &Pass) {
+        if pass.failure.is_none() {
+            self.metrics().revoked(pass.took);
+        }
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.update(|status| {
+            let connections = &mut status.connections;
+            connections.judged += count(pass.judged);
+            connections.cut += count(pass.cut);
+            connections.flushed += count(pass.flushed);
+            connections.failure.clone_from(&pass.failure);
+            if pass.failure.is_some() {
+                connections.failures += 1;
+            } else {
+                let took = micros(pass.took);
+                connections.passes += 1;
+                connections.last_us = Some(took);
+                connections.max_us = connections.max_us.max(Some(took));
+            }
+        });
     }
 
     /// The kernel was compared with the program; it took from `began` on.

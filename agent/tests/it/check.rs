@@ -44,6 +44,7 @@ fn a_plain_host_passes_and_nothing_is_left_on_it() {
         ("nftables", "ok"),
         ("grace-period", "ok"),
         ("ip-forwarding", "warning"),
+        ("flow-tables", "ok"),
         ("ipvs", "ok"),
         ("link-programs", "ok"),
         ("policy-engines", "ok"),

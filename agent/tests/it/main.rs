@@ -28,6 +28,7 @@ mod operator;
 mod packets;
 mod readme;
 mod recovery;
+mod revocation;
 mod scene;
 mod services;
 mod support_bundle;

@@ -153,6 +153,15 @@ fn a_scrape_says_what_is_enforced_and_what_a_change_took() {
     assert!(after.value("palisade_verify_seconds_count") > verified);
     assert!(after.value("palisade_last_verified_timestamp_seconds") > 1.7e9);
 
+    // What the change forbids is looked for among the connections under way.
+    until("the look at connections", || {
+        scrape(&netns).value("palisade_revocation_passes_total")
+            > before.value("palisade_revocation_passes_total")
+    });
+    let looked = scrape(&netns);
+    assert!(looked.value("palisade_revocation_seconds_count") >= 1.0);
+    assert_eq!(looked.value("palisade_connections_cut_total"), 0.0);
+
     // The largest namespaces are counted some seconds after a change.
     let rows =
         "palisade_namespace_rows_wanted{family=\"v4\",direction=\"ingress\",namespace=\"x\"}";
