@@ -130,6 +130,13 @@ pub(crate) fn palisade_reads(args: &[&str], input: &str) -> Ran {
     finish(command, input)
 }
 
+/// A program in the network namespace of this path.
+fn enter(netns: &str, program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={netns}")).arg(program).args(args);
+    command
+}
+
 /// A network namespace, held by a process of ours that sleeps in it.
 pub(crate) struct Netns(Child);
 
@@ -158,9 +165,7 @@ impl Netns {
     }
 
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.path())).arg(program).args(args);
-        command
+        enter(&self.path(), program, args)
     }
 
     pub(crate) fn palisade(&self, args: &[&str]) -> Ran {
@@ -192,15 +197,7 @@ impl Netns {
         files: &Path,
         more: &[&str],
     ) -> Agent {
-        let socket = socket.map_or_else(|| scratch.0.join("agent.sock"), Path::to_path_buf);
-        let log = fs::File::create(scratch.0.join("log")).unwrap();
-        let mut args =
-            vec!["run", "-f", files.to_str().unwrap(), "--socket", socket.to_str().unwrap()];
-        args.extend(more);
-        let mut command = self.command(env!("CARGO_BIN_EXE_palisade"), &args);
-        let child =
-            command.env_remove("NODE_NAME").stdin(Stdio::null()).stderr(log).spawn().unwrap();
-        Agent { child, client: Client::new(&socket), socket, scratch }
+        Agent::start(&self.path(), scratch, socket, files, more)
     }
 }
 
@@ -220,6 +217,29 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
+    /// In the namespace of a lab's node.
+    pub(crate) fn of_node(node: &Namespace, files: &Path, more: &[&str]) -> Self {
+        Self::start(&node.path(), Scratch::new(), None, files, more)
+    }
+
+    fn start(
+        netns: &str,
+        scratch: Scratch,
+        socket: Option<&Path>,
+        files: &Path,
+        more: &[&str],
+    ) -> Self {
+        let socket = socket.map_or_else(|| scratch.0.join("agent.sock"), Path::to_path_buf);
+        let log = fs::File::create(scratch.0.join("log")).unwrap();
+        let mut args =
+            vec!["run", "-f", files.to_str().unwrap(), "--socket", socket.to_str().unwrap()];
+        args.extend(more);
+        let mut command = enter(netns, env!("CARGO_BIN_EXE_palisade"), &args);
+        let child =
+            command.env_remove("NODE_NAME").stdin(Stdio::null()).stderr(log).spawn().unwrap();
+        Self { child, client: Client::new(&socket), socket, scratch }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -38,6 +38,8 @@ pub struct Compiler {
     pub(super) profiles: Profiles,
     members: Members,
     pub(super) families: PerFamily<FamilyState>,
+    /// See `take_released`.
+    released: BTreeSet<IpAddr>,
 }
 
 /// Addresses of one family by the direction in which their rows must be written anew, in the order of `Direction::ALL`.
@@ -79,6 +81,7 @@ impl Compiler {
             profiles: Profiles::new(),
             members: Members::default(),
             families: PerFamily::from_fn(|family| FamilyState::new(family, bounds)),
+            released: BTreeSet::new(),
         }
     }
 
@@ -155,7 +158,28 @@ impl Compiler {
         for change in changes {
             self.snapshot.apply_touching(change, &mut touched);
         }
+        self.note_released(&touched);
         self.recompile(&touched)
+    }
+
+    fn note_released(&mut self, touched: &Touched) {
+        let locality = self.subjects.locality();
+        for (&address, before) in &touched.owned {
+            let owner = self.snapshot.owner(address);
+            if owner.is_some_and(|owner| before.is(owner)) {
+                continue;
+            }
+            let is_local = |node| locality.is_node(node);
+            if is_local(before.node.as_ref()) || owner.is_some_and(|o| is_local(o.node.as_ref())) {
+                self.released.insert(address);
+            }
+        }
+    }
+
+    /// The addresses that left a pod since the last call, where it or the pod that has the address now is local: whatever was
+    /// connected with the address was connected with another pod. Some may have come back to the pod since.
+    pub fn take_released(&mut self) -> BTreeSet<IpAddr> {
+        std::mem::take(&mut self.released)
     }
 
     /// Housekeeping that changes no verdict: merges classes that could be one, and forgets label keys that no rule names any

@@ -19,6 +19,7 @@ mod netlink;
 mod netns;
 mod plan;
 mod recovery;
+mod rehearsal;
 mod replacement;
 mod walk;
 mod windows;
