@@ -1,6 +1,6 @@
 # The whole developer interface. `demo` and `test` install what they need and report what they do.
 .POSIX:
-.PHONY: demo test check test-kernel bench golden install uninstall
+.PHONY: demo test check image test-kernel bench golden install uninstall
 
 CRATES = palisade-compiler palisade-dataplane palisade-heap palisade-lab palisade palisade-benches
 
@@ -19,6 +19,9 @@ demo:
 test: check
 	@echo '==> tests' >&2
 	cargo $(AS_ROOT) test --locked --workspace
+	@echo '==> the image' >&2
+	@deploy/image/build
+	@$(SUDO) deploy/image/test
 	@echo "==> the demo on Debian 12's kernel, in an emulated machine" >&2
 	cargo $(IN_MACHINE) run --quiet --locked -p palisade -- demo
 
@@ -32,6 +35,10 @@ check:
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
 	cargo deny --locked --log-level error check bans licenses sources
 	for crate in $(CRATES); do cargo check --quiet --locked --all-targets -p $$crate || exit; done
+
+# The container image, as target/image/palisade.tar: see deploy/image/build.
+image:
+	@deploy/image/build
 
 # The tests that depend on the kernel, the demo and the systemd unit, on Debian 12's kernel (6.1) in an emulated machine: some 15 minutes.
 test-kernel:
