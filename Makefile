@@ -25,7 +25,7 @@ test: check
 	@echo "==> the demo on Debian 12's kernel, in an emulated machine" >&2
 	cargo $(IN_MACHINE) run --quiet --locked -p palisade -- demo
 
-# Format, lints, documentation, dependencies, and that each crate compiles without what other crates ask of its dependencies.
+# Format, lints, documentation, dependencies, the chart, and that each crate compiles without what other crates ask of its dependencies.
 # `cargo deny check advisories` is not part of it: it downloads the RustSec database from GitHub, which not every machine reaches.
 check:
 	@deploy/prepare test
@@ -34,6 +34,7 @@ check:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
 	cargo deny --locked --log-level error check bans licenses sources
+	deploy/chart/test
 	for crate in $(CRATES); do cargo check --quiet --locked --all-targets -p $$crate || exit; done
 
 # The container image, as target/image/palisade.tar: see deploy/image/build.
