@@ -139,8 +139,8 @@ impl Planner {
     pub fn plan(&mut self, delta: &Delta) -> Option<Vec<Step>> {
         if self.host.narrows() {
             // A guard on bridged packets is a decision before those of the program.
-            self.v4.window.isolated = true;
-            self.v6.window.isolated = true;
+            self.v4.window.guarded = true;
+            self.v6.window.guarded = true;
         }
         let mut steps = Vec::new();
         let v4 = Decision::new(&self.v4, &delta.v4)?;

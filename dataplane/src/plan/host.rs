@@ -47,8 +47,8 @@ impl Planner {
     /// Notes that a table was made that holds these facts of the host.
     pub fn note_new_table(&mut self, table: TableFamily, facts: HostFacts) {
         // It judges what its predecessor, if any, did not: a decision before those of the program narrowed.
-        self.v4.window.isolated = true;
-        self.v6.window.isolated = true;
+        self.v4.window.guarded = true;
+        self.v6.window.guarded = true;
         self.host.kernel.insert(table, facts);
     }
 

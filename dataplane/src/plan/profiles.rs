@@ -105,6 +105,11 @@ impl<'a> Profiles<'a> {
         effect
     }
 
+    /// Whether one profile allows no more than the other, after the delta.
+    pub(super) fn is_within_after(&mut self, profile: ProfileId, other: ProfileId) -> bool {
+        profile == other || self.after(profile).is_within(&self.after(other))
+    }
+
     /// Whether a decision that is `seen` as the profile is before the delta is, for every port, as it is `before` or `after`.
     pub(super) fn is_between_before(
         &mut self,

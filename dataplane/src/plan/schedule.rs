@@ -16,7 +16,7 @@
 //! Within 2 and 7: rows that come or change, bases, rows that go so that the base applies. See `BaseEdits` for what a base
 //! waits for, and for whether it stands in 2 or in 7.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use palisade_compiler::model::Direction;
@@ -266,10 +266,8 @@ impl Scheduler<'_, '_> {
     fn compose(mut self) -> Schedule {
         let transition = self.transition;
         let moves = !transition.ways.is_empty();
-        let window = &transition.state.window;
-        let released = Direction::ALL.into_iter().any(|d| !window.released(d).is_empty());
         let mut schedule = Schedule::default();
-        if self.grace_first || (released && moves) {
+        if self.grace_first || transition.narrows_for_released() {
             schedule.actions.push(Action::Grace);
         }
         if !self.ranges.is_empty() {
@@ -313,12 +311,22 @@ impl Scheduler<'_, '_> {
         any
     }
 
+    /// Subjects in: first those that change class, with that change.
     fn isolations(&self, schedule: &mut Schedule) {
+        let bundled = &self.transition.bundled;
+        let mut together: Vec<Change> =
+            bundled.iter().flat_map(|&address| self.class_changes(address)).collect();
+        let mut apart = Vec::new();
         for direction in Direction::ALL {
             for address in self.transition.isolated(direction) {
-                schedule.add(subjects_set(direction), Element::Address(address));
+                let list = if bundled.contains(&address) { &mut together } else { &mut apart };
+                list.push(Change::Add(subjects_set(direction), Element::Address(address)));
             }
         }
+        if !together.is_empty() {
+            schedule.together(together);
+        }
+        apart.into_iter().for_each(|change| schedule.together(vec![change]));
     }
 
     fn moves(&self, schedule: &mut Schedule) {
@@ -328,24 +336,22 @@ impl Scheduler<'_, '_> {
             |group: &AtomGroup| appeared.range(group.hull.first..=group.hull.last).next().is_some();
         let (waiting, ready): (Vec<&AtomGroup>, Vec<&AtomGroup>) =
             transition.atoms.iter().partition(|group| waits(group));
-        let (back, now): (BTreeMap<IpAddr, _>, BTreeMap<IpAddr, _>) = transition
-            .delta
-            .class
-            .iter()
-            .map(|(&a, e)| (a, e.after))
-            .partition(|(address, after)| after.is_none() && is_covered(&waiting, *address));
+        let edits = transition.delta.class.iter();
+        let (back, now): (Vec<_>, Vec<_>) = edits
+            .filter(|(address, _)| !transition.bundled.contains(*address))
+            .partition(|(address, edit)| edit.after.is_none() && is_covered(&waiting, **address));
         let ways = |schedule: &mut Schedule| {
             if !transition.left.is_empty() {
                 schedule.actions.push(Action::ClassesLeft(transition.left.clone()));
             }
         };
         self.atoms(schedule, &ready);
-        self.classes(schedule, &now);
+        self.classes(schedule, now.into_iter().map(|(&address, _)| address));
         ways(schedule);
         if !waiting.is_empty() {
             schedule.actions.push(Action::Grace);
             self.atoms(schedule, &waiting);
-            self.classes(schedule, &back);
+            self.classes(schedule, back.into_iter().map(|(&address, _)| address));
             ways(schedule);
         }
     }
@@ -372,15 +378,26 @@ impl Scheduler<'_, '_> {
         }
     }
 
-    fn classes(&self, schedule: &mut Schedule, edits: &BTreeMap<IpAddr, Option<ClassId>>) {
-        for (&address, &after) in edits {
-            let before = self.transition.state.kernel.class.get(&address).copied();
-            if before != after {
-                let element = |class| Element::Class(address, class);
-                let gone = before.map(|c| Change::Remove(SetName::Class, element(c)));
-                let come = after.map(|c| Change::Add(SetName::Class, element(c)));
-                schedule.together(gone.into_iter().chain(come).collect());
+    fn classes(&self, schedule: &mut Schedule, addresses: impl IntoIterator<Item = IpAddr>) {
+        for address in addresses {
+            let changes = self.class_changes(address);
+            if !changes.is_empty() {
+                schedule.together(changes);
             }
         }
+    }
+
+    /// The change of an address's own class, if the kernel has another.
+    fn class_changes(&self, address: IpAddr) -> Vec<Change> {
+        let transition = self.transition;
+        let before = transition.state.kernel.class.get(&address).copied();
+        let after = transition.delta.class.get(&address).and_then(|edit| edit.after);
+        if before == after {
+            return Vec::new();
+        }
+        let element = |class| Element::Class(address, class);
+        let gone = before.map(|c| Change::Remove(SetName::Class, element(c)));
+        let come = after.map(|c| Change::Add(SetName::Class, element(c)));
+        gone.into_iter().chain(come).collect()
     }
 }

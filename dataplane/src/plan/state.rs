@@ -127,6 +127,18 @@ impl TableState {
         }
     }
 
+    /// The profile that the kernel's lookups yield, garbage included.
+    pub(super) fn readable_profile(
+        &self,
+        direction: Direction,
+        subject: IpAddr,
+        class: ClassId,
+    ) -> ProfileId {
+        let rows = rows(&self.kernel, direction);
+        let row = rows.get(&(subject, class)).or_else(|| rows.get(&(subject, ClassId::UNKNOWN)));
+        row.copied().unwrap_or(ProfileId::NOTHING)
+    }
+
     /// Whether a packet under way may miss a row of the subject that it should find, or has missed one that came since, so
     /// that it reads the base.
     pub(super) fn may_miss_rows(&self, direction: Direction, subject: IpAddr) -> bool {

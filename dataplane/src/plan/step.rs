@@ -69,10 +69,6 @@ impl Schedule {
         self.actions.push(Action::Together(changes));
     }
 
-    pub(super) fn add(&mut self, set: SetName, element: Element) {
-        self.together(vec![Change::Add(set, element)]);
-    }
-
     pub(super) fn remove(&mut self, set: SetName, element: Element) {
         self.together(vec![Change::Remove(set, element)]);
     }

@@ -35,6 +35,10 @@ pub(super) struct Transition<'a> {
     pub(super) left: BTreeSet<ClassId>,
     /// The classes that some address enters.
     pub(super) entered: BTreeSet<ClassId>,
+    /// Addresses that become subjects and change class, which must be in one transaction.
+    pub(super) bundled: BTreeSet<IpAddr>,
+    /// Addresses of which this is true, and that cannot do so: atoms over them change as well, or the element of theirs goes.
+    pub(super) unbundled: BTreeSet<IpAddr>,
     /// Atoms of the delta that are there afterwards, by address.
     atoms_after: Vec<(AddressRange, ClassId)>,
     /// By how much the elements of a class get more.
@@ -71,6 +75,8 @@ impl<'a> Transition<'a> {
             ways: BTreeSet::new(),
             left: BTreeSet::new(),
             entered: BTreeSet::new(),
+            bundled: BTreeSet::new(),
+            unbundled: BTreeSet::new(),
             atoms_after: after.collect(),
             more_members: HashMap::new(),
             more_named: HashMap::new(),
@@ -89,7 +95,22 @@ impl<'a> Transition<'a> {
         transition.left = transition.ways.iter().map(|way| way.0).collect();
         transition.entered = transition.ways.iter().map(|way| way.1).collect();
         transition.count();
+        transition.bundle();
         transition
+    }
+
+    fn bundle(&mut self) {
+        let isolated = Direction::ALL.into_iter().flat_map(|d| self.isolated(d));
+        let isolated: BTreeSet<IpAddr> = isolated.collect();
+        let moves = |&address: &IpAddr| self.state.class_of(address) != self.class_after(address);
+        let keeps_element =
+            |address: &IpAddr| self.delta.class.get(address).is_some_and(|e| e.after.is_some());
+        let is_under = |address: &IpAddr| {
+            self.atoms.iter().any(|g| g.hull.first <= *address && *address <= g.hull.last)
+        };
+        let moved = isolated.into_iter().filter(moves);
+        (self.bundled, self.unbundled) =
+            moved.partition(|address| keeps_element(address) && !is_under(address));
     }
 
     fn count(&mut self) {
@@ -148,6 +169,10 @@ impl<'a> Transition<'a> {
         }
     }
 
+    pub(super) fn subjects_before(&self, direction: Direction) -> impl Iterator<Item = IpAddr> {
+        subjects(&self.state.kernel, direction).iter().copied()
+    }
+
     /// The subjects of before and of after.
     pub(super) fn subjects(&self, direction: Direction) -> BTreeSet<IpAddr> {
         let edited = subject_edits(self.delta, direction).keys();
@@ -185,6 +210,21 @@ impl<'a> Transition<'a> {
             ProfileId::NOTHING => self.row_after(direction, subject, ClassId::UNKNOWN),
             row => row,
         }
+    }
+
+    /// Whether a packet that met a former subject of this window, before it was released, may find its peer in a class that the
+    /// subject's rows, which are all still there, allow less than the class that the peer had.
+    pub(super) fn narrows_for_released(&self) -> bool {
+        Direction::ALL.into_iter().any(|direction| {
+            let released = self.state.window.released(direction);
+            released.iter().any(|&subject| {
+                self.ways.iter().any(|&(from, to)| {
+                    let from = self.state.readable_profile(direction, subject, from);
+                    let to = self.state.readable_profile(direction, subject, to);
+                    from != to && !from.denies() && to != ProfileId::EVERYTHING
+                })
+            })
+        })
     }
 
     /// Whether the base applies to the class, before and after.

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod births;
 mod bridges;
 mod capacities;
 mod crash;
