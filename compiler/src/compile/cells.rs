@@ -1,5 +1,6 @@
-//! The addresses of one family in *cells*, the smallest units that move between classes: the pods' addresses of one kind in the
-//! same blocks, or the atoms of the same blocks. All addresses of a cell are in the same peer sets.
+//! Groups the addresses of one family into *cells*, the smallest units that move between classes. A cell holds the
+//! addresses of pods of one kind in the same blocks, or the atoms of the same blocks. All addresses of a cell are in the
+//! same peer sets.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -18,19 +19,19 @@ use crate::program::{AddressRange, ClassId, Tables, TablesDelta};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct CellId(u32);
 
-/// The kind of pod, or `None` for atoms; and the sets whose blocks hold the addresses.
+/// The kind of pod (`None` for atoms), and the sets whose blocks contain the addresses.
 pub(super) type CellKey = (Option<KindId>, BlockSets);
 
 #[derive(Debug)]
 struct Cell {
     key: CellKey,
-    /// `None` while new, and for atoms that no set holds.
+    /// `None` for a new cell, and for atoms that are in no set.
     class: Option<ClassId>,
-    /// Addresses of pods, or first addresses of atoms.
+    /// Addresses of pods, or the first addresses of atoms.
     members: Numbers,
 }
 
-/// A cell, and a place in its list of members.
+/// A cell, and an index in its list of members.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     cell: CellId,
@@ -47,7 +48,7 @@ struct ClassCells {
 #[derive(Debug)]
 pub(super) struct Cells {
     family: Family,
-    /// The cell of each pod's address, and of each atom.
+    /// The cell and index of each pod's address, and of each atom by its first address.
     places: AddressMap<Place>,
     atom_places: AddressMap<Place>,
     cells: HashMap<CellId, Cell>,
@@ -55,13 +56,13 @@ pub(super) struct Cells {
     by_kind: HashMap<KindId, BTreeSet<CellId>>,
     by_class: HashMap<ClassId, ClassCells>,
     next: u32,
-    /// Cells that may belong to another class now.
+    /// Cells that may have to move to another class.
     dirty: BTreeSet<CellId>,
-    /// Pods' addresses, and atoms, whose element may have changed.
+    /// Addresses of pods, and atoms, whose elements may have changed.
     touched: HashSet<u128>,
     touched_atoms: BTreeSet<Range>,
-    /// Classes that lost a cell, and may have none left.
-    thinned: BTreeSet<ClassId>,
+    /// Classes that lost a cell and may be empty now.
+    reduced: BTreeSet<ClassId>,
     /// The last address of each atom, by its first.
     atom_ends: HashMap<u128, u128>,
 }
@@ -80,7 +81,7 @@ impl Cells {
             dirty: BTreeSet::new(),
             touched: HashSet::new(),
             touched_atoms: BTreeSet::new(),
-            thinned: BTreeSet::new(),
+            reduced: BTreeSet::new(),
             atom_ends: HashMap::new(),
         }
     }
@@ -101,7 +102,7 @@ impl Cells {
         self.cells.get(&id).into_iter().flat_map(|cell| cell.members.iter())
     }
 
-    /// How many members these cells have.
+    /// The number of members of these cells together.
     pub(super) fn weigh(&self, cells: &[CellId]) -> usize {
         cells.iter().filter_map(|id| self.cells.get(id)).map(|cell| cell.members.len()).sum()
     }
@@ -122,11 +123,11 @@ impl Cells {
         std::mem::take(&mut self.dirty)
     }
 
-    pub(super) fn take_thinned(&mut self) -> BTreeSet<ClassId> {
-        std::mem::take(&mut self.thinned)
+    pub(super) fn take_reduced(&mut self) -> BTreeSet<ClassId> {
+        std::mem::take(&mut self.reduced)
     }
 
-    /// Puts a pod's address where its kind and blocks say, or takes it out.
+    /// Puts a pod's address into the cell of its kind and blocks. With `None`, removes the address from its cell.
     pub(super) fn place(&mut self, at: u128, kind: Option<(KindId, &BlockSets)>) {
         self.touched.insert(at);
         match kind {
@@ -136,18 +137,18 @@ impl Cells {
     }
 
     pub(super) fn apply_atoms(&mut self, edits: &AtomEdits) {
-        for (&first, &(last, _)) in &edits.gone {
+        for (&first, &(last, _)) in &edits.removed {
             self.touched_atoms.insert((first, last));
             self.leave(true, first);
             self.atom_ends.remove(&first);
         }
-        for (&first, (last, sets)) in &edits.come {
+        for (&first, (last, sets)) in &edits.added {
             self.atom_ends.insert(first, *last);
             self.enter(first, (None, Arc::clone(sets)));
         }
     }
 
-    /// Notes that the peer sets of the kind's pods changed.
+    /// Records that the peer sets of the pods of this kind changed.
     pub(super) fn touch_kind(&mut self, kind: KindId) {
         self.dirty.extend(self.by_kind.get(&kind).into_iter().flatten());
     }
@@ -168,7 +169,7 @@ impl Cells {
     }
 
     fn leave_class(&mut self, class: ClassId, id: CellId, weight: usize) {
-        self.thinned.insert(class);
+        self.reduced.insert(class);
         let Some(of_class) = self.by_class.get_mut(&class) else { return };
         of_class.cells.remove(&id);
         of_class.weight -= weight;
@@ -201,7 +202,7 @@ impl Cells {
             None => self.new_cell(key),
         };
         let Some(cell) = self.cells.get_mut(&id) else { return };
-        // 2^32 addresses do not fit any memory this runs in.
+        // There is not enough memory for 2^32 addresses.
         let place = u32::try_from(cell.members.len()).unwrap_or(u32::MAX);
         cell.members.push(at);
         if let Some(of_class) = cell.class.and_then(|class| self.by_class.get_mut(&class)) {
@@ -268,7 +269,7 @@ impl Cells {
         }
     }
 
-    /// Brings the elements of `class` and `cidr` up to date with the cells.
+    /// Updates the elements of `class` and `cidr` from the cells.
     pub(super) fn write_elements(&mut self, tables: &mut Tables, delta: &mut TablesDelta) {
         let mut touched: Vec<u128> = std::mem::take(&mut self.touched).into_iter().collect();
         touched.sort_unstable();
@@ -276,13 +277,13 @@ impl Cells {
         let class_at =
             |is_atom: bool, at: u128| self.cells.get(&self.place_of(is_atom, at)?.cell)?.class;
         if tables.class.is_empty() && delta.class.is_empty() {
-            // Made of what is sorted already, a tree has full nodes: half of the memory.
+            // A tree that is built from sorted items has full nodes, and so takes half of the memory.
             let key = |&at: &u128| Some((address(self.family, at), class_at(false, at)?));
             tables.class = touched.iter().filter_map(key).collect();
-            let come = |(&key, &class): (&IpAddr, &ClassId)| {
+            let addition = |(&key, &class): (&IpAddr, &ClassId)| {
                 (key, Edit { before: None, after: Some(class) })
             };
-            delta.class = tables.class.iter().map(come).collect();
+            delta.class = tables.class.iter().map(addition).collect();
             touched.clear();
         }
         for at in touched {
@@ -310,7 +311,7 @@ impl Cells {
     }
 }
 
-/// The pods' addresses in a range, from the tables, which hold every one.
+/// The pods' addresses in a range. They are read from the tables, which have an element for each of them.
 pub(super) fn pods_in(tables: &Tables, family: Family, range: Range) -> Vec<IpAddr> {
     let (first, last) = (address(family, range.0), address(family, range.1));
     tables.class.range(first..=last).map(|(&a, _)| a).collect()

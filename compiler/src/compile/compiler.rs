@@ -14,7 +14,7 @@ use super::ids::{GroupId, PeerSetId};
 use super::kinds::Kinds;
 use super::locality::Locality;
 use super::matrix::{Entries, Matrix};
-use super::members::{Members, Moving};
+use super::members::{MemberTables, Members};
 use super::peer_sets::PeerSets;
 use super::profiles::Profiles;
 use super::ranges::number;
@@ -169,7 +169,7 @@ impl Compiler {
     fn recompile(&mut self, touched: &Touched) -> Delta {
         let regrouped =
             self.subjects.update(touched, &self.snapshot, &mut self.groups, &mut self.sets);
-        self.groups.retire_unwanted(&mut self.sets);
+        self.groups.retire_unused(&mut self.sets);
 
         let mut addresses = touched.addresses.clone();
         if self.sets.note_names() {
@@ -265,7 +265,7 @@ impl Compiler {
         }
         let moved = self.move_members(subjects, &mut delta);
         self.retire_groups();
-        let fresh = self.groups.take_fresh();
+        let fresh = self.groups.take_new();
         for (family, moved) in moved {
             self.settle_family(family, moved, fresh.clone(), &mut delta[family]);
         }
@@ -281,13 +281,13 @@ impl Compiler {
             let owner = self.snapshot.owner_id(address);
             let wanted = owner.map_or([None, None], |pod| self.subjects.groups_of(pod));
             let state = &mut self.families[family];
-            let moving = Moving {
+            let tables = MemberTables {
                 groups: &mut self.groups,
                 capacity: &mut state.capacity,
                 tables: &mut self.program[family],
                 delta: &mut delta[family],
             };
-            let directions = self.members.set(address, wanted, moving);
+            let directions = self.members.set(address, wanted, tables);
             for (moved, _) in
                 all_moved[family].iter_mut().zip(directions).filter(|(_, moves)| *moves)
             {
