@@ -1,15 +1,16 @@
-//! A delta of programs -> transactions and grace periods in an order in which no packet gets a verdict that neither
-//! program gives.
+//! Turns a delta of programs into transactions and grace periods, in an order in which no packet gets a verdict that
+//! neither program gives.
 //!
 //! ```text
 //! Delta -> transition (who changes class) -> strategy (direct, or by way of the meet) -> schedule -> Transactions and graces
 //! ```
 //!
-//! A transaction is atomic for each map, but a packet reads the maps one after the other: it may read an earlier one as
-//! it was before a transaction and a later one as it is after it, never the reverse; but new contents of `port_ranges`
-//! are seen only after the rest of their transaction. After a grace period no packet holds what it read before. The
-//! states between two grace periods are a *window*, and the requirement is: whatever non-decreasing states of a window a
-//! packet's lookups meet, its verdict is one that some program in force during the window gives.
+//! A transaction is atomic for each map, but a packet reads the maps one after the other. It may read an earlier map as it
+//! was before a transaction and a later map as it is after it, but not the other way round. The exception is `port_ranges`:
+//! a packet may see its new contents later than the rest of their transaction. After a grace period no packet depends on
+//! anything that it read before it. The states between two grace periods are a *window*. The requirement is: if each lookup
+//! of a packet sees the same or a later state of a window than the lookup before, the verdict of the packet is one that
+//! some program in force during the window gives.
 
 mod atoms;
 mod base;
@@ -42,14 +43,15 @@ use transition::Transition;
 
 pub use meet::MAX_MEET_ROWS;
 
-/// Removals that may wait for `idle`. A plan that leaves more ends with a grace period and removes them all: so what waits
-/// stays bounded also where changes never pause. It is what one transaction removes.
+/// The number of removals that may wait for `idle`. A plan that would leave more ends with a grace period and removes all
+/// of them, so that the number of waiting removals is bounded even if changes never pause. One transaction can remove this
+/// many.
 pub const MAX_PENDING: usize = MAX_ELEMENTS_PER_TRANSACTION;
 
-/// What a planner keeps to.
+/// The bounds of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Elements in one transaction. Changes that must be in one transaction are, whatever this says.
+    /// Elements in one transaction. Changes that must be in one transaction stay together even if they exceed this.
     pub transaction: usize,
     /// Removals that may wait while other changes are made.
     pub pending: usize,
@@ -64,29 +66,29 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     Commit(Transaction),
-    /// Wait until no packet holds what it read before.
+    /// Wait until no packet depends on what it read before.
     Grace,
 }
 
-/// Plans the changes of both families' tables, and knows what the kernel has once the steps are done.
+/// Plans the changes of both families' tables, and keeps track of what the kernel contains after each plan.
 #[derive(Debug, Clone)]
 pub struct Planner {
     v4: TableState,
     v6: TableState,
     host: Host,
     generations: BTreeMap<TableFamily, Generations>,
-    /// Nothing is known of the window: a grace period stands before the first transaction.
+    /// It is not known what packets under way may have read, so a grace period must precede the first transaction.
     unsettled: bool,
     limits: Limits,
 }
 
 impl Planner {
-    /// Starts from what the kernel has. What packets have read of it until now is not known.
+    /// Starts from the contents of the kernel. It is not known what packets under way have read of them.
     pub fn new(kernel: Program) -> Self {
         Self { unsettled: true, ..Self::of_new_tables(kernel) }
     }
 
-    /// Starts from tables whose elements were all there before any packet could read them.
+    /// Starts from tables that were complete before any packet could read them.
     pub fn of_new_tables(kernel: Program) -> Self {
         Self {
             v4: TableState::new(kernel.v4),
@@ -103,7 +105,7 @@ impl Planner {
         Self { limits, ..self }
     }
 
-    /// The generations of the sets that the transactions name.
+    /// Sets the generations of the sets that the transactions refer to.
     pub fn set_generations(&mut self, table: TableFamily, generations: Generations) {
         self.generations.insert(table, generations);
     }
@@ -112,7 +114,7 @@ impl Planner {
         self.generations.get(&table).copied().unwrap_or_default()
     }
 
-    /// What the kernel has after all steps so far, pending removals included.
+    /// The contents of the kernel after all steps so far, including elements whose removal is pending.
     pub fn kernel(&self, family: Family) -> &Tables {
         &self.state(family).kernel
     }
@@ -122,23 +124,24 @@ impl Planner {
         Program { v4: self.v4.program(), v6: self.v6.program() }
     }
 
-    /// How many removals wait for `idle`, or for more of them than the limit allows.
+    /// The number of removals that wait for `idle`, or until the limit is exceeded.
     pub fn pending(&self) -> usize {
         self.v4.garbage.len() + self.v6.garbage.len()
     }
 
-    /// Whether `idle` has something to do: removals, or the grace period that the next change would have to wait for.
+    /// Whether `idle` has anything to do: removals, or the grace period that the next change would have to wait for.
     pub fn is_unsettled(&self) -> bool {
         self.unsettled || self.pending() > 0
     }
 
-    /// The steps that put the delta into force. Removals of what has no meaning any more are left for `idle`, unless more
-    /// than the limit wait: then they come last.
+    /// The steps that put the delta into force. Elements that have no meaning any more are left for `idle` to remove. If
+    /// more of them than the limit wait, they are removed by the last steps.
     ///
-    /// `None`, and nothing planned, if the delta is so wide that replacing the whole table is cheaper (`MAX_MEET_ROWS`).
+    /// Returns `None` and plans nothing if the delta is so wide that replacing the whole table is cheaper
+    /// (`MAX_MEET_ROWS`).
     pub fn plan(&mut self, delta: &Delta) -> Option<Vec<Step>> {
         if self.host.narrows() {
-            // A guard on bridged packets is a decision before those of the program.
+            // A guard on bridged packets is a decision that packets read before those of the program.
             self.v4.window.guarded = true;
             self.v6.window.guarded = true;
         }
@@ -158,7 +161,7 @@ impl Planner {
         Some(steps)
     }
 
-    /// A grace period and the removals that wait for one; nothing if nothing does.
+    /// A grace period, and then the removals that wait for one. Empty if nothing waits.
     pub fn idle(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         if self.pending() > 0 {
@@ -178,7 +181,7 @@ impl Planner {
         }
     }
 
-    /// Both families' actions side by side, so that they share transactions and grace periods.
+    /// Combines the actions of both families, so that they share transactions and grace periods.
     fn join(&self, v4: Vec<Action>, v6: Vec<Action>, steps: &mut Vec<Step>) {
         let (v4, v6): (Phases, Phases) =
             (pack(v4, self.limits.transaction), pack(v6, self.limits.transaction));
@@ -215,14 +218,14 @@ impl Planner {
     }
 }
 
-/// How a delta of one table will be carried out.
+/// How the delta of one table will be carried out.
 enum Decision {
     Direct(Schedule),
     ByMeet(Box<ByMeet>),
 }
 
 impl Decision {
-    /// `None` if the delta is too wide.
+    /// Returns `None` if the delta is too wide.
     fn new(state: &TableState, delta: &TablesDelta) -> Option<Self> {
         let transition = Transition::new(state, delta);
         match Strategy::choose(&transition) {

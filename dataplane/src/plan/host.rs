@@ -1,8 +1,8 @@
-//! The facts of the host among the elements of the tables, and when they change.
+//! The facts of the host that are elements of the tables, and when they change.
 //!
-//! What is looked up in them stands before all that the program decides. So an element that comes narrows a decision that
-//! packets read first: it stands before everything else of a change, and what widens waits for a grace period as after a
-//! new subject. An element that goes widens that decision, which no later lookup can contradict.
+//! The rules look these facts up before all decisions of the program. An added element narrows a decision that packets read
+//! first. Therefore it comes before all other steps of a change, and whatever widens waits for a grace period, as it does
+//! after a new subject. A removed element widens that decision, and no later lookup can contradict it.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ use crate::transaction::{Op, TableOp, Transaction};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Host {
-    /// What the kernel has in each table, or will have after the steps that were handed out.
+    /// What each table in the kernel contains after the steps that were returned so far.
     kernel: BTreeMap<TableFamily, HostFacts>,
-    /// How that differs from what it must have after the next change.
+    /// The difference from what each table must contain after the next change.
     wanted: BTreeMap<TableFamily, HostDelta>,
 }
 
-/// What a table without facts of the host has.
+/// The facts of a table without any.
 static NO_FACTS: HostFacts = HostFacts::EMPTY;
 
 impl Host {
@@ -37,36 +37,37 @@ impl Host {
 }
 
 impl Planner {
-    /// The planner of tables that hold these facts of the host beside the program.
+    /// Returns the planner for tables that contain these facts of the host besides the program.
     #[must_use]
     pub fn holding(mut self, kernel: BTreeMap<TableFamily, HostFacts>) -> Self {
         self.host = Host { kernel, wanted: BTreeMap::new() };
         self
     }
 
-    /// Notes that a table was made that holds these facts of the host.
+    /// Records that a table with these facts of the host was created.
     pub fn note_new_table(&mut self, table: TableFamily, facts: HostFacts) {
-        // It judges what its predecessor, if any, did not: a decision before those of the program narrowed.
+        // The new table judges packets that its predecessor, if there was one, did not: a decision that packets read before
+        // those of the program has narrowed.
         self.v4.window.guarded = true;
         self.v6.window.guarded = true;
         self.host.kernel.insert(table, facts);
     }
 
-    /// Sets what the next `plan` puts into force of the host.
+    /// Sets the facts of the host that the next `plan` puts into force.
     pub fn set_host(&mut self, host: &HostFacts) {
         let delta = |table| HostDelta::between(self.host.of(table), &host.within(table));
         let deltas = TableFamily::ALL.into_iter().map(|table| (table, delta(table)));
         self.host.wanted = deltas.filter(|(_, delta)| !delta.is_empty()).collect();
     }
 
-    /// What is in force of the host after all steps so far, in any table.
+    /// The facts of the host that are in force after all steps so far, in any table.
     pub fn host(&self) -> HostFacts {
         let mut host = HostFacts::default();
         self.host.kernel.values().for_each(|facts| host.extend(facts));
         host
     }
 
-    /// What a table has after all steps so far, pending removals included.
+    /// The contents of a table after all steps so far, including elements whose removal is pending.
     pub fn contents(&self, table: TableFamily) -> Contents<'_> {
         Contents {
             program: table.family().map(|family| self.kernel(family)),
@@ -74,13 +75,13 @@ impl Planner {
         }
     }
 
-    /// How many elements of a set the delta and the host's facts may add.
+    /// The greatest number of elements that the delta and the facts of the host may add to a set.
     pub fn additions(&self, delta: &Delta, table: TableFamily, set: SetName) -> usize {
         table.family().map_or(0, |family| delta[family].additions(set))
             + self.host.wanted.get(&table).map_or(0, |delta| delta.additions(set))
     }
 
-    /// Puts the change of the host's facts before the other steps, in the first transaction where that has room for it.
+    /// Puts the changes of the host's facts before the other steps: into the first transaction if it has space for them.
     pub(super) fn change_host(&mut self, steps: &mut Vec<Step>) {
         let mut ops: Vec<TableOp> = Vec::new();
         for (family, delta) in std::mem::take(&mut self.host.wanted) {

@@ -1,18 +1,20 @@
-//! Whether a delta can be carried out as it is, or must go by way of the meet of before and after.
+//! Decides whether a delta can be carried out directly, or must go by way of the meet of the programs before and after.
 //!
-//! A packet's verdict is a conjunction of decisions, read in this order: on a bridge (facts of the host), egress, ingress. A
-//! packet under way may see an earlier decision as it was and a later one as it is. While all that change for it narrow, or
-//! all widen, that yields a verdict of before or after. It yields one of neither only if
+//! The verdict on a packet is the conjunction of decisions that are read in this order: the bridge (facts of the host),
+//! egress, ingress. A packet under way may see an earlier decision as it was and a later one as it is. If all decisions
+//! that change for it narrow, or all widen, the verdict is that of the program before or after. It can be a verdict of
+//! neither program only in two cases:
 //!
-//! - the earlier decision narrows and, in the same window and not before, the later one widens; or
+//! - the earlier decision narrows and the later one widens in the same window, at the same time or afterwards;
 //! - the earlier decision widens, and the later one narrows in a later transaction.
 //!
-//! An address that becomes a subject and changes its class does both in one transaction (`Transition::bundled`), so for its
-//! packets the second cannot happen, and the first only where it is more that others' ingress allows it than its own egress
-//! does: elsewhere what a packet may see is the verdict of after. So a pod is born without a grace period.
+//! An address that becomes a subject and changes its class does both in one transaction (`Transition::bundled`). So the
+//! second case cannot happen to its packets. The first case is possible only where the ingress of others allows it more
+//! than its own egress does; otherwise the packet gets the verdict of the program after. Therefore a new pod needs no grace
+//! period.
 //!
-//! The rules about mid-stream packets are no part of this. What they decide matters only for connections whose entries were
-//! deleted, and entries are deleted a grace period after the commit.
+//! The rules about mid-stream packets are not considered here. Their decisions matter only for connections whose conntrack
+//! entries were deleted, and entries are deleted a grace period after the commit.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -24,10 +26,10 @@ use super::base::BaseEdits;
 use super::profiles::{Effect, Profiles};
 use super::transition::{RowEdit, Transition, row_edits, subject_edits};
 
-/// How a delta has to be carried out.
+/// How a delta must be carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strategy {
-    /// As it is. `grace_first`: what it widens comes after something of this window that narrowed.
+    /// Directly. `grace_first` means that something widens after something else narrowed in this window.
     Direct { grace_first: bool, egress_narrows: bool },
     /// By way of the meet of before and after.
     ByMeet,
@@ -60,8 +62,8 @@ impl Strategy {
     }
 }
 
-/// Whether some class is left, entered, and has rows that change under those who stay: no order of these is right. The base
-/// is another matter (`BaseEdits`).
+/// Whether some class is left, entered, and has rows that change for the addresses that stay in it. No order of these
+/// changes is correct. Bases are checked separately (`BaseEdits`).
 fn is_circular(transition: &Transition<'_>, edits: &[RowEdit]) -> bool {
     let is_both = |class: &ClassId| {
         *class != ClassId::UNKNOWN
@@ -73,7 +75,7 @@ fn is_circular(transition: &Transition<'_>, edits: &[RowEdit]) -> bool {
     })
 }
 
-/// The effects of a delta's parts on packets' decisions.
+/// Computes the effects of parts of a delta on the decisions about packets.
 #[derive(Debug)]
 struct Effects<'t, 'a> {
     transition: &'t Transition<'a>,
@@ -81,8 +83,8 @@ struct Effects<'t, 'a> {
 }
 
 impl Effects<'_, '_> {
-    /// Whether some address becomes a subject, and for packets from or to it another decision changes the other way at the
-    /// wrong time.
+    /// Whether some address becomes a subject and, for packets from or to it, another decision changes in the opposite way
+    /// at a time that could give a verdict of neither program.
     fn isolation_opposes(&mut self) -> bool {
         let transition = self.transition;
         if !transition.unbundled.is_empty() {
@@ -113,8 +115,8 @@ impl Effects<'_, '_> {
                 || self.ingress_exceeds_egress(&sources))
     }
 
-    /// Whether the change of class of one of these subjects of egress, or a release, widens some ingress for its packets beyond
-    /// what its own egress allows afterwards.
+    /// Whether ingress widens for packets of one of these subjects of egress beyond what its own egress allows after the
+    /// delta, because its class changes or because a subject of ingress is released.
     fn ingress_exceeds_egress(&mut self, sources: &BTreeSet<IpAddr>) -> bool {
         let transition = self.transition;
         let class = |&source: &IpAddr| {
@@ -144,7 +146,7 @@ impl Effects<'_, '_> {
         false
     }
 
-    /// What a subject of ingress allows a source that changes its class so, before and after.
+    /// What a subject of ingress allows a source with this change of class, before and after the delta.
     fn ingress(&self, subject: IpAddr, from: ClassId, to: ClassId) -> (ProfileId, ProfileId) {
         let transition = self.transition;
         let before = transition.state.profile(Direction::Ingress, subject, from);
@@ -156,7 +158,7 @@ impl Effects<'_, '_> {
         (before, after)
     }
 
-    /// What happens to decisions of the direction about packets whose other end was a subject of the other direction before.
+    /// The effect on decisions of a direction about packets whose other end was a subject of the other direction before.
     fn between_subjects(&mut self, direction: Direction) -> Effect {
         let transition = self.transition;
         let peers: BTreeSet<IpAddr> = transition.subjects_before(opposite(direction)).collect();
@@ -170,7 +172,7 @@ impl Effects<'_, '_> {
         released.and(self.of_rows(direction, &peers)).and(self.of_ways(direction, &ways))
     }
 
-    /// What happens to any decision.
+    /// The effect on all decisions.
     fn of_everything(&mut self) -> Effect {
         let transition = self.transition;
         let mut effect = Effect::default();
@@ -185,7 +187,7 @@ impl Effects<'_, '_> {
         effect
     }
 
-    /// What row edits do to decisions of the direction about these peers, in the classes that they have before or after.
+    /// The effect of edits of rows on the decisions of a direction about these peers, in their classes before or after.
     fn of_rows(&mut self, direction: Direction, peers: &BTreeSet<IpAddr>) -> Effect {
         let transition = self.transition;
         if row_edits(transition.delta, direction).is_empty() {
@@ -203,7 +205,7 @@ impl Effects<'_, '_> {
         })
     }
 
-    /// What edits of rows, of those subjects and classes only, do to decisions.
+    /// The effect of edits of the rows for which `counts` returns true.
     fn of_row_edits(
         &mut self,
         direction: Direction,
@@ -225,7 +227,7 @@ impl Effects<'_, '_> {
         effect
     }
 
-    /// What changes of class do to decisions of the direction.
+    /// The effect of these changes of class on decisions of the direction.
     fn of_ways(&mut self, direction: Direction, ways: &BTreeSet<(ClassId, ClassId)>) -> Effect {
         let mut effect = Effect::default();
         if ways.is_empty() {
@@ -245,7 +247,7 @@ impl Effects<'_, '_> {
     }
 }
 
-/// The ways in which these addresses change class.
+/// The changes of class (old, new) of these addresses.
 fn ways_of(transition: &Transition<'_>, peers: &BTreeSet<IpAddr>) -> BTreeSet<(ClassId, ClassId)> {
     if transition.atoms.is_empty() {
         let moved = transition.moved.iter().filter(|(address, _)| peers.contains(address));
@@ -271,7 +273,7 @@ mod tests {
     use super::super::state::TableState;
     use super::*;
 
-    /// Pods that are isolated in both directions and allow each other every second of so many ports.
+    /// Pods that are isolated in both directions and allow each other every second one of this many ports.
     fn pods_with_ports(pods: u32, ports: u16, profile: ProfileId) -> Tables {
         let mut tables = Tables::default();
         let class = ClassId(ClassId::FIRST);
@@ -288,7 +290,7 @@ mod tests {
         tables
     }
 
-    /// One port less for 250 pods that allow 8,000: two profiles are compared, once.
+    /// One port is removed from 250 pods that allow 8,000 ports: two profiles are compared once.
     #[test]
     fn two_profiles_are_compared_once_however_many_rows_have_them() {
         let before = pods_with_ports(250, 8000, ProfileId(ProfileId::FIRST));

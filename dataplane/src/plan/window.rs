@@ -1,4 +1,4 @@
-//! What packets under way may have read: everything since the last grace period, as far as it bears on what may change.
+//! What packets under way may have read since the last grace period, as far as it restricts what may change.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,32 +8,32 @@ use palisade_compiler::program::{ClassId, ProfileId};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Window {
-    /// Classes that some address left: what they are allowed stays as it is.
+    /// Classes that some address left. What they are allowed must not change.
     pub(super) left: BTreeSet<ClassId>,
-    /// Addresses that got an element in `class`: the atoms over them stay as they are.
+    /// Addresses that got an element in `class`. The atoms that contain them must not change.
     pub(super) appeared: BTreeSet<IpAddr>,
-    /// Former subjects of ingress: their rows stay as they are, and no address changes to a class that these allow less.
+    /// Former subjects of ingress. Their rows must not change, and no address may move to a class that these rows allow
+    /// less.
     released_in: BTreeSet<IpAddr>,
-    /// The same for egress.
+    /// Former subjects of egress, with the same restrictions.
     released_out: BTreeSet<IpAddr>,
-    /// Subjects that got a row of ingress for a class that packets may hold: such a packet may have missed the row, and so
-    /// read the base.
+    /// Subjects that got a row of ingress for a class that packets may have. Such a packet may have missed the row and so
+    /// may read the base.
     new_rows_in: BTreeSet<IpAddr>,
-    /// The same for egress.
+    /// Subjects that got such a row of egress.
     new_rows_out: BTreeSet<IpAddr>,
-    /// Profiles that some row named: their contents stay as they are.
+    /// Profiles that some row had. Their contents must not change.
     pub(super) unnamed: BTreeSet<ProfileId>,
-    /// A fact of the host was added that packets are judged by first: what every later lookup decides may narrow, but not
-    /// widen.
+    /// A fact of the host was added, which packets are judged by first. Later decisions may narrow but must not widen.
     pub(super) guarded: bool,
-    /// Addresses that became subjects of egress: ingress may not widen for their packets beyond what their egress allows.
+    /// Addresses that became subjects of egress. For their packets, ingress must not widen beyond what their egress allows.
     pub(super) isolated_out: BTreeSet<IpAddr>,
-    /// Egress narrowed between subjects: ingress between subjects may not widen.
+    /// Egress narrowed between subjects. Ingress between subjects must not widen.
     pub(super) egress_narrowed: bool,
 }
 
 impl Window {
-    /// The addresses that were subjects of the direction and are none any more.
+    /// The addresses that were subjects of the direction and no longer are.
     pub(super) fn released(&self, direction: Direction) -> &BTreeSet<IpAddr> {
         match direction {
             Direction::Ingress => &self.released_in,
@@ -41,7 +41,7 @@ impl Window {
         }
     }
 
-    /// Notes that an address became a subject of the direction, or is none any more.
+    /// Records that an address became a subject of the direction, or no longer is one.
     pub(super) fn note_subject(&mut self, direction: Direction, address: IpAddr, is_subject: bool) {
         let released = match direction {
             Direction::Ingress => &mut self.released_in,
