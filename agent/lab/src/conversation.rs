@@ -35,10 +35,10 @@ pub enum Conversation {
 /// A client sends this, and a server sends it back.
 const MESSAGE: &[u8] = b"palisade";
 
-/// How long servers that run on their own wait before they look for new data.
+/// How long a server thread waits before it looks for new data again.
 const SERVER_PAUSE: Duration = Duration::from_millis(2);
 
-/// Running servers; they are closed when this is dropped.
+/// Running servers. They are closed when this value is dropped.
 #[derive(Debug)]
 pub struct Servers {
     stop: Arc<AtomicBool>,
@@ -49,7 +49,7 @@ impl Drop for Servers {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has closed its servers too.
+            // If the thread panicked, its servers are closed too.
             _ = thread.join();
         }
     }
@@ -239,7 +239,7 @@ fn open_client(connection: &Connection, target: SocketAddr) -> io::Result<Client
     Ok(Client::Udp(fd.into()))
 }
 
-/// Runs servers and clients by turns until every client whose first packet arrived has its answer.
+/// Runs servers and clients in turn until every client whose first packet arrived has received its answer.
 fn run(
     servers: &[Server],
     attempts: &mut [Attempt],

@@ -10,7 +10,8 @@ use crate::LabError;
 pub enum Layout {
     /// Each pod on a link of its own, with a single address and the node as its gateway (the CNI plugin ptp, Calico).
     Routed,
-    /// All pods on one bridge of the node (the CNI plugin bridge, Flannel). Bridged packets reach the forward hook by br_netfilter.
+    /// All pods on one bridge of the node (the CNI plugin bridge, Flannel). With br_netfilter, bridged packets pass the
+    /// forward hook.
     Bridged,
 }
 

@@ -32,7 +32,7 @@ pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Too
     run_within(PATIENCE, program, arguments, input)
 }
 
-/// As [`run`], with another patience.
+/// As [`run`], with another time limit.
 ///
 /// # Errors
 /// As [`run`].
