@@ -1,4 +1,4 @@
-//! BPF programs assembled by hand: no compiler and no library for BPF is needed to build or to run the benches.
+//! BPF programs that are assembled here, so that building and running the benches needs no compiler and no library for BPF.
 
 pub(crate) mod assembler;
 pub(crate) mod btf;
@@ -11,14 +11,14 @@ use crate::sys::{Program, ProgramKind};
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) source: io::Error,
-    /// The verifier's last words, if it had any.
+    /// The last lines of the verifier's log, if there are any.
     pub(crate) words: String,
 }
 
-/// Lines of the verifier's messages that tell what it objects to.
+/// The number of lines of the verifier's log that are kept. The reason for the refusal is at the end.
 const LAST_WORDS: usize = 4;
 
-/// Loads a program, and once more with the verifier's messages if it is refused.
+/// Loads a program. If it is refused, loads it again with the verifier's log.
 pub(crate) fn load(kind: ProgramKind, code: &[u64]) -> Result<Program, Refused> {
     Program::load(kind, code, &mut []).or_else(|source| {
         let mut log = vec![0; 1 << 20];

@@ -1,11 +1,13 @@
-//! `ebpf-hash`: a BPF program in the forward hook that looks the compiler's program up in BPF maps.
+//! `ebpf-hash`: a BPF program in the forward hook that looks up the compiler's program in BPF maps.
 //!
-//! It is meant to be as fast as such a program can be without leaving out what decides a verdict: a packet of a connection that conntrack
-//! knows costs one comparison, any other two hash lookups (an address yields its class and whether it is isolated), and two
-//! more at each end that is isolated (row, port), or one where every port is allowed; prefix tries are asked only where a hash has
-//! nothing. That a packet which meets no policy pays for its remote address too is the price of a lookup less where one does. It has no connection map of its own, as
-//! most engines have, which pay an insertion for every connection; nor a Service's hairpin, bridges, counts and logs of denials, nor
-//! the rule on segments in mid-stream. An edit changes one element after another: packets may meet half of it.
+//! It is meant to be as fast as such a program can be without leaving out anything that decides a verdict. A packet of a
+//! connection that conntrack knows costs one comparison. Any other packet costs two hash lookups, which give the class of
+//! each address and whether it is isolated. Each end that is isolated costs two more (row and port), or one if every port
+//! is allowed. Prefix tries are looked up only if the hash has nothing. A packet that no policy applies to pays for the
+//! lookup of its remote address too; in return, packets that policies apply to need one lookup less. In contrast to most
+//! engines it has no connection map of its own, which would cost an insertion for every connection. It also lacks the
+//! hairpins of Services, bridges, counters and logs of denials, and the rule about mid-stream segments. An edit changes one
+//! element after another, so packets may see half of it.
 
 mod maps;
 mod program;
@@ -25,12 +27,12 @@ use crate::sys::Link;
 use maps::{Change, Maps};
 use program::Kernel;
 
-/// What enforces one family.
+/// What enforces one address family.
 #[derive(Debug)]
 struct Half {
     family: Family,
     maps: Maps,
-    /// The program is attached as long as this is there.
+    /// The program stays attached as long as this link exists.
     _link: Link,
 }
 
@@ -48,7 +50,7 @@ pub(super) struct EbpfHash {
 
 impl EbpfHash {
     /// # Errors
-    /// Why this kernel or this user cannot have it.
+    /// Why this kernel or this user cannot load the program.
     pub(super) fn new() -> Result<Self, String> {
         Ok(Self { kernel: Kernel::find()?, state: None })
     }
@@ -66,7 +68,7 @@ impl Contender for EbpfHash {
     }
 
     fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError> {
-        // What it is compared with has the same rule, and is not timed either.
+        // The contenders that it is compared with have the same rule, and do not time it either.
         let base = nftables::conntrack();
         Ruleset::default().commit(&base)?;
         let changes = scenario.changes();
@@ -118,7 +120,7 @@ impl Contender for EbpfHash {
 }
 
 impl EbpfHash {
-    /// Filled before it is attached: until then nothing is denied.
+    /// Fills the maps before the program is attached. Until then nothing is denied.
     fn half(&self, family: Family, contents: &[Change]) -> Result<Half, ContenderError> {
         let maps = Maps::new(family, contents)?;
         maps.commit(contents)?;

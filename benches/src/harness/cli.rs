@@ -59,7 +59,7 @@ enum Command {
     Render(RenderArgs),
     /// Print a completion script for a shell
     Completions { shell: Shell },
-    /// What `run` calls for its figures of memory.
+    /// The command that `run` calls to measure memory in a separate process.
     #[command(name = memory::COMMAND, hide = true)]
     TakeMemory { settings: String, cell: String, contender: String },
 }
@@ -134,7 +134,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command ends without its result.
+/// Why a command ended without a result, and its exit status.
 struct Failure(Exit, String);
 
 impl Failure {
@@ -157,12 +157,12 @@ impl From<RunError> for Failure {
     }
 }
 
-/// Runs the command that the process was given, and says on standard error why it failed.
+/// Runs the command that the process was started with. If it fails, prints the reason to standard error.
 pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors; if the terminal is gone, so is who asked.
+            // Help and version are not errors. An error in printing them means that nobody can read them.
             _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Done };
         }
@@ -190,7 +190,7 @@ pub fn main() -> Exit {
     })
 }
 
-/// If nobody can read it, there is nobody to tell.
+/// Prints to standard error. There is nowhere to report a failure of this.
 fn tell(text: &str) {
     _ = std::io::stderr().write_all(text.as_bytes());
 }
@@ -229,7 +229,7 @@ impl RunArgs {
         Ok(settings)
     }
 
-    /// The cells' shapes at the sizes that were asked for, which need not be among the usual ones.
+    /// The shapes of these cells at the requested sizes, which need not be among the default ones.
     fn sized(&self, cells: &[Cell]) -> Vec<Cell> {
         let mut sized: Vec<Cell> = Vec::new();
         for &policies in &self.policies {
@@ -250,7 +250,7 @@ fn shapes() -> String {
 
 fn measure(args: &RunArgs) -> Result<Exit, Failure> {
     let settings = args.settings()?;
-    // Both before any other thread is started, since threads keep what they began with.
+    // Both before any other thread is started, because threads keep the namespaces and signal mask that they start with.
     privilege::acquire().map_err(|reason| Failure(Exit::Cannot, reason))?;
     let stop = signals::stop_on_interrupt().map_err(Failure::usage)?;
     let program = std::env::current_exe().ok();

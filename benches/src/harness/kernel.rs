@@ -1,5 +1,5 @@
-//! Cells measured in this kernel: each contender in a network namespace of its own, all of them loaded, checked, and then timed
-//! in rounds that go by turns.
+//! Measures cells in this kernel. Each contender gets its own network namespace. All are loaded and checked, and then timed
+//! in alternating rounds.
 
 mod edits;
 mod lane;
@@ -22,7 +22,7 @@ use crate::scenario::Scenario;
 pub use edits::one_round;
 use lane::{Expected, Lane};
 
-/// What makes the contenders, each of them fresh.
+/// A function that creates the contenders, not loaded yet.
 pub type Make = fn() -> Vec<Result<Box<dyn Contender>, LeftOut>>;
 
 /// The bench of this kernel.
@@ -31,7 +31,7 @@ pub struct KernelBench {
     make: Make,
     method: Method,
     fallback: Option<String>,
-    /// `palisade-bench`, which memory is measured in a process of; not measured if `None`.
+    /// The path of `palisade-bench`, which measures memory in a separate process. If it is `None`, memory is not measured.
     program: Option<PathBuf>,
 }
 
@@ -61,7 +61,7 @@ impl KernelBench {
         wanted.is_empty() || wanted.iter().any(|w| w == name)
     }
 
-    /// Fresh contenders that are wanted and can be had.
+    /// New contenders: those that are wanted and available.
     fn fresh(&self) -> Vec<Box<dyn Contender>> {
         let all = (self.make)().into_iter().flatten();
         all.filter(|contender| self.is_wanted(contender.name())).collect()
@@ -115,7 +115,7 @@ fn failed(error: &InjectError) -> BenchError {
     BenchError::Failed(error.to_string())
 }
 
-/// A cell's report while it is being made.
+/// The report of a cell while it is being written.
 struct Findings {
     report: CellReport,
 }
@@ -161,7 +161,7 @@ impl Findings {
         self.report.absent.push(Absence { contender, measure, reason });
     }
 
-    /// Takes back everything about a contender that turned out not to be one.
+    /// Removes all results of a contender whose verdicts turned out to be wrong, or that failed.
     fn refuse(&mut self, contender: &str, reason: impl ToString) {
         self.report.series.retain(|series| series.contender != contender);
         self.report.made.retain(|made| made.contender != contender);
@@ -180,7 +180,7 @@ impl Findings {
     }
 }
 
-/// A contender loaded while packets pass that are allowed throughout; `None` if it cannot be, which is filed.
+/// Loads a contender while packets pass that are always allowed. If that fails, records the reason and returns `None`.
 fn watched(
     contender: Box<dyn Contender>,
     scenario: &Scenario,
@@ -204,10 +204,10 @@ fn watched(
     }
 }
 
-/// Latency samples that are kept of one measurement: evenly drawn, and the worst.
+/// The number of latency samples of one measurement that are kept: evenly spread ones, and the greatest.
 const KEPT: usize = 4_000;
 
-/// Sightings as samples in nanoseconds.
+/// The latencies of packets in nanoseconds.
 fn latencies(sightings: &[Sighting]) -> Vec<f64> {
     let all = || sightings.iter().map(|sighting| sighting.took.as_nanos() as f64);
     let mut kept: Vec<f64> = all().step_by(sightings.len().div_ceil(KEPT).max(1)).collect();
@@ -224,7 +224,8 @@ fn latency_packets(sightings: &[Sighting]) -> Packets {
 }
 
 impl KernelBench {
-    /// Loads every contender as often as is asked for, the last time while packets pass; checks it; and keeps it.
+    /// Loads every contender as often as requested, the last time while packets pass. Checks the verdicts and keeps the
+    /// contender loaded.
     fn load(
         &self,
         scenario: &Scenario,
@@ -260,7 +261,7 @@ impl KernelBench {
         Ok(lanes)
     }
 
-    /// Times loads with nothing else going on. Returns, loaded, who took too long to be loaded once more.
+    /// Times loads while nothing else happens. Returns the contenders that took too long to be loaded again, loaded.
     fn repeat_loads(
         &self,
         scenario: &Scenario,

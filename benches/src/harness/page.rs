@@ -1,4 +1,4 @@
-//! A report as one page that needs nothing beside it: no script, no font, no network.
+//! A report as a single HTML page that needs no other files: no script, no font, no network.
 
 mod tables;
 
@@ -12,7 +12,7 @@ use super::settings::Cell;
 /// The whole page.
 ///
 /// # Errors
-/// As of `Figure::svg`.
+/// As `Figure::svg`.
 pub fn html(report: &Report) -> Result<String, PlotError> {
     let figures = figures::all(report);
     let mut out = format!(
@@ -42,12 +42,13 @@ pub fn html(report: &Report) -> Result<String, PlotError> {
     Ok(out)
 }
 
-/// Text as it may stand in an element or an attribute.
+/// Escapes text for an element or an attribute.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// The kind of cluster whose plots are open from the start: the one where the shapes of rules differ most, if it is there.
+/// Whether the plots of this kind of cluster are shown expanded: the kind in which the contenders differ most, if it was
+/// measured.
 fn is_headline(report: &Report, like: Cell) -> bool {
     let worst = |k: &Cell| k.shape == crate::scenario::ScenarioShape::OpenToNamespaces;
     let kinds = kinds(report);

@@ -1,4 +1,5 @@
-//! One first packet after another, each followed to its end: which verdict holds when, and how long a packet takes.
+//! Sends first packets one by one, and waits for the outcome of each: which verdict holds when, and how long a packet
+//! takes.
 
 use std::sync::{OnceLock, mpsc};
 use std::thread::ScopedJoinHandle;
@@ -9,29 +10,31 @@ use palisade_lab::pin_to_current_cpu;
 use super::frame::{self, Frame, Step};
 use super::{Flow, InjectError, MAX_FLOWS, Router};
 
-/// A first packet that was followed to its end.
+/// The outcome of a first packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sighting {
     pub sent: Instant,
-    /// Until it had arrived or been dropped. At most: the proof, a mark sent behind it, is in this time.
+    /// The time until it had arrived or was dropped. It is an upper bound, because it includes a marker that is sent after
+    /// the packet as proof.
     pub took: Duration,
     pub arrived: bool,
 }
 
-/// What was seen while some work was done.
+/// What packets showed while some work was done.
 #[derive(Debug, Clone)]
 pub struct Watch<T> {
     /// What the work returned.
     pub value: T,
     pub began: Instant,
     pub ended: Instant,
-    /// In the order of sending; the first ones are from before the work began, at least the last one from after its end.
+    /// In the order of sending. The first ones were sent before the work began, and at least the last one after its end.
     pub sightings: Vec<Sighting>,
 }
 
 impl<T> Watch<T> {
-    /// From the beginning of the work until a packet was through that was judged `arrives`, as all later ones were: at most
-    /// so long it took. Zero if it was so before the work began, `None` if it was not so at the end.
+    /// The time from the beginning of the work until the first packet arrived (or was dropped, if `arrives` is false) after
+    /// which all packets did. It is an upper bound. Zero if that was so before the work began, `None` if it was not so at
+    /// the end.
     pub fn enforced(&self, arrives: bool) -> Option<Duration> {
         let last_wrong = self.sightings.iter().rposition(|sighting| sighting.arrived != arrives);
         let Some(last_wrong) = last_wrong else { return Some(Duration::ZERO) };
@@ -41,18 +44,20 @@ impl<T> Watch<T> {
     }
 }
 
-/// How long packets are watched when the work has ended.
+/// When to stop sending packets after the work has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// For so long.
+    /// After this time.
     Passed(Duration),
-    /// Until all were judged `arrives` for so long, and no longer than the patience. Packets come at a pace that leaves the CPU to
-    /// whoever does the work elsewhere: a millisecond is then how exact it is.
+    /// When all packets had the outcome `arrives` during the time `without_break`, but at the latest after `patience`. The
+    /// pauses between the packets leave the CPU to the process that does the work, so the result is accurate to a
+    /// millisecond.
     Holds { arrives: bool, without_break: Duration, patience: Duration },
 }
 
 impl Until {
-    /// With `since` of those packets that all were judged alike until now, the last so.
+    /// `since` is the time at which the first of the latest packets with equal outcomes was sent. `arrived` is that
+    /// outcome.
     fn is_over(self, ended: Instant, arrived: bool, since: Instant) -> bool {
         match self {
             Self::Passed(after) => ended.elapsed() >= after,
@@ -64,15 +69,15 @@ impl Until {
     }
 }
 
-/// From one packet to the next, where they are not sent one right behind the other.
+/// The pause between packets, where they are not sent directly one after the other.
 const PACE: Duration = Duration::from_millis(1);
-/// Sightings before the work begins, so that nothing is cold.
+/// The number of packets before the work begins. They warm up the caches.
 const BEFORE: usize = 64;
-/// Some minutes of them.
+/// The greatest number of packets, enough for some minutes.
 const MAX_SIGHTINGS: usize = 20_000_000;
 
 impl Router {
-    /// Sends the first packet of each flow and says whether it arrived, in the order given. By the packet socket,
+    /// Sends the first packet of each flow. Returns whether it arrived, in the order given. Uses the packet socket,
     /// whatever the method. A packet that did not arrive is proved to have been dropped.
     ///
     /// # Errors
@@ -92,10 +97,11 @@ impl Router {
         router.namespace.run(probe)?
     }
 
-    /// Runs `work` on a thread in the router's namespace while first packets of the flow are sent, one behind the other,
-    /// from before it begins until some time after its end. By the packet socket, whatever the method.
+    /// Runs `work` on a thread in the router's namespace. Meanwhile, first packets of the flow are sent one after the
+    /// other, from before the work begins until some time after its end. Uses the packet socket, whatever the method.
     ///
     /// # Errors
+    /// As `probe`.
     /// As `probe`.
     pub fn watch<T: Send>(
         &mut self,
@@ -111,7 +117,7 @@ impl Router {
         std::thread::scope(|scope| {
             let end = &end;
             let watcher = scope.spawn(move || router.sight_until(&frame, until, end, &warm));
-            // An error means that the watcher has ended, which it says itself.
+            // An error means that the other thread has ended. Joining it gives the reason.
             let _ = warmed.recv();
             let timed = router.namespace.run(|| {
                 let began = Instant::now();
@@ -155,7 +161,7 @@ impl Router {
         Ok(sightings)
     }
 
-    /// Sends a frame and follows it to its end; `count` is that of arrivals.
+    /// Sends a frame and waits for its outcome. `count` is the number of arrivals so far.
     fn sight(&self, frame: &Frame, count: &mut u64) -> Result<Sighting, InjectError> {
         let sent = Instant::now();
         self.socket.send_and_settle(frame)?;
@@ -188,7 +194,7 @@ mod tests {
             Watch { value: (), began: at(15), ended: at(25), sightings }
         };
         let ms = Duration::from_millis;
-        // Sent at 0, 10, 20, 30, 40; the work began at 15.
+        // The packets were sent at 0, 10, 20, 30 and 40 ms, and the work began at 15 ms.
         assert_eq!(watch(&[false, false, false, true, true]).enforced(true), Some(ms(16)));
         assert_eq!(watch(&[false, false, true, false, true]).enforced(true), Some(ms(26)));
         assert_eq!(watch(&[true, true, false, false, false]).enforced(false), Some(ms(6)));

@@ -1,4 +1,4 @@
-//! Edits of a scenario's cluster, each with a connection whose verdict it turns.
+//! Edits of a scenario's cluster. Each has a connection whose verdict it changes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use super::referee::Referee;
 use super::shape::WithAddresses;
 use super::{Flow, LOCAL_PODS, Scenario, UNPOLICED, addresses, named};
 
-/// Places of the cluster at which each sort of edit is made, in turn.
+/// The number of places in the cluster at which each kind of edit is made, in turn.
 const SITES: usize = 32;
 
-/// The sort of an edit, as results are filed.
+/// The kind of an edit. Its name is used to store results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EditKind {
-    /// A pod of another node.
+    /// A pod is added on another node.
     PodBorn,
     PodGone,
     PodRelabelled,
-    /// A pod of this node, which policies select.
+    /// A pod that policies select is added on this node.
     LocalPodBorn,
     LocalPodGone,
     LocalPodRelabelled,
     NamespaceRelabelled,
-    /// A policy that opens what was denied, or isolates what was open.
+    /// A policy is added that allows what was denied, or isolates what was not isolated.
     PolicyAdded,
     PolicyRemoved,
 }
@@ -69,7 +69,8 @@ impl fmt::Display for EditKind {
     }
 }
 
-/// One edit of the cluster, and what shows that it is enforced: `probe` had the verdict `from`, and has `to` afterwards.
+/// An edit of the cluster, with a connection that shows when it is enforced: the verdict on `probe` is `from` before and
+/// `to` after the edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
     pub kind: EditKind,
@@ -79,13 +80,14 @@ pub struct Edit {
     pub to: Verdict,
 }
 
-/// Edits that lead back to where they began.
+/// A sequence of edits that ends with the cluster as it was before.
 struct Loop {
     probe: Flow,
     steps: Vec<(EditKind, Change)>,
 }
 
-/// All edits of a scenario in turn: after the last the cluster is as it was. Those are left out that turn no verdict.
+/// All edits of a scenario in turn. After the last one the cluster is as it was at the beginning. Edits that change no
+/// verdict are left out.
 pub(super) fn all(scenario: &Scenario) -> Vec<Edit> {
     let mut sampler = Sampler::new(scenario);
     let mut sites = |selected, verdict| sampler.sample(Some(selected), verdict, SITES);
@@ -109,8 +111,8 @@ pub(super) fn all(scenario: &Scenario) -> Vec<Edit> {
     edits
 }
 
-/// The edits of a loop, if each of them turns the verdict of its probe. A relabelling and its way back may turn nothing (where
-/// peers are whole namespaces); they are left out then, and the rest is judged again.
+/// The edits of a cycle, if each of them changes the verdict on its probe. If a change of labels and its reversal change
+/// nothing (because peers are whole namespaces), they are left out and the rest is judged again.
 fn judged(referee: &mut Referee<'_>, each: Loop) -> Vec<Edit> {
     let mut edits: Vec<Edit> = Vec::new();
     let mut turns = true;
@@ -141,7 +143,7 @@ fn deleted(pod: &Pod) -> Change {
     Change::DeletePod { namespace, name, uid: None }
 }
 
-/// Labels of no app, so that no selector of the scenario finds the pod.
+/// The pod with labels of no app, so that no selector of the scenario selects it.
 fn of_no_app(pod: &Pod) -> Pod {
     pod.clone().labelled("app=none")
 }
@@ -157,7 +159,7 @@ fn life(kinds: [EditKind; 3], pod: &Pod, probe: Flow) -> Loop {
     Loop { probe, steps }
 }
 
-/// A twin of the pod in another place of the cluster; `flow` with the twin in the pod's place.
+/// A copy of the pod at another place of the cluster, and `flow` with the copy instead of the pod.
 fn twin(scenario: &Scenario, pod: &Pod, place: (usize, usize), flow: &Flow) -> Option<(Pod, Flow)> {
     let (node, slot) = place;
     let name = Arc::from(format!("newcomer-{node}-{slot}"));
@@ -171,7 +173,7 @@ fn twin(scenario: &Scenario, pod: &Pod, place: (usize, usize), flow: &Flow) -> O
     Some((twin, flow))
 }
 
-/// A remote pod that an allowed connection ends at is born again, on a node that there was not.
+/// Adds a copy, on a node that had no pods, of a remote pod at the end of an allowed connection.
 fn remote_pod(
     scenario: &Scenario,
     referee: &Referee<'_>,
@@ -184,7 +186,7 @@ fn remote_pod(
     Some(life([EditKind::PodBorn, EditKind::PodRelabelled, EditKind::PodGone], &twin, probe))
 }
 
-/// A local pod that denies a connection is born again.
+/// Adds a copy of a local pod that denies a connection.
 fn local_pod(scenario: &Scenario, referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
     let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
     let local = ends.into_iter().find(is_local)?;
@@ -193,7 +195,7 @@ fn local_pod(scenario: &Scenario, referee: &Referee<'_>, flow: &Flow, site: usiz
     Some(life(kinds, &twin, probe))
 }
 
-/// The namespace of an allowed connection's remote pod leaves its team.
+/// Removes the namespace of the remote pod of an allowed connection from its team, and adds it again.
 fn remote_namespace(scenario: &Scenario, referee: &Referee<'_>, flow: &Flow) -> Option<Loop> {
     let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
     let remote = ends.into_iter().find(|pod| !is_local(pod))?;
@@ -203,7 +205,7 @@ fn remote_namespace(scenario: &Scenario, referee: &Referee<'_>, flow: &Flow) -> 
     Some(Loop { probe: *flow, steps: vec![(kind, left), (kind, scenario.namespace(number))] })
 }
 
-/// A policy that allows a denied connection of one isolated pod, and of its app.
+/// Adds a policy that allows a denied connection of an isolated pod, and of the other pods of its app.
 fn opening(referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
     let (source, target) = (referee.pod_at(flow.from)?, referee.pod_at(flow.to)?);
     let ports = Ports::AnyOf(vec![PortMatch {
@@ -222,7 +224,7 @@ fn opening(referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
     Some(come_and_go(policy, *flow))
 }
 
-/// A policy that isolates a pod that no other selects.
+/// Adds a policy that isolates a pod that no other policy selects.
 fn isolating(referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
     let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
     let open = ends.into_iter().find(|pod| is_local(pod) && &*pod.namespace == UNPOLICED)?;

@@ -1,8 +1,9 @@
-//! The verdict of the node on a connection, by the oracle.
+//! The verdict of the node on a connection, according to the oracle.
 //!
-//! The oracle looks at every pod and policy each time. A connection's verdict depends on no more than the pods at its ends, their
-//! namespaces and the policies of these; the node judges for its own pods alone. So the oracle is given just that, and a
-//! verdict takes microseconds in a cluster of any size. A test holds it against the oracle on the whole cluster.
+//! The oracle looks at every pod and policy each time. But the verdict on a connection depends only on the pods at its
+//! ends, their namespaces and the policies in these, and the node judges only for its own pods. So the oracle is given only
+//! these, and a verdict takes microseconds in a cluster of any size. A test compares the results with those of the oracle
+//! on the whole cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,19 +15,19 @@ use palisade_compiler::snapshot::{Change, Snapshot};
 
 use super::{Flow, Scenario, Selected, UNPOLICED, named};
 
-/// The cluster as edits have left it.
+/// The cluster, with the edits that were applied.
 #[derive(Debug)]
 pub(super) struct Referee<'a> {
     scenario: &'a Scenario,
-    /// Policies of the local pods' namespaces, and nothing else between two judgements.
+    /// The policies in the namespaces of the local pods. Other objects are added only during a judgement.
     snapshot: Snapshot,
-    /// Pods that edits brought, by address.
+    /// Pods that edits added, by address.
     newcomers: BTreeMap<IpAddr, Pod>,
     /// Labels that edits gave to namespaces.
     namespaces: BTreeMap<Arc<str>, Change>,
 }
 
-/// What the node makes of a connection.
+/// The result for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Judgement {
     pub(super) verdict: Verdict,
@@ -45,7 +46,7 @@ impl<'a> Referee<'a> {
         Self { scenario, snapshot, newcomers: BTreeMap::new(), namespaces: BTreeMap::new() }
     }
 
-    /// Takes part in an edit of the cluster: pods that are not of the scenario, namespaces and policies.
+    /// Applies an edit of the cluster: pods that are not part of the scenario, namespaces and policies.
     pub(super) fn apply(&mut self, change: &Change) {
         match change {
             Change::ApplyPod(pod) => {

@@ -1,4 +1,5 @@
-//! Engines: driven through an API server, believed by packets alone, and gone with their owner. Scripts stand for them.
+//! Engines: they are driven through an API server, only packets show what they enforce, and they end with their owner. In
+//! these tests scripts replace them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -25,17 +26,17 @@ fn path_of(folder: &str) -> PathBuf {
     std::env::temp_dir().join(format!("palisade-engine-{}-{folder}", std::process::id()))
 }
 
-/// Removes a script's folder when the test ends.
+/// Removes the script's directory when the test ends.
 struct Folder(&'static str);
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A test that failed before it made the folder has nothing to remove.
+        // If the test failed before the directory was created, there is nothing to remove.
         let _ = fs::remove_dir_all(path_of(self.0));
     }
 }
 
-/// A script under the engine's name, which knows its version and otherwise does as told.
+/// A script with the engine's name that reports its version, and otherwise runs `text`.
 fn script(folder: &str, text: &str) -> PathBuf {
     let folder = path_of(folder);
     fs::create_dir_all(&folder).expect("a folder");
@@ -61,14 +62,14 @@ fn measured(make: Make) -> CellReport {
     bench.measure(cell, &mut Progress::new(&GO_ON).quiet()).expect("measured")
 }
 
-/// Why nothing was measured of it.
+/// Why nothing was measured.
 fn refusal(report: &CellReport) -> &str {
     assert!(report.series.iter().all(|series| series.contender != NAME), "it was timed");
     let absent = report.absent.iter().find(|a| a.contender == NAME && a.measure.is_none());
     &absent.expect("refused").reason
 }
 
-/// The processes of this machine with that text among their arguments.
+/// The number of processes on this machine with this text among their arguments.
 fn running(text: &str) -> usize {
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
     let arguments = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
@@ -128,7 +129,7 @@ fn a_binary_that_cannot_be_used_is_left_out() {
     assert!(false_one.contains("/bin/false --version: exit status: 1"), "{false_one}");
 }
 
-/// Palisade as an engine is: it acknowledges nothing.
+/// Palisade as if it were an engine: it acknowledges nothing.
 struct Mute(Box<dyn Contender>);
 
 impl Contender for Mute {

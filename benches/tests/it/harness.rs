@@ -1,4 +1,4 @@
-//! The harness: runs that stop and go on, reports that hold together, comparisons, and contenders that are not to be timed.
+//! The harness: runs that stop and continue, consistent reports, comparisons, and contenders that must not be timed.
 
 mod comparing;
 mod end_to_end;
@@ -17,7 +17,7 @@ use palisade_benches::harness::settings::{Cell, Settings};
 use palisade_benches::scenario::{EditKind, ScenarioShape};
 use palisade_compiler::model::{Family, Verdict};
 
-/// A directory that ends with its owner.
+/// A directory that is removed when this value is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -44,12 +44,13 @@ fn settings(seed: u64) -> Settings {
     Settings { seed, cells: cells.to_vec(), ..Settings::quick() }
 }
 
-/// A bench whose figures follow from a formula: forwarding costs 250, conntrack 50 more, Palisade 200 more than that, chains 2 more for each policy.
+/// A bench whose figures follow from a formula: forwarding costs 250, conntrack 50 more, Palisade 200 more than that, and
+/// chains 2 more for each policy.
 struct Formula {
-    /// What every figure is multiplied by.
+    /// A factor for every figure.
     pace: f64,
     measured: Vec<Cell>,
-    /// Is told to stop once so many cells were measured.
+    /// Asks the run to stop once this many cells were measured.
     stop: Option<(usize, &'static AtomicBool)>,
 }
 
@@ -124,5 +125,5 @@ impl Bench for Formula {
     }
 }
 
-/// Never asked to stop.
+/// Never asks a run to stop.
 static GO_ON: AtomicBool = AtomicBool::new(false);

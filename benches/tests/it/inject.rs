@@ -1,4 +1,4 @@
-//! Injected packets meet rules as received ones do: what is allowed arrives whole, what is denied not at all.
+//! Rules treat injected packets as they treat received ones: all allowed packets arrive, and no denied ones.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ const PACKETS: u32 = 4 * BATCH;
 const ALLOWED: u16 = 80;
 const DENIED: u16 = 81;
 
-/// Established connections, and first packets to one port or of echo requests; with counters to look at.
+/// Rules that allow established connections, first packets to one port, and echo requests, with counters to read.
 const RULES: &str = "
 table inet test {
     counter established { }
@@ -28,7 +28,7 @@ table inet test {
     }
 }";
 
-/// Live frames must work where these tests run (Linux 5.18), and the packet socket everywhere.
+/// Live frames must work wherever these tests run (Linux 5.18), and the packet socket on any kernel.
 fn routers() -> [Router; 2] {
     let live = Router::new().expect("network namespaces: these tests run as root");
     assert_eq!((live.method(), live.fallback()), (Method::LiveFrames, None));
@@ -57,7 +57,7 @@ fn load(router: &Router, rules: &str) {
     nft(router, &["-f", "-"], rules);
 }
 
-/// The packets of a counter of the table `test`, and back to zero.
+/// Reads and resets the packet count of a counter in the table `test`.
 fn take(router: &Router, counter: &str) -> u64 {
     let text = nft(router, &["reset", "counter", "inet", "test", counter], "");
     let packets = text.split_whitespace().skip_while(|&word| word != "packets").nth(1);
@@ -141,7 +141,7 @@ fn first_packets_meet_no_entry_and_established_ones_do() {
 
                 let round = router.measure(&flows, Stage::New, PACKETS).expect("a round");
                 assert_eq!(round.arrived, round.packets, "{case}");
-                // One batch comes before what is timed.
+                // One batch precedes those that are timed.
                 let all = u64::from(PACKETS + BATCH);
                 assert_eq!(
                     (take(&router, "new"), take(&router, "established")),
@@ -153,12 +153,13 @@ fn first_packets_meet_no_entry_and_established_ones_do() {
                 let round = router.measure(&flows, Stage::Established, PACKETS).expect("a round");
                 assert_eq!(round.arrived, round.packets, "{case}");
                 assert_eq!(entries(&router), 10, "{case}");
-                // Before what is timed: a batch that opens (where repeated, still unanswered), answers, one more.
+                // What precedes the timed packets: a batch that opens the connections (repeated packets are still
+                // unanswered), one that answers, and one more.
                 let opened = take(&router, "new");
                 assert_eq!(opened, u64::from(BATCH), "{case}");
                 assert_eq!(take(&router, "established"), u64::from(PACKETS + 2 * BATCH), "{case}");
 
-                // And the entries are forgotten again.
+                // The entries are deleted afterwards.
                 router.measure(&flows, Stage::New, PACKETS).expect("a round");
                 assert_eq!(take(&router, "established"), 0, "{case}");
             }
@@ -206,7 +207,7 @@ fn each_flow_gets_its_share() {
                 }
             }",
         );
-        // 50 flows, and one batch of 64 before what is timed: 14 flows are met once more.
+        // 50 flows and one batch of 64 before the timed packets: 14 flows send one more packet.
         router.measure(&flows(4, UDP, 9, 50), Stage::New, 50 * BATCH).expect("a round");
         let text = nft(&router, &["list", "set", "ip", "shares", "seen"], "");
         let words: Vec<_> = text.split_whitespace().collect();
@@ -243,7 +244,7 @@ fn nonsense_is_refused() {
     let result = router.measure(&good, Stage::New, far_too_many);
     assert!(matches!(result, Err(InjectError::PacketCount(_))));
     assert!(matches!(router.measure(&mixed, Stage::New, 1), Err(InjectError::Flow { .. })));
-    // It still works.
+    // It still works after the errors.
     let round = router.measure(&good, Stage::New, 1).expect("a round");
     assert_eq!((round.packets, round.arrived), (u64::from(BATCH), u64::from(BATCH)));
 }

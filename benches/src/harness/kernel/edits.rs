@@ -1,4 +1,5 @@
-//! Changes of the cluster: until the kernel has acknowledged them, until packets show them, and how many a second.
+//! Times changes of the cluster: until the kernel has acknowledged them, until packets show them, and how many are possible
+//! in a second.
 
 use std::iter::Cycle;
 use std::slice;
@@ -15,21 +16,21 @@ use crate::harness::run::BenchError;
 use crate::inject::Until;
 use crate::scenario::{Edit, Scenario};
 
-/// More than one round of any scenario's edits has.
+/// More than the number of edits in one round of any scenario.
 const MOST: usize = 2_000;
-/// How long a verdict must hold after an edit to be believed; of an engine longer, since it may not be through yet.
+/// How long a verdict must hold after an edit to count. It is longer for engines, which may still be working.
 const AFTER: Duration = Duration::from_millis(2);
 const AFTER_ENGINE: Duration = Duration::from_millis(20);
-/// An engine's edits are timed by packets alone: in the time of all the measurements of others, and so many at least that most kinds
-/// are among them.
+/// The edits of an engine can be timed only by packets. They get the time of all three measurements of other contenders,
+/// and there are at least so many that most kinds are included.
 const ENGINE_TIMES: u32 = 3;
 const FEWEST_OF_ENGINE: usize = 12;
-/// Between so many edits that are timed one by one there is a pause, in which a contender cleans up.
+/// After this many edits that are timed one by one, a contender may do its cleanup work.
 const TIDY_EVERY: usize = 8;
-/// Parts of the time of churn, each a sample.
+/// The number of parts of the time of churn. Each part is a sample.
 const SLICES: u32 = 10;
 
-/// A scenario's edits until they begin again.
+/// The edits of a scenario until they repeat.
 pub fn one_round(scenario: &Scenario) -> Vec<Edit> {
     let mut edits: Vec<Edit> = scenario.edits().take(MOST).collect();
     if let Some(first) = edits.first().cloned()
@@ -40,7 +41,7 @@ pub fn one_round(scenario: &Scenario) -> Vec<Edit> {
     edits
 }
 
-/// A round of edits again and again.
+/// A round of edits, repeated without end.
 type Next<'a> = Cycle<slice::Iter<'a, Edit>>;
 
 impl KernelBench {
@@ -64,7 +65,7 @@ impl KernelBench {
                 continue;
             }
             for edits in Edits::BOTH {
-                // What undoes an edit is of the same kind, so that these are whole rounds too.
+                // An edit and its reversal are of the same kind, so these are whole rounds too.
                 let of = round.iter().filter(|edit| edits.has(edit.kind));
                 let of: Vec<Edit> = of.cloned().collect();
                 match self.edits_of(edits, &of, lane, findings, progress) {
@@ -90,7 +91,7 @@ impl KernelBench {
         if round.is_empty() {
             return Ok(());
         }
-        // One measurement goes on where the one before ended: edits build on each other.
+        // Each measurement continues where the previous one ended, because edits depend on each other.
         let mut next = round.iter().cycle();
         if !lane.contender.acknowledges() {
             let name = lane.contender.name();
@@ -102,7 +103,7 @@ impl KernelBench {
         self.churn(edits, lane, &mut next, findings, progress)
     }
 
-    /// Edits with nothing else going on.
+    /// Edits while nothing else happens.
     fn acknowledged(
         &self,
         lane: &mut Lane,
@@ -113,7 +114,8 @@ impl KernelBench {
         let Lane { contender, router } = lane;
         let name = contender.name();
         let began = Instant::now();
-        // On one thread in the namespace, as an agent is: to enter it anew for each edit would be timed with it.
+        // On one thread in the namespace, as in an agent. Otherwise the time would include entering the namespace for each
+        // edit.
         let outcome = router.run(|| -> Result<(), Stop> {
             for (number, edit) in next.by_ref().take(self.settings.edits).enumerate() {
                 progress.step(|| format!("{name}: {} to its acknowledgement", edit.kind))?;
@@ -193,7 +195,7 @@ impl KernelBench {
         Ok(())
     }
 
-    /// Edits without pause, with all of the cleaning up behind them.
+    /// Edits without pauses, including all cleanup work after them.
     fn churn(
         &self,
         edits: Edits,
@@ -231,7 +233,7 @@ impl KernelBench {
     }
 }
 
-/// Why edits end early.
+/// Why the edits ended early.
 enum Stop {
     Bench(BenchError),
     Contender(String),

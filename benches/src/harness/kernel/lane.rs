@@ -1,4 +1,4 @@
-//! One contender in the network namespace that it is measured in.
+//! A contender together with the network namespace that it is measured in.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub(super) struct Lane {
     pub(super) router: Router,
 }
 
-/// Connections of a cluster by the verdict that the oracle gives them.
+/// Connections of a cluster, with the verdicts of the oracle.
 pub(super) struct Expected(pub(super) [(Vec<Flow>, Verdict); 2]);
 
 impl Expected {
@@ -26,12 +26,12 @@ impl Expected {
         Self([(flows(true), Verdict::Allow), (flows(false), Verdict::Deny)])
     }
 
-    /// Of who is not asked.
+    /// For contenders that are not checked.
     pub(super) fn none() -> Self {
         Self([(Vec::new(), Verdict::Allow), (Vec::new(), Verdict::Deny)])
     }
 
-    /// One that is always allowed.
+    /// A connection that is always allowed.
     pub(super) fn allowed(&self) -> Option<&Flow> {
         self.0.first().and_then(|(flows, _)| flows.first())
     }
@@ -49,11 +49,11 @@ pub(super) enum LoadError {
     Late { patience: Duration, wrong: Wrong, said: Option<String> },
 }
 
-/// Why some measures cannot be had of an engine.
+/// Why an engine has no figures for some measures.
 pub(super) const NOT_ACKNOWLEDGED: &str =
     "an engine acknowledges neither a load nor an edit: only packets show what it has done";
 
-/// What an engine said, to stand behind a reason.
+/// An engine's last output, to be appended to a reason.
 pub(super) fn quote(said: Option<&str>) -> String {
     said.filter(|said| !said.is_empty())
         .map_or_else(String::new, |said| format!("; it said: {said}"))
@@ -74,11 +74,12 @@ pub(super) enum Wrong {
     Inject(#[from] InjectError),
 }
 
-/// Flows whose verdict is held against the oracle's before anything is timed, of each verdict.
+/// The number of flows of each verdict that are compared with the oracle before anything is timed.
 const CHECKED: usize = 64;
-/// Between looks whether an engine enforces: a look takes a CPU some milliseconds, which the engine needs too.
+/// The interval at which an engine is checked for enforcing the cluster. A check uses a CPU for some milliseconds, which
+/// the engine needs too.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// With fewer connections of a verdict a check shows little.
+/// The fewest connections of a verdict for a meaningful check.
 const FEWEST: usize = 16;
 
 impl Lane {
@@ -86,7 +87,7 @@ impl Lane {
         Ok(Self { contender, router: Router::new()? })
     }
 
-    /// Loads until everything is enforced: as the kernel acknowledges it, or as packets show it within the patience.
+    /// Loads until everything is enforced. The kernel acknowledges it, or packets must show it within `patience`.
     pub(super) fn load(
         &mut self,
         scenario: &Scenario,
@@ -99,8 +100,8 @@ impl Lane {
         Ok(Loaded { elapsed: loaded.elapsed + settled, ..loaded })
     }
 
-    /// Loads while first packets pass that are allowed before, meanwhile and after; only what was sent while it loaded counts. Of an
-    /// engine that is the time that an earlier load took.
+    /// Loads while first packets pass that are allowed before, during and after the load. Only packets that were sent
+    /// during the load count. An engine is assumed to take as long as its earlier load.
     pub(super) fn load_watched(
         &mut self,
         scenario: &Scenario,
@@ -127,8 +128,8 @@ impl Lane {
         Ok(watch.sightings.into_iter().filter(during).collect())
     }
 
-    /// Waits until packets show that the cluster is enforced, where nobody else says so; and then until there is nothing left to do,
-    /// which is not in the time that it returns.
+    /// If the contender does not acknowledge, waits until packets show that the cluster is enforced. Returns the time of
+    /// that, and waits until the engine has nothing left to do, which is not included in the time.
     fn settle(&mut self, expected: &Expected, patience: Duration) -> Result<Duration, LoadError> {
         if self.contender.acknowledges() {
             return Ok(Duration::ZERO);
@@ -156,7 +157,7 @@ impl Lane {
         }
     }
 
-    /// Holds the verdicts of real packets, in the namespace and under the very rules that will be timed, against the oracle's.
+    /// Compares the verdicts on real packets with the oracle's, in the namespace and with the rules that will be timed.
     pub(super) fn check(&mut self, expected: &Expected) -> Result<(), Wrong> {
         if !self.contender.enforces() {
             return Ok(());
@@ -181,8 +182,8 @@ impl Lane {
     }
 }
 
-/// Files what a load took, and once what it made. Who enforces nothing has nothing to load; what an engine calls, and what that makes,
-/// is its own affair.
+/// Records how long a load took, and the first time also how many objects it created. A contender that enforces nothing has
+/// no load time. For an engine, the commit and the objects are unknown.
 pub(super) fn file_load(
     contender: &dyn Contender,
     loaded: Loaded,

@@ -1,4 +1,4 @@
-//! What a packet costs: rounds by turns, and every packet's arrival checked.
+//! Measures what a packet costs, in alternating rounds that check the arrival of every packet.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ use crate::harness::run::BenchError;
 use crate::inject::{BATCH, Flow, InjectError, Round, Stage, rotation};
 use crate::scenario::{Scenario, Selected};
 
-/// Packets of a round, at most.
+/// The greatest number of packets in a round.
 const MOST: u32 = 20_000;
-/// Rounds after which a contender that takes long is left alone.
+/// The number of rounds after which a slow contender is not measured any further.
 const FEWEST_ROUNDS: usize = 3;
 
-/// One match measure with its flows.
+/// A match measure with its flows.
 struct Task {
     measure: Measure,
     stage: Stage,
@@ -27,7 +27,7 @@ struct Task {
     verdict: Verdict,
 }
 
-/// How a lane fares with a task.
+/// The state of a contender in a task.
 #[derive(Clone, Copy, Default)]
 struct Fare {
     packets: u32,
@@ -73,7 +73,7 @@ impl KernelBench {
         progress: &mut Progress<'_>,
     ) -> Result<(), BenchError> {
         let mut fares = vec![Fare::default(); lanes.len()];
-        // The first round of all only finds out how many packets make a round, and warms up.
+        // The first round only determines the number of packets of a round, and warms up.
         for round in 0..=self.settings.rounds {
             for turn in rotation(lanes.len(), round) {
                 let (Some(lane), Some(fare)) = (lanes.get_mut(turn), fares.get_mut(turn)) else {
@@ -110,7 +110,7 @@ impl KernelBench {
         Ok(())
     }
 
-    /// As many packets as fill a round's time at this pace.
+    /// The number of packets that fill the time of a round at the speed of the pilot round.
     fn packets(&self, pilot: Round) -> u32 {
         let wanted = self.settings.round_ms as f64 * 1e6 / pilot.per_packet().max(1.0);
         (wanted as u32).clamp(BATCH, MOST).next_multiple_of(BATCH)
@@ -124,7 +124,7 @@ fn task(scenario: &Scenario, path: Path, family: Family, count: usize) -> Task {
         Path::NewNone => (Selected::None, Verdict::Allow),
         Path::Denied => (Selected::One, Verdict::Deny),
     };
-    // Of a dual-stack cluster half of the flows are IPv4, and SCTP associations cannot be opened.
+    // Draw more than needed: half of the flows of a dual-stack cluster are IPv4, and SCTP associations cannot be opened.
     let more = if scenario.dual_stack { 3 } else { 1 } * count + count / 4;
     let fits = |flow: &Flow| Family::of(flow.from) == family && flow.protocol != SCTP;
     let flows = scenario.flows_selected(selected, more, verdict).into_iter().filter(fits);
@@ -133,7 +133,7 @@ fn task(scenario: &Scenario, path: Path, family: Family, count: usize) -> Task {
     Task { measure: Measure::Match { path, family, flows: count }, stage, flows, verdict }
 }
 
-/// A round whose packets all met their verdict; else why it is none.
+/// Measures a round. Returns why it does not count if some packet had a wrong verdict.
 fn timed(lane: &mut Lane, task: &Task, packets: u32) -> Result<Round, String> {
     let round = lane
         .router

@@ -6,7 +6,7 @@ use palisade_benches::harness::report::{BASE, PALISADE, Report};
 
 use super::*;
 
-/// A tiny run of everything by the built binary; the numbers are checked for what must hold whatever the machine.
+/// A tiny run of everything with the built binary. The figures are checked only for what holds on every machine.
 #[test]
 fn a_tiny_run_from_end_to_end() {
     let scratch = Scratch::new();
@@ -46,7 +46,7 @@ fn a_tiny_run_from_end_to_end() {
     assert!(scratch.0.join("plots/apps-match-new-one-ipv4-64-flows.svg").exists());
 }
 
-/// What is true of any series.
+/// Checks what must hold for any series.
 fn consistent(series: &Series) {
     let Series { contender, measure, samples, packets } = series;
     let about = format!("{contender} {measure} {samples:?}");
@@ -64,7 +64,7 @@ fn consistent(series: &Series) {
     }
 }
 
-/// Palisade has every figure, and its parts are no more than the whole.
+/// Palisade has all figures, and parts do not exceed the whole.
 fn whole(cell: &CellReport) {
     let has = |measure| {
         let samples = cell.samples(PALISADE, measure);

@@ -6,7 +6,7 @@ use palisade_benches::scenario::{Edit, Scenario};
 
 use super::*;
 
-/// Palisade under another name, with something wrong about it.
+/// Palisade under another name, with a fault.
 struct Wrong {
     name: &'static str,
     inner: Box<dyn Contender>,
@@ -50,7 +50,7 @@ fn wrong_and_right() -> Vec<Result<Box<dyn Contender>, LeftOut>> {
     ]
 }
 
-/// Rules that let everything through are the fastest there are: the harness must see that they are wrong.
+/// Rules that let everything pass are the fastest possible, so the harness must detect that they are wrong.
 #[test]
 fn who_judges_wrongly_is_not_timed() {
     let cell = Cell::new(ScenarioShape::Apps, 20);
@@ -65,7 +65,7 @@ fn who_judges_wrongly_is_not_timed() {
         assert!(reason.contains("is not the oracle's"), "{name}: {reason}");
     }
     assert!(timed(PALISADE) > 10 && timed("none") > 3, "{:?}", report.absent);
-    // Its rules are right until the first change, which it never makes.
+    // Its rules are right until the first edit, which it ignores.
     let enforced = |name: &str| {
         let is_enforced = |series: &&Series| matches!(series.measure, Measure::Enforced(..));
         report.series.iter().filter(is_enforced).filter(|series| series.contender == name).count()

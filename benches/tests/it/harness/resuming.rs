@@ -54,7 +54,7 @@ fn finished_cells_of_other_settings_are_not_taken_for_ours() {
     Output::open(&scratch.0, &other, &machine(), true).expect("thrown away on request");
 }
 
-/// The JSON, the CSV and the page say the same.
+/// The JSON, the CSV and the page contain the same figures.
 #[test]
 fn a_report_holds_together_in_every_form() {
     let scratch = Scratch::new();
@@ -97,7 +97,7 @@ fn goals_are_judged_by_what_was_measured() {
         let found = report.goals.iter().find(|goal| goal.goal.starts_with(text));
         found.unwrap_or_else(|| panic!("no goal {text}"))
     };
-    // Chains add 2 a policy and Palisade 200: 10 times as much at 1,000 policies, 100 times at 10,000.
+    // Chains add 2 for each policy and Palisade 200: the ratio is 10 with 1,000 policies and 100 with 10,000.
     let cheaper = goal("times cheaper than per-policy chains, 1,000 policies");
     assert!(
         (cheaper.reached.unwrap() - 10.0).abs() < 0.1 && cheaper.met() == Some(false),
