@@ -61,7 +61,7 @@ impl ApiServer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(ApiServerError::of("listen on loopback"))?;
-        let address = listener.local_addr().map_err(ApiServerError::of("tell its port"))?;
+        let address = listener.local_addr().map_err(ApiServerError::of("determine its port"))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -89,7 +89,7 @@ pub trait Contender: Send {
 
     /// The last output of the engine's process, if there is one. It may explain why packets do not show the expected
     /// verdicts.
-    fn said(&self) -> Option<String> {
+    fn last_output(&self) -> Option<String> {
         None
     }
 }
@@ -119,7 +119,7 @@ pub fn contenders() -> Vec<Result<Box<dyn Contender>, LeftOut>> {
 pub fn contender(name: &'static str) -> Result<Box<dyn Contender>, LeftOut> {
     let left_out = |reason| LeftOut { name, reason };
     Ok(match name {
-        "none" => Box::new(Nothing),
+        "none" => Box::new(NoRules),
         "conntrack" => Box::new(Nft::new(NftShape::Conntrack)),
         "palisade" => Box::new(palisade::Palisade::default()),
         "iptables-linear" => Box::new(Linear::new(Tools::find().map_err(left_out)?)),
@@ -137,9 +137,9 @@ pub fn contender(name: &'static str) -> Result<Box<dyn Contender>, LeftOut> {
 
 /// The contender `none`, without any rules.
 #[derive(Debug)]
-struct Nothing;
+struct NoRules;
 
-impl Contender for Nothing {
+impl Contender for NoRules {
     fn name(&self) -> &'static str {
         "none"
     }
@@ -195,14 +195,14 @@ pub enum ContenderError {
     Tool { tool: &'static str, source: std::io::Error },
     #[error("{tool} exited with {status}: {message}")]
     Refused { tool: &'static str, status: std::process::ExitStatus, message: String },
-    #[error("{tool} had not ended after {patience:?}")]
+    #[error("{tool} did not end within {patience:?}")]
     TooSlow { tool: &'static str, patience: Duration },
     #[error("{count} {what}, more than the {limit} that are tried")]
     TooLarge { what: &'static str, count: usize, limit: usize },
-    #[error("{engine} ended by itself ({status}); it said: {said}")]
-    Ended { engine: &'static str, status: std::process::ExitStatus, said: String },
-    #[error("{engine} still worked after {patience:?} in which nothing was changed")]
-    Restless { engine: &'static str, patience: Duration },
+    #[error("{engine} ended by itself ({status}); it said: {output}")]
+    Ended { engine: &'static str, status: std::process::ExitStatus, output: String },
+    #[error("{engine} was still busy {patience:?} after the last change")]
+    NotIdle { engine: &'static str, patience: Duration },
     #[error(transparent)]
     ApiServer(#[from] crate::api_server::ApiServerError),
     #[error(transparent)]
@@ -231,6 +231,6 @@ pub enum Mismatch {
     /// The scenario has too few connections with this verdict for a meaningful comparison.
     #[error("only {count} connections with the verdict {verdict} were found, {wanted} are needed")]
     TooFew { verdict: Verdict, count: usize, wanted: usize },
-    #[error("nothing was learnt: {0}")]
+    #[error("the verdicts could not be observed: {0}")]
     Unseen(InjectError),
 }

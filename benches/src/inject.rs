@@ -17,10 +17,10 @@
 
 mod frame;
 mod live;
+mod observe;
 mod packet_socket;
 mod route;
 mod sink;
-mod watch;
 
 use std::fmt;
 use std::io;
@@ -34,10 +34,10 @@ use thiserror::Error;
 
 use frame::{Frame, Step};
 use live::LiveFrames;
+pub use observe::{Observation, Observed, Until};
 use packet_socket::PacketSocket;
 use route::Ingress;
 use sink::Sink;
-pub use watch::{Sighting, Until, Watch};
 
 /// A connection whose packets are sent. For ICMP, `source_port` is the identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,7 +130,7 @@ pub enum InjectError {
     /// A program that sets up the router failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
-    #[error("no packets can be made of {flow:?}: {why}")]
+    #[error("no packets can be created for {flow:?}: {why}")]
     Flow { flow: Box<Flow>, why: &'static str },
     #[error("a round has 1 to {MAX_FLOWS} flows, {0} were given")]
     FlowCount(usize),
@@ -138,14 +138,14 @@ pub enum InjectError {
     PacketCount(u32),
     /// The connections could not be opened under the present rules, so none is established.
     #[error(
-        "{arrived} of {packets} packets that open the connections arrived ({step}): none can be called established"
+        "{arrived} of {packets} packets that open the connections arrived ({step}), so the connections are not established"
     )]
     NotEstablished { step: &'static str, packets: u64, arrived: u64 },
     /// The rules under test removed the counter of arrivals.
-    #[error("the table inet palisade_inject is gone: the rules under test must leave it alone")]
+    #[error("the table inet palisade_inject is missing: the rules under test must not remove it")]
     SinkGone,
     /// Nothing was measured, because not all packets were received.
-    #[error("{came_in} of {packets} packets came in")]
+    #[error("{came_in} of {packets} packets were received")]
     Lost { packets: u64, came_in: u64 },
 }
 

@@ -16,15 +16,15 @@ use nix::sched::{CloneFlags, unshare};
 use crate::sys;
 
 /// The interval at which the program is checked for having ended.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The part of its output that is kept. An engine may print a whole ruleset when it fails.
 const KEPT_BYTES: usize = 16 << 10;
 const KEPT_LINES: usize = 6;
 const KEPT_LINE: usize = 300;
-/// The program is idle if it used at most `TICKS` of CPU time, in the kernel's accounting, in this time, and no program
+/// The program is idle if it used at most `IDLE_TICKS` of CPU time, in the kernel's accounting, in this time, and no program
 /// that it started is running.
-const REST: Duration = Duration::from_millis(100);
-const TICKS: u64 = 1;
+const IDLE_TIME: Duration = Duration::from_millis(100);
+const IDLE_TICKS: u64 = 1;
 
 /// The program runs in its own PID and mount namespaces with an empty `/run`, so that it does not use the locks and sockets
 /// of the host.
@@ -33,12 +33,12 @@ pub(crate) struct Process {
     id: u32,
     shared: Arc<Shared>,
     stop: Option<Sender<()>>,
-    keeper: Option<JoinHandle<()>>,
+    supervisor: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    said: Mutex<Vec<u8>>,
+    output: Mutex<Vec<u8>>,
     ended: Mutex<Option<ExitStatus>>,
 }
 
@@ -60,19 +60,19 @@ impl Process {
         let shared = Arc::new(Shared::default());
         let (started, start) = mpsc::channel();
         let (stop, stopped) = mpsc::channel();
-        let (said, ended) = (Arc::clone(&shared), Arc::clone(&shared));
-        let listener = thread::Builder::new()
-            .name("listener".into())
-            .spawn(move || listen(reader, &said.said))?;
+        let (output, ended) = (Arc::clone(&shared), Arc::clone(&shared));
+        let reader_thread = thread::Builder::new()
+            .name("output reader".into())
+            .spawn(move || read_output(reader, &output.output))?;
         // The kernel ends the program when the thread that started it ends, so this thread keeps running.
-        let keeper = thread::Builder::new().name("keeper".into()).spawn(move || {
+        let supervisor = thread::Builder::new().name("supervisor".into()).spawn(move || {
             let child = spawn(&mut command);
             // The command holds an end of the pipe, which must close when the program ends.
             drop(command);
             let status = match child {
                 Ok(child) => {
                     let _ = started.send(Ok(child.id()));
-                    keep(child, &stopped)
+                    supervise(child, &stopped)
                 }
                 Err(error) => {
                     let _ = started.send(Err(error));
@@ -80,11 +80,11 @@ impl Process {
                 }
             };
             // Once the status is set, all of the output has been read.
-            let _ = listener.join();
+            let _ = reader_thread.join();
             *lock(&ended.ended) = status;
         })?;
         let id = start.recv().map_err(io::Error::other)??;
-        Ok(Self { id, shared, stop: Some(stop), keeper: Some(keeper) })
+        Ok(Self { id, shared, stop: Some(stop), supervisor: Some(supervisor) })
     }
 
     /// Its exit status, if it has ended.
@@ -93,8 +93,8 @@ impl Process {
     }
 
     /// The last lines of its output, joined into one.
-    pub(crate) fn said(&self) -> String {
-        let text = String::from_utf8_lossy(&lock(&self.shared.said)).into_owned();
+    pub(crate) fn last_output(&self) -> String {
+        let text = String::from_utf8_lossy(&lock(&self.shared.output)).into_owned();
         let lines: Vec<String> = text
             .lines()
             .filter(|line| !line.trim().is_empty())
@@ -108,13 +108,13 @@ impl Process {
     }
 
     /// Waits until the program is idle or has ended. Returns false if neither happens within `patience`.
-    pub(crate) fn rest(&self, patience: Duration) -> bool {
+    pub(crate) fn wait_until_idle(&self, patience: Duration) -> bool {
         let began = Instant::now();
         let mut before = self.ticks();
         while self.ended().is_none() {
-            thread::sleep(REST);
+            thread::sleep(IDLE_TIME);
             let now = self.ticks();
-            if now.saturating_sub(before) <= TICKS && !self.has_children() {
+            if now.saturating_sub(before) <= IDLE_TICKS && !self.has_children() {
                 return true;
             }
             if began.elapsed() > patience {
@@ -146,9 +146,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(keeper) = self.keeper.take() {
+        if let Some(supervisor) = self.supervisor.take() {
             // If the thread panicked it has ended, and so has the program.
-            let _ = keeper.join();
+            let _ = supervisor.join();
         }
     }
 }
@@ -171,9 +171,9 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
 }
 
 /// Waits until the program ends or `stopped` is signalled, which ends the program. Returns its exit status.
-fn keep(mut child: Child, stopped: &mpsc::Receiver<()>) -> Option<ExitStatus> {
+fn supervise(mut child: Child, stopped: &mpsc::Receiver<()>) -> Option<ExitStatus> {
     loop {
-        match stopped.recv_timeout(LOOK) {
+        match stopped.recv_timeout(POLL_INTERVAL) {
             Err(RecvTimeoutError::Timeout) => {
                 if let Ok(Some(status)) = child.try_wait() {
                     return Some(status);
@@ -188,13 +188,13 @@ fn keep(mut child: Child, stopped: &mpsc::Receiver<()>) -> Option<ExitStatus> {
     }
 }
 
-fn listen(mut from: PipeReader, said: &Mutex<Vec<u8>>) {
+fn read_output(mut from: PipeReader, output: &Mutex<Vec<u8>>) {
     let mut part = [0; 4096];
     // Reading ends when all processes that could write have ended.
     while let Ok(length @ 1..) = from.read(&mut part) {
-        let mut said = lock(said);
-        said.extend_from_slice(part.get(..length).unwrap_or_default());
-        let surplus = said.len().saturating_sub(KEPT_BYTES);
-        said.drain(..surplus);
+        let mut output = lock(output);
+        output.extend_from_slice(part.get(..length).unwrap_or_default());
+        let surplus = output.len().saturating_sub(KEPT_BYTES);
+        output.drain(..surplus);
     }
 }

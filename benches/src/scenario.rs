@@ -6,7 +6,7 @@
 
 mod edits;
 mod flows;
-mod referee;
+mod node_oracle;
 mod shape;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,7 +26,7 @@ use shape::WithAddresses;
 /// The number of pods on a node. It is the default limit of the kubelet.
 pub const LOCAL_PODS: usize = 110;
 /// The greatest number of namespaces that the pods of the node belong to.
-const HOMES: usize = 20;
+const MAX_LOCAL_NAMESPACES: usize = 20;
 /// The number of apps in a namespace. The pods of an app have the same labels.
 const APPS: usize = 5;
 /// The number of namespaces with the same `team` label.
@@ -88,7 +88,7 @@ impl Scenario {
     /// Contenders are not given them, because no policy refers to nodes. An engine finds its pods by the address of its
     /// node.
     pub fn nodes(&self) -> Vec<Node> {
-        let last = u16::try_from(self.newcomers()).unwrap_or(u16::MAX - 1);
+        let last = u16::try_from(self.empty_node()).unwrap_or(u16::MAX - 1);
         let node = |n: u16| {
             let v4 = IpAddr::V4(Ipv4Addr::from(0xc612_0000 + u32::from(n) + 1));
             let v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, n + 1));
@@ -102,7 +102,7 @@ impl Scenario {
     }
 
     /// The number of a node without pods. Pods that edits add are placed there.
-    fn newcomers(&self) -> usize {
+    fn empty_node(&self) -> usize {
         2 + self.pods / LOCAL_PODS
     }
 
@@ -140,7 +140,7 @@ impl Scenario {
         let spaces = self.namespaces();
         let space = match (local, self.shape) {
             (true, ScenarioShape::OpenToNamespaces) => 0,
-            (true, _) => rng.below(spaces.min(HOMES)),
+            (true, _) => rng.below(spaces.min(MAX_LOCAL_NAMESPACES)),
             (false, _) => rng.below(spaces),
         };
         let app = rng.below(APPS);

@@ -28,7 +28,7 @@ pub enum Fault {
     Unsupported,
     Refused,
     Io,
-    /// The socket is dead, from this call on until it is opened anew.
+    /// The socket fails from this call on, until it is opened again.
     DeadSocket,
 }
 

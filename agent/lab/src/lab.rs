@@ -109,7 +109,7 @@ impl Lab {
         Some(veth(number))
     }
 
-    /// The numbers of the machines that a connection leads from and to.
+    /// The numbers of the machines at the two ends of a connection.
     pub(crate) fn path(&self, connection: &Connection) -> Result<(usize, usize), LabError> {
         let Connection { from, to, .. } = *connection;
         match (self.by_address.get(&from), self.by_address.get(&to)) {

@@ -149,7 +149,7 @@ impl Packet {
         header(self, next, 0, 0, &payload)
     }
 
-    /// The packet in fragments of `size` bytes behind the IP header; `size` is a multiple of 8.
+    /// The packet in fragments, each with `size` bytes after the IP header; `size` is a multiple of 8.
     pub fn fragments(&self, size: usize, id: u16) -> Vec<Vec<u8>> {
         let (next, payload) = self.payload();
         let count = payload.len().div_ceil(size);

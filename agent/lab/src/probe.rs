@@ -66,7 +66,7 @@ impl<'a> Round<'a> {
         Ok(round)
     }
 
-    /// Notes that packets were sent from one machine to another: `finish` sends a marker after them.
+    /// Records that packets were sent from one machine to another, so that `finish` sends a marker after them.
     pub(crate) fn sent(&mut self, from: usize, to: usize) {
         self.pairs.insert((from, to));
     }

@@ -31,7 +31,7 @@ pub struct Host {
 pub struct LabSpec {
     pub layout: Layout,
     pub pods: Vec<Host>,
-    /// The addresses of one host behind the node that is no pod; any number.
+    /// The addresses of a host outside of the node that is not a pod. There may be any number.
     pub outside: Vec<IpAddr>,
     /// The node's own addresses.
     pub node: Vec<IpAddr>,

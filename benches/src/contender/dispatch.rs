@@ -21,7 +21,7 @@ use super::resolve::{
 };
 
 /// The greatest number of elements that is tried. nft first holds each of them as text.
-const MOST_ELEMENTS: usize = 3_000_000;
+const MAX_ELEMENTS: usize = 3_000_000;
 
 /// The ruleset for a cluster.
 ///
@@ -130,9 +130,9 @@ impl Writer {
             return Ok(());
         };
         self.elements += (pods.len() + ranges.len()) * ports.len();
-        if self.elements > MOST_ELEMENTS {
+        if self.elements > MAX_ELEMENTS {
             let what = "elements of (peer, protocol, port)";
-            let (count, limit) = (self.elements, MOST_ELEMENTS);
+            let (count, limit) = (self.elements, MAX_ELEMENTS);
             return Err(ContenderError::TooLarge { what, count, limit });
         }
         for port in ports {

@@ -25,11 +25,11 @@ use super::{Contender, ContenderError, Edited, Loaded, families, nftables};
 use crate::scenario::{Edit, Scenario};
 use crate::sys::Link;
 use maps::{Change, Maps};
-use program::Kernel;
+use program::KernelLayout;
 
 /// What enforces one address family.
 #[derive(Debug)]
-struct Half {
+struct FamilyState {
     family: Family,
     maps: Maps,
     /// The program stays attached as long as this link exists.
@@ -39,12 +39,12 @@ struct Half {
 #[derive(Debug)]
 struct State {
     compiler: Compiler,
-    halves: Vec<Half>,
+    families: Vec<FamilyState>,
 }
 
 #[derive(Debug)]
 pub(super) struct EbpfHash {
-    kernel: Kernel,
+    kernel: KernelLayout,
     state: Option<State>,
 }
 
@@ -52,7 +52,7 @@ impl EbpfHash {
     /// # Errors
     /// Why this kernel or this user cannot load the program.
     pub(super) fn new() -> Result<Self, String> {
-        Ok(Self { kernel: Kernel::find()?, state: None })
+        Ok(Self { kernel: KernelLayout::find()?, state: None })
     }
 }
 
@@ -81,12 +81,12 @@ impl Contender for EbpfHash {
             .map(|family| (family, contents(&delta, &compiler, family)))
             .collect();
         let called = Instant::now();
-        let mut halves = Vec::new();
+        let mut states = Vec::new();
         for (family, contents) in &contents {
-            halves.push(self.half(*family, contents)?);
+            states.push(self.attach_family(*family, contents)?);
         }
         let (elapsed, committed) = (started.elapsed(), called.elapsed());
-        self.state = Some(State { compiler, halves });
+        self.state = Some(State { compiler, families: states });
         Ok(Loaded {
             elapsed,
             committed,
@@ -121,18 +121,22 @@ impl Contender for EbpfHash {
 
 impl EbpfHash {
     /// Fills the maps before the program is attached. Until then nothing is denied.
-    fn half(&self, family: Family, contents: &[Change]) -> Result<Half, ContenderError> {
+    fn attach_family(
+        &self,
+        family: Family,
+        contents: &[Change],
+    ) -> Result<FamilyState, ContenderError> {
         let maps = Maps::new(family, contents)?;
         maps.commit(contents)?;
         let link = program::attach(family, &self.kernel, &maps)?;
-        Ok(Half { family, maps, _link: link })
+        Ok(FamilyState { family, maps, _link: link })
     }
 }
 
 impl State {
     fn follow(&self, delta: &Delta) -> Result<(), ContenderError> {
-        for half in &self.halves {
-            half.maps.commit(&contents(delta, &self.compiler, half.family))?;
+        for state in &self.families {
+            state.maps.commit(&contents(delta, &self.compiler, state.family))?;
         }
         Ok(())
     }

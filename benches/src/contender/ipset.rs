@@ -22,10 +22,10 @@ use super::{Contender, ContenderError, Edited, Loaded, families};
 use crate::scenario::{Edit, Scenario};
 
 /// The greatest number of rules and of entries that is tried.
-const MOST_RULES: usize = 1_500_000;
-const MOST_ENTRIES: usize = 3_000_000;
+const MAX_RULES: usize = 1_500_000;
+const MAX_ENTRIES: usize = 3_000_000;
 /// The number of sets that the kernel supports (`IPSET_INVALID_ID`).
-const MOST_SETS: usize = 65_000;
+const MAX_SETS: usize = 65_000;
 /// Marks: the first is set if a policy allows the packet, the second if the pod's chain found the first.
 const ALLOWED: &str = "0x10000/0x10000";
 const PASSED: &str = "0x20000/0x20000";
@@ -159,9 +159,9 @@ impl Writer {
 
     fn check_size(&self) -> Result<(), ContenderError> {
         for (what, count, limit) in [
-            ("rules", self.rules, MOST_RULES),
-            ("entries of ipsets", self.entries, MOST_ENTRIES),
-            ("ipsets", self.sets.len(), MOST_SETS),
+            ("rules", self.rules, MAX_RULES),
+            ("entries of ipsets", self.entries, MAX_ENTRIES),
+            ("ipsets", self.sets.len(), MAX_SETS),
         ] {
             if count > limit {
                 return Err(ContenderError::TooLarge { what, count, limit });

@@ -18,7 +18,7 @@ use super::{Contender, ContenderError, Edited, Loaded, families};
 use crate::scenario::{Edit, Scenario};
 
 /// The greatest number of rules that is tried.
-const MOST_RULES: usize = 400_000;
+const MAX_RULES: usize = 400_000;
 
 /// The programs of one variant of iptables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +90,8 @@ pub(super) fn try_in_namespace(tool: &str, arguments: &[&str]) -> Result<(), Str
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{tool}: {}", said.lines().next().unwrap_or("it failed without a word")))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{tool}: {}", stderr.lines().next().unwrap_or("it failed without a message")))
 }
 
 /// The matches of the ports, each as ` -p tcp --dport 80:90`. For all ports the list has one empty text.
@@ -184,8 +184,8 @@ impl Script {
         for direction in Direction::ALL {
             self.rules += resolved.isolating(direction).len();
         }
-        if self.rules > MOST_RULES {
-            let (what, count, limit) = ("rules", self.rules, MOST_RULES);
+        if self.rules > MAX_RULES {
+            let (what, count, limit) = ("rules", self.rules, MAX_RULES);
             return Err(ContenderError::TooLarge { what, count, limit });
         }
         Ok(())

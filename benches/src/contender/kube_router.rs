@@ -19,7 +19,7 @@ use crate::scenario::{Edit, Scenario};
 
 const NAME: &str = "kube-router";
 /// How long it may keep working after packets have shown an edit. Work after that is counted in the time of the next edit.
-const REST: Duration = Duration::from_secs(60);
+const IDLE_PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct KubeRouter {
@@ -49,8 +49,8 @@ impl KubeRouter {
         try_in_namespace("ipset", &["create", "probe", "hash:ip"])?;
         let output = Command::new(&binary).arg("--version").stdin(Stdio::null()).output();
         let output = output.map_err(|error| format!("{}: {error}", binary.display()))?;
-        let said = [output.stdout, output.stderr].concat();
-        let version = String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned();
+        let text = [output.stdout, output.stderr].concat();
+        let version = String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned();
         if !output.status.success() {
             return Err(format!("{} --version: {}: {version}", binary.display(), output.status));
         }
@@ -81,8 +81,8 @@ impl KubeRouter {
         match running.process.ended() {
             None => Ok(running),
             Some(status) => {
-                let said = running.process.said();
-                Err(ContenderError::Ended { engine: NAME, status, said })
+                let output = running.process.last_output();
+                Err(ContenderError::Ended { engine: NAME, status, output })
             }
         }
     }
@@ -125,8 +125,8 @@ impl Contender for KubeRouter {
 
     /// Waits until the engine is idle, so that the next measurement does not include the work of the previous one.
     fn idle(&mut self) -> Result<(), ContenderError> {
-        if !self.running()?.process.rest(REST) {
-            return Err(ContenderError::Restless { engine: NAME, patience: REST });
+        if !self.running()?.process.wait_until_idle(IDLE_PATIENCE) {
+            return Err(ContenderError::NotIdle { engine: NAME, patience: IDLE_PATIENCE });
         }
         self.running().map(drop)
     }
@@ -139,7 +139,7 @@ impl Contender for KubeRouter {
         self.running().map(drop)
     }
 
-    fn said(&self) -> Option<String> {
-        self.running.as_ref().map(|running| running.process.said())
+    fn last_output(&self) -> Option<String> {
+        self.running.as_ref().map(|running| running.process.last_output())
     }
 }

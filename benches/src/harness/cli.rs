@@ -35,7 +35,7 @@ struct Cli {
 const AFTER_HELP: &str = "\
 Examples:
   palisade-bench run --out results --quick
-  palisade-bench run --out results                  # stopped? the same command goes on
+  palisade-bench run --out results                  # stopped? the same command continues
   palisade-bench run --out apps --shape apps --policies 10,1000 --contender none,conntrack,palisade
   palisade-bench compare before/report.json after/report.json
   palisade-bench render results/report.json --out page
@@ -47,7 +47,7 @@ Exit status:
   0    done
   1    compare: something became worse; run: interrupted or failed, what is finished is kept
   2    usage, or files that cannot be read or written
-  3    this kernel or this user cannot; what is missing is said";
+  3    this kernel or this user cannot do it; the message names what is missing";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -90,7 +90,7 @@ struct RunArgs {
     /// Rounds of each match measure
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Throw away finished cells of an earlier run
+    /// Remove finished cells of an earlier run
     #[arg(long)]
     fresh: bool,
 }
@@ -99,7 +99,7 @@ struct RunArgs {
 struct CompareArgs {
     before: PathBuf,
     after: PathBuf,
-    /// The least change that counts, in per cent
+    /// The smallest change that counts, in per cent
     #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
     threshold: f64,
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
@@ -185,13 +185,13 @@ pub fn main() -> Exit {
         }
     };
     result.unwrap_or_else(|Failure(exit, reason)| {
-        tell(&format!("palisade-bench: {reason}\n"));
+        print_error(&format!("palisade-bench: {reason}\n"));
         exit
     })
 }
 
 /// Prints to standard error. There is nowhere to report a failure of this.
-fn tell(text: &str) {
+fn print_error(text: &str) {
     _ = std::io::stderr().write_all(text.as_bytes());
 }
 
@@ -264,19 +264,19 @@ fn measure(args: &RunArgs) -> Result<Exit, Failure> {
     machine.fallback = bench.fallback().map(str::to_owned);
     let mut progress = Progress::new(stop);
     if let Some(reason) = &machine.fallback {
-        progress.say(&format!(
+        progress.print(&format!(
             "packets are sent by packet sockets and timed in user space, since {reason}"
         ));
     }
     if !machine.optimized {
-        progress.say("this is a build without optimisation: the harness's own times mean little");
+        progress.print("this is a build without optimisation: the harness's own times mean little");
     }
     let output = Output::open(&args.out, &settings, &machine, args.fresh)?;
     let result = run::run(&settings, machine, &mut bench, &output, &mut progress);
     let page = args.out.join("report.html");
     match result {
         Ok(report) => {
-            progress.say(&format!("{} cells; see {}", report.cells.len(), page.display()));
+            progress.print(&format!("{} cells; see {}", report.cells.len(), page.display()));
             Ok(Exit::Done)
         }
         Err(error @ RunError::Bench(BenchError::Interrupted(_))) => Err(error.into()),
@@ -320,8 +320,8 @@ fn render(args: &RenderArgs) -> Result<Exit, Failure> {
 fn take_memory(settings: &str, cell: &str, contender: &str) -> Result<Exit, Failure> {
     let settings: Settings = serde_json::from_str(settings).map_err(Failure::usage)?;
     let cell: Cell = serde_json::from_str(cell).map_err(Failure::usage)?;
-    let taken =
-        memory::take(&settings, cell, contender).map_err(|reason| Failure(Exit::Cannot, reason))?;
+    let taken = memory::measure_load(&settings, cell, contender)
+        .map_err(|reason| Failure(Exit::Cannot, reason))?;
     let text = serde_json::to_string(&taken).map_err(Failure::usage)?;
     print(&format!("{text}\n"))?;
     Ok(Exit::Done)

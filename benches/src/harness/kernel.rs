@@ -2,9 +2,9 @@
 //! in alternating rounds.
 
 mod edits;
-mod lane;
 mod matching;
 pub mod memory;
+mod testbed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,19 +16,19 @@ use super::report::{Absence, CellReport, Description, Packets, Series};
 use super::run::{Bench, BenchError};
 use super::settings::{Cell, Settings};
 use crate::contender::{self, Contender, LeftOut};
-use crate::inject::{InjectError, Method, Router, Sighting};
+use crate::inject::{InjectError, Method, Observation, Router};
 use crate::scenario::Scenario;
 
 pub use edits::one_round;
-use lane::{Expected, Lane};
+use testbed::{Expected, Testbed};
 
 /// A function that creates the contenders, not loaded yet.
-pub type Make = fn() -> Vec<Result<Box<dyn Contender>, LeftOut>>;
+pub type MakeContenders = fn() -> Vec<Result<Box<dyn Contender>, LeftOut>>;
 
 /// The bench of this kernel.
 pub struct KernelBench {
     settings: Settings,
-    make: Make,
+    make: MakeContenders,
     method: Method,
     fallback: Option<String>,
     /// The path of `palisade-bench`, which measures memory in a separate process. If it is `None`, memory is not measured.
@@ -40,7 +40,7 @@ impl KernelBench {
     /// Why this kernel or this user cannot forward packets in a network namespace.
     pub fn new(
         settings: Settings,
-        make: Make,
+        make: MakeContenders,
         program: Option<PathBuf>,
     ) -> Result<Self, InjectError> {
         let router = Router::new()?;
@@ -98,10 +98,10 @@ impl Bench for KernelBench {
         progress.step(|| "making the cluster".into())?;
         let scenario = cell.scenario(self.settings.seed);
         let mut findings = Findings::new(cell);
-        let mut lanes = self.load(&scenario, &mut findings, progress)?;
-        self.match_costs(&scenario, &mut lanes, &mut findings, progress)?;
-        self.edit_times(&scenario, &mut lanes, &mut findings, progress)?;
-        drop(lanes);
+        let mut testbeds = self.load(&scenario, &mut findings, progress)?;
+        self.match_costs(&scenario, &mut testbeds, &mut findings, progress)?;
+        self.edit_times(&scenario, &mut testbeds, &mut findings, progress)?;
+        drop(testbeds);
         self.memory(&mut findings, progress)?;
         Ok(findings.report)
     }
@@ -181,21 +181,21 @@ impl Findings {
 }
 
 /// Loads a contender while packets pass that are always allowed. If that fails, records the reason and returns `None`.
-fn watched(
+fn load_observed(
     contender: Box<dyn Contender>,
     scenario: &Scenario,
     expected: &Expected,
     patience: Duration,
     findings: &mut Findings,
-) -> Result<Option<Lane>, BenchError> {
+) -> Result<Option<Testbed>, BenchError> {
     let name = contender.name();
-    let mut lane = Lane::new(contender).map_err(|error| failed(&error))?;
+    let mut testbed = Testbed::new(contender).map_err(|error| failed(&error))?;
     let earlier = findings.load_time(name);
-    match lane.load_watched(scenario, expected, patience, earlier) {
-        Ok(sightings) => {
-            let (samples, packets) = (latencies(&sightings), latency_packets(&sightings));
+    match testbed.load_observed(scenario, expected, patience, earlier) {
+        Ok(observations) => {
+            let (samples, packets) = (latencies(&observations), latency_packets(&observations));
             findings.samples(name, Measure::Latency(Moment::Loading), &samples, Some(packets));
-            Ok(Some(lane))
+            Ok(Some(testbed))
         }
         Err(error) => {
             findings.refuse(name, error);
@@ -208,19 +208,19 @@ fn watched(
 const KEPT: usize = 4_000;
 
 /// The latencies of packets in nanoseconds.
-fn latencies(sightings: &[Sighting]) -> Vec<f64> {
-    let all = || sightings.iter().map(|sighting| sighting.took.as_nanos() as f64);
-    let mut kept: Vec<f64> = all().step_by(sightings.len().div_ceil(KEPT).max(1)).collect();
+fn latencies(observations: &[Observation]) -> Vec<f64> {
+    let all = || observations.iter().map(|observation| observation.took.as_nanos() as f64);
+    let mut kept: Vec<f64> = all().step_by(observations.len().div_ceil(KEPT).max(1)).collect();
     let worst = all().fold(0.0, f64::max);
-    if kept.len() < sightings.len() && !kept.contains(&worst) {
+    if kept.len() < observations.len() && !kept.contains(&worst) {
         kept.push(worst);
     }
     kept
 }
 
-fn latency_packets(sightings: &[Sighting]) -> Packets {
-    let arrived = sightings.iter().filter(|sighting| sighting.arrived).count();
-    Packets { timed: sightings.len() as u64, arrived: arrived as u64 }
+fn latency_packets(observations: &[Observation]) -> Packets {
+    let arrived = observations.iter().filter(|observation| observation.arrived).count();
+    Packets { timed: observations.len() as u64, arrived: arrived as u64 }
 }
 
 impl KernelBench {
@@ -231,34 +231,34 @@ impl KernelBench {
         scenario: &Scenario,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
-    ) -> Result<Vec<Lane>, BenchError> {
+    ) -> Result<Vec<Testbed>, BenchError> {
         let expected = Expected::of(scenario);
         let patience = self.settings.engine_patience();
         let mut slow = self.repeat_loads(scenario, &expected, findings, progress)?;
-        let mut lanes = Vec::new();
+        let mut testbeds = Vec::new();
         for contender in self.fresh() {
             let name = contender.name();
             if findings.refused().contains(name) {
                 continue;
             }
             progress.step(|| format!("loading {name} while packets pass, and checking it"))?;
-            let mut lane = match slow.remove(name) {
-                Some(lane) => lane,
-                None => match watched(contender, scenario, &expected, patience, findings)? {
-                    Some(lane) => lane,
+            let mut testbed = match slow.remove(name) {
+                Some(testbed) => testbed,
+                None => match load_observed(contender, scenario, &expected, patience, findings)? {
+                    Some(testbed) => testbed,
                     None => continue,
                 },
             };
-            match lane.check(&expected) {
-                Ok(()) => lanes.push(lane),
+            match testbed.check(&expected) {
+                Ok(()) => testbeds.push(testbed),
                 Err(wrong) => {
-                    progress.say(&format!("{name} is not timed: {wrong}"));
+                    progress.print(&format!("{name} is not timed: {wrong}"));
                     findings.refuse(name, wrong);
                 }
             }
         }
-        self.idle_latency(&expected, &mut lanes, findings, progress)?;
-        Ok(lanes)
+        self.idle_latency(&expected, &mut testbeds, findings, progress)?;
+        Ok(testbeds)
     }
 
     /// Times loads while nothing else happens. Returns the contenders that took too long to be loaded again, loaded.
@@ -268,7 +268,7 @@ impl KernelBench {
         expected: &Expected,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
-    ) -> Result<BTreeMap<&'static str, Lane>, BenchError> {
+    ) -> Result<BTreeMap<&'static str, Testbed>, BenchError> {
         let mut slow = BTreeMap::new();
         for round in 0..self.settings.loads {
             let mut fresh = self.fresh();
@@ -280,10 +280,15 @@ impl KernelBench {
                     continue;
                 }
                 progress.step(|| format!("loading {name}"))?;
-                let mut lane = Lane::new(contender).map_err(|error| failed(&error))?;
-                match lane.load(scenario, expected, self.settings.engine_patience()) {
+                let mut testbed = Testbed::new(contender).map_err(|error| failed(&error))?;
+                match testbed.load(scenario, expected, self.settings.engine_patience()) {
                     Ok(loaded) => {
-                        lane::file_load(lane.contender.as_ref(), loaded, round == 0, findings);
+                        testbed::file_load(
+                            testbed.contender.as_ref(),
+                            loaded,
+                            round == 0,
+                            findings,
+                        );
                         if loaded.elapsed > self.settings.give_up() {
                             let measure = Some(Measure::Latency(Moment::Loading));
                             findings.absent(
@@ -291,7 +296,7 @@ impl KernelBench {
                                 measure,
                                 "its load takes too long to be repeated",
                             );
-                            slow.insert(name, lane);
+                            slow.insert(name, testbed);
                         }
                     }
                     Err(error) => findings.refuse(name, error),
@@ -304,21 +309,21 @@ impl KernelBench {
     fn idle_latency(
         &self,
         expected: &Expected,
-        lanes: &mut [Lane],
+        testbeds: &mut [Testbed],
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), BenchError> {
         let Some(flow) = expected.allowed() else { return Ok(()) };
-        for lane in lanes {
-            let name = lane.contender.name();
+        for testbed in testbeds {
+            let name = testbed.contender.name();
             progress.step(|| format!("latency of {name}"))?;
-            let sightings =
-                lane.idle(flow, self.settings.idle_ms).map_err(|error| failed(&error))?;
+            let observations =
+                testbed.idle(flow, self.settings.idle_ms).map_err(|error| failed(&error))?;
             findings.samples(
                 name,
                 Measure::Latency(Moment::Idle),
-                &latencies(&sightings),
-                Some(latency_packets(&sightings)),
+                &latencies(&observations),
+                Some(latency_packets(&observations)),
             );
         }
         Ok(())

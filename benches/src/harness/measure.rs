@@ -185,7 +185,7 @@ impl fmt::Display for Measure {
 }
 
 #[derive(Debug, Error)]
-#[error("{0:?} is no measure")]
+#[error("{0:?} is not a measure")]
 pub struct UnknownMeasure(String);
 
 impl FromStr for Measure {

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// The user asked to stop. Finished cells are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("interrupted: finished cells are kept, the same command goes on from there")]
+#[error("interrupted: finished cells are kept, the same command continues from there")]
 pub struct Interrupted;
 
 /// Shows each step, and returns an error from the next step after the user asked to stop.
@@ -24,7 +24,7 @@ pub struct Progress<'a> {
 }
 
 /// The least time between two updates of the line.
-const EVERY: Duration = Duration::from_millis(100);
+const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl<'a> Progress<'a> {
     pub fn new(stop: &'a AtomicBool) -> Self {
@@ -51,12 +51,12 @@ impl<'a> Progress<'a> {
         (self.cell, self.remaining) = (cell, remaining);
         self.shown = None;
         if !self.terminal {
-            self.say(&format!("{} {}", self.cell, self.times()));
+            self.print(&format!("{} {}", self.cell, self.times()));
         }
     }
 
     /// Prints a line that stays on the screen.
-    pub fn say(&mut self, text: &str) {
+    pub fn print(&mut self, text: &str) {
         if self.quiet {
             return;
         }
@@ -73,7 +73,7 @@ impl<'a> Progress<'a> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Interrupted);
         }
-        let due = self.shown.is_none_or(|shown| shown.elapsed() > EVERY);
+        let due = self.shown.is_none_or(|shown| shown.elapsed() > UPDATE_INTERVAL);
         if self.terminal && !self.quiet && due {
             self.shown = Some(Instant::now());
             let line = format!("{} {}  {}", self.cell, self.times(), what());

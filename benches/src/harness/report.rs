@@ -95,7 +95,7 @@ pub struct Packets {
 pub enum ReportError {
     #[error("{path}: {error}")]
     Io { path: String, error: io::Error },
-    #[error("{path} is no report: {error}")]
+    #[error("{path} is not a report: {error}")]
     Syntax { path: String, error: serde_json::Error },
     #[error("{path} is a report of format {found}; this version reads {FORMAT}")]
     Format { path: String, found: u32 },

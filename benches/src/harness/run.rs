@@ -47,7 +47,7 @@ pub enum RunError {
     #[error("{path} cannot be read ({error}): remove it, or give another --out")]
     State { path: String, error: serde_json::Error },
     #[error(
-        "{path} is of other settings or another machine: give another --out, or --fresh to throw it away"
+        "{path} was written with other settings or on another machine: give another --out, or --fresh to remove it"
     )]
     OtherRun { path: String },
     #[error("a plot could not be drawn: {0}")]

@@ -54,7 +54,7 @@ impl Cell {
     /// A cluster with IPv4 only, with ten pods for every policy and at least `MIN_PODS` pods.
     pub const fn new(shape: ScenarioShape, policies: usize) -> Self {
         let pods = policies.saturating_mul(PODS_PER_POLICY);
-        let pods = if pods < FEWEST_PODS { FEWEST_PODS } else { pods };
+        let pods = if pods < MIN_PODS { MIN_PODS } else { pods };
         Self { shape, policies, pods, dual_stack: false }
     }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Cell {
 }
 
 const PODS_PER_POLICY: usize = 10;
-const FEWEST_PODS: usize = 100;
+const MIN_PODS: usize = 100;
 /// A number of flows whose state stays in the caches, and one whose state does not in large clusters.
 pub const HOT_FLOWS: usize = 64;
 pub const MANY_FLOWS: usize = 1_024;

@@ -6,7 +6,7 @@ use super::frame::{Frame, MAX_FRAME};
 use super::route::Ingress;
 use super::{BATCH, InjectError, MAX_FLOWS, MAX_PACKETS};
 use crate::bpf::assembler::{Assembler, Label, R, STACK, op};
-use crate::bpf::{self, Refused};
+use crate::bpf::{self, LoadFailure};
 use crate::sys::{Map, MapKind, Program, ProgramKind};
 
 const KTIME_GET_NS: i32 = 5;
@@ -61,9 +61,10 @@ impl LiveFrames {
         // One more batch precedes those that are timed, and one more time marks their end.
         let times = array(8, MAX_PACKETS / BATCH + 2)?;
         let code = code(state.descriptor(), templates.descriptor(), times.descriptor());
-        let program = bpf::load(ProgramKind::Xdp, &code).map_err(|Refused { source, words }| {
-            InjectError::io(format!("load the XDP program ({words})"), source)
-        })?;
+        let program =
+            bpf::load(ProgramKind::Xdp, &code).map_err(|LoadFailure { source, log }| {
+                InjectError::io(format!("load the XDP program ({log})"), source)
+            })?;
         Ok(Self { program, state, templates, times })
     }
 

@@ -65,16 +65,16 @@ impl PacketSocket {
             for frame in frames.by_ref().take(BATCH as usize) {
                 self.send_one(frame, ingress)?;
             }
-            self.settle()?;
+            self.wait_until_processed()?;
             Ok(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
         };
         (0..packets / BATCH).map(batch).collect()
     }
 
     /// Sends one frame and returns when it has been processed. The calling thread must stay on its CPU.
-    pub(super) fn send_and_settle(&self, frame: &[u8]) -> Result<(), InjectError> {
+    pub(super) fn send_and_wait(&self, frame: &[u8]) -> Result<(), InjectError> {
         self.send_one(frame, Ingress::Fresh)?;
-        self.settle()
+        self.wait_until_processed()
     }
 
     fn send_one(&self, frame: &[u8], ingress: Ingress) -> Result<(), InjectError> {
@@ -93,7 +93,7 @@ impl PacketSocket {
     }
 
     /// Returns when all frames that this thread sent have been processed.
-    fn settle(&self) -> Result<(), InjectError> {
+    fn wait_until_processed(&self) -> Result<(), InjectError> {
         let [high, low] = MARK_TYPE.to_be_bytes();
         let mut mark = [MAC, MAC].concat();
         mark.extend([high, low]);

@@ -11,7 +11,7 @@ use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::{policy, rule};
 
 use super::flows::{Sampler, Selected};
-use super::referee::Referee;
+use super::node_oracle::NodeOracle;
 use super::shape::WithAddresses;
 use super::{Flow, LOCAL_PODS, Scenario, UNPOLICED, addresses, named};
 
@@ -81,7 +81,7 @@ pub struct Edit {
 }
 
 /// A sequence of edits that ends with the cluster as it was before.
-struct Loop {
+struct EditCycle {
     probe: Flow,
     steps: Vec<(EditKind, Change)>,
 }
@@ -94,18 +94,18 @@ pub(super) fn all(scenario: &Scenario) -> Vec<Edit> {
     let allowed = sites(Selected::One, Verdict::Allow);
     let denied = sites(Selected::One, Verdict::Deny);
     let open = sites(Selected::None, Verdict::Allow);
-    let mut referee = Referee::new(scenario);
+    let mut node_oracle = NodeOracle::new(scenario);
     let mut edits = Vec::new();
     for site in 0..SITES {
-        let loops = [
-            allowed.get(site).and_then(|flow| remote_pod(scenario, &referee, flow, site)),
-            denied.get(site).and_then(|flow| local_pod(scenario, &referee, flow, site)),
-            allowed.get(site).and_then(|flow| remote_namespace(scenario, &referee, flow)),
-            denied.get(site).and_then(|flow| opening(&referee, flow, site)),
-            open.get(site).and_then(|flow| isolating(&referee, flow, site)),
+        let cycles = [
+            allowed.get(site).and_then(|flow| remote_pod(scenario, &node_oracle, flow, site)),
+            denied.get(site).and_then(|flow| local_pod(scenario, &node_oracle, flow, site)),
+            allowed.get(site).and_then(|flow| remote_namespace(scenario, &node_oracle, flow)),
+            denied.get(site).and_then(|flow| opening(&node_oracle, flow, site)),
+            open.get(site).and_then(|flow| isolating(&node_oracle, flow, site)),
         ];
-        for each in loops.into_iter().flatten() {
-            edits.extend(judged(&mut referee, each));
+        for cycle in cycles.into_iter().flatten() {
+            edits.extend(judged(&mut node_oracle, cycle));
         }
     }
     edits
@@ -113,22 +113,22 @@ pub(super) fn all(scenario: &Scenario) -> Vec<Edit> {
 
 /// The edits of a cycle, if each of them changes the verdict on its probe. If a change of labels and its reversal change
 /// nothing (because peers are whole namespaces), they are left out and the rest is judged again.
-fn judged(referee: &mut Referee<'_>, each: Loop) -> Vec<Edit> {
+fn judged(node_oracle: &mut NodeOracle<'_>, cycle: EditCycle) -> Vec<Edit> {
     let mut edits: Vec<Edit> = Vec::new();
-    let mut turns = true;
-    for (kind, change) in &each.steps {
-        let from = referee.judge(&each.probe).verdict;
-        referee.apply(change);
-        let to = referee.judge(&each.probe).verdict;
-        turns &= from != to;
-        edits.push(Edit { kind: *kind, change: change.clone(), probe: each.probe, from, to });
+    let mut all_change_verdict = true;
+    for (kind, change) in &cycle.steps {
+        let from = node_oracle.judge(&cycle.probe).verdict;
+        node_oracle.apply(change);
+        let to = node_oracle.judge(&cycle.probe).verdict;
+        all_change_verdict &= from != to;
+        edits.push(Edit { kind: *kind, change: change.clone(), probe: cycle.probe, from, to });
     }
-    if turns {
+    if all_change_verdict {
         return edits;
     }
-    match each.steps.as_slice() {
+    match cycle.steps.as_slice() {
         [first, _, _, last] => {
-            judged(referee, Loop { steps: vec![first.clone(), last.clone()], ..each })
+            judged(node_oracle, EditCycle { steps: vec![first.clone(), last.clone()], ..cycle })
         }
         _ => Vec::new(),
     }
@@ -148,7 +148,7 @@ fn of_no_app(pod: &Pod) -> Pod {
     pod.clone().labelled("app=none")
 }
 
-fn life(kinds: [EditKind; 3], pod: &Pod, probe: Flow) -> Loop {
+fn pod_cycle(kinds: [EditKind; 3], pod: &Pod, probe: Flow) -> EditCycle {
     let [born, relabelled, gone] = kinds;
     let steps = vec![
         (born, Change::ApplyPod(pod.clone())),
@@ -156,58 +156,72 @@ fn life(kinds: [EditKind; 3], pod: &Pod, probe: Flow) -> Loop {
         (relabelled, Change::ApplyPod(pod.clone())),
         (gone, deleted(pod)),
     ];
-    Loop { probe, steps }
+    EditCycle { probe, steps }
 }
 
 /// A copy of the pod at another place of the cluster, and `flow` with the copy instead of the pod.
-fn twin(scenario: &Scenario, pod: &Pod, place: (usize, usize), flow: &Flow) -> Option<(Pod, Flow)> {
+fn copy_at(
+    scenario: &Scenario,
+    pod: &Pod,
+    place: (usize, usize),
+    flow: &Flow,
+) -> Option<(Pod, Flow)> {
     let (node, slot) = place;
     let name = Arc::from(format!("newcomer-{node}-{slot}"));
-    let twin = Pod { name, node: Some(format!("node-{node}").into()), ..pod.clone() }
+    let copy = Pod { name, node: Some(format!("node-{node}").into()), ..pod.clone() }
         .with_addresses(addresses(node, slot, scenario.dual_stack));
     let moved = |address| match pod.addresses.iter().any(|a| a == address) {
-        true => twin.addresses.get(Family::of(address)),
+        true => copy.addresses.get(Family::of(address)),
         false => Some(address),
     };
     let flow = Flow { from: moved(flow.from)?, to: moved(flow.to)?, ..*flow };
-    Some((twin, flow))
+    Some((copy, flow))
 }
 
 /// Adds a copy, on a node that had no pods, of a remote pod at the end of an allowed connection.
 fn remote_pod(
     scenario: &Scenario,
-    referee: &Referee<'_>,
+    node_oracle: &NodeOracle<'_>,
     flow: &Flow,
     site: usize,
-) -> Option<Loop> {
-    let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
+) -> Option<EditCycle> {
+    let ends = [flow.from, flow.to].into_iter().filter_map(|end| node_oracle.pod_at(end));
     let remote = ends.into_iter().find(|pod| !is_local(pod))?;
-    let (twin, probe) = twin(scenario, &remote, (scenario.newcomers(), site), flow)?;
-    Some(life([EditKind::PodBorn, EditKind::PodRelabelled, EditKind::PodGone], &twin, probe))
+    let (copy, probe) = copy_at(scenario, &remote, (scenario.empty_node(), site), flow)?;
+    Some(pod_cycle([EditKind::PodBorn, EditKind::PodRelabelled, EditKind::PodGone], &copy, probe))
 }
 
 /// Adds a copy of a local pod that denies a connection.
-fn local_pod(scenario: &Scenario, referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
-    let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
+fn local_pod(
+    scenario: &Scenario,
+    node_oracle: &NodeOracle<'_>,
+    flow: &Flow,
+    site: usize,
+) -> Option<EditCycle> {
+    let ends = [flow.from, flow.to].into_iter().filter_map(|end| node_oracle.pod_at(end));
     let local = ends.into_iter().find(is_local)?;
-    let (twin, probe) = twin(scenario, &local, (0, LOCAL_PODS + site), flow)?;
+    let (copy, probe) = copy_at(scenario, &local, (0, LOCAL_PODS + site), flow)?;
     let kinds = [EditKind::LocalPodBorn, EditKind::LocalPodRelabelled, EditKind::LocalPodGone];
-    Some(life(kinds, &twin, probe))
+    Some(pod_cycle(kinds, &copy, probe))
 }
 
 /// Removes the namespace of the remote pod of an allowed connection from its team, and adds it again.
-fn remote_namespace(scenario: &Scenario, referee: &Referee<'_>, flow: &Flow) -> Option<Loop> {
-    let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
+fn remote_namespace(
+    scenario: &Scenario,
+    node_oracle: &NodeOracle<'_>,
+    flow: &Flow,
+) -> Option<EditCycle> {
+    let ends = [flow.from, flow.to].into_iter().filter_map(|end| node_oracle.pod_at(end));
     let remote = ends.into_iter().find(|pod| !is_local(pod))?;
     let number = remote.namespace.strip_prefix("ns-")?.parse().ok()?;
     let left = Change::ApplyNamespace(named(&remote.namespace, "none"));
     let kind = EditKind::NamespaceRelabelled;
-    Some(Loop { probe: *flow, steps: vec![(kind, left), (kind, scenario.namespace(number))] })
+    Some(EditCycle { probe: *flow, steps: vec![(kind, left), (kind, scenario.namespace(number))] })
 }
 
 /// Adds a policy that allows a denied connection of an isolated pod, and of the other pods of its app.
-fn opening(referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
-    let (source, target) = (referee.pod_at(flow.from)?, referee.pod_at(flow.to)?);
+fn opening(node_oracle: &NodeOracle<'_>, flow: &Flow, site: usize) -> Option<EditCycle> {
+    let (source, target) = (node_oracle.pod_at(flow.from)?, node_oracle.pod_at(flow.to)?);
     let ports = Ports::AnyOf(vec![PortMatch {
         protocol: Protocol::from_number(flow.protocol)?,
         port: PortSpec::Range { first: flow.port, last: flow.port },
@@ -221,15 +235,15 @@ fn opening(referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
     } else {
         addition(&source, "opens", site).allow_out(from(&target))
     };
-    Some(come_and_go(policy, *flow))
+    Some(policy_cycle(policy, *flow))
 }
 
 /// Adds a policy that isolates a pod that no other policy selects.
-fn isolating(referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
-    let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
+fn isolating(node_oracle: &NodeOracle<'_>, flow: &Flow, site: usize) -> Option<EditCycle> {
+    let ends = [flow.from, flow.to].into_iter().filter_map(|end| node_oracle.pod_at(end));
     let open = ends.into_iter().find(|pod| is_local(pod) && &*pod.namespace == UNPOLICED)?;
     let policy = addition(&open, "isolates", site).isolate_ingress().isolate_egress();
-    Some(come_and_go(policy, *flow))
+    Some(policy_cycle(policy, *flow))
 }
 
 fn addition(subject: &Pod, does: &str, site: usize) -> Policy {
@@ -240,11 +254,11 @@ fn app_of(pod: &Pod) -> String {
     pod.labels.get("app").map_or_else(String::new, |app| format!("app={app}"))
 }
 
-fn come_and_go(policy: Policy, probe: Flow) -> Loop {
+fn policy_cycle(policy: Policy, probe: Flow) -> EditCycle {
     let key = policy.key.clone();
     let steps = vec![
         (EditKind::PolicyAdded, Change::ApplyPolicy(policy)),
         (EditKind::PolicyRemoved, Change::DeletePolicy(key)),
     ];
-    Loop { probe, steps }
+    EditCycle { probe, steps }
 }

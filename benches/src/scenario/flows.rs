@@ -12,7 +12,7 @@ use palisade_compiler::model::{
 use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::Rng;
 
-use super::referee::Referee;
+use super::node_oracle::NodeOracle;
 use super::{Flow, Scenario, UNPOLICED, named};
 
 /// At how many of its ends policies of the node apply to a connection: whether the local pods at its ends are isolated in
@@ -27,7 +27,7 @@ pub enum Selected {
 impl Selected {
     pub const ALL: [Self; 3] = [Self::None, Self::One, Self::Both];
 
-    pub(super) fn and_one_more(self) -> Self {
+    pub(super) fn plus_one(self) -> Self {
         if self == Self::None { Self::One } else { Self::Both }
     }
 
@@ -42,7 +42,7 @@ impl Selected {
 
 /// The number of draws for each wanted connection before the search is given up.
 const DRAWS: usize = 100;
-const FEWEST_DRAWS: usize = 20_000;
+const MIN_DRAWS: usize = 20_000;
 /// The smallest source port of an injected connection.
 const FIRST_SOURCE_PORT: usize = 10_000;
 
@@ -55,7 +55,7 @@ struct Relevant {
 /// Draws connections from the parts of a scenario.
 pub(super) struct Sampler<'a> {
     scenario: &'a Scenario,
-    referee: Referee<'a>,
+    node_oracle: NodeOracle<'a>,
     rng: Rng,
     local: Vec<Pod>,
     namespaces: Vec<Namespace>,
@@ -88,7 +88,7 @@ impl<'a> Sampler<'a> {
         let relevant = relevant.collect();
         Self {
             scenario,
-            referee: Referee::new(scenario),
+            node_oracle: NodeOracle::new(scenario),
             rng: Rng::new(scenario.seed ^ 0x5eed_0f10),
             local,
             namespaces,
@@ -106,12 +106,12 @@ impl<'a> Sampler<'a> {
     ) -> Vec<Flow> {
         let mut found = BTreeSet::new();
         let mut flows = Vec::new();
-        for _ in 0..(count * DRAWS).max(FEWEST_DRAWS) {
+        for _ in 0..(count * DRAWS).max(MIN_DRAWS) {
             if flows.len() == count {
                 break;
             }
             let Some(flow) = self.draw(selected, verdict) else { continue };
-            let judged = self.referee.judge(&flow);
+            let judged = self.node_oracle.judge(&flow);
             let wanted = selected.is_none_or(|selected| selected == judged.selected);
             if judged.verdict == verdict && wanted && found.insert(flow) {
                 flows.push(flow);
@@ -124,7 +124,7 @@ impl<'a> Sampler<'a> {
     fn draw(&mut self, selected: Option<Selected>, verdict: Verdict) -> Option<Flow> {
         let selected = selected.unwrap_or_else(|| self.rng.pick(&Selected::ALL));
         if selected == Selected::None {
-            return self.stray();
+            return self.unselected_flow();
         }
         let at = self.rng.below(self.relevant.len().max(1));
         let relevant = self.relevant.get(at)?;
@@ -164,11 +164,11 @@ impl<'a> Sampler<'a> {
     }
 
     /// A connection between a pod that no policy selects and any other.
-    fn stray(&mut self) -> Option<Flow> {
-        let strays: Vec<Pod> =
+    fn unselected_flow(&mut self) -> Option<Flow> {
+        let unselected: Vec<Pod> =
             self.local.iter().filter(|pod| &*pod.namespace == UNPOLICED).cloned().collect();
-        let (stray, family) = (pick(&mut self.rng, &strays)?, self.family());
-        let near = stray.addresses.get(family)?;
+        let (pod, family) = (pick(&mut self.rng, &unselected)?, self.family());
+        let near = pod.addresses.get(family)?;
         let i = self.scenario.local_pods()
             + self.rng.below(self.scenario.pods - self.scenario.local_pods());
         let far = self.scenario.pod(i).addresses.get(family)?;
@@ -262,7 +262,7 @@ impl<'a> Sampler<'a> {
                 first + self.rng.below(usize::from(last - first) + 1) as u16
             }
             PortSpec::Named(name) => {
-                let pod = self.referee.pod_at(to);
+                let pod = self.node_oracle.pod_at(to);
                 let number = pod.as_ref().and_then(|pod| pod.named_ports(name, *protocol).next());
                 number.unwrap_or_default()
             }

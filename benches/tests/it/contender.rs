@@ -77,9 +77,9 @@ enum Fault {
     /// It enforces the policies of another cluster.
     OtherPolicies,
     /// It denies everything.
-    Closed,
+    DeniesEverything,
     /// It ignores edits.
-    Asleep,
+    IgnoresEdits,
 }
 
 /// A contender that is right except for one fault.
@@ -102,16 +102,18 @@ impl Contender for Faulty {
             Fault::OtherPolicies => {
                 Scenario { policies: scenario.policies / 2, ..scenario.clone() }
             }
-            Fault::Closed => Scenario { shape: ScenarioShape::DefaultDeny, ..scenario.clone() },
-            Fault::Asleep => scenario.clone(),
+            Fault::DeniesEverything => {
+                Scenario { shape: ScenarioShape::DefaultDeny, ..scenario.clone() }
+            }
+            Fault::IgnoresEdits => scenario.clone(),
         };
         self.inner.load(&wrong)
     }
 
     fn edit(&mut self, edit: &Edit) -> Result<Edited, ContenderError> {
         match self.fault {
-            Fault::Asleep => Ok(Edited::default()),
-            Fault::OtherPolicies | Fault::Closed => self.inner.edit(edit),
+            Fault::IgnoresEdits => Ok(Edited::default()),
+            Fault::OtherPolicies | Fault::DeniesEverything => self.inner.edit(edit),
         }
     }
 }
@@ -121,8 +123,8 @@ fn a_wrong_ruleset_is_refused() {
     let scenario = Scenario::new(ScenarioShape::Apps, 30, 200, 7);
     for (fault, wrong) in [
         (Fault::OtherPolicies, Verdict::Allow),
-        (Fault::Closed, Verdict::Deny),
-        (Fault::Asleep, Verdict::Deny),
+        (Fault::DeniesEverything, Verdict::Deny),
+        (Fault::IgnoresEdits, Verdict::Deny),
     ] {
         let mut faulty = Faulty { inner: fresh("palisade"), fault };
         match checked(&mut faulty, &scenario, EDITS) {

@@ -20,7 +20,7 @@ use palisade_benches::inject::Router;
 use palisade_benches::scenario::{Edit, Scenario, ScenarioShape};
 
 const NAME: &str = "kube-router";
-static GO_ON: AtomicBool = AtomicBool::new(false);
+static NEVER_STOP: AtomicBool = AtomicBool::new(false);
 
 fn path_of(folder: &str) -> PathBuf {
     std::env::temp_dir().join(format!("palisade-engine-{}-{folder}", std::process::id()))
@@ -52,14 +52,14 @@ fn engine(folder: &str, text: &str) -> Result<Box<dyn Contender>, LeftOut> {
     Ok(Box::new(engine.map_err(|reason| LeftOut { name: NAME, reason })?))
 }
 
-type Make = fn() -> Vec<Result<Box<dyn Contender>, LeftOut>>;
+type MakeContenders = fn() -> Vec<Result<Box<dyn Contender>, LeftOut>>;
 
-fn measured(make: Make) -> CellReport {
+fn measured(make: MakeContenders) -> CellReport {
     let cell = Cell::new(ScenarioShape::Apps, 20);
     let cells = vec![cell];
     let settings = Settings { cells, rounds: 3, edits: 12, engine_ms: 400, ..Settings::quick() };
     let mut bench = KernelBench::new(settings, make, None).expect("root and nf_tables");
-    bench.measure(cell, &mut Progress::new(&GO_ON).quiet()).expect("measured")
+    bench.measure(cell, &mut Progress::new(&NEVER_STOP).quiet()).expect("measured")
 }
 
 /// Why nothing was measured.
@@ -130,9 +130,9 @@ fn a_binary_that_cannot_be_used_is_left_out() {
 }
 
 /// Palisade as if it were an engine: it acknowledges nothing.
-struct Mute(Box<dyn Contender>);
+struct Unacknowledging(Box<dyn Contender>);
 
-impl Contender for Mute {
+impl Contender for Unacknowledging {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -160,8 +160,8 @@ impl Contender for Mute {
 
 #[test]
 fn packets_alone_are_asked_where_nobody_acknowledges() {
-    let contenders: Make =
-        || vec![contender("none"), contender(PALISADE).map(|c| Box::new(Mute(c)) as _)];
+    let contenders: MakeContenders =
+        || vec![contender("none"), contender(PALISADE).map(|c| Box::new(Unacknowledging(c)) as _)];
     let report = measured(contenders);
     let measured = |is: fn(&Measure) -> bool| {
         report.series.iter().filter(|s| s.contender == NAME && is(&s.measure)).count()

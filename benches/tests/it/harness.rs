@@ -126,4 +126,4 @@ impl Bench for Formula {
 }
 
 /// Never asks a run to stop.
-static GO_ON: AtomicBool = AtomicBool::new(false);
+static NEVER_STOP: AtomicBool = AtomicBool::new(false);

@@ -291,14 +291,16 @@ fn a_watch_sees_a_verdict_turn_while_it_works() {
             let status = Command::new("nft").args(arguments).status().expect("nft");
             assert!(status.success());
         };
-        let watch =
-            router.watch(&flow, Until::Passed(Duration::from_millis(20)), edit).expect("a watch");
-        let (began, ended) = (watch.began, watch.ended);
-        let mut before = watch.sightings.iter().filter(|s| s.sent + s.took < began).peekable();
+        let observed = router
+            .observe(&flow, Until::Passed(Duration::from_millis(20)), edit)
+            .expect("observed");
+        let (began, ended) = (observed.began, observed.ended);
+        let mut before =
+            observed.observations.iter().filter(|s| s.sent + s.took < began).peekable();
         assert!(before.peek().is_some() && before.all(|s| s.arrived != arrives), "{verb}");
-        let mut after = watch.sightings.iter().filter(|s| s.sent > ended).peekable();
+        let mut after = observed.observations.iter().filter(|s| s.sent > ended).peekable();
         assert!(after.peek().is_some() && after.all(|s| s.arrived == arrives));
-        assert!(watch.enforced(arrives).is_some_and(|time| time > Duration::ZERO), "{verb}");
-        assert_eq!(watch.enforced(!arrives), None);
+        assert!(observed.enforced(arrives).is_some_and(|time| time > Duration::ZERO), "{verb}");
+        assert_eq!(observed.enforced(!arrives), None);
     }
 }

@@ -28,7 +28,7 @@ const CLASS: usize = size_of::<ClassId>();
 
 /// The least capacity of a map. Maps have room for a quarter more elements than are loaded. A hash has one bucket for each
 /// element of its capacity, and fewer buckets use the caches better.
-const FEWEST: usize = 4096;
+const MIN_CAPACITY: usize = 4096;
 
 pub(super) const fn address_size(family: Family) -> usize {
     match family {
@@ -75,8 +75,8 @@ impl Maps {
     pub(super) fn new(family: Family, contents: &[Change]) -> Result<Self, ContenderError> {
         let map = |name, kind, key_size, value_size| {
             let count = contents.iter().filter(|change| change.map == name).count();
-            let room = u32::try_from(FEWEST.max(count + count / 4)).unwrap_or(u32::MAX);
-            Map::new(kind, key_size, value_size, room).map_err(|source| ContenderError::Bpf {
+            let capacity = u32::try_from(MIN_CAPACITY.max(count + count / 4)).unwrap_or(u32::MAX);
+            Map::new(kind, key_size, value_size, capacity).map_err(|source| ContenderError::Bpf {
                 what: format!("create the map of {name:?}"),
                 source,
             })

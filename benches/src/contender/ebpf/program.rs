@@ -19,13 +19,13 @@ use palisade_compiler::program::{ClassId, ProfileId};
 use super::maps::{EGRESS, INGRESS, Maps, PORT_KEY, address_size};
 use crate::bpf::assembler::{Assembler, Label, R, STACK, op};
 use crate::bpf::btf::Btf;
-use crate::bpf::{self, Refused};
+use crate::bpf::{self, LoadFailure};
 use crate::contender::ContenderError;
 use crate::sys::{Link, Map, Program, ProgramKind};
 
 /// What the program needs to know about the kernel: offsets in `struct sk_buff`, and ids of structures and of a function.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kernel {
+pub(super) struct KernelLayout {
     conntrack: i16,
     head: i16,
     tail: i16,
@@ -36,11 +36,11 @@ pub(super) struct Kernel {
     cast: i32,
 }
 
-impl Kernel {
+impl KernelLayout {
     /// # Errors
     /// Why the program cannot be loaded here. This is found out by loading it.
     pub(super) fn find() -> Result<Self, String> {
-        static FOUND: OnceLock<Result<Kernel, String>> = OnceLock::new();
+        static FOUND: OnceLock<Result<KernelLayout, String>> = OnceLock::new();
         FOUND.get_or_init(Self::look).clone()
     }
 
@@ -82,7 +82,11 @@ const PROTOCOL_V6: u32 = 10;
 const PRIORITY: i32 = 1;
 
 /// Attaches the program to the forward hook of the calling thread's network namespace.
-pub(super) fn attach(family: Family, kernel: &Kernel, maps: &Maps) -> Result<Link, ContenderError> {
+pub(super) fn attach(
+    family: Family,
+    kernel: &KernelLayout,
+    maps: &Maps,
+) -> Result<Link, ContenderError> {
     let protocol = match family {
         Family::V4 => PROTOCOL_V4,
         Family::V6 => PROTOCOL_V6,
@@ -94,10 +98,10 @@ pub(super) fn attach(family: Family, kernel: &Kernel, maps: &Maps) -> Result<Lin
     })
 }
 
-fn load(family: Family, kernel: &Kernel, maps: &Maps) -> Result<Program, ContenderError> {
+fn load(family: Family, kernel: &KernelLayout, maps: &Maps) -> Result<Program, ContenderError> {
     let code = Code::new(family, kernel, maps).write();
-    bpf::load(ProgramKind::Netfilter, &code).map_err(|Refused { source, words }| {
-        ContenderError::Bpf { what: format!("load the netfilter program ({words})"), source }
+    bpf::load(ProgramKind::Netfilter, &code).map_err(|LoadFailure { source, log }| {
+        ContenderError::Bpf { what: format!("load the netfilter program ({log})"), source }
     })
 }
 
@@ -142,7 +146,7 @@ const TARGET_END: End = End { key: TARGET, entry: TARGET_ENTRY };
 
 struct Code<'a> {
     family: Family,
-    kernel: &'a Kernel,
+    kernel: &'a KernelLayout,
     maps: &'a Maps,
     a: Assembler,
     accept: Label,
@@ -150,7 +154,7 @@ struct Code<'a> {
 }
 
 impl<'a> Code<'a> {
-    fn new(family: Family, kernel: &'a Kernel, maps: &'a Maps) -> Self {
+    fn new(family: Family, kernel: &'a KernelLayout, maps: &'a Maps) -> Self {
         let mut a = Assembler::default();
         let (accept, drop) = (a.label(), a.label());
         Self { family, kernel, maps, a, accept, drop }

@@ -24,7 +24,7 @@ fn tamper(contender: &EbpfHash, address: IpAddr, isolated: u32) {
     let value = u64::from(isolated) << 32 | u64::from(class);
     let value = Some(value.to_ne_bytes().to_vec());
     let change = Change { map: maps::Name::Addresses, key: v4.octets().to_vec(), value };
-    state.halves.first().unwrap().maps.commit(&[change]).unwrap();
+    state.families.first().unwrap().maps.commit(&[change]).unwrap();
 }
 
 #[test]

@@ -11,8 +11,9 @@ pub(super) fn acquire() -> Result<(), String> {
     if user.is_root() {
         return Ok(());
     }
-    let cannot =
-        |why: String| format!("root is needed, or a user namespace, which cannot be had: {why}");
+    let cannot = |why: String| {
+        format!("root is needed, or a user namespace, which cannot be created: {why}")
+    };
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| cannot(errno.to_string()))?;
     for (file, map) in [
         // Groups can be mapped only after `setgroups` is denied (user_namespaces(7)).

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use super::lane::{Expected, Lane};
+use super::testbed::{Expected, Testbed};
 use super::{Findings, KernelBench};
 use crate::contender;
 use crate::harness::machine::meminfo;
@@ -16,7 +16,7 @@ use crate::harness::settings::{Cell, Settings};
 
 /// The memory that is in use after a load, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Taken {
+pub struct LoadMemory {
     /// The increase of the kernel's memory in slabs, per-CPU areas and vmalloc. It includes that of other processes.
     pub kernel: i64,
     /// The resident memory of the process that enforces, if one keeps running.
@@ -30,7 +30,7 @@ pub const COMMAND: &str = "take-memory";
 ///
 /// # Errors
 /// A text that says why the load failed.
-pub fn take(settings: &Settings, cell: Cell, name: &str) -> Result<Taken, String> {
+pub fn measure_load(settings: &Settings, cell: Cell, name: &str) -> Result<LoadMemory, String> {
     let all = contender::NAMES.into_iter().find(|known| *known == name);
     let known = all.ok_or_else(|| format!("there is no contender {name}"))?;
     let contender = contender::contender(known).map_err(|error| error.to_string())?;
@@ -39,14 +39,14 @@ pub fn take(settings: &Settings, cell: Cell, name: &str) -> Result<Taken, String
     // them.
     let expected =
         if contender.acknowledges() { Expected::none() } else { Expected::of(&scenario) };
-    let mut lane = Lane::new(contender).map_err(|error| error.to_string())?;
+    let mut testbed = Testbed::new(contender).map_err(|error| error.to_string())?;
     let before = kernel_memory();
     let patience = settings.engine_patience();
-    lane.load(&scenario, &expected, patience).map_err(|error| error.to_string())?;
+    testbed.load(&scenario, &expected, patience).map_err(|error| error.to_string())?;
     let kernel = kernel_memory() - before;
     // As the agent does after a load.
     palisade_heap::give_back();
-    Ok(Taken { kernel, user: lane.contender.resident() })
+    Ok(LoadMemory { kernel, user: testbed.contender.resident() })
 }
 
 fn kernel_memory() -> i64 {
@@ -74,7 +74,7 @@ impl KernelBench {
             for &name in &names {
                 progress.step(|| format!("memory of {name}"))?;
                 match in_a_process(program, &self.settings, cell, name) {
-                    Ok(Taken { kernel, user }) => {
+                    Ok(LoadMemory { kernel, user }) => {
                         // Memory that other processes freed meanwhile can exceed that of a small load.
                         if kernel > 0 {
                             findings.sample(name, Measure::KernelMemory, kernel as f64);
@@ -96,7 +96,7 @@ fn in_a_process(
     settings: &Settings,
     cell: Cell,
     name: &str,
-) -> Result<Taken, String> {
+) -> Result<LoadMemory, String> {
     let settings = serde_json::to_string(settings).map_err(|error| error.to_string())?;
     let cell = serde_json::to_string(&cell).map_err(|error| error.to_string())?;
     let output = Command::new(program)

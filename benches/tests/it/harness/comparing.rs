@@ -12,7 +12,7 @@ pub(super) fn report(scratch: &Scratch, pace: f64) -> Report {
     let settings = settings(1);
     let output =
         Output::open(&scratch.0, &settings, &Machine::default(), false).expect("a directory");
-    let mut progress = Progress::new(&GO_ON).quiet();
+    let mut progress = Progress::new(&NEVER_STOP).quiet();
     run(&settings, Machine::default(), &mut Formula::new(pace), &output, &mut progress)
         .expect("runs")
 }

@@ -27,9 +27,9 @@ fn a_tiny_run_from_end_to_end() {
         .args(arguments)
         .output()
         .expect("started");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.contains("[3/3] apps/40-policies/400-pods"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("[3/3] apps/40-policies/400-pods"), "{stderr}");
 
     let report = Report::read(&scratch.0.join("report.json")).expect("a report");
     assert_eq!(report.cells.len(), 3);

@@ -244,10 +244,6 @@ fn say_denies(report: &Report, cell: &CellReport, say: &mut impl FnMut(String)) 
     let each: Vec<String> =
         report.names().filter_map(|name| Some(format!("{name} {}", time(all(name)?)))).collect();
     if !each.is_empty() {
-        say(format!(
-            "A deny bites, by packets, after a median of: {} ({}).",
-            each.join(", "),
-            cell.cell
-        ));
+        say(format!("Packets are denied after a median of: {} ({}).", each.join(", "), cell.cell));
     }
 }

@@ -9,10 +9,10 @@ use super::Findings;
 use crate::contender::{Contender, ContenderError, Loaded};
 use crate::harness::measure::Measure;
 use crate::harness::report::Made;
-use crate::inject::{Flow, InjectError, Router, Sighting, Until};
+use crate::inject::{Flow, InjectError, Observation, Router, Until};
 use crate::scenario::Scenario;
 
-pub(super) struct Lane {
+pub(super) struct Testbed {
     pub(super) contender: Box<dyn Contender>,
     pub(super) router: Router,
 }
@@ -45,8 +45,8 @@ pub(super) enum LoadError {
     Inject(#[from] InjectError),
     #[error(transparent)]
     Wrong(#[from] Wrong),
-    #[error("{patience:?} after it was told the cluster, {wrong}{}", quote(.said.as_deref()))]
-    Late { patience: Duration, wrong: Wrong, said: Option<String> },
+    #[error("{patience:?} after it was given the cluster, {wrong}{}", quote(.output.as_deref()))]
+    Late { patience: Duration, wrong: Wrong, output: Option<String> },
 }
 
 /// Why an engine has no figures for some measures.
@@ -54,15 +54,16 @@ pub(super) const NOT_ACKNOWLEDGED: &str =
     "an engine acknowledges neither a load nor an edit: only packets show what it has done";
 
 /// An engine's last output, to be appended to a reason.
-pub(super) fn quote(said: Option<&str>) -> String {
-    said.filter(|said| !said.is_empty())
-        .map_or_else(String::new, |said| format!("; it said: {said}"))
+pub(super) fn quote(output: Option<&str>) -> String {
+    output
+        .filter(|output| !output.is_empty())
+        .map_or_else(String::new, |output| format!("; it said: {output}"))
 }
 
 #[derive(Debug, Error)]
 pub(super) enum Wrong {
     #[error(
-        "its verdict is not the oracle's: it {} {} of {of} connections that are to be {}, for example {example:?}",
+        "its verdict is not the oracle's: it {} {} of {of} connections that must be {}, for example {example:?}",
         if *.expected == Verdict::Allow { "denies" } else { "allows" },
         .count,
         if *.expected == Verdict::Allow { "allowed" } else { "denied" },
@@ -78,11 +79,11 @@ pub(super) enum Wrong {
 const CHECKED: usize = 64;
 /// The interval at which an engine is checked for enforcing the cluster. A check uses a CPU for some milliseconds, which
 /// the engine needs too.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// The fewest connections of a verdict for a meaningful check.
-const FEWEST: usize = 16;
+const MIN_CHECKED: usize = 16;
 
-impl Lane {
+impl Testbed {
     pub(super) fn new(contender: Box<dyn Contender>) -> Result<Self, InjectError> {
         Ok(Self { contender, router: Router::new()? })
     }
@@ -96,41 +97,46 @@ impl Lane {
     ) -> Result<Loaded, LoadError> {
         let Self { contender, router } = self;
         let loaded = router.run(|| contender.load(scenario))??;
-        let settled = self.settle(expected, patience)?;
-        Ok(Loaded { elapsed: loaded.elapsed + settled, ..loaded })
+        let waited = self.wait_until_enforced(expected, patience)?;
+        Ok(Loaded { elapsed: loaded.elapsed + waited, ..loaded })
     }
 
     /// Loads while first packets pass that are allowed before, during and after the load. Only packets that were sent
     /// during the load count. An engine is assumed to take as long as its earlier load.
-    pub(super) fn load_watched(
+    pub(super) fn load_observed(
         &mut self,
         scenario: &Scenario,
         expected: &Expected,
         patience: Duration,
         earlier: Duration,
-    ) -> Result<Vec<Sighting>, LoadError> {
+    ) -> Result<Vec<Observation>, LoadError> {
         let Some(probe) = expected.allowed() else {
             return self.load(scenario, expected, patience).map(|_| Vec::new());
         };
         let Self { contender, router } = self;
         let until = Until::Passed(Duration::ZERO);
-        let watch = router.watch(probe, until, || {
+        let observed = router.observe(probe, until, || {
             contender.load(scenario)?;
             if !contender.acknowledges() {
                 std::thread::sleep(earlier);
             }
             Ok::<_, ContenderError>(())
         })?;
-        watch.value?;
-        self.settle(expected, patience)?;
-        let during =
-            |sighting: &Sighting| sighting.sent >= watch.began && sighting.sent <= watch.ended;
-        Ok(watch.sightings.into_iter().filter(during).collect())
+        observed.value?;
+        self.wait_until_enforced(expected, patience)?;
+        let during = |observation: &Observation| {
+            observation.sent >= observed.began && observation.sent <= observed.ended
+        };
+        Ok(observed.observations.into_iter().filter(during).collect())
     }
 
     /// If the contender does not acknowledge, waits until packets show that the cluster is enforced. Returns the time of
     /// that, and waits until the engine has nothing left to do, which is not included in the time.
-    fn settle(&mut self, expected: &Expected, patience: Duration) -> Result<Duration, LoadError> {
+    fn wait_until_enforced(
+        &mut self,
+        expected: &Expected,
+        patience: Duration,
+    ) -> Result<Duration, LoadError> {
         if self.contender.acknowledges() {
             return Ok(Duration::ZERO);
         }
@@ -145,12 +151,12 @@ impl Lane {
                     return Ok(took);
                 }
                 Some(wrong @ Wrong::Verdict { .. }) if took > patience => {
-                    let said = self.contender.said();
-                    return Err(LoadError::Late { patience, wrong, said });
+                    let output = self.contender.last_output();
+                    return Err(LoadError::Late { patience, wrong, output });
                 }
                 Some(Wrong::Verdict { .. }) => {
                     self.contender.check_alive()?;
-                    std::thread::sleep(LOOK_AGAIN);
+                    std::thread::sleep(CHECK_INTERVAL);
                 }
                 Some(wrong) => return Err(wrong.into()),
             }
@@ -163,7 +169,7 @@ impl Lane {
             return Ok(());
         }
         for (flows, verdict) in &expected.0 {
-            if flows.len() < FEWEST {
+            if flows.len() < MIN_CHECKED {
                 return Err(Wrong::TooFew);
             }
             let arrived = self.router.probe(flows)?;
@@ -177,8 +183,8 @@ impl Lane {
         Ok(())
     }
 
-    pub(super) fn idle(&mut self, flow: &Flow, ms: u64) -> Result<Vec<Sighting>, InjectError> {
-        Ok(self.router.watch(flow, Until::Passed(Duration::from_millis(ms)), || ())?.sightings)
+    pub(super) fn idle(&mut self, flow: &Flow, ms: u64) -> Result<Vec<Observation>, InjectError> {
+        Ok(self.router.observe(flow, Until::Passed(Duration::from_millis(ms)), || ())?.observations)
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Flow, InjectError, MAX_FLOWS, Router};
 
 /// The outcome of a first packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sighting {
+pub struct Observation {
     pub sent: Instant,
     /// The time until it had arrived or was dropped. It is an upper bound, because it includes a marker that is sent after
     /// the packet as proof.
@@ -22,23 +22,24 @@ pub struct Sighting {
 
 /// What packets showed while some work was done.
 #[derive(Debug, Clone)]
-pub struct Watch<T> {
+pub struct Observed<T> {
     /// What the work returned.
     pub value: T,
     pub began: Instant,
     pub ended: Instant,
     /// In the order of sending. The first ones were sent before the work began, and at least the last one after its end.
-    pub sightings: Vec<Sighting>,
+    pub observations: Vec<Observation>,
 }
 
-impl<T> Watch<T> {
+impl<T> Observed<T> {
     /// The time from the beginning of the work until the first packet arrived (or was dropped, if `arrives` is false) after
     /// which all packets did. It is an upper bound. Zero if that was so before the work began, `None` if it was not so at
     /// the end.
     pub fn enforced(&self, arrives: bool) -> Option<Duration> {
-        let last_wrong = self.sightings.iter().rposition(|sighting| sighting.arrived != arrives);
+        let last_wrong =
+            self.observations.iter().rposition(|observation| observation.arrived != arrives);
         let Some(last_wrong) = last_wrong else { return Some(Duration::ZERO) };
-        let first_right = self.sightings.get(last_wrong + 1)?;
+        let first_right = self.observations.get(last_wrong + 1)?;
         let through = first_right.sent + first_right.took;
         Some(through.saturating_duration_since(self.began))
     }
@@ -70,11 +71,11 @@ impl Until {
 }
 
 /// The pause between packets, where they are not sent directly one after the other.
-const PACE: Duration = Duration::from_millis(1);
+const SEND_INTERVAL: Duration = Duration::from_millis(1);
 /// The number of packets before the work begins. They warm up the caches.
-const BEFORE: usize = 64;
+const WARM_UP: usize = 64;
 /// The greatest number of packets, enough for some minutes.
-const MAX_SIGHTINGS: usize = 20_000_000;
+const MAX_OBSERVATIONS: usize = 20_000_000;
 
 impl Router {
     /// Sends the first packet of each flow. Returns whether it arrived, in the order given. Uses the packet socket,
@@ -92,7 +93,10 @@ impl Router {
         let probe = || {
             pin_to_current_cpu()?;
             let mut count = router.sink.arrived()?;
-            frames.iter().map(|frame| Ok(router.sight(frame, &mut count)?.arrived)).collect()
+            frames
+                .iter()
+                .map(|frame| Ok(router.send_and_observe(frame, &mut count)?.arrived))
+                .collect()
         };
         router.namespace.run(probe)?
     }
@@ -103,12 +107,12 @@ impl Router {
     /// # Errors
     /// As `probe`.
     /// As `probe`.
-    pub fn watch<T: Send>(
+    pub fn observe<T: Send>(
         &mut self,
         flow: &Flow,
         until: Until,
         work: impl FnOnce() -> T + Send,
-    ) -> Result<Watch<T>, InjectError> {
+    ) -> Result<Observed<T>, InjectError> {
         let router: &Self = self;
         router.sink.forget_connections()?;
         let frame = frame::of_flows(&[*flow], Step::First)?.into_iter().next().unwrap_or_default();
@@ -116,7 +120,8 @@ impl Router {
         let (warm, warmed) = mpsc::channel();
         std::thread::scope(|scope| {
             let end = &end;
-            let watcher = scope.spawn(move || router.sight_until(&frame, until, end, &warm));
+            let sender_thread =
+                scope.spawn(move || router.observe_until(&frame, until, end, &warm));
             // An error means that the other thread has ended. Joining it gives the reason.
             let _ = warmed.recv();
             let timed = router.namespace.run(|| {
@@ -125,50 +130,52 @@ impl Router {
                 (value, began, Instant::now())
             });
             end.get_or_init(Instant::now);
-            let sightings = join(watcher)?;
+            let observations = join(sender_thread)?;
             let (value, began, ended) = timed?;
-            Ok(Watch { value, began, ended, sightings })
+            Ok(Observed { value, began, ended, observations })
         })
     }
 
-    fn sight_until(
+    fn observe_until(
         &self,
         frame: &Frame,
         until: Until,
         end: &OnceLock<Instant>,
         warm: &mpsc::Sender<()>,
-    ) -> Result<Vec<Sighting>, InjectError> {
+    ) -> Result<Vec<Observation>, InjectError> {
         pin_to_current_cpu()?;
         let mut count = self.sink.arrived()?;
-        let mut sightings: Vec<Sighting> = Vec::with_capacity(1 << 16);
-        let mut alike: Option<Sighting> = None;
-        while sightings.len() < MAX_SIGHTINGS {
-            let sighting = self.sight(frame, &mut count)?;
-            let first = alike.filter(|first| first.arrived == sighting.arrived).unwrap_or(sighting);
-            alike = Some(first);
-            sightings.push(sighting);
-            if sightings.len() == BEFORE {
+        let mut observations: Vec<Observation> = Vec::with_capacity(1 << 16);
+        let mut first_of_equal: Option<Observation> = None;
+        while observations.len() < MAX_OBSERVATIONS {
+            let observation = self.send_and_observe(frame, &mut count)?;
+            let first = first_of_equal
+                .filter(|first| first.arrived == observation.arrived)
+                .unwrap_or(observation);
+            first_of_equal = Some(first);
+            observations.push(observation);
+            if observations.len() == WARM_UP {
                 let _ = warm.send(());
             }
             if end.get().is_some_and(|end| until.is_over(*end, first.arrived, first.sent)) {
                 break;
             }
             if matches!(until, Until::Holds { .. }) {
-                std::thread::sleep(PACE);
+                std::thread::sleep(SEND_INTERVAL);
             }
         }
-        sightings.push(self.sight(frame, &mut count)?);
-        Ok(sightings)
+        observations.push(self.send_and_observe(frame, &mut count)?);
+        Ok(observations)
     }
 
     /// Sends a frame and waits for its outcome. `count` is the number of arrivals so far.
-    fn sight(&self, frame: &Frame, count: &mut u64) -> Result<Sighting, InjectError> {
+    fn send_and_observe(&self, frame: &Frame, count: &mut u64) -> Result<Observation, InjectError> {
         let sent = Instant::now();
-        self.socket.send_and_settle(frame)?;
+        self.socket.send_and_wait(frame)?;
         let took = sent.elapsed();
         let now = self.sink.arrived()?;
         let before = std::mem::replace(count, now);
-        Ok(Sighting { sent, took, arrived: now > before })
+        Ok(Observation { sent, took, arrived: now > before })
     }
 }
 
@@ -184,22 +191,22 @@ mod tests {
     fn enforced_is_when_the_last_wrong_verdict_was_behind() {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        let watch = |verdicts: &[bool]| {
-            let sighting = |(n, &arrived): (usize, &bool)| Sighting {
+        let observed = |verdicts: &[bool]| {
+            let observation = |(n, &arrived): (usize, &bool)| Observation {
                 sent: at(n as u64 * 10),
                 took: Duration::from_millis(1),
                 arrived,
             };
-            let sightings = verdicts.iter().enumerate().map(sighting).collect();
-            Watch { value: (), began: at(15), ended: at(25), sightings }
+            let observations = verdicts.iter().enumerate().map(observation).collect();
+            Observed { value: (), began: at(15), ended: at(25), observations }
         };
         let ms = Duration::from_millis;
         // The packets were sent at 0, 10, 20, 30 and 40 ms, and the work began at 15 ms.
-        assert_eq!(watch(&[false, false, false, true, true]).enforced(true), Some(ms(16)));
-        assert_eq!(watch(&[false, false, true, false, true]).enforced(true), Some(ms(26)));
-        assert_eq!(watch(&[true, true, false, false, false]).enforced(false), Some(ms(6)));
-        assert_eq!(watch(&[true, true, true, true, true]).enforced(true), Some(ms(0)));
-        assert_eq!(watch(&[false, true, true, true, true]).enforced(true), Some(ms(0)));
-        assert_eq!(watch(&[true, true, true, true, false]).enforced(true), None);
+        assert_eq!(observed(&[false, false, false, true, true]).enforced(true), Some(ms(16)));
+        assert_eq!(observed(&[false, false, true, false, true]).enforced(true), Some(ms(26)));
+        assert_eq!(observed(&[true, true, false, false, false]).enforced(false), Some(ms(6)));
+        assert_eq!(observed(&[true, true, true, true, true]).enforced(true), Some(ms(0)));
+        assert_eq!(observed(&[false, true, true, true, true]).enforced(true), Some(ms(0)));
+        assert_eq!(observed(&[true, true, true, true, false]).enforced(true), None);
     }
 }
