@@ -46,7 +46,7 @@ impl Btf {
         let end = at.checked_add(size)?;
         while at < end {
             btf.types.push(at);
-            at += TYPE + btf.behind(at)?;
+            at += TYPE + btf.trailing_bytes(at)?;
         }
         (magic == MAGIC).then_some(btf)
     }
@@ -64,7 +64,7 @@ impl Btf {
     }
 
     /// The number of bytes after the header of a type.
-    fn behind(&self, at: usize) -> Option<usize> {
+    fn trailing_bytes(&self, at: usize) -> Option<usize> {
         let count = self.members(at)?;
         Some(match self.kind(at)? {
             kind::INT | kind::VAR | kind::DECL_TAG => 4,

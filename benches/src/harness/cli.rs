@@ -259,7 +259,7 @@ fn measure(args: &RunArgs) -> Result<Exit, Failure> {
             Failure(Exit::Cannot, format!("nothing can be measured here: {error}"))
         },
     )?;
-    let mut machine = Machine::here();
+    let mut machine = Machine::detect();
     machine.method = bench.method().to_string();
     machine.fallback = bench.fallback().map(str::to_owned);
     let mut progress = Progress::new(stop);

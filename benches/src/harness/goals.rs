@@ -50,7 +50,7 @@ fn match_goals(report: &Report) -> Vec<Outcome> {
                 "times cheaper than {what}, {} policies",
                 Quantity::Count.write(f64::from(policies))
             );
-            let (reached, of) = cheaper(cell(WORST, usize::from(policies)), name);
+            let (reached, of) = cost_ratio(cell(WORST, usize::from(policies)), name);
             outcomes.push(at_least(&goal, bound, "×").reached(reached, of));
         }
     }
@@ -115,7 +115,7 @@ fn many_flows(report: &Report) -> Outcome {
 }
 
 /// The added cost of another contender divided by Palisade's, for packets that are judged at one end.
-fn cheaper(cell: Option<&CellReport>, other: &str) -> (Option<f64>, String) {
+fn cost_ratio(cell: Option<&CellReport>, other: &str) -> (Option<f64>, String) {
     let of = format!("{WORST}: what judging at one end adds: {other} over Palisade");
     let one = first_packet(Path::NewOne, HOT_FLOWS);
     let added = |name: &str| Some(cell?.added(name, one)?.median);

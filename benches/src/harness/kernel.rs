@@ -205,12 +205,13 @@ fn load_observed(
 }
 
 /// The number of latency samples of one measurement that are kept: evenly spread ones, and the greatest.
-const KEPT: usize = 4_000;
+const MAX_SAMPLES: usize = 4_000;
 
 /// The latencies of packets in nanoseconds.
 fn latencies(observations: &[Observation]) -> Vec<f64> {
     let all = || observations.iter().map(|observation| observation.took.as_nanos() as f64);
-    let mut kept: Vec<f64> = all().step_by(observations.len().div_ceil(KEPT).max(1)).collect();
+    let mut kept: Vec<f64> =
+        all().step_by(observations.len().div_ceil(MAX_SAMPLES).max(1)).collect();
     let worst = all().fold(0.0, f64::max);
     if kept.len() < observations.len() && !kept.contains(&worst) {
         kept.push(worst);

@@ -35,7 +35,7 @@ pub struct Machine {
 
 impl Machine {
     /// What can be found out without privileges. The caller must set the method.
-    pub fn here() -> Self {
+    pub fn detect() -> Self {
         let cpu = read("/proc/cpuinfo");
         let first = |key: &str| field(&cpu, key, ':').unwrap_or_default();
         let flags = first("flags");
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(kibibytes(text, "Slab"), Some(3072));
         assert_eq!(kibibytes(text, "Sla"), None);
         assert!(meminfo("MemTotal").unwrap() > 1 << 20);
-        let here = Machine::here();
+        let here = Machine::detect();
         assert!(here.kernel.starts_with("Linux ") && here.cpus > 0, "{here:?}");
     }
 }

@@ -105,7 +105,7 @@ pub(super) fn all(scenario: &Scenario) -> Vec<Edit> {
             open.get(site).and_then(|flow| isolating(&node_oracle, flow, site)),
         ];
         for cycle in cycles.into_iter().flatten() {
-            edits.extend(judged(&mut node_oracle, cycle));
+            edits.extend(edits_of_cycle(&mut node_oracle, cycle));
         }
     }
     edits
@@ -113,7 +113,7 @@ pub(super) fn all(scenario: &Scenario) -> Vec<Edit> {
 
 /// The edits of a cycle, if each of them changes the verdict on its probe. If a change of labels and its reversal change
 /// nothing (because peers are whole namespaces), they are left out and the rest is judged again.
-fn judged(node_oracle: &mut NodeOracle<'_>, cycle: EditCycle) -> Vec<Edit> {
+fn edits_of_cycle(node_oracle: &mut NodeOracle<'_>, cycle: EditCycle) -> Vec<Edit> {
     let mut edits: Vec<Edit> = Vec::new();
     let mut all_change_verdict = true;
     for (kind, change) in &cycle.steps {
@@ -127,9 +127,10 @@ fn judged(node_oracle: &mut NodeOracle<'_>, cycle: EditCycle) -> Vec<Edit> {
         return edits;
     }
     match cycle.steps.as_slice() {
-        [first, _, _, last] => {
-            judged(node_oracle, EditCycle { steps: vec![first.clone(), last.clone()], ..cycle })
-        }
+        [first, _, _, last] => edits_of_cycle(
+            node_oracle,
+            EditCycle { steps: vec![first.clone(), last.clone()], ..cycle },
+        ),
         _ => Vec::new(),
     }
 }

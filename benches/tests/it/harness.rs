@@ -48,15 +48,15 @@ fn settings(seed: u64) -> Settings {
 /// chains 2 more for each policy.
 struct Formula {
     /// A factor for every figure.
-    pace: f64,
+    factor: f64,
     measured: Vec<Cell>,
     /// Asks the run to stop once this many cells were measured.
     stop: Option<(usize, &'static AtomicBool)>,
 }
 
 impl Formula {
-    fn new(pace: f64) -> Self {
-        Self { pace, measured: Vec::new(), stop: None }
+    fn new(factor: f64) -> Self {
+        Self { factor, measured: Vec::new(), stop: None }
     }
 }
 
@@ -80,7 +80,7 @@ impl Bench for Formula {
     ) -> Result<CellReport, BenchError> {
         progress.step(String::new)?;
         let n = cell.policies as f64;
-        let samples = |value: f64| (0..9).map(|i| self.pace * (value + f64::from(i))).collect();
+        let samples = |value: f64| (0..9).map(|i| self.factor * (value + f64::from(i))).collect();
         let series = |contender: &str, measure, value, packets| Series {
             contender: contender.into(),
             measure,

@@ -58,7 +58,7 @@ fn load(router: &Router, rules: &str) {
 }
 
 /// Reads and resets the packet count of a counter in the table `test`.
-fn take(router: &Router, counter: &str) -> u64 {
+fn read_and_reset(router: &Router, counter: &str) -> u64 {
     let text = nft(router, &["reset", "counter", "inet", "test", counter], "");
     let packets = text.split_whitespace().skip_while(|&word| word != "packets").nth(1);
     packets.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{text}"))
@@ -136,15 +136,15 @@ fn first_packets_meet_no_entry_and_established_ones_do() {
             for protocol in [TCP, UDP] {
                 let flows = flows(version, protocol, ALLOWED, 10);
                 let case = format!("{} IPv{version} {protocol}", router.method());
-                take(&router, "new");
-                take(&router, "established");
+                read_and_reset(&router, "new");
+                read_and_reset(&router, "established");
 
                 let round = router.measure(&flows, Stage::New, PACKETS).expect("a round");
                 assert_eq!(round.arrived, round.packets, "{case}");
                 // One batch precedes those that are timed.
                 let all = u64::from(PACKETS + BATCH);
                 assert_eq!(
-                    (take(&router, "new"), take(&router, "established")),
+                    (read_and_reset(&router, "new"), read_and_reset(&router, "established")),
                     (all, 0),
                     "{case}"
                 );
@@ -155,13 +155,17 @@ fn first_packets_meet_no_entry_and_established_ones_do() {
                 assert_eq!(entries(&router), 10, "{case}");
                 // What precedes the timed packets: a batch that opens the connections (repeated packets are still
                 // unanswered), one that answers, and one more.
-                let opened = take(&router, "new");
+                let opened = read_and_reset(&router, "new");
                 assert_eq!(opened, u64::from(BATCH), "{case}");
-                assert_eq!(take(&router, "established"), u64::from(PACKETS + 2 * BATCH), "{case}");
+                assert_eq!(
+                    read_and_reset(&router, "established"),
+                    u64::from(PACKETS + 2 * BATCH),
+                    "{case}"
+                );
 
                 // The entries are deleted afterwards.
                 router.measure(&flows, Stage::New, PACKETS).expect("a round");
-                assert_eq!(take(&router, "established"), 0, "{case}");
+                assert_eq!(read_and_reset(&router, "established"), 0, "{case}");
             }
             let echo = if version == 4 { ICMP } else { ICMPV6 };
             let flows = flows(version, echo, 0, 3);

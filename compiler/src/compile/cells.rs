@@ -33,7 +33,7 @@ struct Cell {
 
 /// A cell, and an index in its list of members.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Position {
     cell: CellId,
     at: u32,
 }
@@ -49,8 +49,8 @@ struct ClassCells {
 pub(super) struct Cells {
     family: Family,
     /// The cell and index of each pod's address, and of each atom by its first address.
-    places: AddressMap<Place>,
-    atom_places: AddressMap<Place>,
+    positions: AddressMap<Position>,
+    atom_positions: AddressMap<Position>,
     cells: HashMap<CellId, Cell>,
     by_key: HashMap<CellKey, CellId>,
     by_kind: HashMap<KindId, BTreeSet<CellId>>,
@@ -71,8 +71,8 @@ impl Cells {
     pub(super) fn new(family: Family) -> Self {
         Self {
             family,
-            places: AddressMap::default(),
-            atom_places: AddressMap::default(),
+            positions: AddressMap::default(),
+            atom_positions: AddressMap::default(),
             cells: HashMap::new(),
             by_key: HashMap::new(),
             by_kind: HashMap::new(),
@@ -128,7 +128,7 @@ impl Cells {
     }
 
     /// Puts a pod's address into the cell of its kind and blocks. With `None`, removes the address from its cell.
-    pub(super) fn place(&mut self, at: u128, kind: Option<(KindId, &BlockSets)>) {
+    pub(super) fn set_pod(&mut self, at: u128, kind: Option<(KindId, &BlockSets)>) {
         self.touched.insert(at);
         match kind {
             Some((kind, sets)) => self.enter(at, (Some(kind), Arc::clone(sets))),
@@ -191,8 +191,8 @@ impl Cells {
 
     fn enter(&mut self, at: u128, key: CellKey) {
         let is_atom = key.0.is_none();
-        if let Some(place) = self.place_of(is_atom, at)
-            && self.cells.get(&place.cell).is_some_and(|cell| cell.key == key)
+        if let Some(position) = self.position_of(is_atom, at)
+            && self.cells.get(&position.cell).is_some_and(|cell| cell.key == key)
         {
             return;
         }
@@ -203,13 +203,13 @@ impl Cells {
         };
         let Some(cell) = self.cells.get_mut(&id) else { return };
         // There is not enough memory for 2^32 addresses.
-        let place = u32::try_from(cell.members.len()).unwrap_or(u32::MAX);
+        let index = u32::try_from(cell.members.len()).unwrap_or(u32::MAX);
         cell.members.push(at);
         if let Some(of_class) = cell.class.and_then(|class| self.by_class.get_mut(&class)) {
             of_class.weight += 1;
         }
-        let places = if is_atom { &mut self.atom_places } else { &mut self.places };
-        places.insert(address(self.family, at), Place { cell: id, at: place });
+        let positions = if is_atom { &mut self.atom_positions } else { &mut self.positions };
+        positions.insert(address(self.family, at), Position { cell: id, at: index });
         if is_atom {
             self.touched_atoms.insert((at, self.atom_ends.get(&at).copied().unwrap_or(at)));
         }
@@ -227,22 +227,22 @@ impl Cells {
         id
     }
 
-    fn place_of(&self, is_atom: bool, at: u128) -> Option<Place> {
-        let places = if is_atom { &self.atom_places } else { &self.places };
-        places.get(address(self.family, at)).copied()
+    fn position_of(&self, is_atom: bool, at: u128) -> Option<Position> {
+        let positions = if is_atom { &self.atom_positions } else { &self.positions };
+        positions.get(address(self.family, at)).copied()
     }
 
     fn leave(&mut self, is_atom: bool, at: u128) {
-        let places = if is_atom { &mut self.atom_places } else { &mut self.places };
-        let Some(place) = places.remove(address(self.family, at)) else { return };
-        let id = place.cell;
+        let positions = if is_atom { &mut self.atom_positions } else { &mut self.positions };
+        let Some(position) = positions.remove(address(self.family, at)) else { return };
+        let id = position.cell;
         let Some(cell) = self.cells.get_mut(&id) else { return };
-        let index = place.at as usize;
+        let index = position.at as usize;
         cell.members.swap_remove(index);
         if let Some(moved) = cell.members.get(index)
-            && let Some(moved) = places.get_mut(address(self.family, moved))
+            && let Some(moved) = positions.get_mut(address(self.family, moved))
         {
-            moved.at = place.at;
+            moved.at = position.at;
         }
         if let Some(of_class) = cell.class.and_then(|class| self.by_class.get_mut(&class)) {
             of_class.weight -= 1;
@@ -275,7 +275,7 @@ impl Cells {
         touched.sort_unstable();
         let touched_atoms = std::mem::take(&mut self.touched_atoms);
         let class_at =
-            |is_atom: bool, at: u128| self.cells.get(&self.place_of(is_atom, at)?.cell)?.class;
+            |is_atom: bool, at: u128| self.cells.get(&self.position_of(is_atom, at)?.cell)?.class;
         if tables.class.is_empty() && delta.class.is_empty() {
             // A tree that is built from sorted items has full nodes, and so takes half of the memory.
             let key = |&at: &u128| Some((address(self.family, at), class_at(false, at)?));

@@ -241,7 +241,7 @@ impl Compiler {
     fn place_pods(&mut self, touched: &Touched) {
         for &id in &touched.pods {
             match self.snapshot.pod(id).filter(|pod| pod.has_identity()) {
-                Some(pod) => self.kinds.place(id, pod, &mut self.sets, &self.snapshot),
+                Some(pod) => self.kinds.insert(id, pod, &mut self.sets, &self.snapshot),
                 None => self.kinds.remove(id, &mut self.sets),
             }
         }
@@ -261,7 +261,7 @@ impl Compiler {
             let kind = self.snapshot.owner_id(address).and_then(|pod| self.kinds.of_pod(pod));
             let at = number(address);
             let sets = state.atoms.sets_at(at);
-            state.classes.cells.place(at, kind.map(|kind| (kind, sets)));
+            state.classes.cells.set_pod(at, kind.map(|kind| (kind, sets)));
         }
         let moved = self.move_members(subjects, &mut delta);
         self.retire_groups();

@@ -69,7 +69,7 @@ fn resolved(selection: &Selection, pod: &Pod) -> ResolvedPorts {
 
 /// The position of a contribution: the index of its policy, and its index in that policy's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct ContributionIndex {
     policy: u32,
     at: u32,
 }
@@ -81,8 +81,8 @@ pub(super) struct Group {
     /// known.
     contributions: Vec<Arc<PolicyContributions>>,
     /// The positions of the contributions to everyone, and those of the others by peer set, sorted by set.
-    to_everyone: Vec<Place>,
-    by_set: Vec<(PeerSetId, Place)>,
+    to_everyone: Vec<ContributionIndex>,
+    by_set: Vec<(PeerSetId, ContributionIndex)>,
     /// What every address is allowed.
     base: PerFamily<Arc<PortSet>>,
     /// How many local pods are in the group.
@@ -121,9 +121,9 @@ impl Group {
             .filter_map(move |&(set, _)| (last.replace(set) != Some(set)).then_some(set))
     }
 
-    fn contribution(&self, place: Place) -> Option<(Option<PolicyId>, &Contribution)> {
-        let of_policy = self.contributions.get(place.policy as usize)?;
-        Some((of_policy.policy(), of_policy.list.get(place.at as usize)?))
+    fn contribution(&self, index: ContributionIndex) -> Option<(Option<PolicyId>, &Contribution)> {
+        let of_policy = self.contributions.get(index.policy as usize)?;
+        Some((of_policy.policy(), of_policy.list.get(index.at as usize)?))
     }
 
     fn contributions_by(
@@ -131,8 +131,8 @@ impl Group {
         set: PeerSetId,
     ) -> impl Iterator<Item = (Option<PolicyId>, &Contribution)> {
         let start = self.by_set.partition_point(|(other, _)| *other < set);
-        let places = self.by_set.iter().skip(start).take_while(move |(other, _)| *other == set);
-        places.filter_map(|&(_, place)| self.contribution(place))
+        let indexes = self.by_set.iter().skip(start).take_while(move |(other, _)| *other == set);
+        indexes.filter_map(|&(_, index)| self.contribution(index))
     }
 
     /// Every contribution that applies to a peer with these items, with its policy and the ports that it allows. The
@@ -147,8 +147,8 @@ impl Group {
             .by_set
             .iter()
             .filter(move |(set, _)| sets.get(*set).is_some_and(|set| set.is_everyone(family)));
-        let places = self.to_everyone.iter().chain(everyones.map(|(_, place)| place));
-        let base = places.filter_map(|&place| self.contribution(place));
+        let indexes = self.to_everyone.iter().chain(everyones.map(|(_, index)| index));
+        let base = indexes.filter_map(|&index| self.contribution(index));
         let of_item = |item: &'a Item| {
             self.contributions_by(item.set)
                 .map(move |(policy, c)| (policy, c, &**ports_of(c, item)))
@@ -261,8 +261,8 @@ impl Groups {
         for (policy, of_policy) in (0_u32..).zip(&contributions) {
             for (at, contribution) in (0_u32..).zip(&of_policy.list) {
                 match contribution.source.set() {
-                    None => to_everyone.push(Place { policy, at }),
-                    Some(set) => by_set.push((set, Place { policy, at })),
+                    None => to_everyone.push(ContributionIndex { policy, at }),
+                    Some(set) => by_set.push((set, ContributionIndex { policy, at })),
                 }
             }
         }

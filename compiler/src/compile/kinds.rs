@@ -93,7 +93,13 @@ impl Kinds {
     }
 
     /// Adds a pod, or moves it to the template that it has after a change.
-    pub(super) fn place(&mut self, id: PodId, pod: &Pod, sets: &mut PeerSets, snapshot: &Snapshot) {
+    pub(super) fn insert(
+        &mut self,
+        id: PodId,
+        pod: &Pod,
+        sets: &mut PeerSets,
+        snapshot: &Snapshot,
+    ) {
         let key = template_key(pod);
         let template = match self.by_template.get(&key) {
             Some(&template) => template,
@@ -108,23 +114,23 @@ impl Kinds {
             self.pods.push(None);
         }
         if let Some(entry) = self.templates.get_mut(&template)
-            && let Some(place) = self.pods.get_mut(id.0 as usize)
+            && let Some(slot) = self.pods.get_mut(id.0 as usize)
         {
             // There are at most as many pods as pod ids, which are `u32`.
-            *place = Some((template, u32::try_from(entry.pods.len()).unwrap_or(u32::MAX)));
+            *slot = Some((template, u32::try_from(entry.pods.len()).unwrap_or(u32::MAX)));
             entry.pods.push(id);
         }
     }
 
     pub(super) fn remove(&mut self, id: PodId, sets: &mut PeerSets) {
-        let place = self.pods.get_mut(id.0 as usize).and_then(Option::take);
-        let Some((template, place)) = place else { return };
+        let entry = self.pods.get_mut(id.0 as usize).and_then(Option::take);
+        let Some((template, index)) = entry else { return };
         let Some(entry) = self.templates.get_mut(&template) else { return };
-        entry.pods.swap_remove(place as usize);
-        if let Some(moved) = entry.pods.get(place as usize)
+        entry.pods.swap_remove(index as usize);
+        if let Some(moved) = entry.pods.get(index as usize)
             && let Some(Some(moved)) = self.pods.get_mut(moved.0 as usize)
         {
-            moved.1 = place;
+            moved.1 = index;
         }
         if !entry.pods.is_empty() {
             return;

@@ -41,10 +41,10 @@ impl KernelLayout {
     /// Why the program cannot be loaded here. This is found out by loading it.
     pub(super) fn find() -> Result<Self, String> {
         static FOUND: OnceLock<Result<KernelLayout, String>> = OnceLock::new();
-        FOUND.get_or_init(Self::look).clone()
+        FOUND.get_or_init(Self::read).clone()
     }
 
-    fn look() -> Result<Self, String> {
+    fn read() -> Result<Self, String> {
         let btf = Btf::of_kernel().map_err(|error| format!("the kernel's BTF: {error}"))?;
         let kernel = Self::of(&btf).ok_or("the kernel's BTF lacks what the program reads")?;
         let loaded = Family::ALL.into_iter().try_for_each(|family| {
@@ -162,7 +162,7 @@ impl<'a> Code<'a> {
 
     fn write(mut self) -> Vec<u64> {
         self.a.load(PACKET, R(1), CONTEXT_PACKET);
-        self.pass_known();
+        self.accept_known();
         self.read_headers();
         self.find(SOURCE_END);
         self.find(TARGET_END);
@@ -177,7 +177,7 @@ impl<'a> Code<'a> {
     }
 
     /// Accepts packets of known connections. First packets, and packets that conntrack does not track, continue.
-    fn pass_known(&mut self) {
+    fn accept_known(&mut self) {
         let a = &mut self.a;
         let unknown = a.label();
         a.load(R(1), PACKET, self.kernel.conntrack);

@@ -8,12 +8,12 @@ use palisade_benches::harness::run::{Output, run};
 
 use super::*;
 
-pub(super) fn report(scratch: &Scratch, pace: f64) -> Report {
+pub(super) fn report(scratch: &Scratch, factor: f64) -> Report {
     let settings = settings(1);
     let output =
         Output::open(&scratch.0, &settings, &Machine::default(), false).expect("a directory");
     let mut progress = Progress::new(&NEVER_STOP).quiet();
-    run(&settings, Machine::default(), &mut Formula::new(pace), &output, &mut progress)
+    run(&settings, Machine::default(), &mut Formula::new(factor), &output, &mut progress)
         .expect("runs")
 }
 

@@ -38,8 +38,8 @@ fn a_tiny_run_from_end_to_end() {
     let left_out = |name: &str| report.left_out.iter().any(|a| a.contender == name);
     assert!(NAMES.iter().all(|name| described.contains(name) || left_out(name)), "{described:?}");
     for cell in &report.cells {
-        cell.series.iter().for_each(consistent);
-        whole(cell);
+        cell.series.iter().for_each(check_series);
+        check_palisade(cell);
     }
     let growth = report.growth(report.cells[0].cell, PALISADE, NEW_ONE);
     assert!(growth.is_some_and(|growth| growth.exponent.is_finite()));
@@ -47,7 +47,7 @@ fn a_tiny_run_from_end_to_end() {
 }
 
 /// Checks what must hold for any series.
-fn consistent(series: &Series) {
+fn check_series(series: &Series) {
     let Series { contender, measure, samples, packets } = series;
     let about = format!("{contender} {measure} {samples:?}");
     assert!(!samples.is_empty() && samples.iter().all(|s| s.is_finite() && *s >= 0.0), "{about}");
@@ -65,7 +65,7 @@ fn consistent(series: &Series) {
 }
 
 /// Palisade has all figures, and parts do not exceed the whole.
-fn whole(cell: &CellReport) {
+fn check_palisade(cell: &CellReport) {
     let has = |measure| {
         let samples = cell.samples(PALISADE, measure);
         samples.unwrap_or_else(|| panic!("{} has no {measure}: {:?}", cell.cell, cell.absent))

@@ -20,7 +20,7 @@ fn time(value: f64) -> String {
 }
 
 /// ` ± 12 %`: half of the interval of the median, if it is large enough to matter.
-fn give_or_take(summary: &Summary) -> String {
+fn half_interval(summary: &Summary) -> String {
     let share = (summary.high - summary.low) / 2.0 / summary.median.abs().max(1.0) * 100.0;
     if share < 5.0 { String::new() } else { format!(" ± {share:.0} %") }
 }
@@ -61,7 +61,7 @@ pub(in super::super) fn match_costs(report: &Report) -> String {
                 let fast = cell
                     .added_when_fast(name, one)
                     .map_or_else(String::new, |fast| format!(" / {}", time(fast)));
-                Some(format!("{}{}{fast}{ratio}", time(added), give_or_take(&summary)))
+                Some(format!("{}{}{fast}{ratio}", time(added), half_interval(&summary)))
             };
             table.row(name, cells.iter().map(of).collect());
         }
