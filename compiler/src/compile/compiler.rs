@@ -14,7 +14,7 @@ use super::ids::{GroupId, PeerSetId};
 use super::kinds::Kinds;
 use super::locality::Locality;
 use super::matrix::{Entries, Matrix};
-use super::members::{Members, Moving};
+use super::members::{MemberTables, Members};
 use super::peer_sets::PeerSets;
 use super::profiles::Profiles;
 use super::ranges::number;
@@ -203,7 +203,7 @@ impl Compiler {
     fn recompile(&mut self, touched: &Touched) -> Delta {
         let regrouped =
             self.subjects.update(touched, &self.snapshot, &mut self.groups, &mut self.sets);
-        self.groups.retire_unwanted(&mut self.sets);
+        self.groups.retire_unused(&mut self.sets);
 
         let mut addresses = touched.addresses.clone();
         if self.sets.note_names() {
@@ -275,7 +275,7 @@ impl Compiler {
     fn place_pods(&mut self, touched: &Touched) {
         for &id in &touched.pods {
             match self.snapshot.pod(id).filter(|pod| pod.has_identity()) {
-                Some(pod) => self.kinds.place(id, pod, &mut self.sets, &self.snapshot),
+                Some(pod) => self.kinds.insert(id, pod, &mut self.sets, &self.snapshot),
                 None => self.kinds.remove(id, &mut self.sets),
             }
         }
@@ -295,11 +295,11 @@ impl Compiler {
             let kind = self.snapshot.owner_id(address).and_then(|pod| self.kinds.of_pod(pod));
             let at = number(address);
             let sets = state.atoms.sets_at(at);
-            state.classes.cells.place(at, kind.map(|kind| (kind, sets)));
+            state.classes.cells.set_pod(at, kind.map(|kind| (kind, sets)));
         }
         let moved = self.move_members(subjects, &mut delta);
         self.retire_groups();
-        let fresh = self.groups.take_fresh();
+        let fresh = self.groups.take_new();
         for (family, moved) in moved {
             self.settle_family(family, moved, fresh.clone(), &mut delta[family]);
         }
@@ -315,13 +315,13 @@ impl Compiler {
             let owner = self.snapshot.owner_id(address);
             let wanted = owner.map_or([None, None], |pod| self.subjects.groups_of(pod));
             let state = &mut self.families[family];
-            let moving = Moving {
+            let tables = MemberTables {
                 groups: &mut self.groups,
                 capacity: &mut state.capacity,
                 tables: &mut self.program[family],
                 delta: &mut delta[family],
             };
-            let directions = self.members.set(address, wanted, moving);
+            let directions = self.members.set(address, wanted, tables);
             for (moved, _) in
                 all_moved[family].iter_mut().zip(directions).filter(|(_, moves)| *moves)
             {
