@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use palisade_compiler::compile::Compiler;
-use palisade_compiler::model::Family;
+use palisade_compiler::model::{Family, Pod};
 use palisade_compiler::program::AddressRange;
 use palisade_dataplane::host::HostFacts;
 
@@ -43,6 +43,8 @@ pub struct Holding {
     seen: u64,
     /// The first address of a local pod that is in none of the ranges.
     misplaced: Option<IpAddr>,
+    /// Whether there are pods that a hold is for.
+    is_wanted: bool,
     state: Hold,
     facts: HostFacts,
 }
@@ -60,6 +62,11 @@ impl Holding {
         &self.ranges
     }
 
+    /// Whether a hold would be for anything: there is a node, and policies isolate pods of it.
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
     /// What the tables must hold of it: nothing while nothing is held.
     pub fn facts(&self) -> &HostFacts {
         &self.facts
@@ -68,6 +75,7 @@ impl Holding {
     /// Decides anew for what the compiler holds now.
     pub fn update(&mut self, compiler: &Compiler, node: Option<&str>, is_behind: bool) {
         self.look_at_ranges(compiler, node);
+        self.is_wanted = node.is_some() && compiler.isolated_pods().either > 0;
         self.state = self.decide(compiler, node, is_behind);
         self.facts = match self.state {
             Hold::On { .. } => self.holding(compiler),
@@ -111,11 +119,11 @@ impl Holding {
             ));
         }
         let awaited_count = compiler.awaited_pods().count();
-        let is_behind = is_behind && compiler.isolated_pods().either > 0;
+        let is_behind = is_behind && self.is_wanted;
         if awaited_count == 0 && !is_behind {
             return Hold::Idle;
         }
-        let name = |pod: &palisade_compiler::model::Pod| format!("{}/{}", pod.namespace, pod.name);
+        let name = |pod: &Pod| format!("{}/{}", pod.namespace, pod.name);
         let awaited = compiler.awaited_pods().take(MAX_NAMED).map(name).collect();
         Hold::On { awaited, awaited_count, is_behind }
     }
@@ -174,8 +182,12 @@ mod tests {
     fn a_selected_pod_without_an_address_is_awaited_until_it_has_one() {
         let unborn = pod("x/db").labelled("app=db").on("here");
         let other = pod("x/web").labelled("app=web").ip("10.1.0.7").on("here");
-        let mut compiler =
-            compiler([here(), isolation(), Change::ApplyPod(unborn.clone()), Change::ApplyPod(other)]);
+        let mut compiler = compiler([
+            here(),
+            isolation(),
+            Change::ApplyPod(unborn.clone()),
+            Change::ApplyPod(other),
+        ]);
         let holding = decided(&compiler, false);
         let awaited = vec!["x/db".to_owned()];
         assert_eq!(*holding.state(), Hold::On { awaited, awaited_count: 1, is_behind: false });
@@ -191,10 +203,15 @@ mod tests {
     fn nothing_is_held_for_pods_that_no_policy_selects_and_for_those_of_other_nodes() {
         let unselected = pod("x/web").labelled("app=web").on("here");
         let elsewhere = pod("x/db").labelled("app=db").on("there");
-        let waiting = [here(), isolation(), Change::ApplyPod(unselected), Change::ApplyPod(elsewhere)];
+        let waiting =
+            [here(), isolation(), Change::ApplyPod(unselected), Change::ApplyPod(elsewhere)];
         let compiler = compiler(waiting);
         assert_eq!(*decided(&compiler, false).state(), Hold::Idle);
-        assert_eq!(*decided(&compiler, true).state(), Hold::Idle, "nothing of the node is isolated");
+        assert_eq!(
+            *decided(&compiler, true).state(),
+            Hold::Idle,
+            "nothing of the node is isolated"
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod backoff;
 mod enforcer;
+mod hold_report;
 mod revocation;
 mod status_report;
 mod upkeep;
@@ -21,6 +22,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::narrowing::Narrowing;
 use palisade_compiler::program::{Delta, Program};
@@ -29,6 +31,7 @@ use palisade_dataplane::ruleset::RulesetError;
 
 use crate::connection::Question;
 use crate::explanation::explain;
+use crate::hold::Holding;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
 use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
 use crate::published_status::PublishedStatus;
@@ -53,18 +56,28 @@ const MIN_PAUSE: Duration = Duration::from_millis(10);
 /// Beyond so many elements a change is not kept in the log of revisions, nor copied for it.
 const MAX_LOGGED_DELTA: usize = 65_536;
 
-/// Runs until the inbox says that it should end; what the kernel has stays. Pods of `node` are local; every pod with an address
-/// where there is none.
+/// What the loop enforces, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The node whose pods are local; every pod with an address is where there is none.
+    pub node: Option<String>,
+    /// Whether the tables belong to the agent, where the kernel knows owners.
+    pub owns_tables: bool,
+    /// The ranges of the node's pods; those of the Node object apply where there are none.
+    pub pod_ranges: Vec<IpNet>,
+}
+
+/// Runs until the inbox says that it should end; what the kernel has stays.
 ///
 /// # Errors
 ///
 /// What makes it useless to wait: the kernel's tables may not be touched, or the kernel cannot do it.
 pub fn run(
-    node: Option<String>,
-    owns_tables: bool,
+    settings: Settings,
     inbox: &Inbox,
     published: PublishedStatus,
 ) -> Result<(), RulesetError> {
+    let Settings { node, owns_tables, pod_ranges } = settings;
     let report = StatusReport::new(published, node.clone());
     let Some((enforcer, found)) = open(&report, owns_tables, inbox)? else { return Ok(()) };
     let locality = match &node {
@@ -83,6 +96,8 @@ pub fn run(
         revocation: Revocation::start(inbox.waker()),
         backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
         upkeep: Upkeep::default(),
+        holding: Holding::new(pod_ranges),
+        source_behind: false,
     };
     reconciler.run()
 }
@@ -167,6 +182,9 @@ struct Reconciler<'a> {
     revocation: Revocation,
     backoff: Backoff,
     upkeep: Upkeep,
+    holding: Holding,
+    /// Whether the source does not hear what happens.
+    source_behind: bool,
 }
 
 impl Reconciler<'_> {
@@ -204,7 +222,8 @@ impl Reconciler<'_> {
     /// Takes in what came, and has the kernel enforce it.
     fn turn(&mut self, inputs: Vec<Input>, links_changed: bool) -> Result<(), RulesetError> {
         let began = Instant::now();
-        let changed = self.compile(inputs);
+        let was_behind = self.source_behind;
+        let changed = self.compile(inputs) || self.source_behind != was_behind;
         if self.in_sync.is_err() {
             return Ok(());
         }
@@ -247,6 +266,7 @@ impl Reconciler<'_> {
             if let Err(reason) = &input.in_sync {
                 self.report.hindered(State::WaitingForManifests, reason.clone());
             }
+            self.source_behind = input.state.is_behind();
             self.in_sync = input.in_sync;
             self.report.source_in_sync(self.in_sync.is_ok());
             since = since.or(input.since);
@@ -301,7 +321,8 @@ impl Reconciler<'_> {
         }
         // The engine takes the delta; a copy is for the log.
         let kept = (element_count <= MAX_LOGGED_DELTA).then(|| delta.clone());
-        match self.enforcer.enforce(&self.compiler, delta, find_bridges) {
+        self.holding.update(&self.compiler, self.node.as_deref(), self.source_behind);
+        match self.enforcer.enforce(&self.compiler, delta, self.holding.facts(), find_bridges) {
             Ok(()) => {
                 self.backoff.succeeded();
                 let change = (object_count > 0).then_some(EnforcedChange {
@@ -315,6 +336,7 @@ impl Reconciler<'_> {
                 });
                 // Gaps are published first, so that the status never says "enforcing" without them.
                 self.report.facts(&self.enforcer);
+                self.report.hold(&self.holding, self.enforcer.held_packets());
                 self.report.enforced(change, recovers);
                 self.revocation.want(Scope::new(narrowing, released, self.compiler.program()));
                 Ok(())

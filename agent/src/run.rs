@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use palisade_dataplane::ruleset::RulesetError;
 use thiserror::Error;
 use tokio::net::UnixListener;
@@ -18,7 +19,7 @@ use crate::inbox::{Sender, inbox};
 use crate::link_events;
 use crate::published_status::PublishedStatus;
 use crate::recent_log::RecentLog;
-use crate::reconcile;
+use crate::reconcile::{self, Settings};
 use crate::socket::lock::{Attempt, SocketError, SocketLock};
 use crate::socket::server::Server;
 use crate::sources::file_source::FileSource;
@@ -39,6 +40,8 @@ pub struct Config {
     pub namespace: Option<Arc<str>>,
     /// The node whose pods are local; every pod with an address is where there is none.
     pub node: Option<String>,
+    /// The ranges of the node's pods; those of the Node object apply where there are none.
+    pub pod_ranges: Vec<IpNet>,
     /// Whether the tables belong to the agent, where the kernel knows owners: nobody else can write to them then.
     pub owns_tables: bool,
     /// Where metrics and health are served by HTTP.
@@ -128,11 +131,16 @@ async fn serve(
         tokio::spawn(HttpServer::listen(address).await?.serve(status.clone()));
     }
     let (ended, mut end) = oneshot::channel::<()>();
-    let (node, owns_tables, published) = (config.node, config.owns_tables, status.clone());
+    let settings = Settings {
+        node: config.node,
+        owns_tables: config.owns_tables,
+        pod_ranges: config.pod_ranges,
+    };
+    let published = status.clone();
     let reconciler = thread::Builder::new().name("reconcile".into()).spawn(move || {
         // Dropped at the end, however it comes.
         let _ended = ended;
-        reconcile::run(node, owns_tables, &receiver, published)
+        reconcile::run(settings, &receiver, published)
     })?;
     link_events::forward(sender.clone(), status.metrics.clone());
     let limits = Limits { bytes: config.max_file_size, pipes: false, namespace: config.namespace };
