@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backoff;
 pub mod bridged;
 pub mod cli;
 pub mod connection;
@@ -19,3 +20,4 @@ pub mod revision_log;
 pub mod run;
 pub mod socket;
 pub mod sources;
+pub mod watch_state;

@@ -9,6 +9,7 @@ use crate::edits;
 use crate::inbox::HeldFile;
 use crate::protocol::{self, EnforcedChange, MAX_CHANGES, MAX_ELEMENTS, MAX_LISTED, Status};
 use crate::revision_log::{Revision, RevisionLog};
+use crate::watch_state::KubernetesState;
 
 /// A change of more elements is not listed at all: the lines of all of them would be made for the first ones.
 const MAX_LISTED_DELTA: usize = 1000;
@@ -24,6 +25,8 @@ pub struct StatusAt {
     /// When the kernel was last compared with the program.
     pub checked: Option<Instant>,
     pub held: Vec<HeldFile>,
+    /// The API server that is followed, if one is.
+    pub kubernetes: Option<KubernetesState>,
 }
 
 impl StatusAt {
@@ -41,6 +44,7 @@ impl StatusAt {
         });
         status.held_files = held.collect();
         status.held_count = self.held.len();
+        status.kubernetes = self.kubernetes.as_ref().map(Into::into);
         status
     }
 }
@@ -96,6 +100,7 @@ mod tests {
             behind_since: ago(5),
             checked: ago(7),
             held: Vec::new(),
+            kubernetes: None,
         };
         let status = at.now();
         assert!(status.up_seconds >= 100, "{status:?}");
