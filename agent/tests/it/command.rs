@@ -192,15 +192,10 @@ impl Netns {
         files: &Path,
         more: &[&str],
     ) -> Agent {
-        let socket = socket.map_or_else(|| scratch.0.join("agent.sock"), Path::to_path_buf);
-        let log = fs::File::create(scratch.0.join("log")).unwrap();
-        let mut args =
-            vec!["run", "-f", files.to_str().unwrap(), "--socket", socket.to_str().unwrap()];
+        let mut args = vec!["run", "-f", files.to_str().unwrap()];
         args.extend(more);
-        let mut command = self.command(env!("CARGO_BIN_EXE_palisade"), &args);
-        let child =
-            command.env_remove("NODE_NAME").stdin(Stdio::null()).stderr(log).spawn().unwrap();
-        Agent { child, client: Client::new(&socket), socket, scratch }
+        let command = self.command(env!("CARGO_BIN_EXE_palisade"), &args);
+        Agent::start(command, scratch, socket)
     }
 }
 
@@ -220,6 +215,16 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
+    /// Starts it by a command that lacks the socket.
+    pub(crate) fn start(mut command: Command, scratch: Scratch, socket: Option<&Path>) -> Self {
+        let socket = socket.map_or_else(|| scratch.0.join("agent.sock"), Path::to_path_buf);
+        let log = fs::File::create(scratch.0.join("log")).unwrap();
+        command.arg("--socket").arg(&socket);
+        command.env_remove("NODE_NAME").env_remove("KUBECONFIG");
+        let child = command.stdin(Stdio::null()).stderr(log).spawn().unwrap();
+        Self { child, client: Client::new(&socket), socket, scratch }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
