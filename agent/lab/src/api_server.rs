@@ -119,7 +119,8 @@ impl ApiServer {
             "",
         )?;
         let namespace = namespace.try_clone()?;
-        let etcd = spawn(&namespace, &directory.0, &assets.join("etcd"), &etcd_flags(&directory.0))?;
+        let etcd =
+            spawn(&namespace, &directory.0, &assets.join("etcd"), &etcd_flags(&directory.0))?;
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
         let mut server = Self { namespace, assets, directory, flags, etcd, server: None };
         server.restart()?;

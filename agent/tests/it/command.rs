@@ -155,7 +155,7 @@ impl Netns {
         netns
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/proc/{}/ns/net", self.0.id())
     }
 

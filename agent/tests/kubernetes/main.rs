@@ -16,5 +16,12 @@ mod cluster;
 mod command;
 mod faults;
 mod lists;
+mod observed;
+#[allow(dead_code, reason = "shared with the other tests of the agent, which use more of it")]
+#[path = "../it/openmetrics.rs"]
+mod openmetrics;
 mod permissions;
 mod proxy;
+#[allow(dead_code, reason = "shared with the other tests of the agent, which use more of it")]
+#[path = "../it/scrape.rs"]
+mod scrape;
