@@ -77,11 +77,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     }
     let follow = follow(args)?;
     log_to_stderr(args.log_format, args.verbose);
-    let config = Config {
-        follow,
-        node: args.node.node_name.clone(),
-        owns_tables: !args.no_owner,
-    };
+    let config = Config { follow, node: args.node.node_name.clone(), owns_tables: !args.no_owner };
     run(config, &args.socket)?;
     Ok(Exit::Done)
 }

@@ -79,8 +79,8 @@ fn what_happened_while_the_agent_heard_nothing_is_found_by_a_new_list() {
     signal(&agent, "-STOP");
     cluster.delete_pod("x/c");
     cluster.add_policy("alone", "{podSelector: {matchLabels: {app: a}}, policyTypes: [Ingress]}");
-    cluster.add_namespace("y");
-    cluster.add_pod("y/c", "n2", C);
+    cluster.add_namespace("blue");
+    cluster.add_pod("blue/c", "n2", C);
     cluster.server.kill();
     cluster.server.compact().expect("compacted");
     cluster.server.restart().expect("restarted");
@@ -96,7 +96,7 @@ fn what_happened_while_the_agent_heard_nothing_is_found_by_a_new_list() {
     let listed_again = api.watches.iter().filter(|watch| watch.lists > 1).count();
     assert!(listed_again > 0, "{api:?}");
     let Response::Explanation(_) = agent.ask(&Request::Explain {
-        from: "y/c".into(),
+        from: "blue/c".into(),
         to: "x/a".into(),
         protocol: "tcp".into(),
         port: Some(80.into()),

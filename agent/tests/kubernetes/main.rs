@@ -18,3 +18,4 @@ mod faults;
 mod lists;
 mod permissions;
 mod proxy;
+mod scale;

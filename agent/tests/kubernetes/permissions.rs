@@ -14,7 +14,9 @@ fn role(resources: &[(&str, &str)]) -> String {
     let rules: Vec<String> = resources
         .iter()
         .map(|(group, resource)| {
-            format!("{{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [get, list, watch]}}")
+            format!(
+                "{{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [get, list, watch]}}"
+            )
         })
         .collect();
     format!(

@@ -57,9 +57,7 @@ impl Access {
         let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         match Client::try_from(config) {
             Ok(client) => Ok(ApiServer { client, url }),
-            Err(source) => {
-                Err(AccessError::Client { server: url, source: Box::new(source) })
-            }
+            Err(source) => Err(AccessError::Client { server: url, source: Box::new(source) }),
         }
     }
 }

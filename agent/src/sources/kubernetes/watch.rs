@@ -120,11 +120,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(
-        server: ApiServer,
-        of: WatchedKind,
-        messages: mpsc::Sender<Message>,
-    ) -> Self {
+    pub(super) fn new(server: ApiServer, of: WatchedKind, messages: mpsc::Sender<Message>) -> Self {
         let state = WatchState::new(of.kind, of.decides);
         Self {
             server,
@@ -186,7 +182,8 @@ impl Watch {
         }
         let result = self.list().await;
         // Whoever may not list may not stream either, which says nothing about the server.
-        self.streams_lists |= matches!(&result, Err(End::Failed(failure)) if failure.is_forbidden());
+        self.streams_lists |=
+            matches!(&result, Err(End::Failed(failure)) if failure.is_forbidden());
         result
     }
 
