@@ -24,7 +24,7 @@ const PEER_PORT: u16 = 2380;
 const ADMIN_TOKEN: &str = "administrator-of-a-test";
 const AGENT_TOKEN: &str = "agent-of-a-test";
 /// The user that the agent is, as its service account would make it.
-pub const AGENT_USER: &str = "system:serviceaccount:palisade:palisade";
+pub const AGENT_USER: &str = "system:serviceaccount:kube-system:palisade";
 
 /// Runs a program as long as our end of its standard input is open, however this process ends.
 const SUPERVISE: &str = r#""$@" & child=$!; cat >&2; kill -9 $child; wait $child"#;

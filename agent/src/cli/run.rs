@@ -28,7 +28,7 @@ Examples:
   palisade run -f pods.yaml policies/ --node-name worker-1 --log-format json
   palisade status    # in another terminal
 
-From the Kubernetes API, the agent needs get, list and watch of namespaces, nodes, pods and networkpolicies; where it may read
+From the Kubernetes API, the agent needs list and watch of namespaces, nodes, pods and networkpolicies; where it may list and watch
 services and endpointslices too, explain knows Services. The kernel is left as it is until all has been listed once. While the
 server cannot be reached, what is known stays in force: palisade status says since when.
 

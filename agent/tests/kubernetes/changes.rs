@@ -20,11 +20,11 @@ fn guard(from: &str) -> String {
 
 fn populated() -> Cluster {
     let cluster = Cluster::new(&MACHINES);
-    cluster.add_namespace("y");
+    cluster.add_namespace("blue");
     cluster.add_pod("x/a", NODE, A);
     cluster.add_pod("x/b", NODE, B);
     // On another node.
-    cluster.add_pod("y/c", "n2", C);
+    cluster.add_pod("blue/c", "n2", C);
     cluster
 }
 
@@ -52,10 +52,10 @@ fn policies_and_labels_are_enforced_as_they_change() {
     assert!(change.time_to_enforce.last_us.is_some());
 
     // Labels of a namespace, then of a pod.
-    cluster.kubectl(&["label", "namespace", "y", "team=blue"]);
+    cluster.kubectl(&["label", "namespace", "blue", "team=blue"]);
     cluster.until_passes(C, B, 80, true);
     assert!(!cluster.passes(A, B, 80));
-    cluster.kubectl(&["label", "namespace", "y", "team-"]);
+    cluster.kubectl(&["label", "namespace", "blue", "team-"]);
     cluster.until_passes(C, B, 80, false);
     cluster.add_policy("guard", &guard("{podSelector: {matchLabels: {role: client}}}"));
     cluster.kubectl(&["label", "pod", "-n", "x", "a", "role=client"]);

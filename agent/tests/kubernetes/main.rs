@@ -22,6 +22,7 @@ mod observed;
 mod openmetrics;
 mod permissions;
 mod proxy;
+mod scale;
 #[allow(dead_code, reason = "shared with the other tests of the agent, which use more of it")]
 #[path = "../it/scrape.rs"]
 mod scrape;

@@ -9,13 +9,13 @@ use crate::cluster::{Cluster, NODE, until_in_sync};
 const NEEDED: [(&str, &str); 4] =
     [("", "namespaces"), ("", "nodes"), ("", "pods"), ("networking.k8s.io", "networkpolicies")];
 
-/// A role that may get, list and watch these, bound to the agent's user.
+/// A role that may list and watch these, bound to the agent's user.
 fn role(resources: &[(&str, &str)]) -> String {
     let rules: Vec<String> = resources
         .iter()
         .map(|(group, resource)| {
             format!(
-                "{{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [get, list, watch]}}"
+                "{{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [list, watch]}}"
             )
         })
         .collect();

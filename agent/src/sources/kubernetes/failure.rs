@@ -1,6 +1,5 @@
 //! Why a list or a watch failed, and what that means for the next one.
 
-use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::time::Duration;

@@ -100,3 +100,59 @@ pub(super) fn read(key: &ObjectKey, json: &str) -> Read {
     };
     Read { change, problems }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+    use palisade_compiler::parse::parse;
+
+    use super::*;
+
+    /// As the API server writes it, with what nobody here reads.
+    const POD: &str = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","namespace":"x","uid":"0f8fad5b-d9cb-469f-a165-70867728950e",
+        "resourceVersion":"41","labels":{"app":"a"},"annotations":{"k":"{\"metadata\":{\"name\":\"other\"}}"},"managedFields":[{"manager":"kubelet",
+        "fieldsV1":{"f:metadata":{"f:labels":{}}}}],"deletionTimestamp":"2026-01-01T00:00:00Z"},"spec":{"nodeName":"n1","containers":[{"name":"c",
+        "ports":[{"name":"web","containerPort":80,"protocol":"TCP"}]}]},"status":{"phase":"Running","podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"},
+        {"ip":"fd00::1"}],"startTime":"2026-01-01T00:00:00Z","containerStatuses":[{"name":"c","state":{"running":{}}}]}}"#;
+
+    #[test]
+    fn an_object_means_the_same_as_in_a_manifest() {
+        let metadata = metadata(POD).unwrap();
+        assert_eq!(metadata.resource_version, "41");
+        let key = key(ObjectKind::Pod, &metadata);
+        let mut manifest = Vec::new();
+        parse("in.yaml", POD.as_bytes(), &mut |object| manifest.push(Change::from(object)));
+        let Read { change, problems } = read(&key, POD);
+        assert_eq!(([change].as_slice(), problems), (manifest.as_slice(), Vec::new()));
+        let deleted = deletion(key, &metadata);
+        assert!(matches!(deleted, Change::DeletePod { uid: Some(_), .. }), "{deleted:?}");
+    }
+
+    #[test]
+    fn an_object_that_is_not_understood_stays_as_it_was() {
+        let wrong = POD.replace(r#""app":"a""#, r#""app":7"#);
+        let key = key(ObjectKind::Pod, &metadata(&wrong).unwrap());
+        let Read { change, problems } = read(&key, &wrong);
+        assert!(matches!(&change, Change::Keep { name, .. } if &**name == "a"), "{change:?}");
+        let [(Severity::Error, problem)] = problems.as_slice() else { panic!("{problems:?}") };
+        assert!(problem.starts_with("Pod x/a: metadata.labels"), "{problem}");
+        // One of another kind is not taken for one of this kind.
+        let other = POD.replace(r#""kind":"Pod""#, r#""kind":"Secret""#);
+        assert!(matches!(read(&key, &other).change, Change::Keep { .. }));
+    }
+
+    #[test]
+    fn only_the_marked_bookmark_ends_a_list() {
+        let with = |annotations: &str| {
+            bookmark(&format!(
+                r#"{{"kind":"Pod","metadata":{{"resourceVersion":"7","creationTimestamp":null{annotations}}},"spec":{{}}}}"#
+            ))
+            .unwrap()
+        };
+        assert_eq!(with(""), ("7".to_owned(), false));
+        let marked = with(r#","annotations":{"k8s.io/initial-events-end":"true"}"#);
+        assert_eq!(marked, ("7".to_owned(), true));
+        assert!(bookmark("{}").is_err() && metadata("[]").is_err());
+    }
+}
