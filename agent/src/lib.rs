@@ -12,6 +12,7 @@ pub mod edits;
 pub mod explanation;
 mod flow_tables;
 pub mod health;
+pub mod hold;
 pub mod heartbeat;
 pub mod http;
 pub mod inbox;

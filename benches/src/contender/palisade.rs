@@ -1,4 +1,4 @@
-//! `palisade`: the compiler and the dataplane over netlink, as the agent runs them.
+//! `palisade`: the compiler, and the dataplane over netlink, as the agent uses them.
 
 use std::time::Instant;
 
@@ -67,7 +67,7 @@ impl Contender for Palisade {
         let started = Instant::now();
         let state = self.state.as_mut().ok_or(ContenderError::NotLoaded)?;
         let delta = state.compiler.apply([change]);
-        // As the agent does: where a subject that came is attached to the host. A namespace that a contender is given has no bridge.
+        // As the agent does: find the links of new subjects. The namespaces of contenders have no bridge.
         state.subjects.update(state.compiler.program(), &delta);
         let is_new = state.dataplane.host() != state.subjects.facts();
         if is_new {

@@ -25,14 +25,7 @@ pub(super) fn proto(family: TableFamily) -> ProtoFamily {
         TableFamily::Ip => ProtoFamily::Ipv4,
         TableFamily::Ip6 => ProtoFamily::Ipv6,
         TableFamily::Bridge => ProtoFamily::Bridge,
-    }
-}
-
-/// What nft calls priority `filter` in the family: `NF_IP_PRI_FILTER`, `NF_BR_PRI_FILTER_BRIDGED`.
-pub(super) const fn filter_priority(family: TableFamily) -> i32 {
-    match family {
-        TableFamily::Ip | TableFamily::Ip6 => 0,
-        TableFamily::Bridge => -200,
+        TableFamily::Inet => ProtoFamily::Inet,
     }
 }
 
@@ -74,7 +67,7 @@ impl Socket {
         getsockopt(&self.descriptor(), sockopt::SockType).is_ok()
     }
 
-    /// Gives up a socket whose descriptor is not its own any more: closing it would close what has that number now.
+    /// Gives up a socket whose descriptor is another file's by now, which closing would close.
     pub(super) fn abandon(self) {
         std::mem::forget(self.0);
     }

@@ -54,6 +54,7 @@ impl Strategy {
         }
         let window = &transition.state.window;
         let grace_first = (window.guarded && effects.of_everything().widens)
+            || (window.held && effects.of_unknown().widens)
             || (window.egress_narrowed && ingress.widens)
             || effects.widens_for_isolated();
         Self::Direct { grace_first, egress_narrows: egress.narrows }
@@ -168,6 +169,20 @@ impl Effects<'_, '_> {
         let released = if releases { Effect::WIDENS } else { Effect::default() };
         let ways = ways_of(transition, &peers);
         released.and(self.of_rows(direction, &peers)).and(self.of_ways(direction, &ways))
+    }
+
+    /// What happens to decisions about addresses that no pod is known to have.
+    fn of_unknown(&mut self) -> Effect {
+        let transition = self.transition;
+        let atoms = transition.atoms.iter().flat_map(|group| group.spans());
+        let ways = atoms.map(|(_, from, to)| (from, to)).filter(|(from, to)| from != to).collect();
+        let of_atoms: BTreeSet<ClassId> = transition.state.kernel.cidr.values().copied().collect();
+        let is_unknown = |class| class == ClassId::UNKNOWN || of_atoms.contains(&class);
+        Direction::ALL.into_iter().fold(Effect::default(), |effect, direction| {
+            effect
+                .and(self.of_row_edits(direction, |_, class| is_unknown(class)))
+                .and(self.of_ways(direction, &ways))
+        })
     }
 
     /// What happens to any decision.

@@ -26,6 +26,8 @@ pub(super) struct Window {
     /// A fact of the host was added that packets are judged by first: what every later lookup decides may narrow, but not
     /// widen.
     pub(super) guarded: bool,
+    /// Packets of unknown addresses were held that were not held before: what is allowed to unknown addresses may not widen.
+    pub(super) held: bool,
     /// Addresses that became subjects of egress: ingress may not widen for their packets beyond what their egress allows.
     pub(super) isolated_out: BTreeSet<IpAddr>,
     /// Egress narrowed between subjects: ingress between subjects may not widen.

@@ -13,6 +13,7 @@ mod capacities;
 mod crash;
 mod engine;
 mod faults;
+mod hold;
 mod neighbours;
 mod netlink;
 mod netns;
