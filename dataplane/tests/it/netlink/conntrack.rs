@@ -22,10 +22,13 @@ fn lab() -> Lab {
         addresses: addresses.map(|text| text.parse().unwrap()).into(),
     });
     let lab = Lab::new(&LabSpec::new(Layout::Routed, pods.into())).expect("a lab");
-    // Without a rule that asks for it, nothing is tracked.
+    // Without a rule that asks for it, nothing is tracked; and a reset would end an entry at once.
     nft(
         &lab,
-        "table inet t { chain c { type filter hook forward priority 0; ct state invalid counter\n}\n}",
+        "table inet t {
+           chain early { type filter hook prerouting priority raw; tcp flags & rst == rst drop; }
+           chain late { type filter hook forward priority 0; ct state invalid counter; }
+         }",
     );
     lab
 }
