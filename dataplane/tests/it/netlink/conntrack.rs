@@ -101,7 +101,11 @@ fn connections_of_every_protocol_are_read_whole_and_by_their_ends() {
             };
             assert!(echo.is_none_or(|echo| id(echo) == 4000), "{echo:?}");
         }
+        let of_family: Vec<Entry> =
+            all.iter().filter(|entry| Family::of(entry.opener()) == family).copied().collect();
+        assert_eq!(list(&lab, Selection::Family(family)), of_family);
         for address in [a, b, of(2, family)] {
+            let IpAddr::V4(address) = address else { continue };
             for direction in Direction::ALL {
                 let source = |entry: &Entry| match direction {
                     Direction::Original => entry.opener(),
