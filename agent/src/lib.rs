@@ -3,20 +3,28 @@
 #![forbid(unsafe_code)]
 
 pub mod bridged;
+pub mod check;
 pub mod cli;
 pub mod connection;
 pub mod demo;
 pub mod edits;
 pub mod explanation;
 mod flow_tables;
+pub mod health;
+pub mod hold;
+pub mod heartbeat;
+pub mod http;
 pub mod inbox;
 mod ipvs;
 mod link_events;
+pub mod metrics;
 pub mod progress;
 pub mod protocol;
 pub mod published_status;
+pub mod recent_log;
 pub mod reconcile;
 pub mod revision_log;
 pub mod run;
 pub mod socket;
 pub mod sources;
+pub mod support_bundle;

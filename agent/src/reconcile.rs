@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::narrowing::Narrowing;
 use palisade_compiler::program::{Delta, Program};
+use palisade_compiler::snapshot::{Change, ObjectKind};
 use palisade_dataplane::ruleset::RulesetError;
 
 use crate::connection::Question;
@@ -94,11 +95,13 @@ fn open(
 ) -> Result<Option<(Enforcer, Program)>, RulesetError> {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     loop {
-        let error = match Enforcer::open(owns_tables) {
+        report.expect_at(Instant::now());
+        let error = match Enforcer::open(owns_tables, report.metrics()) {
             Ok(opened) => return Ok(Some(opened)),
             Err(error) if is_hopeless(&error) => return Err(error),
             Err(error) => error,
         };
+        report.metrics().failed(&error);
         let state = match error {
             RulesetError::Owned { .. } => State::WaitingForTable,
             _ => State::Behind,
@@ -107,6 +110,7 @@ fn open(
         let now = Instant::now();
         backoff.failed(now);
         let retry_at = backoff.retry_at().unwrap_or(now);
+        report.expect_at(retry_at);
         while Instant::now() < retry_at {
             let contents = inbox.take_asks(retry_at);
             if contents.shutdown {
@@ -142,6 +146,7 @@ struct Behind {
     /// The first of the objects that changed, and how many did.
     objects: Vec<String>,
     object_count: usize,
+    kinds: BTreeSet<ObjectKind>,
     /// Whose connections may be forbidden.
     narrowing: Narrowing,
     /// Addresses that left their pods.
@@ -167,7 +172,10 @@ struct Reconciler<'a> {
 impl Reconciler<'_> {
     fn run(&mut self) -> Result<(), RulesetError> {
         loop {
-            let contents = self.inbox.take(self.next_turn());
+            let next_turn = self.next_turn();
+            self.report.expect_at(next_turn);
+            let contents = self.inbox.take(next_turn);
+            self.report.expect_at(Instant::now());
             if contents.shutdown {
                 return Ok(());
             }
@@ -178,6 +186,7 @@ impl Reconciler<'_> {
                 _ = answer.send(self.answer(question));
             }
             self.keep_up(is_idle)?;
+            self.report.engine(self.enforcer.counters());
         }
     }
 
@@ -239,10 +248,12 @@ impl Reconciler<'_> {
                 self.report.hindered(State::WaitingForManifests, reason.clone());
             }
             self.in_sync = input.in_sync;
+            self.report.source_in_sync(self.in_sync.is_ok());
             since = since.or(input.since);
             let room = MAX_DESCRIBED.saturating_sub(self.behind.objects.len());
             self.behind.objects.extend(input.described.into_iter().take(room));
             self.behind.object_count += input.changes.len();
+            self.behind.kinds.extend(input.changes.iter().map(Change::kind));
             changes.extend(input.changes);
         }
         if changes.is_empty() {
@@ -251,7 +262,9 @@ impl Reconciler<'_> {
         self.behind.since = self.behind.since.or(since);
         let doing = format!("compiling {}", counted(changes.len(), "change"));
         self.report.begin(since.unwrap_or(now), doing);
+        let began = Instant::now();
         let delta = self.compiler.apply(changes);
+        self.report.metrics().compiled(began.elapsed());
         // The first program is one that every connection is judged by.
         if self.report.enforced_revision().is_some() {
             self.behind.narrowing.extend(Narrowing::of(&delta, self.compiler.program()));
@@ -272,7 +285,7 @@ impl Reconciler<'_> {
     /// Commits what the kernel does not have yet. Bridges are looked for in any case if `find_bridges` says so.
     fn enforce(&mut self, began: Instant, find_bridges: bool) -> Result<(), RulesetError> {
         let recovers = !self.enforcer.is_in_step();
-        let Behind { delta, since, objects, object_count, mut narrowing, released } =
+        let Behind { delta, since, objects, object_count, kinds, mut narrowing, released } =
             std::mem::take(&mut self.behind);
         if recovers {
             // Other rules than the program's may have been in force until now.
@@ -296,6 +309,7 @@ impl Reconciler<'_> {
                     began,
                     objects,
                     object_count,
+                    kinds,
                     delta: kept,
                     element_count,
                 });
@@ -307,7 +321,8 @@ impl Reconciler<'_> {
             }
             Err(error) => {
                 let delta = kept.unwrap_or_default();
-                self.behind = Behind { delta, since, objects, object_count, narrowing, released };
+                self.behind =
+                    Behind { delta, since, objects, object_count, kinds, narrowing, released };
                 self.failed(error)
             }
         }
@@ -316,6 +331,7 @@ impl Reconciler<'_> {
     /// A failure is waited out, except at the start one that waiting does not mend.
     fn failed(&mut self, error: RulesetError) -> Result<(), RulesetError> {
         self.enforcer.lose_step();
+        self.report.metrics().failed(&error);
         self.backoff.failed(Instant::now());
         if is_hopeless(&error) && self.report.enforced_revision().is_none() {
             return Err(error);
@@ -370,12 +386,13 @@ impl Reconciler<'_> {
 
     /// Compares the kernel with the program, and heals.
     fn compare(&mut self) -> Result<(), RulesetError> {
+        let began = Instant::now();
         let result = self.enforcer.verify(&self.compiler);
         // At the start too, whose load is the largest there is; and reading the kernel back takes some memory.
         palisade_heap::give_back();
         match result {
             Ok(differences) => {
-                self.report.checked(&differences);
+                self.report.checked(began, &differences);
                 if differences.is_empty() {
                     return Ok(());
                 }
@@ -401,6 +418,9 @@ impl Reconciler<'_> {
                 }
             }
             Request::Verify => self.verify(),
+            Request::Support => {
+                Response::Bad { reason: "the socket answers that without the loop".to_owned() }
+            }
         }
     }
 
@@ -408,11 +428,15 @@ impl Reconciler<'_> {
         if !self.enforcer.is_in_step() {
             return Response::NotReady { reason: self.report.why_not() };
         }
+        let began = Instant::now();
         let differences = match self.enforcer.verify(&self.compiler) {
             Ok(differences) => differences,
-            Err(error) => return Response::Failed { reason: error.to_string() },
+            Err(error) => {
+                self.report.metrics().failed(&error);
+                return Response::Failed { reason: error.to_string() };
+            }
         };
-        self.report.checked(&differences);
+        self.report.checked(began, &differences);
         palisade_heap::give_back();
         if !differences.is_empty() {
             // The answer says what was found; the next turn heals it.

@@ -3,9 +3,12 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 
 use super::input::{Node, ReadOptions};
 use super::{Exit, Failure};
+use crate::http::{self, Listen};
+use crate::recent_log::RecentLog;
 use crate::run::{Config, RunError, run};
 use crate::socket::DEFAULT;
 use crate::socket::lock::SocketError;
@@ -44,6 +47,10 @@ pub(super) struct Args {
     /// Where the agent answers status, explain and verify
     #[arg(long, value_name = "PATH", default_value = DEFAULT)]
     socket: PathBuf,
+    /// Where metrics and health are served by HTTP (/metrics, /healthz, /readyz), or off. A port that another process has is
+    /// waited for
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = http::DEFAULT)]
+    listen: Listen,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -65,19 +72,23 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
             "-f -: standard input cannot be followed; name files or directories, or use palisade apply".into(),
         ));
     }
-    log_to_stderr(args.log_format, args.verbose);
+    let log = RecentLog::default();
+    log_to_stderr(args.log_format, args.verbose, log.clone());
     let config = Config {
         files: args.files.clone(),
         max_file_size: args.options.max_file_size,
         namespace: args.options.namespace.clone(),
         node: args.node.node_name.clone(),
         owns_tables: !args.no_owner,
+        listen: args.listen,
+        log,
     };
     run(config, &args.socket)?;
     Ok(Exit::Done)
 }
 
-fn log_to_stderr(format: LogFormat, verbose: u8) {
+/// Keeps the last lines as well.
+fn log_to_stderr(format: LogFormat, verbose: u8, recent: RecentLog) {
     let level = match verbose {
         0 => "palisade=info,palisade_dataplane=info,warn",
         1 => "palisade=debug,palisade_dataplane=debug,info",
@@ -85,7 +96,7 @@ fn log_to_stderr(format: LogFormat, verbose: u8) {
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))
-        .with_writer(io::stderr)
+        .with_writer(io::stderr.and(recent))
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
     match format {
@@ -103,7 +114,7 @@ impl From<RunError> for Failure {
             {
                 Self::NotPermitted(error.to_string())
             }
-            RunError::Socket(_) => Self::Usage(error.to_string()),
+            RunError::Socket(_) | RunError::Listen(_) => Self::Usage(error.to_string()),
             RunError::Process(error) => Self::Io { what: "the agent's process".into(), error },
             RunError::Fault => Self::No(error.to_string()),
         }

@@ -14,13 +14,13 @@ use super::ids::{GroupId, PeerSetId};
 use super::kinds::Kinds;
 use super::locality::Locality;
 use super::matrix::{Entries, Matrix};
-use super::members::{Members, Moving};
+use super::members::{MemberTables, Members};
 use super::peer_sets::PeerSets;
 use super::profiles::Profiles;
 use super::ranges::number;
 use super::rows::Lowering;
-use super::subjects::Subjects;
-use crate::model::{Direction, Family, PerFamily};
+use super::subjects::{IsolatedPods, Subjects};
+use crate::model::{Direction, Family, PerFamily, Pod};
 use crate::program::{Delta, Program, TablesDelta};
 use crate::snapshot::{Change, PodId, Snapshot, Touched, UndeclaredNamespaces};
 
@@ -112,6 +112,26 @@ impl Compiler {
         &self.program
     }
 
+    /// The local pods that policies isolate and that have no address yet.
+    pub fn awaited_pods(&self) -> impl Iterator<Item = &Pod> {
+        self.subjects.awaited().filter_map(|id| self.snapshot.pod(id))
+    }
+
+    /// How many local pods policies isolate.
+    pub fn isolated_pods(&self) -> IsolatedPods {
+        self.subjects.isolated()
+    }
+
+    /// How often a local pod came, went or changed: what depends on them alone need not be looked at again while this stays.
+    pub fn local_changes(&self) -> u64 {
+        self.subjects.changes()
+    }
+
+    /// The addresses of all local pods, isolated or not.
+    pub fn local_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.subjects.local().flat_map(|id| self.addresses_of(id))
+    }
+
     /// Applies a batch of edits and returns what it does to the program.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Delta {
         let delta = self.apply_batch(changes);
@@ -193,7 +213,7 @@ impl Compiler {
     fn recompile(&mut self, touched: &Touched) -> Delta {
         let regrouped =
             self.subjects.update(touched, &self.snapshot, &mut self.groups, &mut self.sets);
-        self.groups.retire_unwanted(&mut self.sets);
+        self.groups.retire_unused(&mut self.sets);
 
         let mut addresses = touched.addresses.clone();
         if self.sets.note_names() {
@@ -265,7 +285,7 @@ impl Compiler {
     fn place_pods(&mut self, touched: &Touched) {
         for &id in &touched.pods {
             match self.snapshot.pod(id).filter(|pod| pod.has_identity()) {
-                Some(pod) => self.kinds.place(id, pod, &mut self.sets, &self.snapshot),
+                Some(pod) => self.kinds.insert(id, pod, &mut self.sets, &self.snapshot),
                 None => self.kinds.remove(id, &mut self.sets),
             }
         }
@@ -285,11 +305,11 @@ impl Compiler {
             let kind = self.snapshot.owner_id(address).and_then(|pod| self.kinds.of_pod(pod));
             let at = number(address);
             let sets = state.atoms.sets_at(at);
-            state.classes.cells.place(at, kind.map(|kind| (kind, sets)));
+            state.classes.cells.set_pod(at, kind.map(|kind| (kind, sets)));
         }
         let moved = self.move_members(subjects, &mut delta);
         self.retire_groups();
-        let fresh = self.groups.take_fresh();
+        let fresh = self.groups.take_new();
         for (family, moved) in moved {
             self.settle_family(family, moved, fresh.clone(), &mut delta[family]);
         }
@@ -305,13 +325,13 @@ impl Compiler {
             let owner = self.snapshot.owner_id(address);
             let wanted = owner.map_or([None, None], |pod| self.subjects.groups_of(pod));
             let state = &mut self.families[family];
-            let moving = Moving {
+            let tables = MemberTables {
                 groups: &mut self.groups,
                 capacity: &mut state.capacity,
                 tables: &mut self.program[family],
                 delta: &mut delta[family],
             };
-            let directions = self.members.set(address, wanted, moving);
+            let directions = self.members.set(address, wanted, tables);
             for (moved, _) in
                 all_moved[family].iter_mut().zip(directions).filter(|(_, moves)| *moves)
             {

@@ -148,15 +148,15 @@ impl LinkWatch {
         Ok(Self { socket, buffer: vec![0; EVENT_BUFFER] })
     }
 
-    /// Waits for an event, and forgets it.
+    /// Waits for an event, and forgets it. Returns whether events were lost before it, for which there was no room.
     ///
     /// # Errors
     ///
     /// Those of the socket.
-    pub fn wait(&mut self) -> io::Result<()> {
+    pub fn wait(&mut self) -> io::Result<bool> {
         match self.socket.receive(&mut self.buffer, true) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
-            result => result.map(|_| ()),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(true),
+            result => result.map(|_| false),
         }
     }
 
