@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backoff;
 pub mod bridged;
 pub mod check;
 pub mod cli;
@@ -28,3 +29,4 @@ pub mod run;
 pub mod socket;
 pub mod sources;
 pub mod support_bundle;
+pub mod watch_state;

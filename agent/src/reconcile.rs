@@ -11,7 +11,6 @@
 //! inbox, and is then taken as one batch; nothing sleeps in order to batch. The status is published before work that may take
 //! long, and after it.
 
-mod backoff;
 mod enforcer;
 mod hold_report;
 mod revocation;
@@ -26,16 +25,16 @@ use ipnet::IpNet;
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::narrowing::Narrowing;
 use palisade_compiler::program::{Delta, Program};
-use palisade_compiler::snapshot::{Change, ObjectKind};
+use palisade_compiler::snapshot::{Change, ObjectKind, Snapshot, UndeclaredNamespaces};
 use palisade_dataplane::ruleset::RulesetError;
 
+use crate::backoff::Backoff;
 use crate::connection::Question;
 use crate::explanation::explain;
 use crate::hold::Holding;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
 use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
 use crate::published_status::PublishedStatus;
-use backoff::Backoff;
 use enforcer::Enforcer;
 use revocation::{Revocation, Scope};
 use status_report::{EnforcedChange, StatusReport, counted, micros};
@@ -65,6 +64,8 @@ pub struct Settings {
     pub owns_tables: bool,
     /// The ranges of the node's pods; those of the Node object apply where there are none.
     pub pod_ranges: Vec<IpNet>,
+    /// What a namespace is that the source has not declared.
+    pub undeclared: UndeclaredNamespaces,
 }
 
 /// Runs until the inbox says that it should end; what the kernel has stays.
@@ -77,7 +78,7 @@ pub fn run(
     inbox: &Inbox,
     published: PublishedStatus,
 ) -> Result<(), RulesetError> {
-    let Settings { node, owns_tables, pod_ranges } = settings;
+    let Settings { node, owns_tables, pod_ranges, undeclared } = settings;
     let report = StatusReport::new(published, node.clone());
     let Some((enforcer, found)) = open(&report, owns_tables, inbox)? else { return Ok(()) };
     let locality = match &node {
@@ -86,11 +87,12 @@ pub fn run(
     };
     let mut reconciler = Reconciler {
         inbox,
-        compiler: Compiler::adopting(locality, &found),
+        compiler: Compiler::adopting(locality, &found).with_undeclared(undeclared),
+        loading: Some(Snapshot::with_undeclared(undeclared)),
         enforcer,
         report,
         node,
-        in_sync: Err("the manifests are being read".to_owned()),
+        in_sync: Err("the source has just begun".to_owned()),
         begun: false,
         behind: Behind::default(),
         revocation: Revocation::start(inbox.waker()),
@@ -171,6 +173,9 @@ struct Behind {
 struct Reconciler<'a> {
     inbox: &'a Inbox,
     compiler: Compiler,
+    /// What the source gave before it was in sync: compiled at once when it is, since what came first means little without the
+    /// rest.
+    loading: Option<Snapshot>,
     enforcer: Enforcer,
     report: StatusReport,
     node: Option<String>,
@@ -274,16 +279,23 @@ impl Reconciler<'_> {
             self.behind.objects.extend(input.described.into_iter().take(room));
             self.behind.object_count += input.changes.len();
             self.behind.kinds.extend(input.changes.iter().map(Change::kind));
-            changes.extend(input.changes);
+            match &mut self.loading {
+                Some(loading) => input.changes.into_iter().for_each(|it| loading.apply(it)),
+                None => changes.extend(input.changes),
+            }
         }
-        if changes.is_empty() {
+        let loaded = self.loading.take_if(|_| self.in_sync.is_ok() && self.behind.object_count > 0);
+        if changes.is_empty() && loaded.is_none() {
             return false;
         }
         self.behind.since = self.behind.since.or(since);
-        let doing = format!("compiling {}", counted(changes.len(), "change"));
-        self.report.begin(since.unwrap_or(now), doing);
+        let count = if loaded.is_some() { self.behind.object_count } else { changes.len() };
+        self.report.begin(since.unwrap_or(now), format!("compiling {}", counted(count, "change")));
         let began = Instant::now();
-        let delta = self.compiler.apply(changes);
+        let delta = match loaded {
+            Some(snapshot) => self.compiler.load(snapshot),
+            None => self.compiler.apply(changes),
+        };
         self.report.metrics().compiled(began.elapsed());
         // The first program is one that every connection is judged by.
         if self.report.enforced_revision().is_some() {

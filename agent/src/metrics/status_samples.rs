@@ -11,6 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::samples::{Labels, Named, Samples, named};
+use super::watch_samples::watches;
 use crate::health;
 use crate::protocol::{Connections, Hold, HoldState, Rows};
 use crate::published_status::{PublishedStatus, StatusAt};
@@ -28,6 +29,7 @@ impl Collector for StatusSamples {
         self.0.look(|at| {
             state(&mut samples, at)?;
             source(&mut samples, at)?;
+            at.kubernetes.iter().try_for_each(|state| watches(&mut samples, state))?;
             objects(&mut samples, at)?;
             program(&mut samples, at)?;
             rows(&mut samples, &at.status.rows)?;

@@ -192,6 +192,7 @@ impl StatusReport {
         self.problems = problems;
         self.published.update(|at| {
             at.held.clone_from(&source.held);
+            at.kubernetes.clone_from(&source.kubernetes);
             at.status.files = source.files;
             at.status.problem_count = self.problems.len();
             at.status.problems = self.problems.iter().take(MAX_LISTED).cloned().collect();
@@ -439,7 +440,7 @@ mod tests {
             });
             let problem = |(at, severity): (usize, &Severity)| (*severity, at.to_string());
             let problems = severities.iter().enumerate().map(problem).collect();
-            Arc::new(SourceState { files: 1, held: held.collect(), problems })
+            Arc::new(SourceState { files: 1, held: held.collect(), problems, kubernetes: None })
         };
         let mut all = |state: Arc<SourceState>| {
             report.source(&state);
