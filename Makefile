@@ -1,6 +1,6 @@
 # The whole developer interface. `demo` and `test` install what they need and report what they do.
 .POSIX:
-.PHONY: demo test check test-kernel test-scale bench golden install uninstall
+.PHONY: demo test check image test-kernel test-scale bench golden install uninstall
 
 CRATES = palisade-compiler palisade-dataplane palisade-heap palisade-lab palisade palisade-benches
 
@@ -19,10 +19,13 @@ demo:
 test: check
 	@echo '==> tests' >&2
 	cargo $(AS_ROOT) test --locked --workspace
+	@echo '==> the image' >&2
+	@deploy/image/build
+	@$(SUDO) deploy/image/test
 	@echo "==> the demo on Debian 12's kernel, in an emulated machine" >&2
 	cargo $(IN_MACHINE) run --quiet --locked -p palisade -- demo
 
-# Format, lints, documentation, dependencies, and that each crate compiles without what other crates ask of its dependencies.
+# Format, lints, documentation, dependencies, the chart, and that each crate compiles without what other crates ask of its dependencies.
 # `cargo deny check advisories` is not part of it: it downloads the RustSec database from GitHub, which not every machine reaches.
 check:
 	@deploy/prepare test
@@ -31,7 +34,12 @@ check:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
 	cargo deny --locked --log-level error check bans licenses sources
+	deploy/chart/test
 	for crate in $(CRATES); do cargo check --quiet --locked --all-targets -p $$crate || exit; done
+
+# The container image, as target/image/palisade.tar: see deploy/image/build.
+image:
+	@deploy/image/build
 
 # The tests that depend on the kernel, the demo and the systemd unit, on Debian 12's kernel (6.1) in an emulated machine: some 15 minutes.
 test-kernel:

@@ -1,6 +1,7 @@
 //! The command line: what was said, and which command does it.
 
 mod apply;
+mod check;
 mod completions;
 mod demo;
 mod eval;
@@ -13,6 +14,7 @@ pub(crate) mod output;
 mod render;
 mod run;
 mod status;
+mod support_bundle;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -37,8 +39,8 @@ Examples:
 
 Exit status:
   0  done
-  1  the answer is no: verify differs, a connection could not be judged, a manifest has errors, or not all that policy speaks of
-     is enforced
+  1  the answer is no: verify differs, a connection could not be judged, a manifest has errors, check found a failure, or not all
+     that policy speaks of is enforced
   2  usage, or input that cannot be read
   3  not permitted: CAP_NET_ADMIN or nf_tables is missing, or another process owns the table
   4  the kernel refused
@@ -49,12 +51,14 @@ Exit status:
 enum Command {
     Run(run::Args),
     Status(status::Args),
+    Check(check::Args),
     Apply(apply::Args),
     Flush(flush::Args),
     Verify(verify::Args),
     Render(render::Args),
     Eval(eval::Args),
     Explain(explain::Args),
+    SupportBundle(support_bundle::Args),
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -73,12 +77,14 @@ pub fn main() -> Exit {
     let result = match cli.command {
         Command::Run(args) => run::execute(&args),
         Command::Status(args) => status::execute(&args),
+        Command::Check(args) => check::execute(&args),
         Command::Apply(args) => apply::execute(&args),
         Command::Flush(args) => flush::execute(&args),
         Command::Verify(args) => verify::execute(&args),
         Command::Render(args) => render::execute(&args),
         Command::Eval(args) => eval::execute(&args),
         Command::Explain(args) => explain::execute(&args),
+        Command::SupportBundle(args) => support_bundle::execute(&args),
         Command::Demo(args) => demo::execute(&args),
         Command::Completions(args) => completions::execute(&args),
         Command::Man(args) => man::execute(&args),

@@ -55,6 +55,13 @@ pub struct SourceState {
     pub kubernetes: Option<KubernetesState>,
 }
 
+impl SourceState {
+    /// Whether what verdicts depend on may have changed without the source having heard of it, after it was in sync.
+    pub fn is_behind(&self) -> bool {
+        self.kubernetes.as_ref().is_some_and(KubernetesState::is_behind)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeldFile {
     pub file: String,
@@ -88,6 +95,8 @@ struct Queues {
     asks: VecDeque<Ask>,
     /// Links, addresses or routes of the network namespace changed.
     links_changed: bool,
+    /// Another thread of the loop has something for it.
+    woken: bool,
     shutdown: bool,
     /// Whether the receiver is gone.
     ended: bool,
@@ -192,10 +201,21 @@ pub struct Contents {
 pub struct Inbox(Arc<Shared>);
 
 impl Inbox {
+    /// What ends a `take` that waits, for threads that have something for the loop elsewhere. A flag: it takes no place in a
+    /// queue.
+    pub fn waker(&self) -> impl Fn() + Send + Sync + 'static {
+        let shared = Arc::clone(&self.0);
+        move || {
+            shared.queues().woken = true;
+            shared.arrived.notify_one();
+        }
+    }
+
     /// Takes all there is, or waits for something until the deadline.
     pub fn take(&self, deadline: Instant) -> Contents {
         let mut queues =
-            self.wait(deadline, |queues| !queues.inputs.is_empty() || queues.links_changed);
+            self.wait(deadline, |q| !q.inputs.is_empty() || q.links_changed || q.woken);
+        queues.woken = false;
         let contents = Contents {
             inputs: queues.inputs.drain(..).collect(),
             asks: queues.asks.drain(..).collect(),

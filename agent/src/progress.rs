@@ -1,4 +1,4 @@
-//! Progress of long work: reported once it takes longer than a second, and then at intervals.
+//! Progress of work on a ruleset: its times, and reports once it takes longer than a second and then at intervals.
 
 use std::cell::Cell;
 use std::fmt;
@@ -39,27 +39,52 @@ impl Pace {
     }
 }
 
-/// Called after each commit: when the work began, and how many elements were committed since.
-pub type CommitObserver = Box<dyn FnMut(Instant, u64)>;
+/// What a ruleset did.
+#[derive(Debug, Clone, Copy)]
+pub enum Done {
+    /// A transaction was committed. So many elements were since the work began.
+    Commit { began: Instant, elements: u64, took: Duration },
+    /// A grace period passed.
+    Grace { took: Duration },
+}
 
-/// A ruleset whose commits are observed.
+/// Called after each commit and grace period.
+pub type Observer = Box<dyn FnMut(Done)>;
+
+/// A ruleset whose work is observed.
 pub struct ObservedRuleset<R> {
     ruleset: R,
-    observer: CommitObserver,
+    observer: Observer,
     since: Cell<Instant>,
     elements: Cell<u64>,
+    kernel_time: Cell<Duration>,
 }
 
 impl<R> ObservedRuleset<R> {
-    pub fn new(ruleset: R, observer: impl FnMut(Instant, u64) + 'static) -> Self {
+    pub fn new(ruleset: R, observer: impl FnMut(Done) + 'static) -> Self {
         let (since, elements) = (Cell::new(Instant::now()), Cell::new(0));
-        Self { ruleset, observer: Box::new(observer), since, elements }
+        let kernel_time = Cell::default();
+        Self { ruleset, observer: Box::new(observer), since, elements, kernel_time }
     }
 
-    /// What is committed from now on is other work.
+    /// What is done from now on is other work.
     pub fn begin(&self) {
         self.since.set(Instant::now());
         self.elements.set(0);
+        self.kernel_time.set(Duration::ZERO);
+    }
+
+    /// The time since the work began, and how much of it was spent waiting for the kernel.
+    pub fn times(&self) -> (Duration, Duration) {
+        (self.since.get().elapsed(), self.kernel_time.get())
+    }
+
+    fn timed<T>(&mut self, work: impl FnOnce(&mut R) -> T) -> (T, Duration) {
+        let began = Instant::now();
+        let result = work(&mut self.ruleset);
+        let took = began.elapsed();
+        self.kernel_time.set(self.kernel_time.get() + took);
+        (result, took)
     }
 }
 
@@ -83,20 +108,24 @@ impl<R: Ruleset> Ruleset for ObservedRuleset<R> {
     }
 
     fn read(&mut self, table: TableName) -> Result<Actual, RulesetError> {
-        self.ruleset.read(table)
+        self.timed(|ruleset| ruleset.read(table)).0
     }
 
     fn commit(&mut self, table: TableName, transaction: &Transaction) -> Result<(), RulesetError> {
-        self.ruleset.commit(table, transaction)?;
+        let (result, took) = self.timed(|ruleset| ruleset.commit(table, transaction));
+        result?;
         let ops = transaction.ops.iter();
         let elements = ops.filter(|op| matches!(op.op, Op::Add(..) | Op::Remove(..))).count();
         self.elements.set(self.elements.get() + elements as u64);
-        (self.observer)(self.since.get(), self.elements.get());
+        let (began, elements) = (self.since.get(), self.elements.get());
+        (self.observer)(Done::Commit { began, elements, took });
         Ok(())
     }
 
     fn grace(&mut self) -> Result<(), RulesetError> {
-        self.ruleset.grace()
+        let (result, took) = self.timed(R::grace);
+        (self.observer)(Done::Grace { took });
+        result
     }
 }
 

@@ -52,6 +52,8 @@ pub enum Request {
     },
     /// Compares the kernel with the agent's program.
     Verify,
+    /// What a bug report needs beside the others.
+    Support,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +62,7 @@ pub enum Response {
     Status(Box<Status>),
     Explanation(Box<Explanation>),
     Verified(Verified),
+    Support(Box<Support>),
     /// The agent cannot answer now: what it waits for.
     NotReady {
         reason: String,
@@ -86,6 +89,19 @@ pub struct Verified {
     /// Traffic that policy speaks of and that does not meet the tables, whatever they hold.
     #[serde(default)]
     pub not_enforced: Vec<String>,
+}
+
+/// What the agent knows of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Support {
+    /// What it was started with.
+    pub command_line: Vec<String>,
+    /// The last lines of its log, the oldest first.
+    pub log: Vec<String>,
+    /// How many lines came before them.
+    pub log_dropped: u64,
+    /// What is measured, in the format of OpenMetrics.
+    pub metrics: String,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +156,10 @@ pub struct Status {
     pub rows: Vec<Rows>,
     pub time_to_enforce: TimeToEnforce,
     pub drift: Drift,
+    #[serde(default)]
+    pub connections: Connections,
+    #[serde(default)]
+    pub hold: Hold,
     pub bridges: Vec<String>,
     /// Traffic that policy speaks of and the kernel does not judge.
     pub not_enforced: Vec<String>,
@@ -164,7 +184,40 @@ impl Status {
             && self.not_enforced.is_empty()
             && self.held_count == 0
             && self.error_count == 0
+            && self.connections.failure.is_none()
     }
+}
+
+/// Whether packets of unknown addresses in the ranges of this node's pods are held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub state: HoldState,
+    /// Why it is `off`, with the remedy.
+    pub reason: Option<String>,
+    /// The node's pod ranges, as CIDR blocks.
+    pub ranges: Vec<String>,
+    /// The first of the isolated pods that have no address yet, as `namespace/name`.
+    pub awaited: Vec<String>,
+    /// All of them, listed or not.
+    pub awaited_count: usize,
+    /// Whether the source does not hear what happens, so that there may be pods that nobody knows.
+    pub source_behind: bool,
+    /// For how long packets have been held.
+    pub seconds: Option<u64>,
+    /// Packets that were held since the agent began.
+    pub packets: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldState {
+    /// Nothing is awaited.
+    #[default]
+    Idle,
+    /// Packets of unknown addresses are dropped.
+    Holding,
+    /// Packets of unknown addresses pass, also while pods are awaited.
+    Off,
 }
 
 /// Pods of this host that policies isolate.
@@ -342,4 +395,24 @@ pub struct Drift {
     /// The first difference of the last time.
     pub last: Option<String>,
     pub seconds_since_check: Option<u64>,
+}
+
+/// Connections under way that were looked at after changes, since the agent began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// How often connections were looked at.
+    pub passes: u64,
+    /// Connections that were judged by the policies that had just changed.
+    pub judged: u64,
+    /// Connections that were cut because policies forbid them now.
+    pub cut: u64,
+    /// Connections that were deleted because their address left its pod.
+    pub flushed: u64,
+    /// How long the last look took, from the commit to the last connection cut, in microseconds.
+    pub last_us: Option<u64>,
+    pub max_us: Option<u64>,
+    /// Looks that failed. They are repeated until they succeed.
+    pub failures: u64,
+    /// Why the last one failed; `None` since one succeeded.
+    pub failure: Option<String>,
 }

@@ -3,10 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use palisade_compiler::program::sets::SetName;
+use palisade_dataplane::dataplane::Counters;
 use palisade_dataplane::host::HostDelta;
 
 use crate::edits;
+use crate::heartbeat::Heartbeat;
 use crate::inbox::HeldFile;
+use crate::metrics::Metrics;
 use crate::protocol::{self, EnforcedChange, MAX_CHANGES, MAX_ELEMENTS, MAX_LISTED, Status};
 use crate::revision_log::{Revision, RevisionLog};
 use crate::watch_state::KubernetesState;
@@ -27,6 +31,16 @@ pub struct StatusAt {
     pub held: Vec<HeldFile>,
     /// The API server that is followed, if one is.
     pub kubernetes: Option<KubernetesState>,
+    /// Whether the source has given everything that is declared.
+    pub source_in_sync: bool,
+    /// Whether the kernel ever held a program of this agent.
+    pub is_programmed: bool,
+    /// How often the tables were put right after somebody had changed them.
+    pub healed: u64,
+    /// What the engine did.
+    pub engine: Counters,
+    /// Elements of the program by address family (`v4`, `v6`) and set, catch-alls not counted.
+    pub set_sizes: Vec<(&'static str, SetName, usize)>,
 }
 
 impl StatusAt {
@@ -54,12 +68,19 @@ impl StatusAt {
 pub struct PublishedStatus {
     status: Arc<Mutex<StatusAt>>,
     pub revisions: RevisionLog,
+    pub metrics: Metrics,
+    pub heartbeat: Heartbeat,
 }
 
 impl PublishedStatus {
     /// Changes the status; readers see all of the change or none of it.
     pub fn update<T>(&self, change: impl FnOnce(&mut StatusAt) -> T) -> T {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks at the status without a copy of it; the loop waits meanwhile.
+    pub fn look<T>(&self, look: impl FnOnce(&StatusAt) -> T) -> T {
+        look(&self.status.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn read(&self) -> Status {
@@ -99,8 +120,7 @@ mod tests {
             started: ago(100),
             behind_since: ago(5),
             checked: ago(7),
-            held: Vec::new(),
-            kubernetes: None,
+            ..StatusAt::default()
         };
         let status = at.now();
         assert!(status.up_seconds >= 100, "{status:?}");

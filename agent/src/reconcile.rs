@@ -12,14 +12,18 @@
 //! long, and after it.
 
 mod enforcer;
+mod revocation;
 mod status_report;
 mod upkeep;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::program::narrowing::Narrowing;
 use palisade_compiler::program::{Delta, Program};
-use palisade_compiler::snapshot::{Snapshot, UndeclaredNamespaces};
+use palisade_compiler::snapshot::{Change, ObjectKind, Snapshot, UndeclaredNamespaces};
 use palisade_dataplane::ruleset::RulesetError;
 
 use crate::backoff::Backoff;
@@ -29,6 +33,7 @@ use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
 use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
 use crate::published_status::PublishedStatus;
 use enforcer::Enforcer;
+use revocation::{Revocation, Scope};
 use status_report::{EnforcedChange, StatusReport, counted, micros};
 use upkeep::{Task, Upkeep};
 
@@ -85,6 +90,7 @@ pub fn run(
         in_sync: Err("the source has just begun".to_owned()),
         begun: false,
         behind: Behind::default(),
+        revocation: Revocation::start(inbox.waker()),
         backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
         upkeep: Upkeep::default(),
     };
@@ -99,11 +105,13 @@ fn open(
 ) -> Result<Option<(Enforcer, Program)>, RulesetError> {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     loop {
-        let error = match Enforcer::open(owns_tables) {
+        report.expect_at(Instant::now());
+        let error = match Enforcer::open(owns_tables, report.metrics()) {
             Ok(opened) => return Ok(Some(opened)),
             Err(error) if is_hopeless(&error) => return Err(error),
             Err(error) => error,
         };
+        report.metrics().failed(&error);
         let state = match error {
             RulesetError::Owned { .. } => State::WaitingForTable,
             _ => State::Behind,
@@ -112,6 +120,7 @@ fn open(
         let now = Instant::now();
         backoff.failed(now);
         let retry_at = backoff.retry_at().unwrap_or(now);
+        report.expect_at(retry_at);
         while Instant::now() < retry_at {
             let contents = inbox.take_asks(retry_at);
             if contents.shutdown {
@@ -147,6 +156,11 @@ struct Behind {
     /// The first of the objects that changed, and how many did.
     objects: Vec<String>,
     object_count: usize,
+    kinds: BTreeSet<ObjectKind>,
+    /// Whose connections may be forbidden.
+    narrowing: Narrowing,
+    /// Addresses that left their pods.
+    released: BTreeSet<IpAddr>,
 }
 
 struct Reconciler<'a> {
@@ -163,6 +177,7 @@ struct Reconciler<'a> {
     /// Whether there was something to enforce.
     begun: bool,
     behind: Behind,
+    revocation: Revocation,
     backoff: Backoff,
     upkeep: Upkeep,
 }
@@ -170,7 +185,10 @@ struct Reconciler<'a> {
 impl Reconciler<'_> {
     fn run(&mut self) -> Result<(), RulesetError> {
         loop {
-            let contents = self.inbox.take(self.next_turn());
+            let next_turn = self.next_turn();
+            self.report.expect_at(next_turn);
+            let contents = self.inbox.take(next_turn);
+            self.report.expect_at(Instant::now());
             if contents.shutdown {
                 return Ok(());
             }
@@ -181,12 +199,16 @@ impl Reconciler<'_> {
                 _ = answer.send(self.answer(question));
             }
             self.keep_up(is_idle)?;
+            self.report.engine(self.enforcer.counters());
         }
     }
 
     /// When there is something to do though nothing comes.
     fn next_turn(&self) -> Instant {
         let now = Instant::now();
+        if self.can_judge_connections() {
+            return now;
+        }
         let upkeep = self.upkeep.next_at().filter(|_| self.enforcer.is_in_step());
         let next = self.backoff.retry_at().into_iter().chain(upkeep).min();
         next.unwrap_or(now + COMPARE_EVERY).max(now + MIN_PAUSE)
@@ -214,6 +236,9 @@ impl Reconciler<'_> {
 
     /// Does a slice of the work that no change waits for.
     fn keep_up(&mut self, is_idle: bool) -> Result<(), RulesetError> {
+        for pass in self.revocation.take_passes() {
+            self.report.connections(&pass);
+        }
         if !self.enforcer.is_in_step() {
             return Ok(());
         }
@@ -236,10 +261,12 @@ impl Reconciler<'_> {
                 self.report.hindered(State::WaitingForManifests, reason.clone());
             }
             self.in_sync = input.in_sync;
+            self.report.source_in_sync(self.in_sync.is_ok());
             since = since.or(input.since);
             let room = MAX_DESCRIBED.saturating_sub(self.behind.objects.len());
             self.behind.objects.extend(input.described.into_iter().take(room));
             self.behind.object_count += input.changes.len();
+            self.behind.kinds.extend(input.changes.iter().map(Change::kind));
             match &mut self.loading {
                 Some(loading) => input.changes.into_iter().for_each(|it| loading.apply(it)),
                 None => changes.extend(input.changes),
@@ -252,10 +279,17 @@ impl Reconciler<'_> {
         self.behind.since = self.behind.since.or(since);
         let count = if loaded.is_some() { self.behind.object_count } else { changes.len() };
         self.report.begin(since.unwrap_or(now), format!("compiling {}", counted(count, "change")));
+        let began = Instant::now();
         let delta = match loaded {
             Some(snapshot) => self.compiler.load(snapshot),
             None => self.compiler.apply(changes),
         };
+        self.report.metrics().compiled(began.elapsed());
+        // The first program is one that every connection is judged by.
+        if self.report.enforced_revision().is_some() {
+            self.behind.narrowing.extend(Narrowing::of(&delta, self.compiler.program()));
+        }
+        self.behind.released.extend(self.compiler.take_released());
         self.behind.delta.then(delta);
         self.report.revision += 1;
         self.report.compiled(&self.compiler);
@@ -271,7 +305,12 @@ impl Reconciler<'_> {
     /// Commits what the kernel does not have yet. Bridges are looked for in any case if `find_bridges` says so.
     fn enforce(&mut self, began: Instant, find_bridges: bool) -> Result<(), RulesetError> {
         let recovers = !self.enforcer.is_in_step();
-        let Behind { delta, since, objects, object_count } = std::mem::take(&mut self.behind);
+        let Behind { delta, since, objects, object_count, kinds, mut narrowing, released } =
+            std::mem::take(&mut self.behind);
+        if recovers {
+            // Other rules than the program's may have been in force until now.
+            narrowing.extend(Narrowing::everyone());
+        }
         let element_count = delta.len();
         if object_count > 0 || recovers {
             let doing = match recovers && self.report.enforced_revision().is_some() {
@@ -290,17 +329,20 @@ impl Reconciler<'_> {
                     began,
                     objects,
                     object_count,
+                    kinds,
                     delta: kept,
                     element_count,
                 });
                 // Gaps are published first, so that the status never says "enforcing" without them.
                 self.report.facts(&self.enforcer);
                 self.report.enforced(change, recovers);
+                self.revocation.want(Scope::new(narrowing, released, self.compiler.program()));
                 Ok(())
             }
             Err(error) => {
                 let delta = kept.unwrap_or_default();
-                self.behind = Behind { delta, since, objects, object_count };
+                self.behind =
+                    Behind { delta, since, objects, object_count, kinds, narrowing, released };
                 self.failed(error)
             }
         }
@@ -309,6 +351,7 @@ impl Reconciler<'_> {
     /// A failure is waited out, except at the start one that waiting does not mend.
     fn failed(&mut self, error: RulesetError) -> Result<(), RulesetError> {
         self.enforcer.lose_step();
+        self.report.metrics().failed(&error);
         self.backoff.failed(Instant::now());
         if is_hopeless(&error) && self.report.enforced_revision().is_none() {
             return Err(error);
@@ -317,9 +360,17 @@ impl Reconciler<'_> {
         Ok(())
     }
 
+    /// Whether connections wait to be judged, and the program is the one that is in force.
+    fn can_judge_connections(&self) -> bool {
+        self.enforcer.is_in_step()
+            && self.behind.delta.is_empty()
+            && self.revocation.has_candidates()
+    }
+
     /// Finds out what upkeep there is to do.
     fn want_upkeep(&mut self) {
         let now = Instant::now();
+        self.upkeep.want(Task::JudgeConnections, self.can_judge_connections(), now);
         self.upkeep.want(Task::RemoveUnused, self.enforcer.is_unsettled(), now);
         self.upkeep.want(Task::Tidy, self.compiler.is_untidy(), now);
         self.upkeep.schedule(Task::Compare, now + COMPARE_EVERY);
@@ -330,6 +381,10 @@ impl Reconciler<'_> {
     fn do_task(&mut self, task: Task) -> Result<(), RulesetError> {
         let began = Instant::now();
         match task {
+            Task::JudgeConnections => {
+                self.revocation.judge(self.compiler.program(), self.compiler.snapshot());
+                Ok(())
+            }
             Task::FindBridges => self.enforce(began, true),
             Task::RemoveUnused => match self.enforcer.settle() {
                 Ok(()) => Ok(()),
@@ -351,12 +406,13 @@ impl Reconciler<'_> {
 
     /// Compares the kernel with the program, and heals.
     fn compare(&mut self) -> Result<(), RulesetError> {
+        let began = Instant::now();
         let result = self.enforcer.verify(&self.compiler);
         // At the start too, whose load is the largest there is; and reading the kernel back takes some memory.
         palisade_heap::give_back();
         match result {
             Ok(differences) => {
-                self.report.checked(&differences);
+                self.report.checked(began, &differences);
                 if differences.is_empty() {
                     return Ok(());
                 }
@@ -382,6 +438,9 @@ impl Reconciler<'_> {
                 }
             }
             Request::Verify => self.verify(),
+            Request::Support => {
+                Response::Bad { reason: "the socket answers that without the loop".to_owned() }
+            }
         }
     }
 
@@ -389,11 +448,15 @@ impl Reconciler<'_> {
         if !self.enforcer.is_in_step() {
             return Response::NotReady { reason: self.report.why_not() };
         }
+        let began = Instant::now();
         let differences = match self.enforcer.verify(&self.compiler) {
             Ok(differences) => differences,
-            Err(error) => return Response::Failed { reason: error.to_string() },
+            Err(error) => {
+                self.report.metrics().failed(&error);
+                return Response::Failed { reason: error.to_string() };
+            }
         };
-        self.report.checked(&differences);
+        self.report.checked(began, &differences);
         palisade_heap::give_back();
         if !differences.is_empty() {
             // The answer says what was found; the next turn heals it.

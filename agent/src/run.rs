@@ -13,9 +13,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use crate::http::{HttpServer, Listen, ListenError};
 use crate::inbox::{Sender, inbox};
 use crate::link_events;
 use crate::published_status::PublishedStatus;
+use crate::recent_log::RecentLog;
 use crate::reconcile;
 use crate::socket::lock::{Attempt, SocketError, SocketLock};
 use crate::socket::server::Server;
@@ -44,12 +46,18 @@ pub struct Config {
     pub node: Option<String>,
     /// Whether the tables belong to the agent, where the kernel knows owners: nobody else can write to them then.
     pub owns_tables: bool,
+    /// Where metrics and health are served by HTTP.
+    pub listen: Listen,
+    /// Where the last lines of the log are kept.
+    pub log: RecentLog,
 }
 
 #[derive(Debug, Error)]
 pub enum RunError {
     #[error(transparent)]
     Socket(#[from] SocketError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error(transparent)]
     Ruleset(#[from] RulesetError),
     #[error(transparent)]
@@ -145,6 +153,7 @@ fn log_start(config: &Config, socket: &Path) {
         source,
         node = config.node.as_deref().unwrap_or("unnamed: every pod with an address is local"),
         socket = %socket.display(),
+        listen = %config.listen,
         "palisade starts"
     );
 }
@@ -179,6 +188,10 @@ async fn serve(
     let listener = UnixListener::from_std(lock.bind()?)?;
     let (sender, receiver) = inbox();
     let status = PublishedStatus::default();
+    // Only who has the socket listens: until then probes reach the agent that is about to end.
+    if let Listen::At(address) = config.listen {
+        tokio::spawn(HttpServer::listen(address).await?.serve(status.clone()));
+    }
     let (ended, mut end) = oneshot::channel::<()>();
     let undeclared = match &config.follow {
         Follow::Files { .. } => UndeclaredNamespaces::Implied,
@@ -192,10 +205,10 @@ async fn serve(
         let _ended = ended;
         reconcile::run(settings, &receiver, published)
     })?;
-    link_events::forward(sender.clone());
+    link_events::forward(sender.clone(), status.metrics.clone());
     let mut source = Source::begin(config.follow, sender.clone()).await?;
     let reread = source.reread();
-    let server = Server { status, inbox: sender.clone() };
+    let server = Server { status, inbox: sender.clone(), log: config.log };
     let is_source_lost = tokio::select! {
         () = server.serve(listener) => false,
         () = signals.end(reread) => {

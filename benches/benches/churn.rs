@@ -1,5 +1,5 @@
-//! `churn/<pods>-pods-<policies>-policies/<event>`: one event of a compiled cluster, to the change of the program. What it
-//! allocates is printed beside. What undoes the event, so that the cluster stays as it was, is not timed.
+//! `churn/<pods>-pods-<policies>-policies/<event>`: one event in a compiled cluster, until the program has changed. What it
+//! allocates is printed as well. The change that reverts the event is not timed.
 
 #![allow(missing_docs, reason = "criterion's macros define undocumented items")]
 
@@ -17,10 +17,10 @@ use palisade_compiler::testkit::{namespace, rule};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Events whose allocations are averaged.
+/// The number of events whose allocations are averaged.
 const COUNTED: usize = 100;
 
-/// The changes around an event: what makes it possible, the event, and what makes all as it was.
+/// The changes around an event: one that makes it possible, the event, and one that reverts it.
 struct Event {
     before: Option<Change>,
     timed: Change,
@@ -53,11 +53,11 @@ impl Event {
     }
 }
 
-/// What events are made of, each by its number.
+/// What events are created from, each by its number.
 struct Cluster {
     universe: Universe,
     remote: Vec<usize>,
-    /// Policies that select local pods.
+    /// The numbers of policies that select local pods.
     policies: Vec<usize>,
 }
 

@@ -1,6 +1,6 @@
-//! `encode/elements/<n>`: elements to the bytes of one transaction. `commit/...`: bytes to the kernel's acknowledgement, in a
-//! network namespace of its own whose map holds 100,000 pods; and whole events of pods, from the program's change to the
-//! acknowledgement. `load/<pods>-pods-<policies>-policies`: a whole program into empty tables. Needs root.
+//! `encode/elements/<n>`: from elements to the bytes of one transaction. `commit/...`: from the bytes to the kernel's
+//! acknowledgement, in a network namespace whose map has 100,000 pods; and whole events of pods, from the program's change
+//! to the acknowledgement. `load/<pods>-pods-<policies>-policies`: a whole program into empty tables. Needs root.
 
 #![allow(missing_docs, reason = "criterion's macros define undocumented items")]
 #![allow(clippy::expect_used, reason = "a bench that measures nothing must not go on")]
@@ -30,7 +30,7 @@ static ALLOCATOR: Counting = Counting;
 
 const SIZES: [usize; 3] = [1, 100, MAX_ELEMENTS_PER_TRANSACTION];
 
-/// A compiled cluster in the kernel of a namespace that lives as long.
+/// A compiled cluster in the kernel, in a namespace that lives as long as this value.
 struct Programmed {
     universe: Universe,
     compiler: Compiler,
@@ -105,7 +105,7 @@ fn elements(c: &mut Criterion) {
     }
 }
 
-/// From the bytes to the acknowledgement.
+/// The time from the bytes to the acknowledgement.
 fn commit(kernel: &mut Kernel, transaction: &Transaction) -> Duration {
     let encoded = kernel.encode(TableName::Main, transaction).expect("bytes");
     let start = Instant::now();
@@ -113,7 +113,7 @@ fn commit(kernel: &mut Kernel, transaction: &Transaction) -> Duration {
     start.elapsed()
 }
 
-/// From the change of the program to the acknowledgement; what a grace period must pass for is not waited for.
+/// The time from the change of the program to the acknowledgement, without work that waits for a grace period.
 fn pod_events(c: &mut Criterion) {
     let Programmed { universe, mut compiler, mut dataplane, _namespace } =
         Programmed::new(100_000, 10_000);

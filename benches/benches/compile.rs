@@ -1,5 +1,5 @@
-//! `compile/<pods>-pods-<policies>-policies/<shape>`: from objects in memory to the program of one node, from scratch, on one
-//! thread. What it allocates is printed beside.
+//! `compile/<pods>-pods-<policies>-policies/<shape>`: from objects in memory to the program of one node, from scratch, on
+//! one thread. What it allocates is printed as well.
 
 #![allow(missing_docs, reason = "criterion's macros define undocumented items")]
 

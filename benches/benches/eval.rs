@@ -1,4 +1,5 @@
-//! `eval/<way>`: one verdict in memory, by the program's walk and by the matrix. A model of the kernel, not its match path.
+//! `eval/<way>`: one verdict in memory, by the program's walk and by the matrix. It is a model of the kernel, not the
+//! kernel's match path.
 
 #![allow(missing_docs, reason = "criterion's macros define undocumented items")]
 

@@ -1,8 +1,9 @@
-//! `match_path/<policies>-policies/<contender>/<path>/<family>/<flows>-flows`: nanoseconds of kernel time that a packet takes
-//! from the interface to the end of the forward hook, injected there. Needs root.
+//! `match_path/<policies>-policies/<contender>/<path>/<family>/<flows>-flows`: nanoseconds of kernel time for a packet from
+//! the interface, where it is injected, to the end of the forward hook. Needs root.
 //!
-//! Before criterion measures each alone, all of a size are measured in interleaved rounds, and the medians are printed: quote
-//! these, as differences and ratios of one line. Rounds in which not all or none of the packets arrived stop the bench.
+//! Before criterion measures each contender alone, all contenders of a size are measured in alternating rounds, and the
+//! medians are printed. Quote these, as differences and ratios within one line. The bench stops if the expected number of
+//! packets (all or none) does not arrive in a round.
 
 #![allow(missing_docs, reason = "criterion's macros define undocumented items")]
 #![allow(
@@ -23,15 +24,17 @@ use palisade_compiler::model::{Family, Verdict};
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
 
-/// Policies, pods, and numbers of flows: 64 stay in the caches, 1,024 of a large cluster do not.
+/// Policies, pods, and numbers of flows. The state of 64 flows stays in the caches, that of 1,024 flows of a large cluster
+/// does not.
 const SIZES: [(usize, usize, &[usize]); 4] =
     [(10, 100, &[64]), (100, 1_000, &[64]), (1_000, 10_000, &[64]), (10_000, 100_000, &[64, 1024])];
-/// Packets of one round: enough that the kernel's clock and a stray interrupt weigh little.
+/// The number of packets in a round. With so many, the resolution of the kernel's clock and a single interrupt matter
+/// little.
 const PACKETS: u32 = 16_384;
 const ROUNDS: usize = 9;
 const SEED: u64 = 1;
 
-/// What each path is compared with.
+/// The rules that each path is compared with.
 const CONNTRACK: &str = "
 table inet bare {
     chain forward {
@@ -40,7 +43,7 @@ table inet bare {
     }
 }";
 
-/// Packets of one kind, and what must become of them.
+/// Packets of one kind, and whether they must arrive.
 struct Path {
     name: &'static str,
     stage: Stage,
@@ -59,9 +62,9 @@ impl Path {
 struct Contender {
     name: &'static str,
     router: Router,
-    /// Of the path that is being measured.
+    /// The times of the path that is being measured.
     times: Vec<f64>,
-    /// Owns the rules as long as it lives.
+    /// Keeps the rules in the kernel.
     _rules: Option<Dataplane<Kernel>>,
 }
 
@@ -79,7 +82,7 @@ impl Contender {
         Self { name, router, times: Vec::new(), _rules: rules }
     }
 
-    /// Nanoseconds a packet.
+    /// Nanoseconds for each packet.
     fn round(&mut self, path: &Path, packets: u32) -> f64 {
         let round = self.router.measure(&path.flows, path.stage, packets).expect("a round");
         let arrives = path.arrives || self.name != "palisade";
@@ -116,9 +119,9 @@ fn nft(rules: &str) {
     assert!(child.wait().expect("nft").success(), "nft refused {rules}");
 }
 
-/// For each path, family and number of flows; fewer flows where the scenario has fewer.
+/// One path for each kind, family and number of flows, with fewer flows if the scenario has fewer.
 fn paths(scenario: &Scenario, counts: &[usize]) -> Vec<Path> {
-    // Of both families, which are drawn.
+    // Enough for each of the two families that are drawn.
     let wanted = counts.iter().max().map_or(0, |most| most * 2 + most / 4);
     let (new, established) = (Stage::New, Stage::Established);
     let kinds = [
@@ -146,7 +149,7 @@ fn paths(scenario: &Scenario, counts: &[usize]) -> Vec<Path> {
     paths
 }
 
-/// Medians of interleaved rounds: one line for each path, one column for each contender.
+/// Prints medians of alternating rounds: one line for each path, one column for each contender.
 fn compare(policies: usize, contenders: &mut [Contender], paths: &[Path]) {
     let names: Vec<_> = contenders.iter().map(|contender| contender.name).collect();
     println!(
@@ -168,7 +171,7 @@ fn compare(policies: usize, contenders: &mut [Contender], paths: &[Path]) {
     }
 }
 
-/// Empties the times.
+/// Also empties the times.
 fn median(times: &mut Vec<f64>) -> f64 {
     let mut times = std::mem::take(times);
     times.sort_by(f64::total_cmp);

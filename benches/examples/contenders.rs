@@ -1,5 +1,5 @@
-//! Loads one scenario into every contender, each in a network namespace of its own, and follows some edits: a look by eye. As root:
-//! `cargo run --release -p palisade-benches --example contenders -- apps 1000 10000`.
+//! Loads one scenario into every contender, each in a separate network namespace, and makes some edits, to be looked at by
+//! eye. As root: `cargo run --release -p palisade-benches --example contenders -- apps 1000 10000`.
 
 #![allow(clippy::print_stdout, reason = "its output is the point")]
 
@@ -11,7 +11,7 @@ use palisade_benches::contender::{Contender, contenders, engines};
 use palisade_benches::scenario::{Edit, Scenario, ScenarioShape};
 use palisade_lab::Namespace;
 
-/// Edits that are followed.
+/// The number of edits.
 const EDITS: usize = 26;
 
 fn main() -> anyhow::Result<()> {
@@ -27,7 +27,7 @@ fn main() -> anyhow::Result<()> {
     let edits: Vec<Edit> = scenario.edits().take(count).collect();
     for contender in contenders() {
         match contender {
-            // An engine needs packets that show what it did.
+            // An engine is left out: only packets could show what it did.
             Ok(contender) if !contender.acknowledges() => {}
             Ok(mut contender) if only.as_deref().is_none_or(|name| name == contender.name()) => {
                 show(contender.as_mut(), &scenario, &edits)?;

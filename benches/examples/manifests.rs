@@ -1,5 +1,5 @@
-//! Writes a cluster of 100,000 pods and 10,000 policies as manifests, the input of the agent's figures:
-//! `cargo run --release -p palisade-benches --example manifests -- DIRECTORY [PODS [POLICIES]]`. The node is `node-0`.
+//! Writes a cluster of 100,000 pods and 10,000 policies as manifests, which the agent's figures are measured with: `cargo
+//! run --release -p palisade-benches --example manifests -- DIRECTORY [PODS [POLICIES]]`. The node is `node-0`.
 
 use std::error::Error;
 use std::fs::File;
@@ -37,7 +37,7 @@ fn write_list(path: &Path, items: impl Iterator<Item = Value>) -> Result<(), Box
     Ok(())
 }
 
-/// The pod with a uid as an API server gives: a UUID, and no two of them alike.
+/// The pod with a uid as an API server would give it: a unique UUID.
 fn with_uid(i: usize, pod: Pod) -> Pod {
     let scattered = i.wrapping_mul(2_654_435_761) & 0xffff_ffff;
     let uid = format!("{scattered:08x}-7a3c-4f1e-9b2d-{i:012x}");

@@ -1,4 +1,5 @@
-//! Sizes and times of the shapes that break such designs: one table, for a look by eye. `cargo run --release -p palisade-benches --example shapes`.
+//! Prints sizes and times of difficult shapes in one table, to be looked at by eye. `cargo run --release -p
+//! palisade-benches --example shapes`.
 
 #![allow(clippy::print_stdout, reason = "its output is the point")]
 
@@ -8,7 +9,7 @@ use palisade_benches::{Shape, Universe};
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::snapshot::Change;
 
-/// Events of each sort that the percentiles are taken over.
+/// The number of events of each kind for the percentiles.
 const EVENTS: usize = 2_000;
 
 fn main() {
@@ -79,7 +80,7 @@ fn events(universe: &Universe, compiler: &mut Compiler) {
     );
 }
 
-/// Times an event and, apart, what undoes it.
+/// Times an event and, separately, the event that reverts it.
 fn report(
     name: &str,
     compiler: &mut Compiler,

@@ -1,4 +1,4 @@
-//! How much a piece of work allocates, where the program's allocator counts.
+//! Counts how much a piece of work allocates. The program must use [`Counting`] as its global allocator.
 //!
 //! ```
 //! use palisade_benches::allocations::{Counting, counted};
@@ -14,7 +14,7 @@ use std::fmt;
 
 pub use crate::sys::Counting;
 
-/// What was asked of the allocator, by all threads; reallocations count as allocations of the new size.
+/// The allocations of all threads. A reallocation counts as an allocation of the new size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Allocations {
     pub count: u64,
@@ -27,7 +27,8 @@ impl fmt::Display for Allocations {
     }
 }
 
-/// Runs `work` and says what was allocated meanwhile; nothing if the program's allocator does not count.
+/// Runs `work` and returns what was allocated meanwhile. The counts are zero if the program's allocator is not
+/// [`Counting`].
 pub fn counted<T>(work: impl FnOnce() -> T) -> (T, Allocations) {
     let before = crate::sys::allocated();
     let value = work();

@@ -1,12 +1,13 @@
-//! A small Kubernetes API server of one cluster, for engines that list and watch: read-only, JSON, over plain HTTP.
+//! A small, read-only Kubernetes API server for one cluster, for engines that list and watch. It speaks JSON over plain
+//! HTTP.
 //!
 //! ```text
-//! Change -> Store: objects, each at its version, and the events since the start -> lists, watches
+//! Change -> Store: objects, each with its version, and the events since the start -> lists, watches
 //! ```
 //!
-//! It listens on loopback in the network namespace of the thread that starts it, so that an engine in the namespace of a contender
-//! reaches it and nobody else does. What it leaves out it refuses in the protocol's own words: writes, selectors, watches from a
-//! version that it has not.
+//! It listens on loopback in the network namespace of the thread that starts it, so that only an engine in the same
+//! namespace can reach it. Whatever it does not implement it refuses as a Kubernetes API server would: writes, selectors,
+//! and watches that begin at a version that it does not have.
 
 mod resource;
 mod serve;
@@ -37,7 +38,7 @@ impl ApiServerError {
     }
 }
 
-/// It serves until it is dropped.
+/// The server runs until this value is dropped.
 #[derive(Debug)]
 pub struct ApiServer {
     address: SocketAddr,
@@ -48,11 +49,11 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Serves these objects in the network namespace of the calling thread, at a port that is free there. Nodes come before their
-    /// pods, which otherwise have no host address.
+    /// Serves these objects in the network namespace of the calling thread, on a free port. The changes must add a node
+    /// before its pods, which otherwise have no host address.
     ///
     /// # Errors
-    /// Where there is no loopback, or no thread to be had.
+    /// If there is no loopback interface, or no thread can be started.
     pub fn start(objects: impl IntoIterator<Item = Change>) -> Result<Self, ApiServerError> {
         let store = Store::new(objects);
         let (version, versions) = watch::channel(store.version());
@@ -60,7 +61,7 @@ impl ApiServer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(ApiServerError::of("listen on loopback"))?;
-        let address = listener.local_addr().map_err(ApiServerError::of("tell its port"))?;
+        let address = listener.local_addr().map_err(ApiServerError::of("determine its port"))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -85,7 +86,7 @@ impl ApiServer {
         self.address
     }
 
-    /// Makes the change and tells every watch that it concerns.
+    /// Applies the change, and sends it to every watch that it concerns.
     pub fn apply(&self, change: Change) {
         let mut store = self.cluster.store.lock().unwrap_or_else(PoisonError::into_inner);
         store.apply(change);
@@ -97,7 +98,7 @@ impl Drop for ApiServer {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It ends with all of its connections; one that panicked has ended too.
+            // The thread ends together with all of its connections. If it panicked, it has ended too.
             let _ = thread.join();
         }
     }

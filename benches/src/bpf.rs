@@ -1,4 +1,4 @@
-//! BPF programs assembled by hand: no compiler and no library for BPF is needed to build or to run the benches.
+//! BPF programs that are assembled here, so that building and running the benches needs no compiler and no library for BPF.
 
 pub(crate) mod assembler;
 pub(crate) mod btf;
@@ -9,28 +9,28 @@ use crate::sys::{Program, ProgramKind};
 
 /// A program that the kernel refused to load.
 #[derive(Debug)]
-pub(crate) struct Refused {
+pub(crate) struct LoadFailure {
     pub(crate) source: io::Error,
-    /// The verifier's last words, if it had any.
-    pub(crate) words: String,
+    /// The last lines of the verifier's log, if there are any.
+    pub(crate) log: String,
 }
 
-/// Lines of the verifier's messages that tell what it objects to.
-const LAST_WORDS: usize = 4;
+/// The number of lines of the verifier's log that are kept. The reason for the refusal is at the end.
+const LOG_LINES: usize = 4;
 
-/// Loads a program, and once more with the verifier's messages if it is refused.
-pub(crate) fn load(kind: ProgramKind, code: &[u64]) -> Result<Program, Refused> {
+/// Loads a program. If it is refused, loads it again with the verifier's log.
+pub(crate) fn load(kind: ProgramKind, code: &[u64]) -> Result<Program, LoadFailure> {
     Program::load(kind, code, &mut []).or_else(|source| {
         let mut log = vec![0; 1 << 20];
         Program::load(kind, code, &mut log)
-            .map_err(|_same| Refused { source, words: last_words(log) })
+            .map_err(|_same| LoadFailure { source, log: last_lines(log) })
     })
 }
 
-fn last_words(log: Vec<u8>) -> String {
+fn last_lines(log: Vec<u8>) -> String {
     let text: Vec<u8> = log.into_iter().take_while(|&byte| byte != 0).collect();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    let last = lines.iter().skip(lines.len().saturating_sub(LAST_WORDS));
+    let last = lines.iter().skip(lines.len().saturating_sub(LOG_LINES));
     last.copied().collect::<Vec<_>>().join("; ")
 }

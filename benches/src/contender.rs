@@ -1,7 +1,7 @@
-//! Ways to enforce one cluster on one node, side by side.
+//! Different ways to enforce the policies of one cluster on one node.
 //!
-//! Each is fed the same [`Scenario`] and programs the network namespace of the calling thread for the node's pods. All but the
-//! two that enforce nothing are held against the oracle by real packets before anyone times them ([`check`]).
+//! Each contender gets the same [`Scenario`] and programs the network namespace of the calling thread for the node's pods.
+//! All but the two that enforce nothing are compared with the oracle by real packets before they are timed ([`check`]).
 
 mod blocks;
 mod chains;
@@ -33,37 +33,40 @@ use ipset::Ipset;
 use iptables::{Linear, Tools};
 use nftables::{Nft, NftShape};
 
-/// One way to enforce policy. It remembers what it programmed, so that it belongs to one network namespace.
+/// A way to enforce policy. A contender remembers what it programmed, so it belongs to one network namespace.
 pub trait Contender: Send {
     fn name(&self) -> &'static str;
 
-    /// Whether it enforces policy at all: `none` and `conntrack` let everything through.
+    /// Whether it enforces policy. `none` and `conntrack` let everything pass.
     fn enforces(&self) -> bool {
         true
     }
 
-    /// What is behind the name on this machine: the tool and its variant, or the engine whose shape it is.
+    /// What the name stands for on this machine: the tool and its variant, or the engine whose rules it imitates.
     fn describe(&self) -> String;
 
-    /// Whether the kernel has acknowledged when `load` and `edit` return. Of an engine on its own packets have to show it.
+    /// Whether the kernel has acknowledged everything when `load` and `edit` return. If not, as for an engine in its own
+    /// process, only packets can show what is enforced.
     fn acknowledges(&self) -> bool {
         true
     }
 
-    /// Programs the network namespace of the calling thread, which is as it was made.
+    /// Programs the network namespace of the calling thread, which must have no rules yet.
     ///
     /// # Errors
-    /// `TooLarge` or `TooSlow` where its shape does not carry a cluster of that size; else those of the tool or the kernel.
+    /// `TooLarge` or `TooSlow` if this contender cannot handle a cluster of this size. Otherwise the errors of the tool or
+    /// the kernel.
     fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError>;
 
-    /// Follows an edit as its real counterpart would: by a resync of everything where that is what it does. The kernel has
-    /// acknowledged when this returns. To be called in the network namespace that was loaded.
+    /// Carries out an edit in the way of the real engine, for example by programming everything again. If the contender
+    /// acknowledges, the kernel has done so when this returns. Must be called in the network namespace that was loaded.
     ///
     /// # Errors
-    /// As `load`; and `NotLoaded`.
+    /// As `load`, and `NotLoaded`.
     fn edit(&mut self, edit: &Edit) -> Result<Edited, ContenderError>;
 
-    /// Work that nobody waits for, such as removing what has no meaning any more. To be called between edits that are timed.
+    /// Does work that nothing waits for, such as removing what has no meaning any more. Is called between edits that are
+    /// timed.
     ///
     /// # Errors
     /// As `edit`.
@@ -71,26 +74,27 @@ pub trait Contender: Send {
         Ok(())
     }
 
-    /// Resident memory of the process that enforces, where there is one that stays.
+    /// The resident memory of the process that enforces, if one keeps running.
     fn resident(&self) -> Option<u64> {
         None
     }
 
-    /// To be asked while packets do not show yet what it was told.
+    /// Checks that the engine is still running. Is called while packets do not show the expected verdicts yet.
     ///
     /// # Errors
-    /// `Ended` where it is a process and has ended.
+    /// `Ended` if the contender is a process that has ended.
     fn check_alive(&self) -> Result<(), ContenderError> {
         Ok(())
     }
 
-    /// The last that it said, where it is a process that says something: it may tell why packets do not show what they should.
-    fn said(&self) -> Option<String> {
+    /// The last output of the engine's process, if there is one. It may explain why packets do not show the expected
+    /// verdicts.
+    fn last_output(&self) -> Option<String> {
         None
     }
 }
 
-/// The names of all contenders, in the order in which they are shown.
+/// The names of all contenders, in the order in which they are reported.
 pub const NAMES: [&str; 9] = [
     "none",
     "conntrack",
@@ -103,19 +107,19 @@ pub const NAMES: [&str; 9] = [
     "kube-router",
 ];
 
-/// Every contender, fresh and not loaded, or why it is left out on this machine.
+/// Creates every contender, not loaded yet, or the reason why it is left out on this machine.
 pub fn contenders() -> Vec<Result<Box<dyn Contender>, LeftOut>> {
     NAMES.into_iter().map(contender).collect()
 }
 
-/// One of them by its name.
+/// Creates the contender with this name.
 ///
 /// # Errors
 /// Why it is left out.
 pub fn contender(name: &'static str) -> Result<Box<dyn Contender>, LeftOut> {
     let left_out = |reason| LeftOut { name, reason };
     Ok(match name {
-        "none" => Box::new(Nothing),
+        "none" => Box::new(NoRules),
         "conntrack" => Box::new(Nft::new(NftShape::Conntrack)),
         "palisade" => Box::new(palisade::Palisade::default()),
         "iptables-linear" => Box::new(Linear::new(Tools::find().map_err(left_out)?)),
@@ -131,11 +135,11 @@ pub fn contender(name: &'static str) -> Result<Box<dyn Contender>, LeftOut> {
     })
 }
 
-/// `none`: no rules.
+/// The contender `none`, without any rules.
 #[derive(Debug)]
-struct Nothing;
+struct NoRules;
 
-impl Contender for Nothing {
+impl Contender for NoRules {
     fn name(&self) -> &'static str {
         "none"
     }
@@ -157,18 +161,18 @@ impl Contender for Nothing {
     }
 }
 
-/// The families of a scenario.
+/// The address families of a scenario.
 fn families(scenario: &Scenario) -> Vec<Family> {
     let all = Family::ALL.into_iter();
     all.filter(|family| *family == Family::V4 || scenario.dual_stack).collect()
 }
 
-/// What a load took and made. Of both families.
+/// How long a load took, and how many objects of both families it created.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// From the objects in memory to the kernel's acknowledgement, if the contender has one.
+    /// The time from the objects in memory to the kernel's acknowledgement, if the contender has one.
     pub elapsed: Duration,
-    /// The part of it from the first call of a tool or of the kernel.
+    /// The part of it that follows the first call of a tool or of the kernel.
     pub committed: Duration,
     pub chains: usize,
     pub rules: usize,
@@ -176,12 +180,12 @@ pub struct Loaded {
     pub elements: usize,
 }
 
-/// What an edit took.
+/// How long an edit took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Edited {
-    /// From the edit in memory to the kernel's acknowledgement.
+    /// The time from the edit in memory to the kernel's acknowledgement.
     pub elapsed: Duration,
-    /// The part of it from the first call of a tool or of the kernel: zero where nothing had to be committed.
+    /// The part of it that follows the first call of a tool or of the kernel. Zero if nothing had to be committed.
     pub committed: Duration,
 }
 
@@ -191,14 +195,14 @@ pub enum ContenderError {
     Tool { tool: &'static str, source: std::io::Error },
     #[error("{tool} exited with {status}: {message}")]
     Refused { tool: &'static str, status: std::process::ExitStatus, message: String },
-    #[error("{tool} had not ended after {patience:?}")]
+    #[error("{tool} did not end within {patience:?}")]
     TooSlow { tool: &'static str, patience: Duration },
     #[error("{count} {what}, more than the {limit} that are tried")]
     TooLarge { what: &'static str, count: usize, limit: usize },
-    #[error("{engine} ended by itself ({status}); it said: {said}")]
-    Ended { engine: &'static str, status: std::process::ExitStatus, said: String },
-    #[error("{engine} still worked after {patience:?} in which nothing was changed")]
-    Restless { engine: &'static str, patience: Duration },
+    #[error("{engine} ended by itself ({status}); it said: {output}")]
+    Ended { engine: &'static str, status: std::process::ExitStatus, output: String },
+    #[error("{engine} was still busy {patience:?} after the last change")]
+    NotIdle { engine: &'static str, patience: Duration },
     #[error(transparent)]
     ApiServer(#[from] crate::api_server::ApiServerError),
     #[error(transparent)]
@@ -209,7 +213,7 @@ pub enum ContenderError {
     NotLoaded,
 }
 
-/// A contender or an engine that cannot be compared on this machine, and why.
+/// A contender or engine that cannot be compared on this machine, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{name} is left out: {reason}")]
 pub struct LeftOut {
@@ -217,16 +221,16 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// Why a contender is not to be timed.
+/// Why a contender must not be timed.
 #[derive(Debug, Error)]
 pub enum Mismatch {
     #[error("{contender} gives {flow:?} the verdict {seen}, the oracle {expected}")]
     Verdict { contender: &'static str, flow: Flow, seen: Verdict, expected: Verdict },
     #[error("{contender} failed: {error}")]
     Failed { contender: &'static str, error: ContenderError },
-    /// The scenario has too few connections with that verdict to show anything.
+    /// The scenario has too few connections with this verdict for a meaningful comparison.
     #[error("only {count} connections with the verdict {verdict} were found, {wanted} are needed")]
     TooFew { verdict: Verdict, count: usize, wanted: usize },
-    #[error("nothing was learnt: {0}")]
+    #[error("the verdicts could not be observed: {0}")]
     Unseen(InjectError),
 }

@@ -1,12 +1,12 @@
-//! The rule-scale harness behind `palisade-bench`: the same clusters, enforced in several ways, side by side in one run.
+//! The rule-scale harness behind `palisade-bench`: it enforces the same clusters in several ways, side by side in one run.
 //!
 //! ```text
 //! Settings -> cells -> Bench (the kernel) -> CellReport -> Report -> JSON, CSV, page, plots
 //!                        one cell at a time, kept on disk              Report, Report -> compare
 //! ```
 //!
-//! Nothing is timed whose verdicts are wrong: every contender is first held against the oracle by real packets, and while it is
-//! timed the packets that arrive are counted.
+//! Wrong verdicts are never timed: real packets compare every contender with the oracle first, and while it is timed the
+//! packets that arrive are counted.
 
 pub mod cli;
 pub mod compare;

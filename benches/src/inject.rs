@@ -1,25 +1,26 @@
-//! Packets injected as if received on an interface, forwarded through the rules under test, counted behind them, and
-//! timed inside the kernel.
+//! Injects packets as if they were received on an interface. They are forwarded through the rules under test, counted after
+//! them, and timed inside the kernel.
 //!
 //! ```text
-//! frames -> fresh or kept -> prerouting, conntrack -> forward: the rules under test, then our count -> sink
+//! frames -> fresh or kept -> prerouting, conntrack -> forward: the rules under test, then our counter -> sink
 //! ```
 //!
-//! With [`Method::LiveFrames`] one system call (BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18) makes the
-//! frames in the kernel and hands them to the stack in batches of 64, as a network card's driver does; all of their way
-//! is worked off on one CPU before the next batch. An XDP program writes the headers and takes the time between batches.
-//! Where that is not possible, [`Method::PacketSocket`] sends each frame by a packet socket through a veth, and the time is
-//! that of a clock in user space, system calls included: figures of the two methods must not be compared.
+//! With [`Method::LiveFrames`] one system call (BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18) creates the
+//! frames in the kernel and passes them to the network stack in batches of 64, as the driver of a network card does. Each
+//! batch is processed completely on one CPU before the next. An XDP program writes the headers and takes the time between
+//! batches. If that is not possible, [`Method::PacketSocket`] sends each frame with a packet socket through a veth. Its
+//! times are taken with a clock in user space and include the system calls, so figures of the two methods must not be
+//! compared.
 //!
-//! Rules under test judge in the forward hook before priority 500, or in an earlier hook. They must leave the table
-//! `inet palisade_inject` alone: without it, measuring is an error.
+//! The rules under test must judge in the forward hook before priority 500, or in an earlier hook. They must not change the
+//! table `inet palisade_inject`: without it, measuring fails with an error.
 
 mod frame;
 mod live;
+mod observe;
 mod packet_socket;
 mod route;
 mod sink;
-mod watch;
 
 use std::fmt;
 use std::io;
@@ -33,12 +34,12 @@ use thiserror::Error;
 
 use frame::{Frame, Step};
 use live::LiveFrames;
+pub use observe::{Observation, Observed, Until};
 use packet_socket::PacketSocket;
 use route::Ingress;
 use sink::Sink;
-pub use watch::{Sighting, Until, Watch};
 
-/// A connection to send packets of. ICMP has `source_port` for its identifier.
+/// A connection whose packets are sent. For ICMP, `source_port` is the identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flow {
     pub from: IpAddr,
@@ -50,29 +51,29 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// What policies judge it by.
+    /// The fields that policies look at.
     pub fn connection(&self) -> Connection {
         let Self { from, to, protocol, port, .. } = *self;
         Connection { from, to, protocol, port }
     }
 }
 
-/// Where in a connection's life its packets are.
+/// The state of the connection when its packets are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
-    /// Every packet is the first of its connection: it is dropped behind the rules and our count, before conntrack
-    /// would keep its entry.
+    /// Every packet is the first of its connection. It is dropped after the rules under test and our counter, before
+    /// conntrack would keep its entry.
     New,
-    /// Every packet goes in the original direction of a connection that was answered before.
+    /// Every packet has the original direction of a connection that was answered before.
     Established,
 }
 
-/// How packets come in, and what times them.
+/// How packets are injected and timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
-    /// Made, received and timed in the kernel.
+    /// Packets are created, received and timed in the kernel.
     LiveFrames,
-    /// Sent from user space one by one and timed there: dearer for every packet, and noisier.
+    /// Packets are sent from user space one by one and timed there. Each packet costs more, and the times vary more.
     PacketSocket,
 }
 
@@ -85,21 +86,22 @@ impl fmt::Display for Method {
     }
 }
 
-/// What one round of packets took.
+/// The result of one round of packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Round {
-    /// Packets that came in, all of them timed.
+    /// The number of packets that were received. All of them were timed.
     pub packets: u64,
-    /// Those that were counted behind the rules.
+    /// The number of packets that were counted after the rules.
     pub arrived: u64,
-    /// From the first packet's coming in until all had gone their way.
+    /// The time from the receipt of the first packet until all packets were processed.
     pub nanoseconds: u64,
-    /// Nanoseconds of each batch of [`BATCH`] packets; together they are all.
+    /// The time of each batch of [`BATCH`] packets, in nanoseconds. The sum is the whole time.
     pub batches: Vec<u64>,
 }
 
 impl Round {
-    /// Nanoseconds a packet in the median batch: what the packets cost, and not what else the CPU did meanwhile.
+    /// Nanoseconds for each packet, in the median batch. The median leaves out batches during which the CPU did something
+    /// else.
     #[allow(clippy::cast_precision_loss, reason = "a batch takes far less than 2^52 ns")]
     pub fn per_packet(&self) -> f64 {
         let mut batches = self.batches.clone();
@@ -108,11 +110,11 @@ impl Round {
     }
 }
 
-/// The most flows of one round.
+/// The greatest number of flows in one round.
 pub const MAX_FLOWS: usize = 16_384;
-/// The most packets of one round.
+/// The greatest number of packets in one round.
 pub const MAX_PACKETS: u32 = 1 << 20;
-/// Packets come in batches of so many, as from a driver's poll (NAPI_POLL_WEIGHT); a round is a multiple of it.
+/// The number of packets in a batch, as in one poll of a driver (NAPI_POLL_WEIGHT). A round is a multiple of it.
 pub const BATCH: u32 = 64;
 
 #[derive(Debug, Error)]
@@ -128,22 +130,22 @@ pub enum InjectError {
     /// A program that sets up the router failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
-    #[error("no packets can be made of {flow:?}: {why}")]
+    #[error("no packets can be created for {flow:?}: {why}")]
     Flow { flow: Box<Flow>, why: &'static str },
     #[error("a round has 1 to {MAX_FLOWS} flows, {0} were given")]
     FlowCount(usize),
     #[error("a round has 1 to {MAX_PACKETS} packets, {0} were asked for")]
     PacketCount(u32),
-    /// The connections could not be made under the present rules, so none is established.
+    /// The connections could not be opened under the present rules, so none is established.
     #[error(
-        "{arrived} of {packets} packets that open the connections arrived ({step}): none can be called established"
+        "{arrived} of {packets} packets that open the connections arrived ({step}), so the connections are not established"
     )]
     NotEstablished { step: &'static str, packets: u64, arrived: u64 },
-    /// The rules under test removed what counts arrivals.
-    #[error("the table inet palisade_inject is gone: the rules under test must leave it alone")]
+    /// The rules under test removed the counter of arrivals.
+    #[error("the table inet palisade_inject is missing: the rules under test must not remove it")]
     SinkGone,
-    /// Nothing was learnt: not all packets came in.
-    #[error("{came_in} of {packets} packets came in")]
+    /// Nothing was measured, because not all packets were received.
+    #[error("{came_in} of {packets} packets were received")]
     Lost { packets: u64, came_in: u64 },
 }
 
@@ -164,31 +166,31 @@ impl InjectError {
     }
 }
 
-/// What a router sends packets by.
+/// How a router sends packets.
 #[derive(Debug)]
 enum Injector {
     Live(LiveFrames),
     Socket,
 }
 
-/// A network namespace that forwards everything from its ingress interfaces to a sink. All of it ends with this value.
+/// A network namespace that forwards everything from its ingress interfaces to a sink. The kernel removes it when this
+/// value is dropped.
 #[derive(Debug)]
 pub struct Router {
     namespace: Namespace,
     sink: Sink,
     socket: PacketSocket,
     injector: Injector,
-    /// Why it is not live frames.
+    /// Why the method is not live frames.
     fallback: Option<String>,
 }
 
 impl Router {
-    /// A router without any rules but our count, which is at the end of the forward hook. Live frames are tried, and
-    /// the packet socket is what is left where they fail.
+    /// Creates a router whose only rule is our counter, at the end of the forward hook. The router uses live frames if they
+    /// work, and the packet socket otherwise.
     ///
     /// # Errors
-    /// `NotPermitted`; `Missing` where the kernel has no veth, nf_tables or conntrack; `Tool` where `ip` or `nft`
-    /// is missing.
+    /// `NotPermitted`. `Missing` if the kernel has no veth, nf_tables or conntrack. `Tool` if `ip` or `nft` is missing.
     pub fn new() -> Result<Self, InjectError> {
         let mut router = Self::with_packet_socket()?;
         match router.try_live_frames() {
@@ -201,7 +203,7 @@ impl Router {
         Ok(router)
     }
 
-    /// The same, but with the packet socket on any kernel.
+    /// Creates a router that uses the packet socket, whatever the kernel supports.
     ///
     /// # Errors
     /// As `new`.
@@ -215,7 +217,7 @@ impl Router {
         Ok(Self { namespace, sink, socket, injector: Injector::Socket, fallback })
     }
 
-    /// Loads the program and sees a packet arrive by it.
+    /// Loads the XDP program, and checks that a packet of it arrives.
     fn try_live_frames(&self) -> Result<LiveFrames, InjectError> {
         let live = LiveFrames::new()?;
         let frames = [frame::trial()?];
@@ -228,10 +230,11 @@ impl Router {
         Ok(live)
     }
 
-    /// Runs `work` on a thread in the router's namespace: rules are loaded so. Sockets made there stay in it.
+    /// Runs `work` on a thread in the router's namespace. This is how rules are loaded. Sockets that are opened there stay
+    /// in the namespace.
     ///
     /// # Errors
-    /// Where the namespace cannot be entered.
+    /// If the namespace cannot be entered.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, InjectError> {
         Ok(self.namespace.run(work)?)
     }
@@ -252,13 +255,13 @@ impl Router {
         self.fallback.as_deref()
     }
 
-    /// Sends packets of the flows round robin and times them; `packets` is rounded up to a multiple of [`BATCH`].
-    /// Conntrack is flushed before, and every flow has sent a packet before the timing begins.
+    /// Sends packets of the flows in turn and times them. `packets` is rounded up to a multiple of [`BATCH`]. Conntrack is
+    /// flushed before, and every flow sends a packet before the timing begins.
     ///
-    /// Whether as many arrived as should is for the caller to check.
+    /// The caller must check that the expected number of packets arrived.
     ///
     /// # Errors
-    /// `NotEstablished` where the rules do not let the connections be opened; `SinkGone`; `Lost`.
+    /// `NotEstablished` if the rules do not let the connections be opened; `SinkGone`; `Lost`.
     pub fn measure(
         &mut self,
         flows: &[Flow],
@@ -290,7 +293,7 @@ impl Router {
         })?
     }
 
-    /// Opens and answers each connection.
+    /// Opens each connection and answers its first packet.
     fn establish(&self, flows: &[Flow]) -> Result<(), InjectError> {
         for step in [Step::First, Step::Answer, Step::Later] {
             let Round { packets, arrived, .. } = self.send(flows, step, Ingress::Kept)?;
@@ -301,7 +304,7 @@ impl Router {
         Ok(())
     }
 
-    /// One packet of each flow.
+    /// Sends one packet of each flow.
     fn send(&self, flows: &[Flow], step: Step, ingress: Ingress) -> Result<Round, InjectError> {
         let frames = frame::of_flows(flows, step)?;
         let packets = u32::try_from(flows.len()).unwrap_or(u32::MAX).next_multiple_of(BATCH);
@@ -324,8 +327,8 @@ impl Router {
     }
 }
 
-/// The numbers below `count` in the order of round `round`: each round begins one further, so that none is always
-/// measured behind the same other.
+/// The numbers below `count` in the order for a round. Each round begins with the next number, so that no measurement
+/// always follows the same other one.
 pub fn rotation(count: usize, round: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |n| (n + round) % count.max(1))
 }

@@ -1,4 +1,4 @@
-//! What the benches and the rule-scale harness measure with.
+//! The library of the benches and of the rule-scale harness.
 
 #![deny(unsafe_code)]
 

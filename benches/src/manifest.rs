@@ -1,4 +1,4 @@
-//! Objects of the model as the API server writes them.
+//! Writes objects of the model as JSON in the format of the API server.
 
 use std::net::IpAddr;
 
@@ -32,7 +32,7 @@ pub fn node(node: &Node) -> Value {
     })
 }
 
-/// `host` are the addresses of the pod's node.
+/// `host` has the addresses of the pod's node.
 pub fn pod(pod: &Pod, host: &[IpAddr]) -> Value {
     let list =
         |ips: &[IpAddr]| -> Value { ips.iter().map(|ip| json!({"ip": ip.to_string()})).collect() };

@@ -1,4 +1,5 @@
-//! A long-running program under test: it ends with its owner, whatever that dies of, and so does everything that it started.
+//! A long-running program under test. When its owner ends, for whatever reason, the program ends, together with all
+//! programs that it started.
 
 use std::fs;
 use std::io::{self, PipeReader, Read as _};
@@ -14,28 +15,30 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::sys;
 
-/// How often it is looked whether it has ended.
-const LOOK: Duration = Duration::from_millis(20);
-/// What is kept of what it says: an engine may print a whole ruleset when it fails.
+/// The interval at which the program is checked for having ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// The part of its output that is kept. An engine may print a whole ruleset when it fails.
 const KEPT_BYTES: usize = 16 << 10;
 const KEPT_LINES: usize = 6;
 const KEPT_LINE: usize = 300;
-/// It rests when it used no more CPU than a tick of the kernel's accounting in so long, and no program that it started runs.
-const REST: Duration = Duration::from_millis(100);
-const TICKS: u64 = 1;
+/// The program is idle if it used at most `IDLE_TICKS` of CPU time, in the kernel's accounting, in this time, and no program
+/// that it started is running.
+const IDLE_TIME: Duration = Duration::from_millis(100);
+const IDLE_TICKS: u64 = 1;
 
-/// In PID and mount namespaces of its own, with an empty `/run`: locks and sockets there are not the host's.
+/// The program runs in its own PID and mount namespaces with an empty `/run`, so that it does not use the locks and sockets
+/// of the host.
 #[derive(Debug)]
 pub(crate) struct Process {
     id: u32,
     shared: Arc<Shared>,
     stop: Option<Sender<()>>,
-    keeper: Option<JoinHandle<()>>,
+    supervisor: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    said: Mutex<Vec<u8>>,
+    output: Mutex<Vec<u8>>,
     ended: Mutex<Option<ExitStatus>>,
 }
 
@@ -44,54 +47,54 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Process {
-    /// Starts it in the network namespace of the calling thread.
+    /// Starts the program in the network namespace of the calling thread.
     ///
     /// # Errors
-    /// Where it cannot be started, or the namespaces cannot be had.
+    /// If it cannot be started, or its namespaces cannot be created.
     pub(crate) fn start(mut command: Command) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-        // Ctrl-C in a terminal is for us alone: the program ends when its owner does.
+        // Ctrl-C in a terminal reaches only this process. The program ends when its owner does.
         command.process_group(0);
         sys::end_with_this_thread(&mut command);
         let shared = Arc::new(Shared::default());
         let (started, start) = mpsc::channel();
         let (stop, stopped) = mpsc::channel();
-        let (said, ended) = (Arc::clone(&shared), Arc::clone(&shared));
-        let listener = thread::Builder::new()
-            .name("listener".into())
-            .spawn(move || listen(reader, &said.said))?;
-        // The kernel ends the program with the thread that started it, so this one stays.
-        let keeper = thread::Builder::new().name("keeper".into()).spawn(move || {
+        let (output, ended) = (Arc::clone(&shared), Arc::clone(&shared));
+        let reader_thread = thread::Builder::new()
+            .name("output reader".into())
+            .spawn(move || read_output(reader, &output.output))?;
+        // The kernel ends the program when the thread that started it ends, so this thread keeps running.
+        let supervisor = thread::Builder::new().name("supervisor".into()).spawn(move || {
             let child = spawn(&mut command);
-            // The command holds an end of the pipe, which must end with the program.
+            // The command holds an end of the pipe, which must close when the program ends.
             drop(command);
             let status = match child {
                 Ok(child) => {
                     let _ = started.send(Ok(child.id()));
-                    keep(child, &stopped)
+                    supervise(child, &stopped)
                 }
                 Err(error) => {
                     let _ = started.send(Err(error));
                     None
                 }
             };
-            // Whoever learns that it has ended can read all that it said.
-            let _ = listener.join();
+            // Once the status is set, all of the output has been read.
+            let _ = reader_thread.join();
             *lock(&ended.ended) = status;
         })?;
         let id = start.recv().map_err(io::Error::other)??;
-        Ok(Self { id, shared, stop: Some(stop), keeper: Some(keeper) })
+        Ok(Self { id, shared, stop: Some(stop), supervisor: Some(supervisor) })
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     pub(crate) fn ended(&self) -> Option<ExitStatus> {
         *lock(&self.shared.ended)
     }
 
-    /// The last lines that it printed, in one.
-    pub(crate) fn said(&self) -> String {
-        let text = String::from_utf8_lossy(&lock(&self.shared.said)).into_owned();
+    /// The last lines of its output, joined into one.
+    pub(crate) fn last_output(&self) -> String {
+        let text = String::from_utf8_lossy(&lock(&self.shared.output)).into_owned();
         let lines: Vec<String> = text
             .lines()
             .filter(|line| !line.trim().is_empty())
@@ -104,14 +107,14 @@ impl Process {
         resident(&self.id.to_string())
     }
 
-    /// Waits until it rests or has ended; false if it did neither within the patience.
-    pub(crate) fn rest(&self, patience: Duration) -> bool {
+    /// Waits until the program is idle or has ended. Returns false if neither happens within `patience`.
+    pub(crate) fn wait_until_idle(&self, patience: Duration) -> bool {
         let began = Instant::now();
         let mut before = self.ticks();
         while self.ended().is_none() {
-            thread::sleep(REST);
+            thread::sleep(IDLE_TIME);
             let now = self.ticks();
-            if now.saturating_sub(before) <= TICKS && !self.has_children() {
+            if now.saturating_sub(before) <= IDLE_TICKS && !self.has_children() {
                 return true;
             }
             if began.elapsed() > patience {
@@ -122,15 +125,15 @@ impl Process {
         true
     }
 
-    /// Its CPU time, and that of the programs that it started and has waited for.
+    /// The CPU time of the program and of the programs that it started and waited for, in ticks.
     fn ticks(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap_or_default();
-        // Behind the name, which may hold anything, utime is field 12, and stime, cutime and cstime follow (proc(5)).
+        // The name may contain any characters. After it, utime is field 12, and stime, cutime and cstime follow (proc(5)).
         let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
         fields.split_whitespace().skip(11).take(4).filter_map(|f| f.parse::<u64>().ok()).sum()
     }
 
-    /// Where the kernel does not list them, none is seen.
+    /// Returns false if the kernel does not list children.
     fn has_children(&self) -> bool {
         let threads = fs::read_dir(format!("/proc/{}/task", self.id)).into_iter().flatten();
         let children = threads.flatten().map(|thread| thread.path().join("children"));
@@ -143,21 +146,22 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(keeper) = self.keeper.take() {
-            // A thread that panicked has ended, and the program with it.
-            let _ = keeper.join();
+        if let Some(supervisor) = self.supervisor.take() {
+            // If the thread panicked it has ended, and so has the program.
+            let _ = supervisor.join();
         }
     }
 }
 
-/// Resident memory of a process in bytes; `self` is this one.
+/// The resident memory of a process in bytes. `self` means this process.
 pub(crate) fn resident(process: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// The program is the first of a PID namespace: when it ends, the kernel ends the rest.
+/// Starts the program as the first process of a PID namespace. When it ends, the kernel ends the other processes in the
+/// namespace.
 fn spawn(command: &mut Command) -> io::Result<Child> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)?;
     let nothing = None::<&str>;
@@ -166,17 +170,17 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
     command.spawn()
 }
 
-/// Until it has ended, or its owner wants it to.
-fn keep(mut child: Child, stopped: &mpsc::Receiver<()>) -> Option<ExitStatus> {
+/// Waits until the program ends or `stopped` is signalled, which ends the program. Returns its exit status.
+fn supervise(mut child: Child, stopped: &mpsc::Receiver<()>) -> Option<ExitStatus> {
     loop {
-        match stopped.recv_timeout(LOOK) {
+        match stopped.recv_timeout(POLL_INTERVAL) {
             Err(RecvTimeoutError::Timeout) => {
                 if let Ok(Some(status)) = child.try_wait() {
                     return Some(status);
                 }
             }
             Ok(()) | Err(RecvTimeoutError::Disconnected) => {
-                // It may have ended by itself meanwhile.
+                // This fails if the program has ended meanwhile.
                 let _ = child.kill();
                 return child.wait().ok();
             }
@@ -184,13 +188,13 @@ fn keep(mut child: Child, stopped: &mpsc::Receiver<()>) -> Option<ExitStatus> {
     }
 }
 
-fn listen(mut from: PipeReader, said: &Mutex<Vec<u8>>) {
+fn read_output(mut from: PipeReader, output: &Mutex<Vec<u8>>) {
     let mut part = [0; 4096];
-    // Until the last who could write has ended.
+    // Reading ends when all processes that could write have ended.
     while let Ok(length @ 1..) = from.read(&mut part) {
-        let mut said = lock(said);
-        said.extend_from_slice(part.get(..length).unwrap_or_default());
-        let surplus = said.len().saturating_sub(KEPT_BYTES);
-        said.drain(..surplus);
+        let mut output = lock(output);
+        output.extend_from_slice(part.get(..length).unwrap_or_default());
+        let surplus = output.len().saturating_sub(KEPT_BYTES);
+        output.drain(..surplus);
     }
 }

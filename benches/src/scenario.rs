@@ -1,11 +1,12 @@
-//! A cluster of a shape, a size and a seed, with connections whose verdict the oracle knows and edits that turn one.
+//! A cluster of a given shape, size and seed, with connections whose verdicts the oracle knows, and edits that change a
+//! verdict.
 //!
-//! Everything is a function of the arguments: two contenders that are given the same scenario are given the same cluster.
-//! One node is looked at. Its pods are local; the node judges for them and for nobody else.
+//! Everything depends only on the arguments, so contenders that are given the same scenario are given the same cluster.
+//! Policies are enforced on one node. Its pods are local, and the node judges only for them.
 
 mod edits;
 mod flows;
-mod referee;
+mod node_oracle;
 mod shape;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,20 +23,20 @@ pub use flows::Selected;
 pub use shape::ScenarioShape;
 use shape::WithAddresses;
 
-/// Pods of one node: the default of the kubelet.
+/// The number of pods on a node. It is the default limit of the kubelet.
 pub const LOCAL_PODS: usize = 110;
-/// Namespaces that the pods of the node are of, at most.
-const HOMES: usize = 20;
-/// Apps of one namespace; an app's pods share their labels.
+/// The greatest number of namespaces that the pods of the node belong to.
+const MAX_LOCAL_NAMESPACES: usize = 20;
+/// The number of apps in a namespace. The pods of an app have the same labels.
 const APPS: usize = 5;
-/// Namespaces that share a `team` label.
+/// The number of namespaces with the same `team` label.
 const TEAM: usize = 5;
-/// The namespace that no policy is of.
+/// The namespace that has no policies.
 const UNPOLICED: &str = "unpoliced";
-/// One pod of so many is of that namespace.
+/// One in this many pods is in that namespace.
 const UNPOLICED_EVERY: usize = 11;
 
-/// One cluster of a shape, a size and a seed.
+/// A cluster of a shape, size and seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
     pub shape: ScenarioShape,
@@ -47,18 +48,18 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// A cluster of IPv4 alone. With fewer than some 40 pods there is little to try.
+    /// A cluster with IPv4 only. With fewer than about 40 pods there is little to test.
     pub fn new(shape: ScenarioShape, policies: usize, pods: usize, seed: u64) -> Self {
         Self { shape, policies, pods, seed, dual_stack: false }
     }
 
-    /// The same cluster with an IPv6 address beside each IPv4 address, and IPv6 blocks beside IPv4 blocks.
+    /// The same cluster with an IPv6 address for each IPv4 address, and IPv6 blocks in addition to IPv4 blocks.
     #[must_use]
     pub fn dual_stack(self) -> Self {
         Self { dual_stack: true, ..self }
     }
 
-    /// `apps/1000-policies/10000-pods`, as results are filed.
+    /// The name under which results are stored, for example `apps/1000-policies/10000-pods`.
     pub fn name(&self) -> String {
         let stack = if self.dual_stack { "/dual-stack" } else { "" };
         format!("{}/{}-policies/{}-pods{stack}", self.shape.name(), self.policies, self.pods)
@@ -73,20 +74,21 @@ impl Scenario {
         Locality::Node(Self::node())
     }
 
-    /// How many pods are on that node: the first ones.
+    /// The number of pods on that node. They are the first ones.
     pub fn local_pods(&self) -> usize {
         LOCAL_PODS.min(self.pods / 2)
     }
 
-    /// Namespaces that policies are of: one for every hundred pods.
+    /// The number of namespaces that have policies: one for every hundred pods.
     pub(crate) fn namespaces(&self) -> usize {
         (self.pods / 100).max(2)
     }
 
-    /// The nodes that pods are on, with addresses of their own (RFC 2544 and 5180): also the one that edits bring pods to. They are
-    /// no part of what contenders are given, since no policy is about them; an engine finds its own pods by its node's address.
+    /// The nodes of the pods, with addresses of RFC 2544 and RFC 5180, including the node of pods that edits add.
+    /// Contenders are not given them, because no policy refers to nodes. An engine finds its pods by the address of its
+    /// node.
     pub fn nodes(&self) -> Vec<Node> {
-        let last = u16::try_from(self.newcomers()).unwrap_or(u16::MAX - 1);
+        let last = u16::try_from(self.empty_node()).unwrap_or(u16::MAX - 1);
         let node = |n: u16| {
             let v4 = IpAddr::V4(Ipv4Addr::from(0xc612_0000 + u32::from(n) + 1));
             let v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, n + 1));
@@ -94,18 +96,19 @@ impl Scenario {
             Node {
                 name: format!("node-{n}").into(),
                 addresses: std::iter::once(v4).chain(v6).collect(),
+                pod_ranges: Vec::new(),
             }
         };
         (0..=last).map(node).collect()
     }
 
-    /// The number of a node that no pod is on.
-    fn newcomers(&self) -> usize {
+    /// The number of a node without pods. Pods that edits add are placed there.
+    fn empty_node(&self) -> usize {
         2 + self.pods / LOCAL_PODS
     }
 
-    /// Everything, in the order namespaces, pods, policies. Equal strings and label sets are held once, as whoever reads
-    /// manifests holds them: else the objects' memory would be most of what a process has after a load.
+    /// All objects: namespaces, then pods, then policies. Equal strings and label sets are shared, as they are after
+    /// reading manifests. Otherwise the objects would use most of the memory of a process after a load.
     pub fn changes(&self) -> Vec<Change> {
         let snapshot = self.snapshot();
         let namespaces = snapshot.namespaces().cloned().map(Change::ApplyNamespace);
@@ -125,19 +128,20 @@ impl Scenario {
         snapshot
     }
 
-    /// The namespace number `n`.
+    /// The namespace with number `n`.
     fn namespace(&self, n: usize) -> Change {
         Change::ApplyNamespace(named(&format!("ns-{n}"), &team(n)))
     }
 
-    /// The pod number `i`: the first are local. Namespace and app are drawn, so that nothing lines up with the numbers.
+    /// The pod with number `i`. The first pods are local. Namespace and app are random, so that they are not correlated
+    /// with the number.
     pub fn pod(&self, i: usize) -> Pod {
         let mut rng = Rng::new(self.seed ^ (i as u64).wrapping_mul(0xd6e8_feb8_6659_fd93));
         let local = i < self.local_pods();
         let spaces = self.namespaces();
         let space = match (local, self.shape) {
             (true, ScenarioShape::OpenToNamespaces) => 0,
-            (true, _) => rng.below(spaces.min(HOMES)),
+            (true, _) => rng.below(spaces.min(MAX_LOCAL_NAMESPACES)),
             (false, _) => rng.below(spaces),
         };
         let app = rng.below(APPS);
@@ -149,7 +153,7 @@ impl Scenario {
         self.pod_of(&format!("{space}/app-{app}-{i:06}"), app, self.place(i))
     }
 
-    /// Node and place on it of the pod number `i`.
+    /// The node of the pod with number `i`, and its slot on the node.
     fn place(&self, i: usize) -> (usize, usize) {
         match i.checked_sub(self.local_pods()) {
             None => (0, i),
@@ -157,7 +161,7 @@ impl Scenario {
         }
     }
 
-    /// The pod number whose address it is.
+    /// The number of the pod with this address.
     fn number_at(&self, address: IpAddr) -> Option<usize> {
         let (node, slot) = place_of(address)?;
         let on_node = if node == 0 { self.local_pods() } else { LOCAL_PODS };
@@ -173,31 +177,33 @@ impl Scenario {
         ))
     }
 
-    /// The policy number `k`: policies go round the namespaces, and in each round its apps.
+    /// The policy with number `k`. Policies are distributed over the namespaces in turn, and then over their apps.
     pub fn policy(&self, k: usize) -> Policy {
         shape::policy_of(self, k)
     }
 
-    /// Connections with that verdict, all different, spread over policies, pods and families; each is judged by the oracle.
-    /// Fewer than `count` only where the cluster has no more that are found.
+    /// Different connections with this verdict, spread over policies, pods and families. The oracle judges each of them.
+    /// There are fewer than `count` only if no more are found in the cluster.
     pub fn flows(&self, count: usize, allowed: bool) -> Vec<Flow> {
         let verdict = if allowed { Verdict::Allow } else { Verdict::Deny };
         flows::Sampler::new(self).sample(None, verdict, count)
     }
 
-    /// Likewise, of connections that a policy isolates at both ends, at one, or at none (which are all allowed).
+    /// As `flows`, but only connections that are isolated by policies at both ends, at one, or at none (which are all
+    /// allowed).
     pub fn flows_selected(&self, selected: Selected, count: usize, verdict: Verdict) -> Vec<Flow> {
         flows::Sampler::new(self).sample(Some(selected), verdict, count)
     }
 
-    /// Edits to make one after another, without end. Each turns the verdict of its probe, and what undoes it follows, so that
-    /// the cluster stays the size it is. Only sorts that turn a verdict in this shape are there.
+    /// An endless sequence of edits, to be made one after another. Each changes the verdict on its probe and is followed by
+    /// an edit that reverts it, so that the cluster keeps its size. Only kinds of edit that change a verdict in this shape
+    /// are included.
     pub fn edits(&self) -> impl Iterator<Item = Edit> + use<> {
         edits::all(self).into_iter().cycle()
     }
 }
 
-/// A namespace with the label that bears its name, as the API server hands it out, and its team's.
+/// A namespace with the label that contains its name, as the API server adds it, and the label of its team.
 fn named(name: &str, team: &str) -> Namespace {
     namespace(name, &format!("{NAMESPACE_NAME_LABEL}={name},team={team}"))
 }
@@ -206,7 +212,7 @@ fn team(namespace: usize) -> String {
     format!("team-{}", namespace / TEAM)
 }
 
-/// Node and place on it of a pod's address, the reverse of `addresses`.
+/// The node of a pod's address, and the slot on the node. The reverse of `addresses`.
 fn place_of(address: IpAddr) -> Option<(usize, usize)> {
     match address {
         IpAddr::V4(v4) => {
@@ -220,7 +226,7 @@ fn place_of(address: IpAddr) -> Option<(usize, usize)> {
     }
 }
 
-/// `10.node.node.slot` and `fd00::node:0:0:0:slot`.
+/// The addresses `10.node.node.slot` and `fd00::node:0:0:0:slot`.
 fn addresses(node: usize, slot: usize, dual_stack: bool) -> impl Iterator<Item = IpAddr> {
     let number = u32::try_from(node * 256 + slot + 2).unwrap_or(u32::MAX);
     let v4 = IpAddr::V4(Ipv4Addr::from(0x0a00_0000_u32.saturating_add(number)));

@@ -1,7 +1,7 @@
-//! All `unsafe` of the crate: bpf(2), the address of a packet socket, what a child does before it is a program, and an allocator
-//! that counts.
+//! All `unsafe` code of the crate: bpf(2), the address of a packet socket, what a child process does before it runs its
+//! program, and a counting allocator.
 //!
-//! Each function here is safe to call: it owns what it opens, and checks the sizes of what it hands to the kernel.
+//! Each function is safe to call: it owns what it opens, and checks the sizes of what it passes to the kernel.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// linux/bpf.h
+/// Constants of linux/bpf.h.
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
@@ -27,7 +27,7 @@ const BPF_PROG_TYPE_NETFILTER: u32 = 32;
 const BPF_NETFILTER: u32 = 45;
 const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 2;
 
-/// The variants of `union bpf_attr`, as far as they are used; the kernel takes what is behind them for zero.
+/// The variants of `union bpf_attr`, up to the last field that is used. The kernel treats the fields after it as zero.
 #[repr(C)]
 struct MapCreate {
     map_type: u32,
@@ -108,11 +108,11 @@ struct XdpContext {
 }
 
 /// # Safety
-/// `attributes` is the variant of `union bpf_attr` that the command takes, and every address in it is that of as many
-/// bytes as the command reads or writes there.
+/// `attributes` must be the variant of `union bpf_attr` that the command takes, and every address in it must be valid for
+/// the number of bytes that the command reads or writes there.
 unsafe fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
     let at = std::ptr::from_mut(attributes);
-    // SAFETY: `attributes` is alive and of the size given; what it points to is the caller's promise.
+    // SAFETY: `attributes` is alive and has the given size. The caller promises that its addresses are valid.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, at, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
 }
@@ -126,7 +126,7 @@ fn length<T>(of: &[T]) -> io::Result<u32> {
 }
 
 /// # Safety
-/// As [`bpf`]; and the command returns a new descriptor.
+/// As [`bpf`]. In addition, the command must return a new file descriptor.
 unsafe fn open<T>(command: libc::c_int, attributes: &mut T) -> io::Result<OwnedFd> {
     // SAFETY: the caller's promise.
     let fd = unsafe { bpf(command, attributes) }?;
@@ -136,15 +136,17 @@ unsafe fn open<T>(command: libc::c_int, attributes: &mut T) -> io::Result<OwnedF
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MapKind {
-    /// Keys are numbers below the number of entries.
+    /// The keys are numbers below the number of entries.
     Array,
-    /// Elements are allocated as they come: those of the slabs lie in large pages, those made beforehand do not.
+    /// Elements are allocated when they are added. The slab allocator puts them into large pages; preallocated elements
+    /// would not be in large pages.
     Hash,
-    /// Keys are the length of a prefix in bits, a u32, and the bytes that begin with it; the longest one is found.
+    /// A key is the length of a prefix in bits as a u32, followed by the bytes that begin with the prefix. A lookup finds
+    /// the longest prefix.
     PrefixTrie,
 }
 
-/// A BPF map with keys of one size and values of one size.
+/// A BPF map. All keys have the same size, and so have all values.
 #[derive(Debug)]
 pub(crate) struct Map {
     fd: OwnedFd,
@@ -209,8 +211,8 @@ impl Map {
             value,
             flags: 0,
         };
-        // SAFETY: the commands take this variant; key and value are of the map's sizes (checked above) and alive, the value is
-        // writable where it is written to, and is not touched where it is removed.
+        // SAFETY: the commands take this variant. Key and value have the sizes of the map (checked above) and are alive.
+        // The value is writable if the command writes to it, and is not accessed if the element is removed.
         unsafe { bpf(command, &mut attributes) }.map(drop)
     }
 }
@@ -218,25 +220,25 @@ impl Map {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProgramKind {
     Xdp,
-    /// For a hook of netfilter (Linux 6.4).
+    /// For a netfilter hook (Linux 6.4).
     Netfilter,
 }
 
-/// A program that is loaded.
+/// A loaded program.
 #[derive(Debug)]
 pub(crate) struct Program {
     fd: OwnedFd,
 }
 
-/// A program that is attached as long as this lives.
+/// A program that stays attached as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Link {
     _fd: OwnedFd,
 }
 
 impl Program {
-    /// Loads instructions (`struct bpf_insn`) under a licence that may use all helpers. With `log`, the verifier's
-    /// messages are written there, ended by NUL.
+    /// Loads instructions (`struct bpf_insn`) under a licence that allows all helper functions. The verifier's messages are
+    /// written to `log`, if it is not empty, and end with NUL.
     pub(crate) fn load(
         kind: ProgramKind,
         instructions: &[u64],
@@ -260,7 +262,7 @@ impl Program {
             prog_ifindex: 0,
             expected_attach_type,
         };
-        // SAFETY: the command takes this variant; instructions and licence are alive, the log is of its size.
+        // SAFETY: the command takes this variant. Instructions and licence are alive, and the log has the given size.
         let fd = unsafe { open(BPF_PROG_LOAD, &mut attributes) }?;
         Ok(Self { fd })
     }
@@ -282,8 +284,8 @@ impl Program {
         Ok(Link { _fd: fd })
     }
 
-    /// Runs the program on `repeat` frames that begin as `frame`, in batches, as if received on the interface of the
-    /// calling thread's namespace; those it passes go into the network stack.
+    /// Runs the program, in batches, on `repeat` frames that begin with `frame`, as if they were received on the interface
+    /// in the calling thread's namespace. Frames that it passes enter the network stack.
     pub(crate) fn run_live(
         &self,
         frame: &[u8],
@@ -305,12 +307,12 @@ impl Program {
             batch_size: batch,
             ..TestRun::default()
         };
-        // SAFETY: the command takes this variant; frame and context are alive, of the sizes given, and only read.
+        // SAFETY: the command takes this variant. Frame and context are alive, have the given sizes, and are only read.
         unsafe { bpf(BPF_PROG_TEST_RUN, &mut attributes) }.map(drop)
     }
 }
 
-/// Binds a packet socket to an interface and to frames of one EtherType; 0 for none.
+/// Binds a packet socket to an interface and to frames of one EtherType. With 0 it receives no frames.
 pub(crate) fn bind_packet(socket: &OwnedFd, interface: u32, ethertype: u16) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
@@ -323,22 +325,22 @@ pub(crate) fn bind_packet(socket: &OwnedFd, interface: u32, ethertype: u16) -> i
     };
     let at = (&raw const address).cast::<libc::sockaddr>();
     let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-    // SAFETY: the descriptor is open, and the address is alive and of the size given.
+    // SAFETY: the descriptor is open, and the address is alive and has the given size.
     let result = unsafe { libc::bind(socket.as_raw_fd(), at, size) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The kernel kills the program when the thread that starts it ends, for whatever reason.
+/// Makes the kernel kill the program when the thread that starts it ends, for whatever reason.
 pub(crate) fn end_with_this_thread(command: &mut Command) {
     let ask = || Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?);
-    // SAFETY: between fork and exec it makes one system call, and allocates nothing.
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     unsafe { command.pre_exec(ask) };
 }
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
-/// The system's allocator, counting.
+/// The system's allocator with counters.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counting;
 
@@ -347,13 +349,13 @@ fn count(bytes: usize) {
     BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
-/// Allocations and their bytes since the program began.
+/// The number of allocations and of allocated bytes since the program began.
 pub(crate) fn allocated() -> (u64, u64) {
     (ALLOCATIONS.load(Ordering::Relaxed), BYTES.load(Ordering::Relaxed))
 }
 
-// SAFETY: every call is the system allocator's with the same arguments, whose contract is the same; counting allocates
-// nothing.
+// SAFETY: every call passes the same arguments to the system allocator, whose contract is the same. Counting does not
+// allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());

@@ -1,4 +1,5 @@
-//! Clusters of a given size and shape, the same for the same arguments: what the benches compile and change.
+//! Clusters of a given size and shape, which the benches compile and change. The same arguments always give the same
+//! cluster.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -9,25 +10,25 @@ use palisade_compiler::model::{NAMESPACE_NAME_LABEL, Namespace, Pod, Policy, Pro
 use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::{namespace, pod, policy, rule};
 
-/// Pods of one node.
+/// The number of pods on one node.
 pub const PODS_PER_NODE: usize = 110;
-/// Apps of one namespace; an app's pods share their labels.
+/// The number of apps in a namespace. The pods of an app have the same labels.
 const APPS: usize = 5;
 
-/// What is unusual about a cluster.
+/// What is special about a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// Each app has policies of its own: peers by label in its namespace or another, numbered and named ports, a block.
+    /// Each app has policies with peers by label in its own namespace or another, numbered and named ports, and a block.
     Apps,
-    /// One policy of the namespace of every local pod allows 10,000 CIDRs.
+    /// In the namespace of every local pod, one policy allows 10,000 CIDRs.
     Blocks,
-    /// 250 local pods, and each allows every namespace, by name, under ports of its own.
+    /// 250 local pods, each of which allows every namespace, by name, on its own ports.
     EveryNamespace,
-    /// Selectors on the labels that are different for every pod, or for every ReplicaSet.
+    /// Selectors on labels that are different for every pod or for every ReplicaSet.
     Names,
-    /// `NotIn` and `Exists` selectors.
+    /// Selectors with `NotIn` and `Exists`.
     Negations,
-    /// Egress to a port name that stands for another number on every pod of an app.
+    /// Egress to a port name that has a different number on every pod of an app.
     NamedPorts,
 }
 
@@ -80,17 +81,17 @@ impl Universe {
         if self.shape == Shape::EveryNamespace { 250 } else { PODS_PER_NODE }
     }
 
-    /// Distance between local pods: odd, so that they are of many namespaces.
+    /// The distance between the numbers of local pods. It is odd, so that local pods are in many namespaces.
     fn stride(&self) -> usize {
         (self.pods / self.local_pods()).max(1) | 1
     }
 
-    /// Whether the pod is on the node that is compiled for.
+    /// Whether the pod is on the node whose program is compiled.
     pub fn is_local(&self, i: usize) -> bool {
         i.is_multiple_of(self.stride()) && i / self.stride() < self.local_pods()
     }
 
-    /// The local pod number `n`, as a number among all pods.
+    /// The number, among all pods, of the local pod with number `n`.
     pub fn local(&self, n: usize) -> usize {
         n % self.local_pods() * self.stride() % self.pods
     }
@@ -99,13 +100,13 @@ impl Universe {
         (i % self.namespaces, i / self.namespaces % APPS)
     }
 
-    /// The pod number `i`, as it is born.
+    /// The pod with number `i` when it is created.
     pub fn pod(&self, i: usize) -> Pod {
         let (space, app) = self.place(i);
         self.pod_of_app(i, space, app)
     }
 
-    /// The same pod after a change of its labels: as if it were of the next app.
+    /// The same pod with the labels of the next app.
     pub fn relabelled(&self, i: usize) -> Pod {
         let (space, app) = self.place(i);
         self.pod_of_app(i, space, (app + 1) % APPS)
@@ -136,7 +137,7 @@ impl Universe {
         Change::DeletePod { namespace: pod.namespace, name: pod.name, uid: None }
     }
 
-    /// The policy number `k`: policies go round the namespaces, and in each round its apps.
+    /// The policy with number `k`. Policies are distributed over the namespaces in turn, and then over their apps.
     pub fn policy(&self, k: usize) -> Policy {
         if self.shape == Shape::EveryNamespace {
             return self.open_to_each_namespace(k);
@@ -180,14 +181,14 @@ impl Universe {
         }
     }
 
-    /// The numbers of the policies that are of a local pod's namespace and app.
+    /// The numbers of the policies in the namespace and for the app of a local pod.
     pub fn policies_of_local_pods(&self) -> Vec<usize> {
         let places: BTreeSet<_> =
             (0..self.local_pods()).map(|n| self.place(self.local(n))).collect();
         (0..self.policies).filter(|&k| places.contains(&self.place(k))).collect()
     }
 
-    /// For the local pod number `k`: a rule for every namespace.
+    /// A policy of the local pod with number `k`, with a rule for every namespace.
     fn open_to_each_namespace(&self, k: usize) -> Policy {
         let (space, _) = self.place(self.local(k));
         let port = 1000 + u16::try_from(k % 20_000).unwrap_or(0);
@@ -198,7 +199,7 @@ impl Universe {
         })
     }
 
-    /// A policy of a local pod's namespace that opens a port to every pod of every namespace.
+    /// A policy in a local pod's namespace that allows one port to all pods of all namespaces.
     pub fn everywhere_open(&self) -> Policy {
         policy("ns-0/open").isolate_ingress().allow_in(rule().pods_in("", "").tcp(7777))
     }
@@ -207,7 +208,7 @@ impl Universe {
         namespace(&format!("ns-{n}"), &format!("team=team-{}", n % 20))
     }
 
-    /// Everything, in the order namespaces, pods, policies.
+    /// All objects: namespaces, then pods, then policies.
     pub fn changes(&self) -> Vec<Change> {
         let spaces = (0..self.namespaces).map(|n| Change::ApplyNamespace(self.namespace(n)));
         let pods = (0..self.pods).map(|i| Change::ApplyPod(self.pod(i)));

@@ -1,11 +1,11 @@
-//! Collections of addresses that take four bytes for an IPv4 address, where `IpAddr` takes seventeen and a number
-//! sixteen: with 100,000 pods it is most of what the indexes hold.
+//! Collections of addresses that take four bytes for an IPv4 address. An `IpAddr` takes seventeen, and a `u128` takes
+//! sixteen. With 100,000 pods, addresses are most of what the indexes hold.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hashbrown::HashMap;
 
-/// A map from addresses of both families.
+/// A map whose keys are addresses of both families.
 #[derive(Debug)]
 pub(crate) struct AddressMap<V> {
     v4: HashMap<Ipv4Addr, V>,
@@ -48,7 +48,7 @@ impl<V> AddressMap<V> {
     }
 }
 
-/// A list of numbers; four bytes each, as long as all of them fit.
+/// A list of numbers. Each takes four bytes as long as all of them fit into a `u32`, and sixteen otherwise.
 #[derive(Debug)]
 pub(crate) enum Numbers {
     Narrow(Vec<u32>),
@@ -98,7 +98,7 @@ impl Numbers {
         }
     }
 
-    /// Takes out the number at a place, where there is one, and puts the last one there.
+    /// Removes the number at an index and moves the last number there. Does nothing if the index is beyond the end.
     pub(crate) fn swap_remove(&mut self, at: usize) {
         match self {
             Self::Narrow(list) if at < list.len() => _ = list.swap_remove(at),
@@ -108,7 +108,8 @@ impl Numbers {
     }
 }
 
-/// Makes room for one more by an eighth, where `Vec` would double: for the longest lists.
+/// Makes room for one more element in a full list, by an eighth of its length where `Vec` would double it. Meant for the
+/// longest lists.
 pub(crate) fn grow_slowly<T>(list: &mut Vec<T>) {
     if list.len() == list.capacity() {
         list.reserve_exact(list.len() / 8 + 16);

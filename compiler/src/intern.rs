@@ -1,5 +1,5 @@
-//! Each string, label set and port list held once: of a snapshot, and of a file while it is read, so that little of what
-//! is read outlives it.
+//! Stores each string, label set and port list once, for a snapshot and for a file while it is read. Of the memory that
+//! reading takes, little is kept.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Interner {
         self.labels.get(&Arc::new(shared))
     }
 
-    /// All of it but its own name.
+    /// Interns all of a pod except its own name, which no other object has.
     pub(crate) fn pod(&mut self, pod: &mut Pod) {
         pod.namespace = self.string(&pod.namespace);
         pod.node = pod.node.take().map(|node| self.string(&node));
@@ -40,7 +40,7 @@ impl Interner {
         pod.ports = self.ports.get(&pod.ports);
     }
 
-    /// All of it but its own name, and without room for more.
+    /// Interns all of a policy except its own name, and releases unused capacity of its lists.
     pub(crate) fn policy(&mut self, policy: &mut Policy) {
         policy.key.namespace = self.string(&policy.key.namespace);
         self.selector(&mut policy.subjects);
@@ -90,8 +90,8 @@ impl Interner {
 #[derive(Debug)]
 struct Pool<T: ?Sized> {
     items: HashSet<Arc<T>>,
-    /// The size at which unused items are looked for: twice what was in use the last time, so that the search costs
-    /// each insertion a constant.
+    /// The number of items at which unused items are removed. It is twice the number that was left by the previous removal,
+    /// so that the cost for each insertion is constant.
     sweep_at: usize,
 }
 

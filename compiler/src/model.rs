@@ -197,6 +197,8 @@ pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 pub struct Node {
     pub name: Arc<str>,
     pub addresses: Vec<IpAddr>,
+    /// `spec.podCIDRs`: the ranges that the addresses of its pods are taken from, where the cluster assigns them by node.
+    pub pod_ranges: Vec<IpNet>,
 }
 
 /// `status.phase`.

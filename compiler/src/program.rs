@@ -8,6 +8,8 @@ mod contents;
 pub mod delta;
 pub mod element;
 pub mod eval;
+pub mod live;
+pub mod narrowing;
 mod port_set;
 mod protocol;
 pub mod render;

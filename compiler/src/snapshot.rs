@@ -26,6 +26,7 @@ use namespaces::NamespaceTable;
 pub use namespaces::UndeclaredNamespaces;
 use node_addresses::{NodeAddresses, named_by};
 use owners::AddressOwners;
+pub(crate) use owners::Tenant;
 use reset::Resets;
 use services::Services;
 
@@ -45,6 +46,8 @@ pub(crate) struct Touched {
     pub(crate) nodes: BTreeSet<Arc<str>>,
     /// Addresses whose owner may be another.
     pub(crate) addresses: BTreeSet<IpAddr>,
+    /// Of those, the addresses that had an owner, with the one before all edits.
+    pub(crate) owned: BTreeMap<IpAddr, Tenant>,
 }
 
 /// Namespaces, nodes, pods and policies, each string and label set held once, with the indexes that the compile needs.
@@ -215,6 +218,7 @@ impl Snapshot {
             // Every pod is looked at anyway.
             nodes: BTreeSet::new(),
             addresses: self.pods().flat_map(|pod| pod.addresses.iter()).collect(),
+            owned: BTreeMap::new(),
         }
     }
 
@@ -444,10 +448,23 @@ impl Snapshot {
         self.release_namespace(&pod.namespace, touched);
     }
 
+    /// Notes the addresses of a pod that comes or goes, before their owners are decided anew.
+    fn touch_addresses(&self, id: PodId, pod: &Pod, touched: &mut Touched) {
+        for address in pod.addresses.iter() {
+            touched.addresses.insert(address);
+            let owner = self.owners.get(address);
+            let owner =
+                owner.and_then(|owner| if owner == id { Some(pod) } else { self.pod(owner) });
+            if let Some(owner) = owner {
+                touched.owned.entry(address).or_insert_with(|| Tenant::of(owner));
+            }
+        }
+    }
+
     fn claim(&mut self, id: PodId, touched: &mut Touched) {
         let Some(pod) = self.pods.get(id.0 as usize).and_then(Option::as_ref) else { return };
         if pod.has_identity() {
-            touched.addresses.extend(pod.addresses.iter());
+            self.touch_addresses(id, pod, touched);
         }
         self.owners.claim(id, pod, &self.pods);
         if let Some((node, addresses)) = named_by(pod)
@@ -459,7 +476,7 @@ impl Snapshot {
 
     fn unclaim(&mut self, id: PodId, old: &Pod, touched: &mut Touched) {
         if old.has_identity() {
-            touched.addresses.extend(old.addresses.iter());
+            self.touch_addresses(id, old, touched);
         }
         self.owners.unclaim(id, old, &self.pods);
         if let Some((node, addresses)) = named_by(old)

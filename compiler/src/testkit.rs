@@ -1,6 +1,6 @@
-//! Clusters for tests and benches: written by hand, random from a seed, or large.
+//! Clusters for tests and benches: written by hand, or random from a seed.
 //!
-//! Everything is a function of its arguments, so that a seed in a failure message is enough to see it again.
+//! Everything depends only on the arguments, so that the seed in a failure message is enough to reproduce the failure.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ pub use random::{random_edit, relist};
 pub use rng::Rng;
 pub use wide::widen;
 
-/// A small cluster, as the changes that make it.
+/// A small cluster, given by the changes that create it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {
     pub changes: Vec<Change>,
@@ -44,12 +44,12 @@ impl Cluster {
         self
     }
 
-    /// Objects of every odd kind, from pools so small that they collide.
+    /// A cluster with unusual objects of every kind. Names and addresses come from pools so small that they collide.
     pub fn random(seed: u64) -> Self {
         Self { changes: random::changes(&mut Rng::new(seed)) }
     }
 
-    /// The same, where policies have long lists of ports.
+    /// As `random`, but some rules have long lists of ports.
     pub fn random_wide(seed: u64) -> Self {
         let mut cluster = Self::random(seed);
         let mut rng = Rng::new(!seed);
@@ -63,7 +63,8 @@ impl Cluster {
         snapshot
     }
 
-    /// The smallest cluster found that still fails: objects, then parts of policies are left out one by one.
+    /// A smaller cluster that still fails. Objects, and then parts of policies, are left out one by one as long as the test
+    /// fails.
     #[must_use]
     pub fn minimized(&self, fails: impl Fn(&Self) -> bool) -> Self {
         let fails = |changes: &[Change]| fails(&Self { changes: changes.to_vec() });

@@ -77,7 +77,11 @@ impl Placement {
 
     /// What the tables must hold of it.
     pub fn facts(&self) -> HostFacts {
-        HostFacts { bridges: self.bridges.clone(), bridge_ports: self.ports.clone() }
+        HostFacts {
+            bridges: self.bridges.clone(),
+            bridge_ports: self.ports.clone(),
+            ..HostFacts::default()
+        }
     }
 }
 

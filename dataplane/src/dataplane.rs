@@ -15,6 +15,7 @@
 
 mod managed;
 mod preview;
+mod rehearsal;
 mod sizing;
 mod transactions;
 mod writer;
@@ -30,6 +31,7 @@ use sizing::Sizing;
 use writer::Writer;
 
 pub use preview::{Preview, Way};
+pub use rehearsal::rehearse;
 pub use sizing::Capacities;
 pub use writer::Counters;
 

@@ -1,4 +1,4 @@
-//! A `Ruleset` in memory: as atomic and as strict as the kernel, and able to fail on demand.
+//! An in-memory `Ruleset` for tests. It is as atomic and as strict as the kernel, and calls can be made to fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +13,13 @@ use crate::ruleset::{
 };
 use crate::transaction::{Element, Generations, Op, SetId, TableOp, Transaction};
 
-/// A failure to come.
+/// How a call will fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     Retry,
-    /// The outcome is not known, and the transaction was committed (or not).
+    /// The caller does not learn the outcome. The transaction was committed.
     UnknownCommitted,
+    /// The caller does not learn the outcome. The transaction was not committed.
     UnknownLost,
     /// The set of the transaction's first element is full.
     Full,
@@ -27,7 +28,7 @@ pub enum Fault {
     Unsupported,
     Refused,
     Io,
-    /// The socket is dead, from this call on until it is opened anew.
+    /// The socket fails from this call on, until it is opened again.
     DeadSocket,
 }
 
@@ -46,7 +47,7 @@ impl Fault {
     ];
 }
 
-/// What is there under both names.
+/// The tables under both names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Both {
     pub main: Actual,
@@ -62,15 +63,15 @@ impl Both {
     }
 }
 
-/// What happened, in order.
+/// What happened to the fake. The history lists events in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A transaction went through, and this is what there is since.
+    /// A transaction was committed. The second value is the state after it.
     Commit(Transaction, Both),
     Grace,
 }
 
-/// The in-memory kernel. What happens to it, happens whole or not at all.
+/// The in-memory kernel. Every transaction is applied completely or not at all.
 #[derive(Debug, Clone)]
 pub struct Fake {
     actual: Both,
@@ -90,7 +91,7 @@ impl Default for Fake {
 }
 
 impl Fake {
-    /// A kernel without any table of ours.
+    /// A kernel without any of our tables.
     pub fn new(features: Features) -> Self {
         Self {
             actual: Both::default(),
@@ -103,7 +104,8 @@ impl Fake {
         }
     }
 
-    /// The process that used this ended and another begins: its tables have no owner, what was to fail is forgotten.
+    /// Simulates the end of the process and the start of another one: its tables have no owner, and planned failures are
+    /// discarded.
     pub fn restart(&mut self) {
         self.faults.clear();
         self.calls = 0;
@@ -117,12 +119,12 @@ impl Fake {
         main.values_mut().chain(stand_in.values_mut()).for_each(|table| table.owner = None);
     }
 
-    /// Makes the `call`-th call from the beginning or restart (from 0) fail.
+    /// Makes a call fail. `call` counts from 0 since the creation or the last restart.
     pub fn fail(&mut self, call: usize, fault: Fault) {
         self.faults.insert(call, fault);
     }
 
-    /// How many calls of `Ruleset` there were since the beginning or restart.
+    /// The number of calls of `Ruleset` since the creation or the last restart.
     pub fn calls(&self) -> usize {
         self.calls
     }
@@ -131,7 +133,7 @@ impl Fake {
         &self.actual
     }
 
-    /// Somebody else changes the tables.
+    /// Changes the tables as another process would.
     pub fn tamper(&mut self, change: impl FnOnce(&mut Both)) {
         change(&mut self.actual);
     }
@@ -238,7 +240,7 @@ fn error(fault: Fault, set: Option<(TableFamily, SetId)>) -> RulesetError {
     }
 }
 
-/// One operation on what a transaction has made so far.
+/// Applies the operations of a transaction to the state that its earlier operations led to.
 struct Kernel<'a> {
     actual: &'a mut Actual,
     features: Features,
@@ -397,11 +399,12 @@ impl Kernel<'_> {
         if !suits(id.set, family, element) {
             return self.refuse("EINVAL");
         }
-        // The kernel takes one that is there without a word, unless it is asked not to, as `netlink` does.
+        // The kernel ignores an addition of an element that exists, unless a flag forbids it, and `netlink` sets that flag.
         if overlaps(&set.elements, element) {
             return self.refuse("EEXIST");
         }
-        // The kernel counts no catch-all. This is stricter by that one.
+        // The kernel does not count a catch-all element against the size of a set. The fake does, and so is stricter by one
+        // element.
         let size = set.size.and_then(|size| usize::try_from(size).ok());
         if element != Element::CatchAll && size.is_some_and(|size| set.elements.len() >= size) {
             return Err(RulesetError::Full { family, set: id });
@@ -411,7 +414,7 @@ impl Kernel<'_> {
     }
 }
 
-/// The sets that a rule names, in order.
+/// The sets that a rule refers to, in order.
 pub(crate) fn sets_of(rule: &Rule) -> impl Iterator<Item = SetName> {
     rule.iter().filter_map(|expr| match *expr {
         Expr::AddressIn(_, set)
@@ -427,18 +430,16 @@ pub(crate) fn sets_of(rule: &Rule) -> impl Iterator<Item = SetName> {
 
 fn suits(set: SetName, family: TableFamily, element: Element) -> bool {
     let is_range = match element {
-        Element::Cidr(AddressRange { first, last }, _) => first <= last,
+        Element::Range(AddressRange { first, last })
+        | Element::Cidr(AddressRange { first, last }, _) => first <= last,
         Element::PortRange(PortRangeElement { first, last, .. }) => first <= last,
         _ => true,
     };
     let is_of_kind = element.kind().map_or(set.has_catch_all(), |kind| kind == set.kind());
-    is_of_kind
-        && is_range
-        && family.family().is_none_or(|family| element.is_of(family))
-        && set.tables().contains(&family)
+    is_of_kind && is_range && element.is_of(set.family(family)) && set.tables().contains(&family)
 }
 
-/// Whether an element of that key, or an interval that overlaps it, is there.
+/// Whether an element with the same key, or an interval that overlaps it, exists.
 fn overlaps(elements: &BTreeSet<Element>, element: Element) -> bool {
     let between = |low, high| elements.range(low..=high).next().is_some();
     match element {
@@ -448,9 +449,11 @@ fn overlaps(elements: &BTreeSet<Element>, element: Element) -> bool {
         Element::Row(a, c, _) => {
             between(Element::Row(a, c, ProfileId(0)), Element::Row(a, c, ProfileId(u32::MAX)))
         }
-        Element::Cidr(AddressRange { first, last }, _) => elements.iter().any(
-            |other| matches!(other, Element::Cidr(o, _) if o.first <= last && first <= o.last),
-        ),
+        Element::Range(AddressRange { first, last })
+        | Element::Cidr(AddressRange { first, last }, _) => elements.iter().any(|other| {
+            matches!(other, Element::Range(o) | Element::Cidr(o, _)
+                if o.first <= last && first <= o.last)
+        }),
         Element::PortRange(PortRangeElement { profile, protocol, first, last }) => {
             elements.iter().any(|other| {
                 matches!(other, Element::PortRange(o) if o.profile == profile

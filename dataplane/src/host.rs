@@ -1,13 +1,14 @@
 //! Facts of the host on which a program is enforced that are elements of the tables beside it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::delta::{
     Edit, Edits, apply_edits, chain_edits, edits_between, inverse_edits,
 };
 use palisade_compiler::program::element::{Container, Kind, kind};
-use palisade_compiler::program::sets::SetName;
+use palisade_compiler::program::sets::{Planning, SetName};
+use palisade_compiler::program::{AddressRange, TableFamily};
 use palisade_compiler::set_contents;
 
 use crate::transaction::Element;
@@ -45,8 +46,15 @@ impl HostFacts {
 }
 
 impl HostDelta {
-    /// Whether some fact comes: all of them make packets pass more checks than before.
-    pub fn narrows(&self) -> bool {
-        SetName::ALL.into_iter().any(|set| self.additions(set) > 0)
+    /// Whether some edit makes packets pass more checks than before, in sets for which this is true.
+    pub fn narrows(&self, counts: impl Fn(SetName) -> bool) -> bool {
+        SetName::ALL.into_iter().filter(|&set| counts(set)).any(|set| {
+            self.edits(set).into_iter().any(|edit| is_narrowing(set, edit.after.is_some()))
+        })
     }
+}
+
+/// Whether a fact of the set makes packets pass more checks when it comes, or when it goes.
+pub(crate) fn is_narrowing(set: SetName, comes: bool) -> bool {
+    comes == (set.planning() == Planning::HostChecks)
 }

@@ -7,19 +7,27 @@
 
 mod attributes;
 mod batch;
+mod chain_message;
+pub mod conntrack;
 mod declare;
 mod deny_counters;
 mod elements;
 #[cfg(test)]
 mod failing;
+mod flow_tables;
 mod grace;
 mod instruction;
+mod interfaces;
+mod inventory;
+mod link_programs;
 pub(crate) mod links;
+mod local_addresses;
 mod open;
 mod outcome;
 mod owner;
 mod query;
 mod read;
+mod rehearsal;
 pub(crate) mod route;
 mod rtnetlink;
 mod rule;
@@ -41,8 +49,13 @@ use query::{Query, QueryError};
 use sys::Socket;
 use watch::Watch;
 
-pub use deny_counters::DenyCounters;
+pub use deny_counters::{DenyCounter, DenyCounters};
+pub use flow_tables::{FlowTable, flow_tables};
 pub use grace::{GraceMethod, grace_by, grace_method};
+pub use interfaces::{Interface, interfaces};
+pub use inventory::{ForeignChain, all_chains};
+pub use link_programs::{AttachmentPoint, LinkProgram, LinkPrograms};
+pub use local_addresses::local_addresses;
 pub use owner::{describe_owner, owner_process};
 pub use read::FORWARD_BASE;
 

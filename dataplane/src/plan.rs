@@ -137,11 +137,7 @@ impl Planner {
     ///
     /// `None`, and nothing planned, if the delta is so wide that replacing the whole table is cheaper (`MAX_MEET_ROWS`).
     pub fn plan(&mut self, delta: &Delta) -> Option<Vec<Step>> {
-        if self.host.narrows() {
-            // A guard on bridged packets is a decision before those of the program.
-            self.v4.window.isolated = true;
-            self.v6.window.isolated = true;
-        }
+        self.note_narrowed_host(self.host.guards(), self.host.holds());
         let mut steps = Vec::new();
         let v4 = Decision::new(&self.v4, &delta.v4)?;
         let v6 = Decision::new(&self.v6, &delta.v6)?;

@@ -1,10 +1,10 @@
-//! What the allocator keeps of freed memory -> the system.
+//! Returns freed memory that the allocator keeps to the system.
 //!
-//! A load frees most of what it allocates, in small pieces that lie between those that stay. The GNU C library gives back
-//! only what lies at the end of its heaps, unless it is asked.
+//! Most of what loading objects allocates is freed again, in small pieces between those that stay allocated. The GNU C
+//! library by itself returns only memory at the end of its heaps.
 
-/// Gives back every page that no allocation lies in: some milliseconds for a heap of 100 MB. Does nothing where the
-/// allocator is another than that of the GNU C library.
+/// Returns every page that contains no allocation to the system. It takes some milliseconds for a heap of 100 MB. Does
+/// nothing if the allocator is not that of the GNU C library.
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: `malloc_trim` takes no pointer, touches no allocation, and may be called by any thread at any time

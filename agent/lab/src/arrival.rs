@@ -1,4 +1,4 @@
-//! IP packets that arrived, read back.
+//! Reads IP packets that arrived.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,19 +9,20 @@ use crate::packet::{DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ICMP, ICMPV6, SCT
 pub struct Arrival {
     pub from: IpAddr,
     pub to: IpAddr,
-    /// The upper protocol, behind any extension headers.
+    /// The upper-layer protocol, after any extension headers.
     pub protocol: u8,
     /// 0 where the protocol has no ports.
     pub source_port: u16,
     pub port: u16,
-    /// The id that `Packet::first` was given, or the bytes of another packet in its place.
+    /// The id that was passed to `Packet::first`. Other packets have arbitrary bytes in its place.
     pub id: u32,
-    /// The bytes behind the IP and extension headers.
+    /// The bytes after the IP and extension headers.
     pub body: Vec<u8>,
 }
 
 impl Arrival {
-    /// Reads an IP packet. `None` for bytes that are none, and for later fragments, which have no ports.
+    /// Parses an IP packet. Returns `None` if the bytes are no IP packet, and for fragments other than the first, which
+    /// have no ports.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         match bytes.first()? >> 4 {
             4 => Self::read_v4(bytes),

@@ -35,10 +35,10 @@ pub enum Conversation {
 /// A client sends this, and a server sends it back.
 const MESSAGE: &[u8] = b"palisade";
 
-/// How long servers that run on their own wait before they look for new data.
+/// How long a server thread waits before it looks for new data again.
 const SERVER_PAUSE: Duration = Duration::from_millis(2);
 
-/// Running servers; they are closed when this is dropped.
+/// Running servers. They are closed when this value is dropped.
 #[derive(Debug)]
 pub struct Servers {
     stop: Arc<AtomicBool>,
@@ -49,7 +49,7 @@ impl Drop for Servers {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has closed its servers too.
+            // If the thread panicked, its servers are closed too.
             _ = thread.join();
         }
     }
@@ -115,7 +115,8 @@ impl Lab {
         Ok(conversations.first().copied().unwrap_or(Conversation::Unanswered))
     }
 
-    /// Runs a server at the destination of each connection until the result is dropped. What a client sends comes back to it.
+    /// Runs a server at the destination of each connection until the result is dropped. The server sends back what a client
+    /// sends.
     ///
     /// # Errors
     /// As `converse`.
@@ -239,7 +240,7 @@ fn open_client(connection: &Connection, target: SocketAddr) -> io::Result<Client
     Ok(Client::Udp(fd.into()))
 }
 
-/// Runs servers and clients by turns until every client whose first packet arrived has its answer.
+/// Runs servers and clients in turn until every client whose first packet arrived has received its answer.
 fn run(
     servers: &[Server],
     attempts: &mut [Attempt],
@@ -278,7 +279,7 @@ fn run(
 }
 
 impl Server {
-    /// Accepts the connections that have come, or answers the datagrams that have come.
+    /// Accepts the waiting connections, or answers the datagrams that have arrived.
     fn turn(&self, accepted: &mut Vec<TcpStream>) {
         match self {
             Self::Tcp(listener) => {
@@ -299,7 +300,7 @@ impl Server {
     }
 }
 
-/// Sends back what has come. Returns false once the other side has closed the connection.
+/// Sends back the data that has arrived. Returns false once the other side has closed the connection.
 fn echo(stream: &mut TcpStream) -> bool {
     let mut buffer = [0; 64];
     match stream.read(&mut buffer) {
@@ -312,8 +313,8 @@ fn echo(stream: &mut TcpStream) -> bool {
 impl Attempt {
     fn turn(&mut self) {
         let mut buffer = [0; 64];
-        // An error means that the connection is not set up yet, that nothing has come yet, or that it was refused; what counts is
-        // what has come back in the end.
+        // An error means that the connection is not set up yet, that nothing has arrived yet, or that the connection was
+        // refused. The outcome depends only on the data that is received in the end.
         let received = match &mut self.client {
             Client::Tcp(stream) => {
                 if let Some(rest) = MESSAGE.get(self.sent..).filter(|rest| !rest.is_empty()) {

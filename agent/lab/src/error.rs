@@ -1,4 +1,4 @@
-//! Why a lab could not be made, or proved nothing.
+//! Why a lab could not be created, or why it proved nothing.
 
 use std::io;
 use std::net::IpAddr;
@@ -25,10 +25,11 @@ pub enum LabError {
     Io { what: String, source: io::Error },
     #[error(transparent)]
     Tool(#[from] ToolError),
-    /// Nothing was proved: the packet that is sent behind the others to prove that they are no longer under way did not arrive.
+    /// Nothing was proved: the marker did not arrive. It is sent after the other packets, to prove that none of them is
+    /// still under way.
     #[error("the marker from {from} to {to} did not arrive within {seconds} s")]
     MarkerLost { from: String, to: String, seconds: u64 },
-    /// Nothing was proved: packets arrived that nobody read.
+    /// Nothing was proved: arrived packets were lost because the buffer that they are read from was full.
     #[error("{lost} arrivals at {at} were lost: the socket's buffer was full")]
     Overrun { at: String, lost: u32 },
 }

@@ -109,7 +109,7 @@ impl Lab {
         Some(veth(number))
     }
 
-    /// The numbers of the machines that a connection leads from and to.
+    /// The numbers of the machines at the two ends of a connection.
     pub(crate) fn path(&self, connection: &Connection) -> Result<(usize, usize), LabError> {
         let Connection { from, to, .. } = *connection;
         match (self.by_address.get(&from), self.by_address.get(&to)) {
@@ -239,7 +239,8 @@ pub fn link_local(number: usize) -> Ipv6Addr {
     Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x00ff, 0xfe00, 0x0100 | number as u16)
 }
 
-/// The MAC address of a machine's `eth0`: locally administered, told apart by the machine's number (below `MAX_MACHINES`).
+/// The MAC address of a machine's `eth0`. It is locally administered, and contains the machine's number (below
+/// `MAX_MACHINES`).
 fn machine_mac(number: usize) -> Mac {
     [2, 0, 0, 0, 1, number as u8]
 }

@@ -42,12 +42,12 @@ pub(crate) type Mac = [u8; 6];
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Interface<'a> {
     pub(crate) name: &'a str,
-    /// The index that it gets; no other interface of its namespace may have it.
+    /// The interface index to assign. It must be unique in the namespace.
     pub(crate) index: u32,
     pub(crate) mac: Mac,
 }
 
-/// Messages that the kernel gets at once and carries out in their order.
+/// Messages that are sent to the kernel together. The kernel carries them out in order.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     messages: Vec<NetlinkMessage<RouteNetlinkMessage>>,
@@ -184,7 +184,8 @@ impl Batch {
     /// # Errors
     /// The first message that the kernel refused. Those before and after it may have been carried out.
     pub(crate) fn commit(mut self) -> Result<(), LabError> {
-        // Errors are always answered; success only where it is asked for, and the last message's stands for all.
+        // Errors are always answered, but success only if an acknowledgement is requested. That of the last message stands
+        // for all.
         let Some(last) = self.messages.last_mut() else { return Ok(()) };
         last.header.flags |= NLM_F_ACK;
         let mut bytes = Vec::new();

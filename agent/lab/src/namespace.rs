@@ -1,4 +1,4 @@
-//! A network namespace without a name. The kernel removes it when nothing uses it any more, so nothing is left behind however this process ends.
+//! A network namespace without a name. The kernel removes it when nothing uses it any more, however this process ends.
 
 use std::fs::File;
 use std::io;
@@ -115,7 +115,7 @@ fn write_sysctl(name: &str, value: &str) -> Result<(), LabError> {
     })
 }
 
-/// Runs `work` on a thread of its own: a thread that has changed its namespace is not used for anything else.
+/// Runs `work` on a new thread. A thread that has changed its namespace is not used for anything else.
 fn in_thread<T: Send>(work: impl FnOnce() -> Result<T, LabError> + Send) -> Result<T, LabError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()

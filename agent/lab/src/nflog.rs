@@ -25,14 +25,14 @@ pub struct Nflog(OwnedFd);
 /// A packet that a rule copied to the group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The rule's prefix, as in `log prefix "..."`.
+    /// The prefix of the rule, as in `log prefix "..."`.
     pub prefix: String,
-    /// From the IP header on.
+    /// The packet, from its IP header on.
     pub packet: Vec<u8>,
 }
 
 impl Nflog {
-    /// Listens to a group in this namespace, to whole packets, each as soon as it is there.
+    /// Listens to a group in this namespace. Packets are copied whole, and delivered without delay.
     ///
     /// # Errors
     /// `Missing` where the kernel has no nfnetlink_log; `NotPermitted`; `Io` with EBUSY where another socket listens.

@@ -28,8 +28,8 @@ pub mod tcp_flags {
     pub const ACK: u8 = 0x10;
 }
 
-/// An IP packet to send. `protocol` is that of `body`. Over IPv6 the extension headers come between the IP header and the body: each is given by
-/// its number and its bytes from the third on, and `bytes` fills in the first two.
+/// An IP packet to send. `protocol` is the protocol of `body`. Over IPv6 the extension headers come between the IP header
+/// and the body. Each is given by its number and its bytes from the third on; `bytes` fills in the first two.
 #[derive(Debug, Clone)]
 pub struct Packet {
     pub from: IpAddr,
@@ -137,7 +137,7 @@ impl Packet {
         self
     }
 
-    /// Adds an extension header behind those that are there. Over IPv6 only.
+    /// Adds an extension header after the existing ones. Only for IPv6.
     pub fn with_extension(mut self, number: u8, rest: Vec<u8>) -> Self {
         self.extensions.push((number, rest));
         self
@@ -149,7 +149,7 @@ impl Packet {
         header(self, next, 0, 0, &payload)
     }
 
-    /// The packet in fragments of `size` bytes behind the IP header; `size` is a multiple of 8.
+    /// The packet in fragments, each with `size` bytes after the IP header; `size` is a multiple of 8.
     pub fn fragments(&self, size: usize, id: u16) -> Vec<Vec<u8>> {
         let (next, payload) = self.payload();
         let count = payload.len().div_ceil(size);
@@ -285,7 +285,7 @@ mod tests {
     fn an_ipv4_packet_has_its_header_checksum() {
         let [from, to] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap());
         let bytes = Packet::udp(from, to, 4000, 53, b"x").bytes();
-        // A header with its own sum in place adds up to nothing.
+        // The sum over a header that contains its own checksum is zero.
         assert_eq!(checksum(&[], &bytes[..20]), 0);
     }
 }

@@ -26,7 +26,7 @@ pub struct Transmission {
     pub packet: Vec<u8>,
 }
 
-/// Packets sent before arrivals are read again. A socket's buffer holds many times as many.
+/// The number of packets that are sent before arrivals are read again. A socket's buffer holds many times as many.
 const BURST: usize = 256;
 /// The destination port of markers.
 const MARKER_PORT: u16 = 9;
@@ -46,7 +46,7 @@ pub(crate) fn next_probe() -> (u16, u32) {
 #[derive(Debug)]
 pub(crate) struct Round<'a> {
     lab: &'a Lab,
-    /// By machine.
+    /// The packets that arrived, by machine number.
     arrivals: Vec<Vec<Arrival>>,
     lost_before: Vec<u32>,
     lost: Vec<u32>,
@@ -66,7 +66,7 @@ impl<'a> Round<'a> {
         Ok(round)
     }
 
-    /// Notes that packets were sent from one machine to another: `finish` sends a marker after them.
+    /// Records that packets were sent from one machine to another, so that `finish` sends a marker after them.
     pub(crate) fn sent(&mut self, from: usize, to: usize) {
         self.pairs.insert((from, to));
     }

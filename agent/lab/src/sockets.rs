@@ -25,7 +25,7 @@ const RECEIVE_BUFFER: usize = 16 << 20;
 pub(crate) struct Sockets {
     raw_v4: OwnedFd,
     raw_v6: OwnedFd,
-    /// Receives a copy of every packet that comes in at the machine's interfaces.
+    /// Receives a copy of every packet that arrives at the machine's interfaces.
     packets: OwnedFd,
 }
 

@@ -10,7 +10,8 @@ use crate::LabError;
 pub enum Layout {
     /// Each pod on a link of its own, with a single address and the node as its gateway (the CNI plugin ptp, Calico).
     Routed,
-    /// All pods on one bridge of the node (the CNI plugin bridge, Flannel). Bridged packets reach the forward hook by br_netfilter.
+    /// All pods on one bridge of the node (the CNI plugin bridge, Flannel). With br_netfilter, bridged packets pass the
+    /// forward hook.
     Bridged,
 }
 
@@ -30,7 +31,7 @@ pub struct Host {
 pub struct LabSpec {
     pub layout: Layout,
     pub pods: Vec<Host>,
-    /// The addresses of one host behind the node that is no pod; any number.
+    /// The addresses of a host outside of the node that is not a pod. There may be any number.
     pub outside: Vec<IpAddr>,
     /// The node's own addresses.
     pub node: Vec<IpAddr>,

@@ -1,4 +1,4 @@
-//! Programs such as `nft` and `ip`, run to their end in the network namespace of the calling thread.
+//! Runs programs such as `nft` and `ip`, until they end, in the network namespace of the calling thread.
 
 use std::io::{self, Read as _, Write as _};
 use std::process::{Command, ExitStatus, Stdio};
@@ -32,7 +32,7 @@ pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Too
     run_within(PATIENCE, program, arguments, input)
 }
 
-/// As [`run`], with another patience.
+/// As [`run`], with another time limit.
 ///
 /// # Errors
 /// As [`run`].

@@ -15,7 +15,7 @@ use super::{Exit, Failure};
 use crate::bridged;
 use crate::edits;
 use crate::ipvs;
-use crate::progress::ObservedRuleset;
+use crate::progress::{Done, ObservedRuleset};
 use steps::describe;
 
 /// Program this network namespace from manifests, once
@@ -76,8 +76,10 @@ struct Outcome {
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let input = args.manifests.load()?;
     let mut progress = Progress::new("programming");
-    let observed = ObservedRuleset::new(Kernel::open_without_owner()?, move |since, elements| {
-        progress.at(since, format_args!("{elements} elements"));
+    let observed = ObservedRuleset::new(Kernel::open_without_owner()?, move |done| {
+        if let Done::Commit { began, elements, .. } = done {
+            progress.at(began, format_args!("{elements} elements"));
+        }
     });
     let mut dataplane = Dataplane::inspect(observed)?;
     if let Some(owner) = dataplane.owner().filter(|_| !args.dry_run) {

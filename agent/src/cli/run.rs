@@ -3,9 +3,12 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 
 use super::input::{Node, ReadOptions};
 use super::{Exit, Failure};
+use crate::http::{self, Listen};
+use crate::recent_log::RecentLog;
 use crate::run::{Config, Follow, RunError, run};
 use crate::socket::DEFAULT;
 use crate::socket::lock::SocketError;
@@ -54,6 +57,10 @@ pub(super) struct Args {
     /// Where the agent answers status, explain and verify
     #[arg(long, value_name = "PATH", default_value = DEFAULT)]
     socket: PathBuf,
+    /// Where metrics and health are served by HTTP (/metrics, /healthz, /readyz), or off. A port that another process has is
+    /// waited for
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = http::DEFAULT)]
+    listen: Listen,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -76,8 +83,15 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         ));
     }
     let follow = follow(args)?;
-    log_to_stderr(args.log_format, args.verbose);
-    let config = Config { follow, node: args.node.node_name.clone(), owns_tables: !args.no_owner };
+    let log = RecentLog::default();
+    log_to_stderr(args.log_format, args.verbose, log.clone());
+    let config = Config {
+        follow,
+        node: args.node.node_name.clone(),
+        owns_tables: !args.no_owner,
+        listen: args.listen,
+        log,
+    };
     run(config, &args.socket)?;
     Ok(Exit::Done)
 }
@@ -97,7 +111,8 @@ fn follow(args: &Args) -> Result<Follow, Failure> {
     Ok(Follow::Kubernetes { access, node })
 }
 
-fn log_to_stderr(format: LogFormat, verbose: u8) {
+/// Keeps the last lines as well.
+fn log_to_stderr(format: LogFormat, verbose: u8, recent: RecentLog) {
     let level = match verbose {
         // The client logs each failed attempt as an error; the source says what it means.
         0 => "palisade=info,palisade_dataplane=info,kube_client=off,warn",
@@ -106,7 +121,7 @@ fn log_to_stderr(format: LogFormat, verbose: u8) {
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))
-        .with_writer(io::stderr)
+        .with_writer(io::stderr.and(recent))
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
     match format {
@@ -124,7 +139,9 @@ impl From<RunError> for Failure {
             {
                 Self::NotPermitted(error.to_string())
             }
-            RunError::Socket(_) | RunError::Access(_) => Self::Usage(error.to_string()),
+            RunError::Socket(_) | RunError::Listen(_) | RunError::Access(_) => {
+                Self::Usage(error.to_string())
+            }
             RunError::Process(error) => Self::Io { what: "the agent's process".into(), error },
             RunError::Fault => Self::No(error.to_string()),
         }

@@ -90,7 +90,7 @@ fn kernel_status() -> Result<KernelStatus, Failure> {
         enforced: dataplane.is_in_force(),
         isolated_ingress: sum(|tables| tables.local_in.len()),
         isolated_egress: sum(|tables| tables.local_out.len()),
-        denied: Denied { ingress: counters.ingress, egress: counters.egress },
+        denied: Denied { ingress: counters.ingress.packets, egress: counters.egress.packets },
         elements: program.elements(),
     })
 }
@@ -101,7 +101,10 @@ pub(super) fn unexpected(response: &Response) -> Failure {
         Response::NotReady { reason } => Failure::No(format!("the agent is not ready: {reason}")),
         Response::Bad { reason } => Failure::Usage(reason.clone()),
         Response::Failed { reason } => Failure::No(format!("the agent failed: {reason}")),
-        Response::Status(_) | Response::Explanation(_) | Response::Verified(_) => {
+        Response::Status(_)
+        | Response::Explanation(_)
+        | Response::Verified(_)
+        | Response::Support(_) => {
             Failure::No("the agent answered another question than the one that was asked".into())
         }
     }

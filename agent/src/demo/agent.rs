@@ -34,7 +34,7 @@ impl Agent {
             opened.map_err(|error| DemoError::io(format!("create {}", log.display()), error))?;
         let mut command = Command::new(binary()?);
         command.arg("run").arg("-f").arg(directory.path());
-        command.arg("--socket").arg(directory.socket());
+        command.arg("--socket").arg(directory.socket()).args(["--listen", "off"]);
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         let child = lab.node().run(|| command.spawn())?;
         let child = child.map_err(|error| DemoError::io("start the agent", error))?;

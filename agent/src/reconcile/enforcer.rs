@@ -5,12 +5,13 @@ use std::time::Instant;
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::compare::Difference;
-use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::dataplane::{Counters, Dataplane};
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
 
 use crate::bridged::AttachedSubjects;
-use crate::progress::{LOG_EVERY, ObservedRuleset, Pace};
+use crate::metrics::Metrics;
+use crate::progress::{Done, LOG_EVERY, ObservedRuleset, Pace};
 
 /// Holds the kernel's tables as long as it lives: where tables have an owner it is the engine's socket, so the engine is never
 /// dropped for a failure.
@@ -19,16 +20,26 @@ pub(super) struct Enforcer {
     /// Whether the kernel is known to hold the program of the last `enforce`.
     in_step: bool,
     subjects: AttachedSubjects,
+    metrics: Metrics,
 }
 
 impl Enforcer {
     /// Reads what the kernel has; changes nothing. Returns the program found, to take ids from.
-    pub(super) fn open(owns_tables: bool) -> Result<(Self, Program), RulesetError> {
+    pub(super) fn open(
+        owns_tables: bool,
+        metrics: &Metrics,
+    ) -> Result<(Self, Program), RulesetError> {
         let kernel = if owns_tables { Kernel::open()? } else { Kernel::open_without_owner()? };
-        let dataplane = Dataplane::start(logged(kernel))?;
+        let dataplane = Dataplane::start(observed(kernel, metrics.clone()))?;
         let found = dataplane.found();
         let subjects = AttachedSubjects::open(dataplane.ruleset().features());
-        Ok((Self { dataplane, in_step: false, subjects }, found))
+        let metrics = metrics.clone();
+        Ok((Self { dataplane, in_step: false, subjects, metrics }, found))
+    }
+
+    /// What the engine did since it was opened.
+    pub(super) fn counters(&self) -> Counters {
+        self.dataplane.counters()
     }
 
     pub(super) fn is_in_step(&self) -> bool {
@@ -68,6 +79,8 @@ impl Enforcer {
             }
             self.dataplane.ruleset().begin();
             let result = self.dataplane.update(&delta);
+            let (took, in_kernel) = self.dataplane.ruleset().times();
+            self.metrics.planned(took.saturating_sub(in_kernel));
             self.in_step = false;
             result?;
         } else {
@@ -87,7 +100,10 @@ impl Enforcer {
 
     /// How the kernel differs from the program. To be called when in step.
     pub(super) fn verify(&mut self, compiler: &Compiler) -> Result<Vec<Difference>, RulesetError> {
-        self.dataplane.verify(compiler.program())
+        let began = Instant::now();
+        let result = self.dataplane.verify(compiler.program());
+        self.metrics.verified(began.elapsed());
+        result
     }
 
     pub(super) fn bridge_names(&self) -> Vec<String> {
@@ -100,12 +116,16 @@ impl Enforcer {
     }
 }
 
-/// Logs the progress of long work.
-fn logged(kernel: Kernel) -> ObservedRuleset<Kernel> {
+/// Logs the progress of long work, and measures all of it.
+fn observed(kernel: Kernel, metrics: Metrics) -> ObservedRuleset<Kernel> {
     let mut pace = Pace::new(LOG_EVERY);
-    ObservedRuleset::new(kernel, move |since, elements| {
-        if pace.is_due(since, Instant::now()) {
-            tracing::info!(elements, "still programming the kernel");
+    ObservedRuleset::new(kernel, move |done| match done {
+        Done::Commit { began, elements, took } => {
+            metrics.committed(took);
+            if pace.is_due(began, Instant::now()) {
+                tracing::info!(elements, "still programming the kernel");
+            }
         }
+        Done::Grace { took } => metrics.waited(took),
     })
 }

@@ -6,12 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use palisade_compiler::compile::{Compiler, IsolatedPods, Warning};
+use palisade_compiler::model::PerFamily;
 use palisade_compiler::parse::Severity;
-use palisade_compiler::program::Delta;
+use palisade_compiler::program::sets::{Planning, SetName};
+use palisade_compiler::program::{Delta, Program, TableFamily};
+use palisade_compiler::snapshot::ObjectKind;
 use palisade_dataplane::compare::Difference;
+use palisade_dataplane::dataplane::Counters;
 
 use super::enforcer::Enforcer;
+use super::revocation::Pass;
 use crate::inbox::SourceState;
+use crate::metrics::Metrics;
 use crate::protocol::{Isolated, MAX_LISTED, State, Status};
 use crate::published_status::PublishedStatus;
 use crate::revision_log::Revision;
@@ -28,6 +34,8 @@ pub(super) struct EnforcedChange {
     /// The first of the objects that changed, and how many did.
     pub(super) objects: Vec<String>,
     pub(super) object_count: usize,
+    /// The kinds of those.
+    pub(super) kinds: BTreeSet<ObjectKind>,
     /// What changed in the program.
     pub(super) delta: Option<Delta>,
     pub(super) element_count: usize,
@@ -46,6 +54,8 @@ pub(super) struct StatusReport {
     gaps: BTreeSet<String>,
     /// How many problems, and how many warnings, mean that not all is enforced.
     errors: (usize, usize),
+    /// When it was noticed that somebody had changed the tables, which are not put right yet.
+    drift_since: Option<Instant>,
 }
 
 impl StatusReport {
@@ -66,7 +76,27 @@ impl StatusReport {
             warnings: BTreeSet::new(),
             gaps: BTreeSet::new(),
             errors: (0, 0),
+            drift_since: None,
         }
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.published.metrics
+    }
+
+    /// The loop waits until that moment at most, or works from then on.
+    pub(super) fn expect_at(&self, due: Instant) {
+        self.published.heartbeat.expect_at(due);
+    }
+
+    /// Whether the source has given everything that is declared.
+    pub(super) fn source_in_sync(&self, in_sync: bool) {
+        self.published.update(|at| at.source_in_sync = in_sync);
+    }
+
+    /// What the engine did so far.
+    pub(super) fn engine(&self, counters: Counters) {
+        self.published.update(|at| at.engine = counters);
     }
 
     fn update<T>(&self, change: impl FnOnce(&mut Status) -> T) -> T {
@@ -175,7 +205,10 @@ impl StatusReport {
             warnings.iter().map(Warning::to_string).take(MAX_LISTED).collect();
         log_first(warnings.difference(&self.warnings), |warning| tracing::warn!("{warning}"));
         log_gone(&self.warnings, &warnings);
-        self.update(|status| {
+        let set_sizes = set_sizes(compiler.program());
+        self.published.update(|at| {
+            at.set_sizes = set_sizes;
+            let status = &mut at.status;
             let IsolatedPods { ingress, egress, either } = stats.isolated;
             status.revision = self.revision;
             status.isolated = Isolated { ingress, egress, pods: either };
@@ -200,11 +233,16 @@ impl StatusReport {
         self.enforced = Some(revision);
         let elements = self.published.update(|at| {
             at.behind_since = None;
+            at.is_programmed = true;
+            at.healed += u64::from(self.drift_since.is_some());
             let status = &mut at.status;
             (status.state, status.detail, status.doing) = (State::Enforcing, None, None);
             status.enforced_revision = revision;
             status.sizes.elements
         });
+        if let Some(since) = self.drift_since.take() {
+            self.metrics().healed(since.elapsed());
+        }
         match change {
             Some(change) => self.log_change(change, first),
             None if first => tracing::info!(revision, elements, "enforcing"),
@@ -217,7 +255,8 @@ impl StatusReport {
 
     fn log_change(&self, change: EnforcedChange, first: bool) {
         let committed = Instant::now();
-        let EnforcedChange { since, began, objects, object_count, delta, element_count } = change;
+        let EnforcedChange { since, began, objects, object_count, kinds, delta, element_count } =
+            change;
         let took = committed.saturating_duration_since(since.unwrap_or(began));
         if since.is_some() {
             self.update(|Status { time_to_enforce: time, .. }| {
@@ -225,6 +264,9 @@ impl StatusReport {
                 time.max_us = time.max_us.max(time.last_us);
                 time.count += 1;
             });
+            if element_count > 0 {
+                self.metrics().enforced(kinds, took);
+            }
         }
         let more = match object_count.saturating_sub(objects.len()) {
             0 => String::new(),
@@ -259,7 +301,34 @@ impl StatusReport {
         self.gaps = gaps;
     }
 
-    pub(super) fn checked(&self, differences: &[Difference]) {
+    /// The connections under way were looked at.
+    pub(super) fn connections(&self, pass: &Pass) {
+        if pass.failure.is_none() {
+            self.metrics().revoked(pass.took);
+        }
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.update(|status| {
+            let connections = &mut status.connections;
+            connections.judged += count(pass.judged);
+            connections.cut += count(pass.cut);
+            connections.flushed += count(pass.flushed);
+            connections.failure.clone_from(&pass.failure);
+            if pass.failure.is_some() {
+                connections.failures += 1;
+            } else {
+                let took = micros(pass.took);
+                connections.passes += 1;
+                connections.last_us = Some(took);
+                connections.max_us = connections.max_us.max(Some(took));
+            }
+        });
+    }
+
+    /// The kernel was compared with the program; it took from `began` on.
+    pub(super) fn checked(&mut self, began: Instant, differences: &[Difference]) {
+        if !differences.is_empty() {
+            self.drift_since.get_or_insert(began);
+        }
         self.published.update(|at| {
             at.checked = Some(Instant::now());
             let drift = &mut at.status.drift;
@@ -277,6 +346,16 @@ impl StatusReport {
             );
         }
     }
+}
+
+fn set_sizes(program: &Program) -> Vec<(&'static str, SetName, usize)> {
+    let mut sizes = Vec::new();
+    for (family, name) in (PerFamily { v4: "v4", v6: "v6" }) {
+        let sets = TableFamily::from(family).sets();
+        let sets = sets.filter(|set| !matches!(set.planning(), Planning::HostChecks | Planning::HostExemptions));
+        sizes.extend(sets.map(|set| (name, set, program[family].count(set))));
+    }
+    sizes
 }
 
 fn log_gone(before: &BTreeSet<String>, now: &BTreeSet<String>) {

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 /// A kind of work. Each slice of it is short, or rare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Task {
+    /// Judges some of the connections that a commit may have forbidden.
+    JudgeConnections,
     /// Finds the bridges of local pods: an interface may come after its pod's manifest.
     FindBridges,
     /// Deletes from the kernel what no packet can meet any more.
@@ -18,13 +20,19 @@ pub(super) enum Task {
 }
 
 impl Task {
-    const ALL: [Self; 5] =
-        [Self::FindBridges, Self::RemoveUnused, Self::Tidy, Self::CountRows, Self::Compare];
+    const ALL: [Self; 6] = [
+        Self::JudgeConnections,
+        Self::FindBridges,
+        Self::RemoveUnused,
+        Self::Tidy,
+        Self::CountRows,
+        Self::Compare,
+    ];
 
     /// For how long a task that is due waits for a moment in which no change comes.
     const fn patience(self) -> Duration {
         match self {
-            Self::FindBridges => Duration::ZERO,
+            Self::JudgeConnections | Self::FindBridges => Duration::ZERO,
             Self::RemoveUnused => Duration::from_secs(1),
             Self::Tidy => Duration::from_secs(5),
             Self::CountRows => Duration::from_secs(10),
@@ -41,8 +49,10 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     fn due(&mut self, task: Task) -> &mut Option<Instant> {
-        let [find_bridges, remove_unused, tidy, count_rows, compare] = &mut self.due;
+        let [judge_connections, find_bridges, remove_unused, tidy, count_rows, compare] =
+            &mut self.due;
         match task {
+            Task::JudgeConnections => judge_connections,
             Task::FindBridges => find_bridges,
             Task::RemoveUnused => remove_unused,
             Task::Tidy => tidy,

@@ -1,4 +1,4 @@
-//! Answers clients: the status at once, everything else by way of the loop.
+//! Answers clients: the status and what a bug report needs at once, everything else by way of the loop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::inbox::{Ask, Refused, Sender};
-use crate::protocol::{Denied, Envelope, MAX_REQUEST_BYTES, Request, Response, Status, VERSION};
+use crate::metrics::exposition::Exposition;
+use crate::protocol::{
+    Denied, Envelope, MAX_REQUEST_BYTES, Request, Response, Status, Support, VERSION,
+};
 use crate::published_status::PublishedStatus;
+use crate::recent_log::RecentLog;
 
 /// Connections that are answered at a time; further ones wait in the kernel's queue.
 const MAX_CLIENTS: usize = 16;
@@ -24,6 +28,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Server {
     pub status: PublishedStatus,
     pub inbox: Sender,
+    pub log: RecentLog,
 }
 
 impl Server {
@@ -81,6 +86,7 @@ impl Server {
     async fn answer(&self, line: &[u8]) -> Response {
         let question = match parse(line) {
             Ok(Request::Status) => return Response::Status(Box::new(self.status())),
+            Ok(Request::Support) => return Response::Support(Box::new(self.support())),
             Ok(request) => request,
             Err(reason) => return Response::Bad { reason },
         };
@@ -89,9 +95,20 @@ impl Server {
         match self.inbox.ask(Ask { question, answer }) {
             Ok(()) => received.await.unwrap_or_else(|_dropped| stopping()),
             Err(Refused::Full) => {
+                self.status.metrics.refused_request();
                 Response::Failed { reason: "too many requests wait; try again".into() }
             }
             Err(Refused::Ended(_)) => stopping(),
+        }
+    }
+
+    fn support(&self) -> Support {
+        let (log, log_dropped) = self.log.lines();
+        Support {
+            command_line: std::env::args().collect(),
+            log,
+            log_dropped,
+            metrics: Exposition::new(&self.status).text(),
         }
     }
 
@@ -100,7 +117,7 @@ impl Server {
         let mut status = self.status.read();
         match DenyCounters::read() {
             Ok(counters) => {
-                let (ingress, egress) = (counters.ingress, counters.egress);
+                let (ingress, egress) = (counters.ingress.packets, counters.egress.packets);
                 status.denied = Some(Denied { ingress, egress });
             }
             Err(error) => tracing::debug!(%error, "denied packets cannot be counted"),

@@ -135,6 +135,22 @@ fn apply_and_flush_are_refused_while_an_agent_owns_the_table() {
 }
 
 #[test]
+fn a_flush_that_stays_has_removed_the_tables_and_ends_at_sigterm_also_as_process_1() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
+    assert_ne!(netns.ruleset(), "");
+    let inside = ["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_palisade"), "flush", "--stay"];
+    let mut outside = netns.command("unshare", &inside).spawn().unwrap();
+    until("the flush", || netns.ruleset().is_empty());
+    let children = format!("/proc/{pid}/task/{pid}/children", pid = outside.id());
+    let process = fs::read_to_string(children).unwrap();
+    assert!(outside.try_wait().unwrap().is_none(), "it stays");
+    assert!(Command::new("kill").args(["-TERM", process.trim()]).status().unwrap().success());
+    assert!(outside.wait().unwrap().success());
+}
+
+#[test]
 fn only_pods_of_the_node_are_subjects_and_the_rest_is_not_judged_here() {
     let netns = Netns::new();
     let scratch = Scratch::guarded();

@@ -52,7 +52,7 @@ fn without_v6() -> String {
 }
 
 /// A TCP connection that stands.
-fn connected(lab: &Lab, from: IpAddr, to: IpAddr, port: u16) -> (TcpStream, TcpStream) {
+pub(crate) fn connected(lab: &Lab, from: IpAddr, to: IpAddr, port: u16) -> (TcpStream, TcpStream) {
     let at = SocketAddr::new(to, port);
     let server = lab.machine_of(to).expect("a machine").namespace();
     let client = lab.machine_of(from).expect("a machine").namespace();

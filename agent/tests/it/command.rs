@@ -130,6 +130,13 @@ pub(crate) fn palisade_reads(args: &[&str], input: &str) -> Ran {
     finish(command, input)
 }
 
+/// A program in the network namespace of this path.
+fn enter(netns: &str, program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={netns}")).arg(program).args(args);
+    command
+}
+
 /// A network namespace, held by a process of ours that sleeps in it.
 pub(crate) struct Netns(Child);
 
@@ -158,9 +165,7 @@ impl Netns {
     }
 
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.path())).arg(program).args(args);
-        command
+        enter(&self.path(), program, args)
     }
 
     pub(crate) fn palisade(&self, args: &[&str]) -> Ran {
@@ -192,10 +197,7 @@ impl Netns {
         files: &Path,
         more: &[&str],
     ) -> Agent {
-        let mut args = vec!["run", "-f", files.to_str().unwrap()];
-        args.extend(more);
-        let command = self.command(env!("CARGO_BIN_EXE_palisade"), &args);
-        Agent::start(command, scratch, socket)
+        Agent::start(&self.path(), scratch, socket, files, more)
     }
 }
 
@@ -215,8 +217,26 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
+    /// In the namespace of a lab's node.
+    pub(crate) fn of_node(node: &Namespace, files: &Path, more: &[&str]) -> Self {
+        Self::start(&node.path(), Scratch::new(), None, files, more)
+    }
+
+    fn start(
+        netns: &str,
+        scratch: Scratch,
+        socket: Option<&Path>,
+        files: &Path,
+        more: &[&str],
+    ) -> Self {
+        let mut args = vec!["run", "-f", files.to_str().unwrap()];
+        args.extend(more);
+        let command = enter(netns, env!("CARGO_BIN_EXE_palisade"), &args);
+        Self::start_by(command, scratch, socket)
+    }
+
     /// Starts it by a command that lacks the socket.
-    pub(crate) fn start(mut command: Command, scratch: Scratch, socket: Option<&Path>) -> Self {
+    pub(crate) fn start_by(mut command: Command, scratch: Scratch, socket: Option<&Path>) -> Self {
         let socket = socket.map_or_else(|| scratch.0.join("agent.sock"), Path::to_path_buf);
         let log = fs::File::create(scratch.0.join("log")).unwrap();
         command.arg("--socket").arg(&socket);

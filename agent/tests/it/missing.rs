@@ -33,25 +33,29 @@ fn each_command(run: impl Fn(&Netns, &[&str]) -> Ran, missing: &str) {
     }
 }
 
+/// Runs the binary without CAP_NET_ADMIN.
+pub(crate) fn without_capability(netns: &Netns, args: &[&str]) -> Ran {
+    let without = ["--bounding-set", "-net_admin", env!("CARGO_BIN_EXE_palisade")];
+    finish(netns.command("setpriv", &[&without, args].concat()), "")
+}
+
+/// Runs the binary as on a kernel without netfilter's netlink.
+pub(crate) fn as_without_netfilter(netns: &Netns, args: &[&str]) -> Ran {
+    let test = env::current_exe().unwrap();
+    let copy = ["--exact", "missing::as_on_a_kernel_without_netfilter", "--nocapture"];
+    let mut command = netns.command(test.to_str().unwrap(), &copy);
+    command.env(ROLE, args.join("\n"));
+    finish(command, "")
+}
+
 #[test]
 fn without_the_capability_it_says_what_is_missing() {
-    let run = |netns: &Netns, args: &[&str]| {
-        let without = ["--bounding-set", "-net_admin", env!("CARGO_BIN_EXE_palisade")];
-        finish(netns.command("setpriv", &[&without, args].concat()), "")
-    };
-    each_command(run, "CAP_NET_ADMIN");
+    each_command(without_capability, "CAP_NET_ADMIN");
 }
 
 #[test]
 fn without_netfilter_it_says_what_is_missing() {
-    let run = |netns: &Netns, args: &[&str]| {
-        let test = env::current_exe().unwrap();
-        let copy = ["--exact", "missing::as_on_a_kernel_without_netfilter", "--nocapture"];
-        let mut command = netns.command(test.to_str().unwrap(), &copy);
-        command.env(ROLE, args.join("\n"));
-        finish(command, "")
-    };
-    each_command(run, "CONFIG_NETFILTER_NETLINK");
+    each_command(as_without_netfilter, "CONFIG_NETFILTER_NETLINK");
 }
 
 /// Not a test of its own: becomes the binary, to which the kernel answers as one without netfilter's netlink does.

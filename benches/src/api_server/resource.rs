@@ -1,8 +1,9 @@
-//! The resources that are served, and how the API names them.
+//! The resources that are served, and their names in the API.
 
 use serde_json::{Value, json};
 
-/// Those that hold a cluster's policy, and those that an engine for Services watches too, which are empty.
+/// The resources that define a cluster's policy. Those of Services are served as well but are always empty: some engines
+/// watch them too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Resource {
     Namespaces,
@@ -14,9 +15,9 @@ pub(super) enum Resource {
     EndpointSlices,
 }
 
-/// The version of every group that is served.
+/// The version of every API group that is served.
 pub(super) const VERSION: &str = "v1";
-/// The groups beside the core, which has no name.
+/// The named API groups. The core group has no name.
 pub(super) const GROUPS: [&str; 2] = ["networking.k8s.io", "discovery.k8s.io"];
 
 impl Resource {
@@ -71,12 +72,12 @@ impl Resource {
         !matches!(self, Self::Namespaces | Self::Nodes)
     }
 
-    /// Whether there is never an object, so that every selector has the same answer.
+    /// Whether there never is an object, so that every selector gives the same answer.
     pub(super) const fn is_empty(self) -> bool {
         matches!(self, Self::Services | Self::Endpoints | Self::EndpointSlices)
     }
 
-    /// `v1`, `networking.k8s.io/v1`
+    /// For example `v1` or `networking.k8s.io/v1`.
     pub(super) fn api_version(self) -> String {
         group_version(self.group())
     }
@@ -86,17 +87,17 @@ fn group_version(group: &str) -> String {
     if group.is_empty() { VERSION.to_owned() } else { format!("{group}/{VERSION}") }
 }
 
-/// `/api`
+/// The answer to `/api`.
 pub(super) fn core_versions() -> Value {
     json!({"kind": "APIVersions", "versions": [VERSION]})
 }
 
-/// `/apis`
+/// The answer to `/apis`.
 pub(super) fn groups() -> Value {
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": GROUPS.map(group)})
 }
 
-/// `/apis/GROUP`
+/// The answer to `/apis/GROUP`.
 pub(super) fn group(name: &str) -> Value {
     let version = json!({"groupVersion": group_version(name), "version": VERSION});
     json!({
@@ -108,7 +109,7 @@ pub(super) fn group(name: &str) -> Value {
     })
 }
 
-/// `/api/v1`, `/apis/GROUP/v1`
+/// The answer to `/api/v1` and `/apis/GROUP/v1`.
 pub(super) fn resources(group: &str) -> Value {
     let all = Resource::ALL.into_iter().filter(|resource| resource.group() == group);
     let one = |resource: Resource| {

@@ -1,4 +1,4 @@
-//! Requests and their answers.
+//! Answers requests.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -19,23 +19,23 @@ use tokio::sync::watch;
 use super::resource::{self, GROUPS, Resource, VERSION};
 use super::store::{Collection, Expired, Key, Store, initial_end, line};
 
-/// What every connection shares.
+/// What all connections share.
 #[derive(Debug, Clone)]
 pub(super) struct Cluster {
     pub(super) store: Arc<Mutex<Store>>,
-    /// The store's version, for watches to wait for.
+    /// The version of the store. Watches wait until it changes.
     pub(super) versions: watch::Receiver<u64>,
 }
 
 type Body = Either<Full<Bytes>, Channel<Bytes>>;
 type Answer = Response<Body>;
 
-/// Lines of a watch that wait for a client which does not read.
+/// The number of lines of a watch that are buffered for a client that does not read.
 const WAITING_LINES: usize = 64;
-/// After a connection that could not be taken: there are too many.
+/// The pause after a connection could not be accepted because there are too many.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves connections until it is dropped.
+/// Serves connections until the future is dropped.
 pub(super) async fn serve(listener: TcpListener, cluster: Cluster) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     loop {
@@ -43,7 +43,7 @@ pub(super) async fn serve(listener: TcpListener, cluster: Cluster) {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        // An event is a small write that must not wait for the acknowledgement of the one before.
+        // An event is a small write, which must not wait until the previous one is acknowledged.
         let _ = stream.set_nodelay(true);
         let cluster = cluster.clone();
         tokio::spawn(async move {
@@ -51,13 +51,13 @@ pub(super) async fn serve(listener: TcpListener, cluster: Cluster) {
                 let answer = cluster.answer(&request);
                 async move { Ok::<_, Infallible>(answer) }
             });
-            // Whoever hangs up has what it wanted.
+            // An error means that the client closed the connection.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }
 
-/// What a path names.
+/// What a request path refers to.
 enum Target {
     Document(Value),
     Healthy,
@@ -104,7 +104,7 @@ impl Cluster {
     }
 
     fn watch(&self, of: Collection, query: &Query<'_>) -> Answer {
-        // Without a version, or at `0`, a watch begins with what there is.
+        // Without a version, or with version `0`, a watch begins with the present objects.
         let from = query.get("resourceVersion").unwrap_or_default();
         let whole = query.is_true("sendInitialEvents");
         let (begin, mut version) = match from.parse::<u64>() {
@@ -129,13 +129,13 @@ impl Cluster {
                 send(&mut sender, begin).await?;
                 cluster.follow(&mut sender, &of, &mut version).await
             };
-            // The end of a watch is no error: a client watches again from where it was.
+            // A watch that ends is not an error: the client starts a new one from the version that it has reached.
             let _ = tokio::time::timeout(patience, lines).await;
         });
         answer(StatusCode::OK, Either::Right(body))
     }
 
-    /// Sends what happens until the client is gone.
+    /// Sends events until the client disconnects.
     async fn follow(
         &self,
         sender: &mut Sender<Bytes>,
@@ -157,7 +157,7 @@ impl Cluster {
     }
 }
 
-/// `None` if the client is gone.
+/// Returns `None` if the client disconnected.
 async fn send(sender: &mut Sender<Bytes>, lines: Vec<Bytes>) -> Option<()> {
     for line in lines {
         sender.send_data(line).await.ok()?;
@@ -165,7 +165,7 @@ async fn send(sender: &mut Sender<Bytes>, lines: Vec<Bytes>) -> Option<()> {
     Some(())
 }
 
-/// The parameters of a request. None of those that are read needs decoding.
+/// The query parameters of a request. None of the parameters that are read needs percent-decoding.
 struct Query<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Query<'a> {
@@ -187,7 +187,7 @@ impl<'a> Query<'a> {
         names.into_iter().any(|name| self.get(name).is_some_and(|text| !text.is_empty()))
     }
 
-    /// How long a watch lasts: as the API server has it where the client does not say.
+    /// How long a watch lasts. Without a request of the client it is the default of the Kubernetes API server.
     fn timeout(&self) -> Duration {
         let seconds = self.get("timeoutSeconds").and_then(|text| text.parse().ok());
         Duration::from_secs(seconds.unwrap_or(30 * 60))
@@ -214,7 +214,7 @@ fn target(path: &str) -> Option<Target> {
     })
 }
 
-/// Objects by the end of a path: `pods`, `namespaces/NAME`, `namespaces/NAMESPACE/pods/NAME`.
+/// The objects that the end of a path refers to: `pods`, `namespaces/NAME`, `namespaces/NAMESPACE/pods/NAME`.
 fn objects(group: &str, path: &[&str]) -> Option<Target> {
     let (namespace, path) = match *path {
         ["namespaces", namespace, ref rest @ ..] if !rest.is_empty() => (Some(namespace), rest),
@@ -252,7 +252,7 @@ fn list(store: &Store, of: &Collection) -> Bytes {
     text.into()
 }
 
-/// An error as the API has it.
+/// An error as a Kubernetes `Status` object.
 fn status(code: StatusCode, reason: &str, message: &str) -> Answer {
     let status = json!({
         "kind": "Status",

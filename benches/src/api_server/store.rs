@@ -1,4 +1,4 @@
-//! The objects as they are, and what happened to them since the start.
+//! The present objects, and the events since the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::resource::Resource;
 use crate::manifest;
 
-/// The namespace is empty where the resource has none.
+/// The key of an object. `namespace` is empty if the resource has no namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) resource: Resource,
@@ -20,7 +20,7 @@ pub(super) struct Key {
     pub(super) name: Arc<str>,
 }
 
-/// Objects of one resource, of all namespaces or of one.
+/// The objects of one resource, in all namespaces or in one.
 #[derive(Debug, Clone)]
 pub(super) struct Collection {
     pub(super) resource: Resource,
@@ -36,24 +36,24 @@ impl Collection {
 #[derive(Debug)]
 struct Event {
     key: Key,
-    /// A line of a watch.
+    /// The event as a line of a watch.
     line: Bytes,
 }
 
-/// Every change makes a new version, by which lists and watches say where they are.
+/// Objects and events. Every change creates a new version, which lists and watches refer to.
 #[derive(Debug, Default)]
 pub(super) struct Store {
     objects: BTreeMap<Key, Bytes>,
-    /// Addresses of nodes, which their pods name.
+    /// The addresses of nodes, which are part of their pods' objects.
     hosts: BTreeMap<Arc<str>, Vec<IpAddr>>,
-    /// The version that the first event led away from.
+    /// The version before the first event.
     first: u64,
     events: Vec<Event>,
-    /// What was put since the reset of its resource began.
+    /// For each resource that is being reset, the objects that were put since the reset began.
     resets: BTreeMap<Resource, BTreeSet<Key>>,
 }
 
-/// A version of which there is no history.
+/// The requested version is too old or unknown, so the events after it are not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Expired;
 
@@ -78,7 +78,7 @@ impl Store {
         self.objects.iter().filter(|(key, _)| of.has(key)).map(|(_, object)| object)
     }
 
-    /// The lines of a watch for what happened after the version.
+    /// The lines of a watch for the events after a version.
     pub(super) fn since(
         &self,
         version: u64,
@@ -119,7 +119,7 @@ impl Store {
                 }
             }
             Change::EndReset(kind) => resource(kind).into_iter().for_each(|it| self.end_reset(it)),
-            // The engines that are compared watch no Services.
+            // The engines that are compared do not watch Services.
             Change::ApplyService(_)
             | Change::DeleteService { .. }
             | Change::ApplyEndpointSlice(_)
@@ -148,7 +148,7 @@ impl Store {
         self.put(of, manifest::policy(policy));
     }
 
-    /// Removes what was not put since the reset began.
+    /// Removes the objects that were not put since the reset began.
     fn end_reset(&mut self, resource: Resource) {
         let Some(put) = self.resets.remove(&resource) else { return };
         let all = self.objects.keys().filter(|key| key.resource == resource);
@@ -172,10 +172,11 @@ impl Store {
         self.events.push(Event { key, line: line(verb, &object) });
     }
 
-    /// What is not there is not removed, and nothing happens.
+    /// Removes an object. Does nothing if there is none.
     fn remove(&mut self, key: Key) {
         let Some(object) = self.objects.remove(&key) else { return };
-        // A deleted object comes at the version of its deletion. It is what was written here, so it reads.
+        // The event of a deletion contains the object with the version of the deletion. The JSON was written by this store,
+        // so parsing it does not fail.
         let mut last: Value = serde_json::from_slice(&object).unwrap_or_default();
         self.set_version(&mut last);
         self.events.push(Event { key, line: line("DELETED", &Bytes::from(last.to_string())) });
@@ -188,7 +189,7 @@ impl Store {
     }
 }
 
-/// `None` for what no engine that is compared watches.
+/// The resource of a kind of object. `None` for kinds that no compared engine watches.
 fn resource(kind: ObjectKind) -> Option<Resource> {
     match kind {
         ObjectKind::Namespace => Some(Resource::Namespaces),
@@ -203,13 +204,13 @@ fn key(resource: Resource, namespace: &str, name: &str) -> Key {
     Key { resource, namespace: namespace.into(), name: name.into() }
 }
 
-/// An event of a watch, as it is sent.
+/// One event of a watch, in the format that is sent.
 pub(super) fn line(verb: &str, object: &Bytes) -> Bytes {
     let head = format!("{{\"type\":\"{verb}\",\"object\":");
     [head.as_bytes(), object, b"}\n"].concat().into()
 }
 
-/// What ends the objects that a watch begins with, where it was asked to begin so.
+/// The bookmark after the initial objects of a watch with `sendInitialEvents`.
 pub(super) fn initial_end(resource: Resource, version: u64) -> Bytes {
     let object = json!({
         "kind": resource.kind(),

@@ -1,14 +1,14 @@
-//! A small assembler: instructions by opcode, and jumps to labels.
+//! A small assembler with instructions by opcode, and jumps to labels.
 
-/// Registers: R0 is what calls return, R1-R5 are their arguments and lost by them, R6-R9 are kept, R10 is the frame
-/// pointer.
+/// A register. R0 has the return value of a call. R1 to R5 have its arguments, and are overwritten by it. R6 to R9 are
+/// preserved, and R10 is the frame pointer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct R(pub(crate) u8);
 
-/// The frame pointer: the stack is below it.
+/// The frame pointer. The stack is below it.
 pub(crate) const STACK: R = R(10);
 
-/// Opcodes of linux/bpf.h and linux/bpf_common.h. `VALUE` is for those that take a number in the place of a second register.
+/// Opcodes of linux/bpf.h and linux/bpf_common.h. The names with `VALUE` take a number instead of a second register.
 pub(crate) mod op {
     pub(crate) const LOAD_IMMEDIATE: u8 = 0x18;
     pub(crate) const LOAD_WORD: u8 = 0x61;
@@ -26,19 +26,19 @@ pub(crate) mod op {
     pub(crate) const SHIFT_LEFT_VALUE: u8 = 0x67;
     pub(crate) const SHIFT_RIGHT_VALUE: u8 = 0x77;
     pub(crate) const MOVE_VALUE: u8 = 0xb7;
-    /// Of the lower half; the upper half becomes zero.
+    /// Moves the lower half; the upper half becomes zero.
     pub(crate) const MOVE_WORD: u8 = 0xbc;
     pub(crate) const MOVE: u8 = 0xbf;
     pub(crate) const CALL: u8 = 0x85;
     pub(crate) const EXIT: u8 = 0x95;
     pub(crate) const JUMP_EQUAL_VALUE: u8 = 0x15;
     pub(crate) const JUMP_NOT_EQUAL_VALUE: u8 = 0x55;
-    /// Of the lower halves alone.
+    /// Compares only the lower half.
     pub(crate) const JUMP_EQUAL_WORD_VALUE: u8 = 0x16;
     pub(crate) const JUMP_GREATER: u8 = 0x2d;
     pub(crate) const JUMP_LESS: u8 = 0xad;
     pub(crate) const JUMP_NOT_LESS: u8 = 0x3d;
-    /// In the source register of `LOAD_IMMEDIATE`: the value is a map's descriptor.
+    /// In the source register of `LOAD_IMMEDIATE`: the value is the file descriptor of a map.
     pub(crate) const PSEUDO_MAP: u8 = 1;
     /// In the source register of `CALL`: the value is the BTF id of a kernel function.
     pub(crate) const PSEUDO_KERNEL_FUNCTION: u8 = 2;
@@ -46,11 +46,11 @@ pub(crate) mod op {
 
 const MAP_LOOKUP_ELEM: i32 = 1;
 
-/// A place to jump to.
+/// A target of jumps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Label(usize);
 
-/// Instructions, with jumps whose distance is filled in at the end.
+/// Instructions. The distances of jumps are filled in at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Assembler {
     code: Vec<u64>,
@@ -60,7 +60,7 @@ pub(crate) struct Assembler {
 }
 
 impl Assembler {
-    /// `struct bpf_insn`
+    /// Appends a `struct bpf_insn`.
     pub(crate) fn put(&mut self, op: u8, to: R, from: R, offset: i16, value: i32) {
         let [low, high] = offset.to_ne_bytes();
         let [a, b, c, d] = value.to_ne_bytes();
@@ -69,7 +69,7 @@ impl Assembler {
         self.code.push(u64::from_ne_bytes([op, registers, low, high, a, b, c, d]));
     }
 
-    /// A register and a number.
+    /// Appends an instruction with a register and a number.
     pub(crate) fn value(&mut self, op: u8, to: R, value: i32) {
         self.put(op, to, R(0), 0, value);
     }
@@ -86,7 +86,7 @@ impl Assembler {
         self.value(op::ADD_VALUE, to, value);
     }
 
-    /// Eight bytes.
+    /// Loads eight bytes.
     pub(crate) fn load(&mut self, to: R, base: R, offset: i16) {
         self.put(op::LOAD_DOUBLE, to, base, offset, 0);
     }
@@ -99,7 +99,7 @@ impl Assembler {
         self.value(op::CALL, R(0), helper);
     }
 
-    /// A label that is nowhere yet.
+    /// Creates a label. `place` sets its position.
     pub(crate) fn label(&mut self) -> Label {
         self.labels += 1;
         Label(self.labels)
@@ -119,7 +119,8 @@ impl Assembler {
         self.value(op, left, value);
     }
 
-    /// The address of the map's value under the key that lies at `key` of the stack, to R0; zero if there is none.
+    /// Looks up a map with the key at offset `key` of the stack. R0 becomes the address of the value, or zero if there is
+    /// none.
     pub(crate) fn lookup(&mut self, map: i32, key: i16) {
         self.put(op::LOAD_IMMEDIATE, R(1), R(op::PSEUDO_MAP), 0, map);
         self.put(0, R(0), R(0), 0, 0);

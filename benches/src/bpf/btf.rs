@@ -1,9 +1,9 @@
-//! The kernel's description of its own types (BTF): where a member lies in a structure, and the ids by which programs name
-//! structures and functions.
+//! Reads the kernel's description of its own types (BTF): the offsets of members in structures, and the ids by which
+//! programs refer to structures and functions.
 
 use std::{fs, io};
 
-/// linux/btf.h
+/// Constants of linux/btf.h.
 const MAGIC: u16 = 0xeb9f;
 const TYPE: usize = 12;
 mod kind {
@@ -23,9 +23,9 @@ mod kind {
 #[derive(Debug)]
 pub(crate) struct Btf {
     bytes: Vec<u8>,
-    /// Where the names begin.
+    /// The offset of the names.
     names: usize,
-    /// Where each type begins, by its id less one: the first is `void`, which is not written.
+    /// The offset of each type, by its id minus one. The first id is that of `void`, which has no description.
     types: Vec<usize>,
 }
 
@@ -46,7 +46,7 @@ impl Btf {
         let end = at.checked_add(size)?;
         while at < end {
             btf.types.push(at);
-            at += TYPE + btf.behind(at)?;
+            at += TYPE + btf.trailing_bytes(at)?;
         }
         (magic == MAGIC).then_some(btf)
     }
@@ -63,8 +63,8 @@ impl Btf {
         Some((self.number(at + 4)? & 0xffff) as usize)
     }
 
-    /// Bytes that follow the head of a type.
-    fn behind(&self, at: usize) -> Option<usize> {
+    /// The number of bytes after the header of a type.
+    fn trailing_bytes(&self, at: usize) -> Option<usize> {
         let count = self.members(at)?;
         Some(match self.kind(at)? {
             kind::INT | kind::VAR | kind::DECL_TAG => 4,
@@ -97,7 +97,7 @@ impl Btf {
         self.find(kind::FUNC, name)
     }
 
-    /// Bytes before a member of a structure, also of one in a part that has no name.
+    /// The offset of a member of a structure in bytes. Members of unnamed parts of the structure are found too.
     pub(crate) fn member(&self, structure: u32, name: &str) -> Option<u32> {
         let at = *self.types.get((structure as usize).checked_sub(1)?)?;
         if ![kind::STRUCT, kind::UNION].contains(&self.kind(at)?) {
@@ -105,7 +105,7 @@ impl Btf {
         }
         (0..self.members(at)?).find_map(|n| {
             let member = at + TYPE + n * TYPE;
-            // Above these bits is the width of a bit field.
+            // The bits above contain the width of a bit field.
             let offset = (self.number(member + 8)? & 0x00ff_ffff) / 8;
             if self.is_named(member, name) {
                 return Some(offset);
@@ -127,7 +127,7 @@ mod tests {
         let btf = Btf::of_kernel().expect("a kernel with BTF");
         for (structure, member, offset) in [
             ("iphdr", "protocol", 9),
-            // In a part without a name.
+            // A member of an unnamed part.
             ("iphdr", "daddr", 16),
             ("ipv6hdr", "saddr", 8),
             ("udphdr", "dest", 2),

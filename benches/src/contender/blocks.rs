@@ -1,11 +1,11 @@
-//! Blocks with exceptions as ranges and as prefixes, for whoever knows no exceptions.
+//! Converts blocks with exceptions into ranges and prefixes, for contenders without exceptions.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use palisade_compiler::model::{Family, IpBlock};
 
-/// First and last address, as numbers of one family.
+/// The first and last address, as numbers in one family.
 pub(super) type Range = (u128, u128);
 
 pub(super) fn number(address: IpAddr) -> u128 {
@@ -34,7 +34,8 @@ fn bounds(net: IpNet) -> Range {
     (number(net.network()), number(net.broadcast()))
 }
 
-/// What a family's blocks hold, exceptions left out: disjoint, ascending, none next to another.
+/// The addresses that the blocks of a family contain, without the exceptions. The ranges are disjoint, ascending and not
+/// adjacent.
 pub(super) fn ranges(blocks: &[&IpBlock], family: Family) -> Vec<Range> {
     let of_family = blocks.iter().filter(|block| Family::of(block.cidr.network()) == family);
     merged(of_family.flat_map(|block| pieces(block)).collect())
@@ -69,10 +70,10 @@ pub(super) fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
     merged
 }
 
-/// The fewest prefixes that make up a range.
+/// The smallest list of prefixes that together make up a range.
 pub(super) fn prefixes((first, last): Range, family: Family) -> Vec<String> {
     let bits = if family == Family::V4 { 32 } else { 128 };
-    // Addresses of a prefix but its first.
+    // The number of addresses of a prefix, minus one.
     let span = |free: u32| if free == 128 { u128::MAX } else { (1_u128 << free) - 1 };
     let mut prefixes = Vec::new();
     let mut at = first;
@@ -88,7 +89,7 @@ pub(super) fn prefixes((first, last): Range, family: Family) -> Vec<String> {
     }
 }
 
-/// `10.0.0.0-10.0.0.7`, or one address.
+/// `10.0.0.0-10.0.0.7`, or a single address.
 pub(super) fn text((first, last): Range, family: Family) -> String {
     if first == last {
         return address(first, family).to_string();

@@ -1,10 +1,10 @@
-//! `nft-policy-chains`: a chain for each policy and direction, jumped to from a chain for each pod.
+//! `nft-policy-chains`: one chain for each policy and direction, and one for each pod that jumps to those of its policies.
 //!
-//! The shape of Calico's nftables mode (Felix), and but for the dispatch that of kube-router's: a verdict map finds the chains of the
-//! pod at each end; a pod's chain accepts what is established, and jumps to the group of policies that select it, which pods
-//! with the same policies share; a policy's chain sets a mark where it allows; what no policy marked is dropped. Peers are
-//! sets, one for each selector. Only policies that select a pod of this node are there. Changes are committed as differences,
-//! one `nft` process for each, as Felix does.
+//! These are the rules of Calico's nftables mode (Felix), and except for the dispatch those of kube-router. A verdict map
+//! finds the chains of the pod at each end. The chain of a pod accepts established connections and jumps to the group of
+//! policies that select the pod; pods with the same policies share a group. The chain of a policy sets a mark if it allows
+//! the packet, and packets without the mark are dropped. Peers are sets, one for each selector. Only policies that select a
+//! pod of this node are included. As in Felix, changes are committed as differences, with one `nft` process for each.
 
 use std::collections::BTreeMap;
 
@@ -18,12 +18,12 @@ use super::resolve::{
     addresses, hash,
 };
 
-/// The bit of the mark that a policy's chain sets where it allows.
+/// The bit of the mark that a policy's chain sets if it allows the packet.
 const ALLOWED: &str = "0x10000";
-/// Policies of a group between two looks at the mark.
+/// The number of policies of a group between two tests of the mark.
 const STRIDE: usize = 5;
 
-/// The ruleset of a cluster.
+/// The ruleset for a cluster.
 pub(super) fn ruleset(snapshot: &Snapshot, families: &[Family]) -> Ruleset {
     let resolved = Resolved::new(snapshot, Scope::Node);
     let table = |&family: &Family| {
@@ -39,14 +39,14 @@ struct Writer {
     table: Table,
 }
 
-/// How the end of a packet that is a subject or a peer is written.
+/// One end of a packet: the subject or its peer.
 #[derive(Clone, Copy)]
 pub(super) enum End {
     Subject,
     Peer,
 }
 
-/// `ip saddr` and the like.
+/// The expression for the address of an end, such as `ip saddr`.
 pub(super) fn address_of(end: End, direction: Direction, family: Family) -> &'static str {
     let is_source = match (direction, end) {
         (Direction::Egress, End::Subject) | (Direction::Ingress, End::Peer) => true,
@@ -60,7 +60,7 @@ pub(super) fn address_of(end: End, direction: Direction, family: Family) -> &'st
     }
 }
 
-/// `i` and `o`, as names of chains begin.
+/// `i` or `o`, with which the names of chains begin.
 pub(super) fn letter(direction: Direction) -> char {
     match direction {
         Direction::Ingress => 'i',
@@ -82,7 +82,7 @@ impl Writer {
         self.table.chains.insert(BASE.to_owned(), base);
     }
 
-    /// The chain of each pod, the groups these jump to, and the map that finds them.
+    /// The chain of each pod, the groups that these chains jump to, and the map that finds them.
     fn pods(&mut self, resolved: &Resolved<'_>, direction: Direction) {
         let mut elements = Vec::new();
         let mut groups: BTreeMap<Vec<usize>, String> = BTreeMap::new();
@@ -128,7 +128,7 @@ impl Writer {
         let names: Vec<String> = policies.iter().map(|policy| policy.key.to_string()).collect();
         let mut rules = Vec::new();
         for (n, policy) in policies.iter().enumerate() {
-            // At a stride's beginning the mark is known to be clear.
+            // At the beginning of a stride the mark is known to be clear.
             let clear = if n % STRIDE == 0 { "" } else { "meta mark and 0x10000 == 0 " };
             if n % STRIDE == 0 && n > 0 {
                 rules.push(format!("meta mark and {ALLOWED} == {ALLOWED} return"));
@@ -159,7 +159,7 @@ impl Writer {
         self.table.chains.insert(chain_of(policy, direction), rules);
     }
 
-    /// A match for each set of peers.
+    /// One match for each set of peers.
     fn peers(
         &mut self,
         policy: &ResolvedPolicy<'_>,
@@ -208,7 +208,7 @@ fn chain_of(policy: &ResolvedPolicy<'_>, direction: Direction) -> String {
     format!("policy_{}_{:016x}", letter(direction), policy.id)
 }
 
-/// A match for each protocol of the ports; empty text for all ports.
+/// One match for each protocol of the ports. For all ports the list has one empty text.
 fn port_matches(ports: &ResolvedPorts) -> Vec<String> {
     let ResolvedPorts::Ranges(ranges) = ports else { return vec![String::new()] };
     let mut by_protocol: BTreeMap<u8, Vec<blocks::Range>> = BTreeMap::new();
@@ -217,7 +217,7 @@ fn port_matches(ports: &ResolvedPorts) -> Vec<String> {
         by_protocol.entry(protocol.number()).or_default().push(range);
     }
     let one = |(protocol, ranges): (u8, Vec<blocks::Range>)| {
-        // An anonymous set is one of intervals that must not meet.
+        // The intervals of an anonymous set must not overlap or be adjacent.
         let merged = blocks::merged(ranges).into_iter();
         let list: Vec<String> = merged.map(|(first, last)| span(first, last)).collect();
         format!("meta l4proto {protocol} th dport {{ {} }} ", list.join(", "))
@@ -225,7 +225,7 @@ fn port_matches(ports: &ResolvedPorts) -> Vec<String> {
     by_protocol.into_iter().map(one).collect()
 }
 
-/// Ports as nft takes them.
+/// A range of ports in the syntax of nft.
 pub(super) fn span(first: u128, last: u128) -> String {
     if first == last { first.to_string() } else { format!("{first}-{last}") }
 }

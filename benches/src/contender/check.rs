@@ -1,4 +1,4 @@
-//! Contenders held against the oracle by real packets.
+//! Compares contenders with the oracle by real packets.
 
 use palisade_compiler::model::Verdict;
 
@@ -6,20 +6,20 @@ use super::{Contender, ContenderError, Loaded, Mismatch};
 use crate::inject::{Flow, InjectError, Router};
 use crate::scenario::{Edit, Scenario};
 
-/// Connections with each verdict that a contender is held against the oracle on.
+/// The number of connections with each verdict by which a contender is compared with the oracle.
 pub const SAMPLE: usize = 64;
 
-/// Connections of a scenario, with the oracle's verdict.
+/// Connections of a scenario with the verdicts of the oracle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     flows: Vec<(Flow, Verdict)>,
 }
 
 impl Sample {
-    /// Draws [`SAMPLE`] connections of each verdict, which meet a policy at both ends, at one, or at none.
+    /// Draws [`SAMPLE`] connections with each verdict. Policies apply to them at both ends, at one, or at none.
     ///
     /// # Errors
-    /// `TooFew` where the scenario has not so many.
+    /// `TooFew` if the scenario has fewer connections with some verdict.
     pub fn new(scenario: &Scenario) -> Result<Self, Mismatch> {
         let mut flows = Vec::new();
         for (allowed, verdict) in [(true, Verdict::Allow), (false, Verdict::Deny)] {
@@ -36,21 +36,21 @@ impl Sample {
         &self.flows
     }
 
-    /// Sends the first packet of each connection through the router, where a contender is loaded.
+    /// Sends the first packet of each connection through the router into which a contender was loaded.
     ///
     /// # Errors
-    /// The first verdict that is not the oracle's; `Unseen` if nothing was learnt.
+    /// The first verdict that differs from that of the oracle. `Unseen` if the packets could not be observed.
     pub fn check(&self, contender: &'static str, router: &mut Router) -> Result<(), Mismatch> {
         compare(contender, router, &self.flows)
     }
 }
 
-/// Loads a contender into a router that has no rules yet, sends the sample, follows the edits with the probe of each sent
-/// before and after, and sends the sample once more. The edits are the scenario's first ones; where their verdicts are not those
-/// of the sample's connections, the latter are left out of the second time.
+/// Loads a contender into a router without rules and sends the sample. Then applies the scenario's first edits, sends the
+/// probe of each edit before and after it, and finally sends the sample again. Connections whose verdicts the edits may
+/// have changed are left out of the second sample.
 ///
 /// # Errors
-/// As [`Sample::check`]; `Failed` if the contender did.
+/// As [`Sample::check`], and `Failed` if the contender fails.
 pub fn check(
     contender: &mut dyn Contender,
     scenario: &Scenario,
@@ -73,7 +73,7 @@ pub fn check(
     Ok(loaded)
 }
 
-/// Whether an edit may have left the connection another verdict than it had.
+/// Whether the edits may have changed the verdict on the connection.
 fn is_touched(flow: &Flow, edits: &[Edit]) -> bool {
     edits.iter().any(|Edit { probe, .. }| probe.from == flow.from || probe.to == flow.to)
 }

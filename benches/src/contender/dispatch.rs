@@ -1,8 +1,10 @@
-//! `nft-pod-dispatch`: a verdict map finds the chain of a pod's class, whose concatenated sets hold what it allows.
+//! `nft-pod-dispatch`: a verdict map finds the chain of a pod's class, which looks up concatenated sets of what the class
+//! is allowed.
 //!
-//! Nobody's shape; the best that we know with a chain for each class. A class is the local pods that the same policies isolate
-//! in a direction; a set holds its (peer, protocol, port), so that rules do not grow with policies but elements do, with the
-//! product of peers and ports. Ranges are in a second set, of intervals; peers with every port in a third.
+//! No engine uses these rules. They are the best that we know with one chain for each class. A class consists of the local
+//! pods that the same policies isolate in a direction. Its set holds (peer, protocol, port), so that the number of rules
+//! does not grow with the policies, but the number of elements grows with the product of peers and ports. Ranges are in a
+//! second set, of intervals, and peers that are allowed every port are in a third.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,13 +20,13 @@ use super::resolve::{
     PortRange, Resolved, ResolvedPeers, ResolvedPorts, ResolvedRule, Scope, addresses, hash,
 };
 
-/// Elements that are tried: nft holds each as text first.
-const MOST_ELEMENTS: usize = 3_000_000;
+/// The greatest number of elements that is tried. nft first holds each of them as text.
+const MAX_ELEMENTS: usize = 3_000_000;
 
-/// The ruleset of a cluster.
+/// The ruleset for a cluster.
 ///
 /// # Errors
-/// `TooLarge` if the products of peers and ports are.
+/// `TooLarge` if the products of peers and ports exceed `MAX_ELEMENTS`.
 pub(super) fn ruleset(snapshot: &Snapshot, families: &[Family]) -> Result<Ruleset, ContenderError> {
     let resolved = Resolved::new(snapshot, Scope::Node);
     let mut tables = BTreeMap::new();
@@ -41,7 +43,7 @@ pub(super) fn ruleset(snapshot: &Snapshot, families: &[Family]) -> Result<Rulese
 struct Writer {
     family: Family,
     table: Table,
-    /// So far, of all families.
+    /// The number of elements so far, of all families.
     elements: usize,
 }
 
@@ -49,7 +51,7 @@ struct Writer {
 #[derive(Default)]
 struct Allowed {
     exact: BTreeSet<(IpAddr, u8, u16)>,
-    /// Ports of these protocols, 0-255 for every one, for whole ranges of addresses or of ports.
+    /// For these protocols (0-255 for every protocol), ports for whole ranges of addresses, or whole ranges of ports.
     ranges: Vec<(Range, PortRange)>,
     peers: BTreeSet<IpAddr>,
     blocks: Vec<Range>,
@@ -128,9 +130,9 @@ impl Writer {
             return Ok(());
         };
         self.elements += (pods.len() + ranges.len()) * ports.len();
-        if self.elements > MOST_ELEMENTS {
+        if self.elements > MAX_ELEMENTS {
             let what = "elements of (peer, protocol, port)";
-            let (count, limit) = (self.elements, MOST_ELEMENTS);
+            let (count, limit) = (self.elements, MAX_ELEMENTS);
             return Err(ContenderError::TooLarge { what, count, limit });
         }
         for port in ports {
@@ -146,7 +148,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The sets of a class, and the rules that look into them.
+    /// Creates the sets of a class. Returns the rules that look them up.
     fn sets_of(&mut self, class: &str, allowed: Allowed, far: &str) -> Vec<String> {
         let family = self.family;
         let address = address_type(family);
@@ -204,7 +206,7 @@ impl Writer {
     }
 }
 
-/// The rules that apply to a pod, by places of policies and of rules in them.
+/// The rules that apply to a pod, by the indexes of the policies and of the rules in them.
 fn rules_of(
     resolved: &Resolved<'_>,
     pod: &Pod,
@@ -225,8 +227,8 @@ fn rules_of(
     rules
 }
 
-/// Elements of an interval set, which must not overlap: addresses are cut where a range begins or ends, and the ports of each
-/// piece are merged.
+/// Turns ranges into elements of an interval set, which must not overlap. Addresses are split wherever a range begins or
+/// ends, and the ports of each piece are merged.
 fn disjoint(ranges: &[(Range, PortRange)], family: Family) -> BTreeSet<String> {
     let mut cuts: BTreeSet<u128> = BTreeSet::new();
     let everything = blocks::everything(family).1;

@@ -1,11 +1,13 @@
-//! `ebpf-hash`: a BPF program in the forward hook that looks the compiler's program up in BPF maps.
+//! `ebpf-hash`: a BPF program in the forward hook that looks up the compiler's program in BPF maps.
 //!
-//! It is meant to be as fast as such a program can be without leaving out what decides a verdict: a packet of a connection that conntrack
-//! knows costs one comparison, any other two hash lookups (an address yields its class and whether it is isolated), and two
-//! more at each end that is isolated (row, port), or one where every port is allowed; prefix tries are asked only where a hash has
-//! nothing. That a packet which meets no policy pays for its remote address too is the price of a lookup less where one does. It has no connection map of its own, as
-//! most engines have, which pay an insertion for every connection; nor a Service's hairpin, bridges, counts and logs of denials, nor
-//! the rule on segments in mid-stream. An edit changes one element after another: packets may meet half of it.
+//! It is meant to be as fast as such a program can be without leaving out anything that decides a verdict. A packet of a
+//! connection that conntrack knows costs one comparison. Any other packet costs two hash lookups, which give the class of
+//! each address and whether it is isolated. Each end that is isolated costs two more (row and port), or one if every port
+//! is allowed. Prefix tries are looked up only if the hash has nothing. A packet that no policy applies to pays for the
+//! lookup of its remote address too; in return, packets that policies apply to need one lookup less. In contrast to most
+//! engines it has no connection map of its own, which would cost an insertion for every connection. It also lacks the
+//! hairpins of Services, bridges, counters and logs of denials, and the rule about mid-stream segments. An edit changes one
+//! element after another, so packets may see half of it.
 
 mod maps;
 mod program;
@@ -23,34 +25,34 @@ use super::{Contender, ContenderError, Edited, Loaded, families, nftables};
 use crate::scenario::{Edit, Scenario};
 use crate::sys::Link;
 use maps::{Change, Maps};
-use program::Kernel;
+use program::KernelLayout;
 
-/// What enforces one family.
+/// What enforces one address family.
 #[derive(Debug)]
-struct Half {
+struct FamilyState {
     family: Family,
     maps: Maps,
-    /// The program is attached as long as this is there.
+    /// The program stays attached as long as this link exists.
     _link: Link,
 }
 
 #[derive(Debug)]
 struct State {
     compiler: Compiler,
-    halves: Vec<Half>,
+    families: Vec<FamilyState>,
 }
 
 #[derive(Debug)]
 pub(super) struct EbpfHash {
-    kernel: Kernel,
+    kernel: KernelLayout,
     state: Option<State>,
 }
 
 impl EbpfHash {
     /// # Errors
-    /// Why this kernel or this user cannot have it.
+    /// Why this kernel or this user cannot load the program.
     pub(super) fn new() -> Result<Self, String> {
-        Ok(Self { kernel: Kernel::find()?, state: None })
+        Ok(Self { kernel: KernelLayout::find()?, state: None })
     }
 }
 
@@ -66,7 +68,7 @@ impl Contender for EbpfHash {
     }
 
     fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError> {
-        // What it is compared with has the same rule, and is not timed either.
+        // The contenders that it is compared with have the same rule, and do not time it either.
         let base = nftables::conntrack();
         Ruleset::default().commit(&base)?;
         let changes = scenario.changes();
@@ -79,12 +81,12 @@ impl Contender for EbpfHash {
             .map(|family| (family, contents(&delta, &compiler, family)))
             .collect();
         let called = Instant::now();
-        let mut halves = Vec::new();
+        let mut states = Vec::new();
         for (family, contents) in &contents {
-            halves.push(self.half(*family, contents)?);
+            states.push(self.attach_family(*family, contents)?);
         }
         let (elapsed, committed) = (started.elapsed(), called.elapsed());
-        self.state = Some(State { compiler, halves });
+        self.state = Some(State { compiler, families: states });
         Ok(Loaded {
             elapsed,
             committed,
@@ -118,19 +120,23 @@ impl Contender for EbpfHash {
 }
 
 impl EbpfHash {
-    /// Filled before it is attached: until then nothing is denied.
-    fn half(&self, family: Family, contents: &[Change]) -> Result<Half, ContenderError> {
+    /// Fills the maps before the program is attached. Until then nothing is denied.
+    fn attach_family(
+        &self,
+        family: Family,
+        contents: &[Change],
+    ) -> Result<FamilyState, ContenderError> {
         let maps = Maps::new(family, contents)?;
         maps.commit(contents)?;
         let link = program::attach(family, &self.kernel, &maps)?;
-        Ok(Half { family, maps, _link: link })
+        Ok(FamilyState { family, maps, _link: link })
     }
 }
 
 impl State {
     fn follow(&self, delta: &Delta) -> Result<(), ContenderError> {
-        for half in &self.halves {
-            half.maps.commit(&contents(delta, &self.compiler, half.family))?;
+        for state in &self.families {
+            state.maps.commit(&contents(delta, &self.compiler, state.family))?;
         }
         Ok(())
     }

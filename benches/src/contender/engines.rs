@@ -1,11 +1,11 @@
-//! Real engines on this machine: which can be driven, and which cannot and why.
+//! Real engines on this machine: which of them can be driven, and why others cannot.
 
 use std::env;
 use std::path::PathBuf;
 
 use super::LeftOut;
 
-/// Engines that are not driven: the binary that is looked for, and what it would take beside it.
+/// Engines that are not driven: the name, the binary that is searched for, and what else would be needed.
 const NOT_DRIVEN: [(&str, &str, &str); 4] = [
     ("kube-network-policies", "kube-network-policies", "NFQUEUE and a driver in this harness"),
     ("calico", "calico-felix", "an API server with Calico's own objects, or Typha"),
@@ -13,7 +13,7 @@ const NOT_DRIVEN: [(&str, &str, &str); 4] = [
     ("antrea", "antrea-agent", "Open vSwitch and Antrea's central controller"),
 ];
 
-/// Why each engine is left out that is never driven.
+/// For each engine that is never driven, the reason.
 pub fn engines() -> Vec<LeftOut> {
     let why = |(name, binary, needs): (&'static str, &str, &str)| {
         let reason = find(binary).map_or_else(
@@ -25,7 +25,7 @@ pub fn engines() -> Vec<LeftOut> {
     NOT_DRIVEN.into_iter().map(why).collect()
 }
 
-/// A program on `PATH`.
+/// Finds a program on `PATH`.
 pub(super) fn find(binary: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).map(|folder| folder.join(binary)).find(|file| file.is_file())

@@ -1,9 +1,9 @@
-//! `iptables-ipset`: chains for policies and pods, and ipsets for their ends: the shape of kube-router's iptables mode.
+//! `iptables-ipset`: chains for policies and pods, and ipsets for their ends, as in kube-router's iptables mode.
 //!
-//! Written from how its chains and sets look (version 2, 2026), and kinder to it than it is to itself: no comments, no log rule,
-//! no rules for bridged packets, DROP in place of REJECT so that a denial costs everybody the same. As it does, every policy of
-//! the cluster is on the node, each with a set of all its subjects and one of each rule's peers, and every event leads to
-//! a resync of all sets and of the whole filter table.
+//! It is modelled on kube-router's chains and sets (version 2, 2026), but is cheaper: it has no comments, no log rule and
+//! no rules for bridged packets, and DROP instead of REJECT, so that a denial costs the same for all contenders. As in
+//! kube-router, every policy of the cluster is on the node, with one set of all its subjects and one of the peers of each
+//! rule, and every event leads to a resync of all sets and of the whole filter table.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -21,12 +21,12 @@ use super::tool::run;
 use super::{Contender, ContenderError, Edited, Loaded, families};
 use crate::scenario::{Edit, Scenario};
 
-/// Rules and entries that are tried.
-const MOST_RULES: usize = 1_500_000;
-const MOST_ENTRIES: usize = 3_000_000;
-/// Sets that the kernel can name (`IPSET_INVALID_ID`).
-const MOST_SETS: usize = 65_000;
-/// Set where a policy allows, and where the pod's chain found that one did.
+/// The greatest number of rules and of entries that is tried.
+const MAX_RULES: usize = 1_500_000;
+const MAX_ENTRIES: usize = 3_000_000;
+/// The number of sets that the kernel supports (`IPSET_INVALID_ID`).
+const MAX_SETS: usize = 65_000;
+/// Marks: the first is set if a policy allows the packet, the second if the pod's chain found the first.
 const ALLOWED: &str = "0x10000/0x10000";
 const PASSED: &str = "0x20000/0x20000";
 
@@ -40,19 +40,19 @@ pub(super) struct Ipset {
 struct State {
     snapshot: Snapshot,
     families: Vec<Family>,
-    /// Names of the sets that the kernel holds.
+    /// The names of the sets in the kernel.
     sets: Vec<String>,
 }
 
 impl Ipset {
     /// # Errors
-    /// Why the shape cannot be had on this machine.
+    /// Why these rules cannot be used on this machine.
     pub(super) fn new(tools: Tools) -> Result<Self, String> {
         try_in_namespace("ipset", &["create", "probe", "hash:ip"])?;
         Ok(Self { tools, state: None })
     }
 
-    /// Programs everything anew, and forgets the sets that are not used any more.
+    /// Programs everything again, and removes the sets that are no longer used.
     fn sync(&self, state: &mut State, started: Instant) -> Result<Loaded, ContenderError> {
         let resolved = Resolved::new(&state.snapshot, Scope::Cluster);
         let mut sets = Vec::new();
@@ -88,13 +88,13 @@ impl Ipset {
     }
 }
 
-/// The sets and the filter table of one family.
+/// Writes the sets and the filter table of one family.
 struct Writer {
     family: Family,
     restore: String,
     declarations: String,
     body: String,
-    /// Names of the sets, and of those that contents pass through.
+    /// The names of the sets, and those of the temporary sets that new contents are written to.
     sets: Vec<String>,
     passing: BTreeSet<String>,
     chains: usize,
@@ -159,9 +159,9 @@ impl Writer {
 
     fn check_size(&self) -> Result<(), ContenderError> {
         for (what, count, limit) in [
-            ("rules", self.rules, MOST_RULES),
-            ("entries of ipsets", self.entries, MOST_ENTRIES),
-            ("ipsets", self.sets.len(), MOST_SETS),
+            ("rules", self.rules, MAX_RULES),
+            ("entries of ipsets", self.entries, MAX_ENTRIES),
+            ("ipsets", self.sets.len(), MAX_SETS),
         ] {
             if count > limit {
                 return Err(ContenderError::TooLarge { what, count, limit });
@@ -181,7 +181,7 @@ impl Writer {
         let _ = writeln!(self.body, "-A {chain} {rule}");
     }
 
-    /// A policy's chain; both directions are in one.
+    /// The chain of a policy, with the rules of both directions.
     fn policy(&mut self, policy: &ResolvedPolicy<'_>) {
         let chain = policy_chain(policy.id);
         self.declare(&format!("{chain} -"));
@@ -239,7 +239,8 @@ impl Writer {
         }
     }
 
-    /// A pod's chain: what is common, then each policy that selects it, then the end of what none marked.
+    /// The chain of a pod: the common rules, then a jump to each policy that selects the pod, then the drop of unmarked
+    /// packets.
     fn pod(
         &mut self,
         resolved: &Resolved<'_>,
@@ -281,7 +282,7 @@ impl Writer {
     fn blocks_set(&mut self, what: &str, blocks: &[&IpBlock]) -> String {
         let mut entries = Vec::new();
         for block in blocks {
-            // A set of networks has none of length 0: two halves stand for it.
+            // A set of networks cannot contain one of length 0, so two halves replace it.
             if block.cidr.prefix_len() == 0 {
                 let halves = if self.family == Family::V4 {
                     ["0.0.0.0/1", "128.0.0.0/1"]
@@ -297,7 +298,7 @@ impl Writer {
         self.fill(what, "hash:net", entries.len(), entries.into_iter())
     }
 
-    /// A set under a passing name, which then takes the place of the one that is there.
+    /// Fills a temporary set, and swaps it with the set of that name.
     fn fill(
         &mut self,
         what: &str,
@@ -311,7 +312,8 @@ impl Writer {
         };
         let name = format!("{prefix}-{:016X}", hash(&format!("{kind} {what}")));
         let options = format!("{kind} family {family} hashsize 1024 maxelem {}", count.max(65_536));
-        // One passing set for each sort of options, made once: what is swapped out of a name is emptied for the next.
+        // One temporary set for each combination of options, which is created once. After a swap it has the old contents,
+        // and is flushed for its next use.
         let passing = format!("TMP-{:016X}", hash(&options));
         if self.passing.insert(passing.clone()) {
             let _ = writeln!(self.restore, "create {passing} {options}\nflush {passing}");

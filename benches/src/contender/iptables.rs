@@ -1,6 +1,6 @@
-//! `iptables-linear`: a rule for each local pod's address, peer address and port, one after another.
+//! `iptables-linear`: one rule for each local pod's address, peer address and port, in sequence.
 //!
-//! What iptables is without sets and without chains for pods; it also holds what the two contenders with iptables share.
+//! This is iptables without sets and without chains for pods. The file also has what both iptables contenders share.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -17,13 +17,13 @@ use super::tool::run;
 use super::{Contender, ContenderError, Edited, Loaded, families};
 use crate::scenario::{Edit, Scenario};
 
-/// Rules that are tried.
-const MOST_RULES: usize = 400_000;
+/// The greatest number of rules that is tried.
+const MAX_RULES: usize = 400_000;
 
-/// The tools of one variant.
+/// The programs of one variant of iptables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tools {
-    /// `legacy` (ip_tables) or `nft` (nf_tables behind xt_compat).
+    /// `legacy` (ip_tables), or `nft` (nf_tables with xt_compat).
     pub(super) variant: &'static str,
     list: &'static str,
     save: [&'static str; 2],
@@ -46,14 +46,14 @@ const VARIANTS: [Tools; 2] = [
 ];
 
 impl Tools {
-    /// The legacy variant where this kernel has it: its match path is the cheaper.
+    /// The legacy variant if this kernel supports it, because it matches packets faster.
     ///
     /// # Errors
     /// Why there is none.
     pub(super) fn find() -> Result<Self, String> {
         let mut reasons = Vec::new();
         for tools in VARIANTS {
-            // In a namespace of its own: listing already makes the table.
+            // In a separate namespace, because listing creates the table.
             match try_in_namespace(tools.list, &["-w", "-S", "FORWARD"]) {
                 Ok(()) => return Ok(tools),
                 Err(reason) => reasons.push(reason),
@@ -67,7 +67,7 @@ impl Tools {
         run(of(self.restore, family), &["-w"], script)
     }
 
-    /// Reads all tables of a family, for nothing but the time it takes.
+    /// Reads the filter table of a family. Only the time that it takes matters.
     pub(super) fn save(&self, family: Family) -> Result<(), ContenderError> {
         run(of(self.save, family), &["-t", "filter"], "")
     }
@@ -78,7 +78,7 @@ fn of(tools: [&'static str; 2], family: Family) -> &'static str {
     if family == Family::V4 { v4 } else { v6 }
 }
 
-/// Runs a command in a new network namespace; the error says what it said.
+/// Runs a command in a new network namespace. The error is the first line that it wrote to standard error.
 pub(super) fn try_in_namespace(tool: &str, arguments: &[&str]) -> Result<(), String> {
     let namespace = Namespace::new().map_err(|error| error.to_string())?;
     let run = || {
@@ -90,11 +90,11 @@ pub(super) fn try_in_namespace(tool: &str, arguments: &[&str]) -> Result<(), Str
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{tool}: {}", said.lines().next().unwrap_or("it failed without a word")))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{tool}: {}", stderr.lines().next().unwrap_or("it failed without a message")))
 }
 
-/// The matches of ports, of which any allows: ` -p tcp --dport 80:90`, or nothing for all.
+/// The matches of the ports, each as ` -p tcp --dport 80:90`. For all ports the list has one empty text.
 pub(super) fn port_matches(ports: &ResolvedPorts) -> Vec<String> {
     let ResolvedPorts::Ranges(ranges) = ports else { return vec![String::new()] };
     let one = |range: &super::resolve::PortRange| {
@@ -119,7 +119,7 @@ impl Linear {
         Self { tools, state: None }
     }
 
-    /// Programs everything anew; it has no other way. Returns counts and times from `started`.
+    /// Programs everything again, because it has no other way. Returns counts, and times since `started`.
     fn sync(
         &self,
         snapshot: &Snapshot,
@@ -143,7 +143,7 @@ impl Linear {
     }
 }
 
-/// The filter table of a family, as iptables-restore takes it.
+/// The filter table of a family, in the format of iptables-restore.
 struct Script {
     text: String,
     rules: usize,
@@ -174,7 +174,7 @@ impl Script {
         Ok(script)
     }
 
-    /// Refuses before anything is written.
+    /// Refuses too many rules before anything is written.
     fn count(&mut self, resolved: &Resolved<'_>, family: Family) -> Result<(), ContenderError> {
         for rule in resolved.policies.iter().flat_map(|policy| &policy.rules) {
             let subjects = addresses(&rule.subjects.pods, family).count();
@@ -184,8 +184,8 @@ impl Script {
         for direction in Direction::ALL {
             self.rules += resolved.isolating(direction).len();
         }
-        if self.rules > MOST_RULES {
-            let (what, count, limit) = ("rules", self.rules, MOST_RULES);
+        if self.rules > MAX_RULES {
+            let (what, count, limit) = ("rules", self.rules, MAX_RULES);
             return Err(ContenderError::TooLarge { what, count, limit });
         }
         Ok(())
@@ -210,7 +210,7 @@ impl Script {
     }
 }
 
-/// Chain, the flag of the subject and that of the peer.
+/// The chain, and the options for the subject and for the peer.
 fn terms(direction: Direction) -> (&'static str, &'static str, &'static str) {
     match direction {
         Direction::Egress => ("EGRESS", "-s", "-d"),
@@ -218,7 +218,7 @@ fn terms(direction: Direction) -> (&'static str, &'static str, &'static str) {
     }
 }
 
-/// Addresses and prefixes of the peers, each once; one empty text for everyone.
+/// The addresses and prefixes of the peers, each once. One empty text stands for everyone.
 fn peer_matches(rule: &ResolvedRule<'_>, family: Family) -> BTreeSet<String> {
     match &rule.peers {
         ResolvedPeers::Everyone => [String::new()].into_iter().collect(),

@@ -1,6 +1,6 @@
-//! `kube-router`: the engine itself, with an API server of its own that serves the cluster.
+//! `kube-router`: the engine itself, with an API server that serves the cluster to it.
 //!
-//! Nobody acknowledges what it does: packets have to show it.
+//! It does not acknowledge what it has done, so packets must show it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,8 +18,8 @@ use crate::process::Process;
 use crate::scenario::{Edit, Scenario};
 
 const NAME: &str = "kube-router";
-/// How long it may work on after an edit that packets have shown. What it does after that is timed with the next edit.
-const REST: Duration = Duration::from_secs(60);
+/// How long it may keep working after packets have shown an edit. Work after that is counted in the time of the next edit.
+const IDLE_PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct KubeRouter {
@@ -30,14 +30,14 @@ pub struct KubeRouter {
 
 #[derive(Debug)]
 struct Running {
-    // In the order in which they end: an engine without its API server would only complain.
+    // Fields are dropped in this order: an engine without its API server would only report errors.
     process: Process,
     server: ApiServer,
 }
 
 impl KubeRouter {
     /// # Errors
-    /// Why it cannot be had on this machine.
+    /// Why it cannot be used on this machine.
     pub fn on_path() -> Result<Self, String> {
         Self::at(find(NAME).ok_or_else(|| format!("there is no {NAME} on PATH"))?)
     }
@@ -49,12 +49,12 @@ impl KubeRouter {
         try_in_namespace("ipset", &["create", "probe", "hash:ip"])?;
         let output = Command::new(&binary).arg("--version").stdin(Stdio::null()).output();
         let output = output.map_err(|error| format!("{}: {error}", binary.display()))?;
-        let said = [output.stdout, output.stderr].concat();
-        let version = String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned();
+        let text = [output.stdout, output.stderr].concat();
+        let version = String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned();
         if !output.status.success() {
             return Err(format!("{} --version: {}: {version}", binary.display(), output.status));
         }
-        // Before it stands where the binary is.
+        // The text before the version contains the path of the binary.
         let version = version.find("version").and_then(|at| version.get(at..)).unwrap_or(&version);
         Ok(Self { binary, version: version.trim().to_owned(), running: None })
     }
@@ -71,7 +71,7 @@ impl KubeRouter {
             .args(["--run-firewall=true", "--run-router=false", "--run-service-proxy=false"])
             .arg("--health-port=0")
             .args(services)
-            // Before the override it looks here.
+            // It looks here before it considers the host name override.
             .env("NODE_NAME", &*Scenario::node());
         command
     }
@@ -81,8 +81,8 @@ impl KubeRouter {
         match running.process.ended() {
             None => Ok(running),
             Some(status) => {
-                let said = running.process.said();
-                Err(ContenderError::Ended { engine: NAME, status, said })
+                let output = running.process.last_output();
+                Err(ContenderError::Ended { engine: NAME, status, output })
             }
         }
     }
@@ -123,10 +123,10 @@ impl Contender for KubeRouter {
         Ok(Edited { elapsed: started.elapsed(), ..Edited::default() })
     }
 
-    /// Until it does nothing any more, so that what is timed next does not wait for what was before.
+    /// Waits until the engine is idle, so that the next measurement does not include the work of the previous one.
     fn idle(&mut self) -> Result<(), ContenderError> {
-        if !self.running()?.process.rest(REST) {
-            return Err(ContenderError::Restless { engine: NAME, patience: REST });
+        if !self.running()?.process.wait_until_idle(IDLE_PATIENCE) {
+            return Err(ContenderError::NotIdle { engine: NAME, patience: IDLE_PATIENCE });
         }
         self.running().map(drop)
     }
@@ -139,7 +139,7 @@ impl Contender for KubeRouter {
         self.running().map(drop)
     }
 
-    fn said(&self) -> Option<String> {
-        self.running.as_ref().map(|running| running.process.said())
+    fn last_output(&self) -> Option<String> {
+        self.running.as_ref().map(|running| running.process.last_output())
     }
 }

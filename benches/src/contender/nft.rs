@@ -1,4 +1,4 @@
-//! A ruleset as nft takes it, and the script that leads from one to another in one transaction.
+//! A ruleset in the syntax of nft, and the script that turns one into another in one transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -8,9 +8,9 @@ use palisade_compiler::model::Family;
 use super::tool::run;
 use super::{ContenderError, Loaded};
 
-/// The table of every contender that nft loads.
+/// The name of the table of every contender that nft loads.
 const TABLE: &str = "contender";
-/// Elements of one command: long lines cost nft more than many.
+/// The number of elements in one command. nft is slower with long lines than with many lines.
 const CHUNK: usize = 1000;
 
 /// A set or a map.
@@ -18,7 +18,7 @@ const CHUNK: usize = 1000;
 pub(super) struct Set {
     /// `set` or `map`.
     pub(super) kind: &'static str,
-    /// `type ipv4_addr; flags interval;`
+    /// For example `type ipv4_addr; flags interval;`
     pub(super) declaration: String,
     pub(super) elements: BTreeSet<String>,
 }
@@ -26,14 +26,14 @@ pub(super) struct Set {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Table {
     pub(super) sets: BTreeMap<String, Set>,
-    /// Rules by chain.
+    /// The rules of each chain.
     pub(super) chains: BTreeMap<String, Vec<String>>,
 }
 
-/// The chain of each table that is hooked into forwarding.
+/// The chain of each table that is attached to the forward hook.
 pub(super) const BASE: &str = "forward";
 
-/// A table for each family that is used.
+/// A ruleset: one table for each family that is used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Ruleset {
     pub(super) tables: BTreeMap<Family, Table>,
@@ -54,7 +54,7 @@ pub(super) fn address_type(family: Family) -> &'static str {
 }
 
 impl Ruleset {
-    /// Counts only.
+    /// Only the counts are set.
     pub(super) fn size(&self) -> Loaded {
         let mut size = Loaded::default();
         for table in self.tables.values() {
@@ -66,10 +66,10 @@ impl Ruleset {
         size
     }
 
-    /// Leads the kernel from `self` to `to`, in one transaction.
+    /// Changes the kernel's ruleset from `self` to `to`, in one transaction.
     ///
     /// # Errors
-    /// Those of running nft.
+    /// The errors of running nft.
     pub(super) fn commit(&self, to: &Self) -> Result<(), ContenderError> {
         let script = self.script(to);
         if script.is_empty() { Ok(()) } else { run("nft", &["-f", "-"], &script) }
@@ -96,7 +96,8 @@ fn line(script: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = writeln!(script, "{text}");
 }
 
-/// From a table to another of the same name. What is named is there before what names it, and goes after it.
+/// Writes the difference between two tables of the same name. An object is created before the objects that refer to it, and
+/// deleted after them.
 struct Edits<'a> {
     name: &'a str,
     old: &'a Table,
@@ -151,7 +152,7 @@ impl Edits<'_> {
         }
     }
 
-    /// What goes first goes, so that a key may come back with other data.
+    /// Elements are removed first, so that a key can be added again with other data.
     fn elements(&mut self) {
         let none = BTreeSet::new();
         for (set, old) in &self.old.sets {
@@ -164,7 +165,7 @@ impl Edits<'_> {
         }
     }
 
-    /// A command for each so many of the elements that are not among the others.
+    /// One command for each chunk of those elements of one set that the other set does not have.
     fn chunks(
         &mut self,
         verb: &str,

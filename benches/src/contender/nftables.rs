@@ -1,4 +1,4 @@
-//! The contenders that nft loads: a ruleset made from the cluster, and differences from then on.
+//! The contenders that nft loads: a ruleset made from the cluster, and from then on differences.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use super::nft::{BASE, Ruleset, Table};
 use super::{Contender, ContenderError, Edited, Loaded, chains, dispatch, families};
 use crate::scenario::{Edit, Scenario};
 
-/// A shape of ruleset.
+/// A kind of ruleset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NftShape {
     Conntrack,
@@ -44,7 +44,7 @@ impl Nft {
     }
 }
 
-/// `ct state established accept`, in the tables of both families as Palisade has them.
+/// `ct state established accept`, in tables of both families as Palisade has them.
 pub(super) fn conntrack() -> Ruleset {
     let rules = vec!["ct state established accept".to_owned()];
     let chains = [(BASE.to_owned(), rules)].into_iter().collect();

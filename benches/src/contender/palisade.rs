@@ -1,15 +1,15 @@
-//! `palisade`: the compiler and the dataplane over netlink, as the agent runs them.
+//! `palisade`: the compiler, and the dataplane over netlink, as the agent uses them.
 
 use std::time::Instant;
 
-use palisade::bridged;
+use palisade::bridged::AttachedSubjects;
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
+use palisade_compiler::program::Delta;
 use palisade_compiler::program::skeleton::{self, ChainName, SetName};
-use palisade_compiler::program::{Delta, TablesDelta};
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
-use palisade_dataplane::ruleset::RulesetError;
+use palisade_dataplane::ruleset::Ruleset as _;
 
 use super::{Contender, ContenderError, Edited, Loaded};
 use crate::process;
@@ -19,6 +19,7 @@ use crate::scenario::{Edit, Scenario};
 struct State {
     compiler: Compiler,
     dataplane: Dataplane<Kernel>,
+    subjects: AttachedSubjects,
 }
 
 #[derive(Debug, Default)]
@@ -38,9 +39,12 @@ impl Contender for Palisade {
     fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError> {
         let changes = scenario.changes();
         let mut dataplane = Dataplane::start(Kernel::open()?)?;
+        let mut subjects = AttachedSubjects::open(dataplane.ruleset().features());
         let started = Instant::now();
         let mut compiler = Compiler::new(scenario.locality());
-        compiler.apply(changes);
+        let delta = compiler.apply(changes);
+        subjects.update(compiler.program(), &delta);
+        dataplane.set_host(subjects.facts().clone());
         let called = Instant::now();
         dataplane.install(compiler.program())?;
         let (elapsed, committed) = (started.elapsed(), called.elapsed());
@@ -54,7 +58,7 @@ impl Contender for Palisade {
             sets: Family::ALL.len() * SetName::ALL.len(),
             elements: compiler.program().elements(),
         };
-        self.state = Some(State { compiler, dataplane });
+        self.state = Some(State { compiler, dataplane, subjects });
         Ok(loaded)
     }
 
@@ -63,13 +67,14 @@ impl Contender for Palisade {
         let started = Instant::now();
         let state = self.state.as_mut().ok_or(ContenderError::NotLoaded)?;
         let delta = state.compiler.apply([change]);
-        // As the agent does: where subjects moved, the bridges that carry them are looked for. A namespace that a contender is
-        // given has none.
-        if moved(&delta.v4) || moved(&delta.v6) {
-            bridged::find(state.compiler.program()).map_err(RulesetError::Io)?;
+        // As the agent does: find the links of new subjects. The namespaces of contenders have no bridge.
+        state.subjects.update(state.compiler.program(), &delta);
+        let is_new = state.dataplane.host() != state.subjects.facts();
+        if is_new {
+            state.dataplane.set_host(state.subjects.facts().clone());
         }
         let called = Instant::now();
-        if !delta.is_empty() {
+        if is_new || !delta.is_empty() {
             state.dataplane.update(&delta)?;
         }
         Ok(Edited { elapsed: started.elapsed(), committed: called.elapsed() })
@@ -90,8 +95,4 @@ impl Contender for Palisade {
     fn resident(&self) -> Option<u64> {
         process::resident("self")
     }
-}
-
-fn moved(delta: &TablesDelta) -> bool {
-    !delta.local_in.is_empty() || !delta.local_out.is_empty()
 }

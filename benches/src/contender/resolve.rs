@@ -1,6 +1,7 @@
-//! Policies resolved to pods and blocks, as engines do that program one policy after another.
+//! Resolves policies to pods and blocks, as engines do that program one policy after another.
 //!
-//! Port names are resolved too: a rule with a name becomes a rule for each number behind it. (A block's addresses have no names.)
+//! Port names are resolved too: a rule with a name becomes one rule for each number that the name has. (Addresses of blocks
+//! have no port names.)
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -13,16 +14,16 @@ use palisade_compiler::snapshot::Snapshot;
 
 use crate::scenario::Scenario;
 
-/// Whose policies and subjects are wanted.
+/// Which policies and subjects are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Policies that select a pod of the node, and of their subjects the pods of the node.
+    /// Policies that select a pod of the node, and of their subjects only the pods of the node.
     Node,
-    /// All of the cluster.
+    /// All policies and pods of the cluster.
     Cluster,
 }
 
-/// Pods that something names, with a number that stands for what named them, whoever they are now.
+/// Pods, with a number that identifies the selector or other origin of the set, whichever pods it contains at present.
 #[derive(Debug, Clone)]
 pub(super) struct PodSet<'a> {
     pub(super) id: u64,
@@ -35,7 +36,7 @@ pub(super) enum ResolvedPeers<'a> {
     Some { pods: Vec<PodSet<'a>>, blocks: Vec<&'a IpBlock> },
 }
 
-/// Both ends included; a protocol's every port is 0-65535.
+/// A range of ports, both ends included. 0-65535 means every port of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PortRange {
     pub(super) protocol: Protocol,
@@ -49,7 +50,7 @@ pub(super) enum ResolvedPorts {
     Ranges(Vec<PortRange>),
 }
 
-/// An allowance of a policy: a product of subjects, peers and ports.
+/// What a policy allows: a product of subjects, peers and ports.
 #[derive(Debug, Clone)]
 pub(super) struct ResolvedRule<'a> {
     pub(super) direction: Direction,
@@ -61,7 +62,7 @@ pub(super) struct ResolvedRule<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct ResolvedPolicy<'a> {
     pub(super) key: &'a PolicyKey,
-    /// Stands for the policy in names of chains.
+    /// Identifies the policy in names of chains.
     pub(super) id: u64,
     pub(super) isolates: Isolation,
     pub(super) subjects: PodSet<'a>,
@@ -74,12 +75,12 @@ impl ResolvedPolicy<'_> {
     }
 }
 
-/// A cluster, resolved for one node.
+/// The policies of a cluster, resolved for one node.
 #[derive(Debug)]
 pub(super) struct Resolved<'a> {
     /// The pods of the node.
     pub(super) local: Vec<&'a Pod>,
-    /// In the order of their names.
+    /// Sorted by name.
     pub(super) policies: Vec<ResolvedPolicy<'a>>,
 }
 
@@ -91,7 +92,7 @@ impl<'a> Resolved<'a> {
         Self { local, policies }
     }
 
-    /// For each local pod the policies that isolate it in a direction, by their places in `policies`.
+    /// For each local pod, the policies that isolate it in a direction, as indexes in `policies`.
     pub(super) fn isolating(&self, direction: Direction) -> Vec<(&'a Pod, Vec<usize>)> {
         let mut by_pod: BTreeMap<*const Pod, Vec<usize>> = BTreeMap::new();
         for (at, policy) in self.policies.iter().enumerate() {
@@ -110,13 +111,13 @@ fn is_local(pod: &Pod) -> bool {
     pod.node == Some(Scenario::node())
 }
 
-/// FNV-1a: the same on every machine, so that names are.
+/// FNV-1a. It gives the same names on every machine.
 pub(super) fn hash(text: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
-/// What names pods: namespaces by selector or by name, and the pods' selector.
+/// What selects pods: a namespace selector or the name of a namespace, and a pod selector.
 type Naming<'a> = (Option<&'a Selector>, Option<&'a str>, &'a Selector);
 
 struct Resolver<'a> {
@@ -255,7 +256,7 @@ fn range(port: &PortMatch) -> Option<PortRange> {
     Some(PortRange { protocol: port.protocol, first, last })
 }
 
-/// The pods of a set that have a port of that name, by its number.
+/// The pods of a set that have a port of this name, by its number.
 fn by_port<'a>(set: &PodSet<'a>, name: &str, protocol: Protocol) -> Vec<(u16, PodSet<'a>)> {
     let mut by_port: BTreeMap<u16, Vec<&'a Pod>> = BTreeMap::new();
     for &pod in set.pods.iter() {
@@ -270,7 +271,7 @@ fn by_port<'a>(set: &PodSet<'a>, name: &str, protocol: Protocol) -> Vec<(u16, Po
     by_port.into_iter().map(having).collect()
 }
 
-/// The addresses of one family.
+/// The pods' addresses in one family.
 pub(super) fn addresses(pods: &[&Pod], family: Family) -> impl Iterator<Item = std::net::IpAddr> {
     pods.iter().filter_map(move |pod| pod.addresses.get(family))
 }

@@ -1,16 +1,17 @@
-//! Tools that are run with a script on their standard input, in the network namespace of the calling thread.
+//! Runs tools with a script on their standard input, in the network namespace of the calling thread.
 
 use palisade_lab::tool::{self, ToolError};
 
 use super::ContenderError;
 
-/// Lines of a tool's message that are kept.
+/// The number of lines of a tool's message that are kept.
 const MESSAGE_LINES: usize = 3;
 
-/// Runs a tool to its end.
+/// Runs a tool until it ends.
 ///
 /// # Errors
-/// `Tool` where it cannot be run, `Refused` with its message if it ends with another status than 0, `TooSlow` if it had to be killed.
+/// `Tool` if it cannot be run, `Refused` with its message if it ends with another status than 0, `TooSlow` if it had to be
+/// killed.
 pub(super) fn run(
     tool: &'static str,
     arguments: &[&str],

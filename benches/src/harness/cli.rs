@@ -35,7 +35,7 @@ struct Cli {
 const AFTER_HELP: &str = "\
 Examples:
   palisade-bench run --out results --quick
-  palisade-bench run --out results                  # stopped? the same command goes on
+  palisade-bench run --out results                  # stopped? the same command continues
   palisade-bench run --out apps --shape apps --policies 10,1000 --contender none,conntrack,palisade
   palisade-bench compare before/report.json after/report.json
   palisade-bench render results/report.json --out page
@@ -47,7 +47,7 @@ Exit status:
   0    done
   1    compare: something became worse; run: interrupted or failed, what is finished is kept
   2    usage, or files that cannot be read or written
-  3    this kernel or this user cannot; what is missing is said";
+  3    this kernel or this user cannot do it; the message names what is missing";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -59,7 +59,7 @@ enum Command {
     Render(RenderArgs),
     /// Print a completion script for a shell
     Completions { shell: Shell },
-    /// What `run` calls for its figures of memory.
+    /// The command that `run` calls to measure memory in a separate process.
     #[command(name = memory::COMMAND, hide = true)]
     TakeMemory { settings: String, cell: String, contender: String },
 }
@@ -90,7 +90,7 @@ struct RunArgs {
     /// Rounds of each match measure
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Throw away finished cells of an earlier run
+    /// Remove finished cells of an earlier run
     #[arg(long)]
     fresh: bool,
 }
@@ -99,7 +99,7 @@ struct RunArgs {
 struct CompareArgs {
     before: PathBuf,
     after: PathBuf,
-    /// The least change that counts, in per cent
+    /// The smallest change that counts, in per cent
     #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
     threshold: f64,
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
@@ -134,7 +134,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command ends without its result.
+/// Why a command ended without a result, and its exit status.
 struct Failure(Exit, String);
 
 impl Failure {
@@ -157,12 +157,12 @@ impl From<RunError> for Failure {
     }
 }
 
-/// Runs the command that the process was given, and says on standard error why it failed.
+/// Runs the command that the process was started with. If it fails, prints the reason to standard error.
 pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors; if the terminal is gone, so is who asked.
+            // Help and version are not errors. An error in printing them means that nobody can read them.
             _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Done };
         }
@@ -185,13 +185,13 @@ pub fn main() -> Exit {
         }
     };
     result.unwrap_or_else(|Failure(exit, reason)| {
-        tell(&format!("palisade-bench: {reason}\n"));
+        print_error(&format!("palisade-bench: {reason}\n"));
         exit
     })
 }
 
-/// If nobody can read it, there is nobody to tell.
-fn tell(text: &str) {
+/// Prints to standard error. There is nowhere to report a failure of this.
+fn print_error(text: &str) {
     _ = std::io::stderr().write_all(text.as_bytes());
 }
 
@@ -229,7 +229,7 @@ impl RunArgs {
         Ok(settings)
     }
 
-    /// The cells' shapes at the sizes that were asked for, which need not be among the usual ones.
+    /// The shapes of these cells at the requested sizes, which need not be among the default ones.
     fn sized(&self, cells: &[Cell]) -> Vec<Cell> {
         let mut sized: Vec<Cell> = Vec::new();
         for &policies in &self.policies {
@@ -250,7 +250,7 @@ fn shapes() -> String {
 
 fn measure(args: &RunArgs) -> Result<Exit, Failure> {
     let settings = args.settings()?;
-    // Both before any other thread is started, since threads keep what they began with.
+    // Both before any other thread is started, because threads keep the namespaces and signal mask that they start with.
     privilege::acquire().map_err(|reason| Failure(Exit::Cannot, reason))?;
     let stop = signals::stop_on_interrupt().map_err(Failure::usage)?;
     let program = std::env::current_exe().ok();
@@ -259,24 +259,24 @@ fn measure(args: &RunArgs) -> Result<Exit, Failure> {
             Failure(Exit::Cannot, format!("nothing can be measured here: {error}"))
         },
     )?;
-    let mut machine = Machine::here();
+    let mut machine = Machine::detect();
     machine.method = bench.method().to_string();
     machine.fallback = bench.fallback().map(str::to_owned);
     let mut progress = Progress::new(stop);
     if let Some(reason) = &machine.fallback {
-        progress.say(&format!(
+        progress.print(&format!(
             "packets are sent by packet sockets and timed in user space, since {reason}"
         ));
     }
     if !machine.optimized {
-        progress.say("this is a build without optimisation: the harness's own times mean little");
+        progress.print("this is a build without optimisation: the harness's own times mean little");
     }
     let output = Output::open(&args.out, &settings, &machine, args.fresh)?;
     let result = run::run(&settings, machine, &mut bench, &output, &mut progress);
     let page = args.out.join("report.html");
     match result {
         Ok(report) => {
-            progress.say(&format!("{} cells; see {}", report.cells.len(), page.display()));
+            progress.print(&format!("{} cells; see {}", report.cells.len(), page.display()));
             Ok(Exit::Done)
         }
         Err(error @ RunError::Bench(BenchError::Interrupted(_))) => Err(error.into()),
@@ -320,8 +320,8 @@ fn render(args: &RenderArgs) -> Result<Exit, Failure> {
 fn take_memory(settings: &str, cell: &str, contender: &str) -> Result<Exit, Failure> {
     let settings: Settings = serde_json::from_str(settings).map_err(Failure::usage)?;
     let cell: Cell = serde_json::from_str(cell).map_err(Failure::usage)?;
-    let taken =
-        memory::take(&settings, cell, contender).map_err(|reason| Failure(Exit::Cannot, reason))?;
+    let taken = memory::measure_load(&settings, cell, contender)
+        .map_err(|reason| Failure(Exit::Cannot, reason))?;
     let text = serde_json::to_string(&taken).map_err(Failure::usage)?;
     print(&format!("{text}\n"))?;
     Ok(Exit::Done)

@@ -1,9 +1,9 @@
-//! Two reports side by side: what became slower or faster, and whether that is more than noise.
+//! Compares two reports: what became slower or faster, and whether the difference is more than noise.
 //!
-//! A match measure is compared as a multiple of bare forwarding's median in the same cell of the same run, so that a slower
-//! machine does not look like a regression. Significance is of the rank test, corrected for the number of comparisons; it speaks
-//! of the samples within the two runs and knows nothing of what differs between any two runs, so a bound on the size of a change
-//! stands beside it.
+//! A match measure is compared as a multiple of the median of bare forwarding in the same cell of the same run, so that a
+//! slower machine does not look like a regression. Significance is that of the rank test, corrected for the number of
+//! comparisons. It covers only the samples within the two runs, not the differences between any two runs. Therefore a
+//! change must also exceed a threshold.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use super::report::{BASE, CellReport, Report};
 use super::settings::Cell;
 use super::statistics::{holm, median, rank_test};
 
-/// The corrected probability below which a difference is no chance.
+/// A difference is significant if its corrected probability is below this.
 const SIGNIFICANT: f64 = 0.01;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -22,21 +22,21 @@ const SIGNIFICANT: f64 = 0.01;
 pub enum Change {
     Worse,
     Better,
-    /// Not significant, or too small to matter.
+    /// The difference is not significant, or too small to matter.
     Same,
 }
 
-/// One measure of one contender in both reports.
+/// One measure of one contender, in both reports.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
     pub cell: Cell,
     pub contender: String,
     pub measure: Measure,
-    /// Medians, in the measure's unit or as multiples of bare forwarding.
+    /// The medians, in the unit of the measure or as multiples of bare forwarding.
     pub before: f64,
     pub after: f64,
     pub of_base: bool,
-    /// The corrected probability that chance alone ranks them so.
+    /// The corrected probability of this ranking if only chance made the difference.
     pub probability: f64,
     pub change: Change,
 }
@@ -50,14 +50,14 @@ impl Difference {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     pub differences: Vec<Difference>,
-    /// What differs between the runs besides the figures.
+    /// What differs between the runs apart from the figures.
     pub notes: Vec<String>,
-    /// Series that only one of the two has.
+    /// The number of series that only one of the reports has.
     pub unmatched: usize,
 }
 
 impl Comparison {
-    /// `threshold` is the least relative change that counts, for example 0.05.
+    /// `threshold` is the smallest relative change that counts, for example 0.05.
     pub fn of(before: &Report, after: &Report, threshold: f64) -> Self {
         let mut differences = Vec::new();
         let mut matched = 0;
@@ -85,7 +85,7 @@ impl Comparison {
         self.differences.iter().filter(|difference| difference.change == Change::Worse)
     }
 
-    /// For people: what changed, and how much did not.
+    /// A text for people: what changed, and how many measures did not.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for note in &self.notes {

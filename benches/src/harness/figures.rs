@@ -1,4 +1,4 @@
-//! A report's plots: what is drawn, and what each is called.
+//! The plots of a report: what is drawn, and under which names.
 
 use palisade_compiler::model::{Family, Verdict};
 
@@ -28,7 +28,7 @@ impl Figure {
     /// The plot as SVG text.
     ///
     /// # Errors
-    /// Faults of the plotting library only.
+    /// Only faults of the plotting library.
     pub fn svg(&self) -> Result<String, PlotError> {
         match &self.plot {
             Plot::Curves(curves) => curves.svg(),
@@ -37,7 +37,7 @@ impl Figure {
     }
 }
 
-/// Where in the page it stands.
+/// The section of the page that shows the plot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     Match,
@@ -96,7 +96,7 @@ pub fn all(report: &Report) -> Vec<Figure> {
     figures
 }
 
-/// The edits whose growth is drawn: one that opens and one that closes, by a pod and by a policy.
+/// The edits whose growth is drawn: a pod and a policy, each with an edit that allows and an edit that denies.
 const ENFORCED: [(EditKind, Verdict); 4] = [
     (EditKind::PodBorn, Verdict::Allow),
     (EditKind::PodGone, Verdict::Deny),
@@ -104,7 +104,7 @@ const ENFORCED: [(EditKind, Verdict); 4] = [
     (EditKind::PolicyAdded, Verdict::Allow),
 ];
 
-/// One cell of each kind of cluster, the size aside.
+/// One cell of each kind of cluster. The size is ignored.
 pub fn kinds(report: &Report) -> Vec<Cell> {
     let mut kinds: Vec<Cell> = Vec::new();
     for cell in &report.cells {
@@ -161,7 +161,7 @@ fn over_size(
     over_size_with(report, like, measure, section, title, "")
 }
 
-/// A measure over the number of policies, a curve for each contender.
+/// A measure over the number of policies, with one curve for each contender.
 fn over_size_with(
     report: &Report,
     like: Cell,
@@ -193,7 +193,7 @@ fn over_size_with(
         quantity: quantity(measure.unit()),
         curves,
     };
-    // With one size there is no curve, and the tables say the same.
+    // With only one size there is no curve, and the tables have the same figures.
     let sizes = plot.curves.iter().map(|curve| curve.points.len()).max().unwrap_or(0);
     (sizes > 1).then(|| Figure {
         name: file_name(like, &measure.to_string()),
@@ -207,7 +207,7 @@ fn row(cell: &CellReport, name: &str, measure: Measure, label: String) -> Option
     Some(Row { name: name.to_owned(), label, low: min, median, p99, max })
 }
 
-/// Every sort of edit in one cell, until packets show it.
+/// Every kind of edit in one cell, by the time until packets show it.
 fn edits(cell: &CellReport) -> Option<Figure> {
     let mut rows = Vec::new();
     for kind in EditKind::ALL {
@@ -233,7 +233,7 @@ fn edits(cell: &CellReport) -> Option<Figure> {
     })
 }
 
-/// What packets wait while everything is loaded.
+/// The latency of packets while everything is loaded.
 fn latency(cell: &CellReport) -> Option<Figure> {
     let mut rows = Vec::new();
     for name in names(cell) {
@@ -258,7 +258,7 @@ fn latency(cell: &CellReport) -> Option<Figure> {
     })
 }
 
-/// Contenders of a cell in the order of their first series, those that enforce nothing first.
+/// The contenders of a cell in the order of their first series. Those that enforce nothing come first.
 fn names(cell: &CellReport) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for series in &cell.series {

@@ -1,4 +1,4 @@
-//! The goals that the project set itself, each a ratio or a bound within one run, and what a report says of them.
+//! The project's goals, each a ratio or a bound within one run, and how far a report reaches them.
 
 use palisade_compiler::model::Family;
 
@@ -10,14 +10,16 @@ use super::settings::{Cell, HOT_FLOWS, MANY_FLOWS};
 use super::statistics::Summary;
 use crate::scenario::{EditKind, ScenarioShape};
 
-/// The shape in which every policy selects every pod of the node: the worst case of rules that are tried one by one.
+/// The shape in which every policy selects every pod of the node, which is the worst case for rules that are evaluated one
+/// by one.
 const WORST: ScenarioShape = ScenarioShape::OpenToNamespaces;
 const LARGE: Cell = Cell::new(ScenarioShape::Apps, 10_000);
-/// Whose hash lookups Palisade's are compared with: a BPF program's, or the best per-class shape's.
+/// The contenders whose hash lookups Palisade's are compared with: a BPF program, and the best rules with one chain for
+/// each class.
 const EBPF: &str = "ebpf-hash";
 const PER_CLASS: &str = "nft-pod-dispatch";
 
-/// All goals, in the order in which they are told.
+/// All goals, in the order in which they are reported.
 pub fn judge(report: &Report) -> Vec<Outcome> {
     [match_goals(report), walk_goals(report), event_goals(report), scale_goals(report)].concat()
 }
@@ -48,7 +50,7 @@ fn match_goals(report: &Report) -> Vec<Outcome> {
                 "times cheaper than {what}, {} policies",
                 Quantity::Count.write(f64::from(policies))
             );
-            let (reached, of) = cheaper(cell(WORST, usize::from(policies)), name);
+            let (reached, of) = cost_ratio(cell(WORST, usize::from(policies)), name);
             outcomes.push(at_least(&goal, bound, "×").reached(reached, of));
         }
     }
@@ -72,10 +74,10 @@ fn match_goals(report: &Report) -> Vec<Outcome> {
     outcomes
 }
 
-/// The size of the clusters in which the walk is held against a chain for each pod.
+/// The size of the clusters in which first packets are compared with the best rules with one chain for each class.
 const WALKED: usize = 1_000;
 
-/// The walk of a first packet against the best per-class shape, in the fast rounds of hot flows.
+/// The cost of first packets compared with the best rules with one chain for each class, in the fast rounds of few flows.
 fn walk_goals(report: &Report) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for shape in ScenarioShape::ALL.into_iter().filter(|shape| *shape != WORST) {
@@ -94,7 +96,8 @@ fn walk_goals(report: &Report) -> Vec<Outcome> {
     outcomes
 }
 
-/// Many flows over many pods, held against a BPF program's hash lookups; where none was measured, against the best per-class shape.
+/// Many flows over many pods, compared with the hash lookups of a BPF program. If none was measured, compared with the best
+/// rules with one chain for each class.
 fn many_flows(report: &Report) -> Outcome {
     let many = first_packet(Path::NewOne, MANY_FLOWS);
     let large = report.cell(LARGE);
@@ -111,8 +114,8 @@ fn many_flows(report: &Report) -> Outcome {
     )
 }
 
-/// The added cost of another over Palisade's, of packets judged at one end.
-fn cheaper(cell: Option<&CellReport>, other: &str) -> (Option<f64>, String) {
+/// The added cost of another contender divided by Palisade's, for packets that are judged at one end.
+fn cost_ratio(cell: Option<&CellReport>, other: &str) -> (Option<f64>, String) {
     let of = format!("{WORST}: what judging at one end adds: {other} over Palisade");
     let one = first_packet(Path::NewOne, HOT_FLOWS);
     let added = |name: &str| Some(cell?.added(name, one)?.median);

@@ -1,10 +1,10 @@
-//! Cells measured in this kernel: each contender in a network namespace of its own, all of them loaded, checked, and then timed
-//! in rounds that go by turns.
+//! Measures cells in this kernel. Each contender gets its own network namespace. All are loaded and checked, and then timed
+//! in alternating rounds.
 
 mod edits;
-mod lane;
 mod matching;
 pub mod memory;
+mod testbed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,22 +16,22 @@ use super::report::{Absence, CellReport, Description, Packets, Series};
 use super::run::{Bench, BenchError};
 use super::settings::{Cell, Settings};
 use crate::contender::{self, Contender, LeftOut};
-use crate::inject::{InjectError, Method, Router, Sighting};
+use crate::inject::{InjectError, Method, Observation, Router};
 use crate::scenario::Scenario;
 
 pub use edits::one_round;
-use lane::{Expected, Lane};
+use testbed::{Expected, Testbed};
 
-/// What makes the contenders, each of them fresh.
-pub type Make = fn() -> Vec<Result<Box<dyn Contender>, LeftOut>>;
+/// A function that creates the contenders, not loaded yet.
+pub type MakeContenders = fn() -> Vec<Result<Box<dyn Contender>, LeftOut>>;
 
 /// The bench of this kernel.
 pub struct KernelBench {
     settings: Settings,
-    make: Make,
+    make: MakeContenders,
     method: Method,
     fallback: Option<String>,
-    /// `palisade-bench`, which memory is measured in a process of; not measured if `None`.
+    /// The path of `palisade-bench`, which measures memory in a separate process. If it is `None`, memory is not measured.
     program: Option<PathBuf>,
 }
 
@@ -40,7 +40,7 @@ impl KernelBench {
     /// Why this kernel or this user cannot forward packets in a network namespace.
     pub fn new(
         settings: Settings,
-        make: Make,
+        make: MakeContenders,
         program: Option<PathBuf>,
     ) -> Result<Self, InjectError> {
         let router = Router::new()?;
@@ -61,7 +61,7 @@ impl KernelBench {
         wanted.is_empty() || wanted.iter().any(|w| w == name)
     }
 
-    /// Fresh contenders that are wanted and can be had.
+    /// New contenders: those that are wanted and available.
     fn fresh(&self) -> Vec<Box<dyn Contender>> {
         let all = (self.make)().into_iter().flatten();
         all.filter(|contender| self.is_wanted(contender.name())).collect()
@@ -98,10 +98,10 @@ impl Bench for KernelBench {
         progress.step(|| "making the cluster".into())?;
         let scenario = cell.scenario(self.settings.seed);
         let mut findings = Findings::new(cell);
-        let mut lanes = self.load(&scenario, &mut findings, progress)?;
-        self.match_costs(&scenario, &mut lanes, &mut findings, progress)?;
-        self.edit_times(&scenario, &mut lanes, &mut findings, progress)?;
-        drop(lanes);
+        let mut testbeds = self.load(&scenario, &mut findings, progress)?;
+        self.match_costs(&scenario, &mut testbeds, &mut findings, progress)?;
+        self.edit_times(&scenario, &mut testbeds, &mut findings, progress)?;
+        drop(testbeds);
         self.memory(&mut findings, progress)?;
         Ok(findings.report)
     }
@@ -115,7 +115,7 @@ fn failed(error: &InjectError) -> BenchError {
     BenchError::Failed(error.to_string())
 }
 
-/// A cell's report while it is being made.
+/// The report of a cell while it is being written.
 struct Findings {
     report: CellReport,
 }
@@ -161,7 +161,7 @@ impl Findings {
         self.report.absent.push(Absence { contender, measure, reason });
     }
 
-    /// Takes back everything about a contender that turned out not to be one.
+    /// Removes all results of a contender whose verdicts turned out to be wrong, or that failed.
     fn refuse(&mut self, contender: &str, reason: impl ToString) {
         self.report.series.retain(|series| series.contender != contender);
         self.report.made.retain(|made| made.contender != contender);
@@ -180,22 +180,22 @@ impl Findings {
     }
 }
 
-/// A contender loaded while packets pass that are allowed throughout; `None` if it cannot be, which is filed.
-fn watched(
+/// Loads a contender while packets pass that are always allowed. If that fails, records the reason and returns `None`.
+fn load_observed(
     contender: Box<dyn Contender>,
     scenario: &Scenario,
     expected: &Expected,
     patience: Duration,
     findings: &mut Findings,
-) -> Result<Option<Lane>, BenchError> {
+) -> Result<Option<Testbed>, BenchError> {
     let name = contender.name();
-    let mut lane = Lane::new(contender).map_err(|error| failed(&error))?;
+    let mut testbed = Testbed::new(contender).map_err(|error| failed(&error))?;
     let earlier = findings.load_time(name);
-    match lane.load_watched(scenario, expected, patience, earlier) {
-        Ok(sightings) => {
-            let (samples, packets) = (latencies(&sightings), latency_packets(&sightings));
+    match testbed.load_observed(scenario, expected, patience, earlier) {
+        Ok(observations) => {
+            let (samples, packets) = (latencies(&observations), latency_packets(&observations));
             findings.samples(name, Measure::Latency(Moment::Loading), &samples, Some(packets));
-            Ok(Some(lane))
+            Ok(Some(testbed))
         }
         Err(error) => {
             findings.refuse(name, error);
@@ -204,70 +204,72 @@ fn watched(
     }
 }
 
-/// Latency samples that are kept of one measurement: evenly drawn, and the worst.
-const KEPT: usize = 4_000;
+/// The number of latency samples of one measurement that are kept: evenly spread ones, and the greatest.
+const MAX_SAMPLES: usize = 4_000;
 
-/// Sightings as samples in nanoseconds.
-fn latencies(sightings: &[Sighting]) -> Vec<f64> {
-    let all = || sightings.iter().map(|sighting| sighting.took.as_nanos() as f64);
-    let mut kept: Vec<f64> = all().step_by(sightings.len().div_ceil(KEPT).max(1)).collect();
+/// The latencies of packets in nanoseconds.
+fn latencies(observations: &[Observation]) -> Vec<f64> {
+    let all = || observations.iter().map(|observation| observation.took.as_nanos() as f64);
+    let mut kept: Vec<f64> =
+        all().step_by(observations.len().div_ceil(MAX_SAMPLES).max(1)).collect();
     let worst = all().fold(0.0, f64::max);
-    if kept.len() < sightings.len() && !kept.contains(&worst) {
+    if kept.len() < observations.len() && !kept.contains(&worst) {
         kept.push(worst);
     }
     kept
 }
 
-fn latency_packets(sightings: &[Sighting]) -> Packets {
-    let arrived = sightings.iter().filter(|sighting| sighting.arrived).count();
-    Packets { timed: sightings.len() as u64, arrived: arrived as u64 }
+fn latency_packets(observations: &[Observation]) -> Packets {
+    let arrived = observations.iter().filter(|observation| observation.arrived).count();
+    Packets { timed: observations.len() as u64, arrived: arrived as u64 }
 }
 
 impl KernelBench {
-    /// Loads every contender as often as is asked for, the last time while packets pass; checks it; and keeps it.
+    /// Loads every contender as often as requested, the last time while packets pass. Checks the verdicts and keeps the
+    /// contender loaded.
     fn load(
         &self,
         scenario: &Scenario,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
-    ) -> Result<Vec<Lane>, BenchError> {
+    ) -> Result<Vec<Testbed>, BenchError> {
         let expected = Expected::of(scenario);
         let patience = self.settings.engine_patience();
         let mut slow = self.repeat_loads(scenario, &expected, findings, progress)?;
-        let mut lanes = Vec::new();
+        let mut testbeds = Vec::new();
         for contender in self.fresh() {
             let name = contender.name();
             if findings.refused().contains(name) {
                 continue;
             }
             progress.step(|| format!("loading {name} while packets pass, and checking it"))?;
-            let mut lane = match slow.remove(name) {
-                Some(lane) => lane,
-                None => match watched(contender, scenario, &expected, patience, findings)? {
-                    Some(lane) => lane,
+            let mut testbed = match slow.remove(name) {
+                Some(testbed) => testbed,
+                None => match load_observed(contender, scenario, &expected, patience, findings)? {
+                    Some(testbed) => testbed,
                     None => continue,
                 },
             };
-            match lane.check(&expected) {
-                Ok(()) => lanes.push(lane),
+            match testbed.check(&expected) {
+                Ok(()) => testbeds.push(testbed),
                 Err(wrong) => {
-                    progress.say(&format!("{name} is not timed: {wrong}"));
+                    progress.print(&format!("{name} is not timed: {wrong}"));
                     findings.refuse(name, wrong);
                 }
             }
         }
-        self.idle_latency(&expected, &mut lanes, findings, progress)?;
-        Ok(lanes)
+        self.idle_latency(&expected, &mut testbeds, findings, progress)?;
+        Ok(testbeds)
     }
 
-    /// Times loads with nothing else going on. Returns, loaded, who took too long to be loaded once more.
+    /// Times loads while nothing else happens. Returns the contenders that took too long to be loaded again, loaded.
     fn repeat_loads(
         &self,
         scenario: &Scenario,
         expected: &Expected,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
-    ) -> Result<BTreeMap<&'static str, Lane>, BenchError> {
+    ) -> Result<BTreeMap<&'static str, Testbed>, BenchError> {
         let mut slow = BTreeMap::new();
         for round in 0..self.settings.loads {
             let mut fresh = self.fresh();
@@ -279,10 +281,15 @@ impl KernelBench {
                     continue;
                 }
                 progress.step(|| format!("loading {name}"))?;
-                let mut lane = Lane::new(contender).map_err(|error| failed(&error))?;
-                match lane.load(scenario, expected, self.settings.engine_patience()) {
+                let mut testbed = Testbed::new(contender).map_err(|error| failed(&error))?;
+                match testbed.load(scenario, expected, self.settings.engine_patience()) {
                     Ok(loaded) => {
-                        lane::file_load(lane.contender.as_ref(), loaded, round == 0, findings);
+                        testbed::file_load(
+                            testbed.contender.as_ref(),
+                            loaded,
+                            round == 0,
+                            findings,
+                        );
                         if loaded.elapsed > self.settings.give_up() {
                             let measure = Some(Measure::Latency(Moment::Loading));
                             findings.absent(
@@ -290,7 +297,7 @@ impl KernelBench {
                                 measure,
                                 "its load takes too long to be repeated",
                             );
-                            slow.insert(name, lane);
+                            slow.insert(name, testbed);
                         }
                     }
                     Err(error) => findings.refuse(name, error),
@@ -303,21 +310,21 @@ impl KernelBench {
     fn idle_latency(
         &self,
         expected: &Expected,
-        lanes: &mut [Lane],
+        testbeds: &mut [Testbed],
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), BenchError> {
         let Some(flow) = expected.allowed() else { return Ok(()) };
-        for lane in lanes {
-            let name = lane.contender.name();
+        for testbed in testbeds {
+            let name = testbed.contender.name();
             progress.step(|| format!("latency of {name}"))?;
-            let sightings =
-                lane.idle(flow, self.settings.idle_ms).map_err(|error| failed(&error))?;
+            let observations =
+                testbed.idle(flow, self.settings.idle_ms).map_err(|error| failed(&error))?;
             findings.samples(
                 name,
                 Measure::Latency(Moment::Idle),
-                &latencies(&sightings),
-                Some(latency_packets(&sightings)),
+                &latencies(&observations),
+                Some(latency_packets(&observations)),
             );
         }
         Ok(())

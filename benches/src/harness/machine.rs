@@ -1,4 +1,4 @@
-//! What the figures were taken on.
+//! The machine on which the figures were measured.
 
 use std::fs;
 use std::process::Command;
@@ -11,31 +11,31 @@ pub struct Machine {
     pub cpu: String,
     pub cpus: usize,
     pub memory_bytes: u64,
-    /// Whether the CPU says that it is a virtual one.
+    /// Whether the CPU reports that it is virtual.
     pub virtual_machine: bool,
-    /// System name, release and version, as of uname(2).
+    /// System name, release and version, as given by uname(2).
     pub kernel: String,
     pub distribution: String,
-    /// Versions of the tools that contenders are loaded by, those that are there.
+    /// The versions of the installed tools that load contenders.
     pub tools: Vec<String>,
-    /// How packets were injected, and why it was not the better way.
+    /// How packets were injected, and why it was not the better method.
     pub method: String,
     pub fallback: Option<String>,
-    /// Processes that were running or waiting to, over the last minute, when the run began: more than the harness itself
-    /// means that others shared the CPUs.
+    /// The average number of processes that were running or waiting to run in the minute before the run began. More than
+    /// the harness itself means that other processes used the CPUs.
     pub load: f64,
     pub version: String,
-    /// The commit of the sources, where the run was started in their repository.
+    /// The commit of the sources, if the run was started in their repository.
     pub commit: Option<String>,
-    /// Whether the harness was compiled with optimisation: without, its own times say nothing.
+    /// Whether the harness was compiled with optimisation. Otherwise its own times mean nothing.
     pub optimized: bool,
-    /// When the run began, in seconds since 1970, UTC.
+    /// The beginning of the run, in seconds since 1970, UTC.
     pub began: u64,
 }
 
 impl Machine {
-    /// What can be learnt without privileges; the method is for the caller to fill in.
-    pub fn here() -> Self {
+    /// What can be found out without privileges. The caller must set the method.
+    pub fn detect() -> Self {
         let cpu = read("/proc/cpuinfo");
         let first = |key: &str| field(&cpu, key, ':').unwrap_or_default();
         let flags = first("flags");
@@ -62,7 +62,7 @@ impl Machine {
         }
     }
 
-    /// What must be equal for figures to be of one run: on another kernel or CPU it is another measurement.
+    /// The values that must be equal for figures of the same run.
     pub fn identity(&self) -> [&str; 4] {
         [&self.cpu, &self.kernel, &self.version, &self.method]
     }
@@ -71,7 +71,7 @@ impl Machine {
 const TOOLS: [(&str, &str); 3] =
     [("nft", "--version"), ("iptables", "--version"), ("ipset", "--version")];
 
-/// A value of /proc/meminfo in bytes.
+/// A value of /proc/meminfo, in bytes.
 pub fn meminfo(key: &str) -> Option<u64> {
     kibibytes(&read("/proc/meminfo"), key)
 }
@@ -102,7 +102,7 @@ fn kernel() -> String {
     )
 }
 
-/// The first line that a program prints; `None` where it is missing or fails.
+/// The first line that a program prints. `None` if the program is missing or fails.
 fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(kibibytes(text, "Slab"), Some(3072));
         assert_eq!(kibibytes(text, "Sla"), None);
         assert!(meminfo("MemTotal").unwrap() > 1 << 20);
-        let here = Machine::here();
+        let here = Machine::detect();
         assert!(here.kernel.starts_with("Linux ") && here.cpus > 0, "{here:?}");
     }
 }

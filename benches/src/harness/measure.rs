@@ -1,4 +1,4 @@
-//! What is measured, and under what name it is filed: `match/new-both/ipv4/64-flows`, `enforced/pod-born/allow`.
+//! What is measured, and the names under which it is stored: `match/new-both/ipv4/64-flows`, `enforced/pod-born/allow`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,14 +9,14 @@ use thiserror::Error;
 
 use crate::scenario::EditKind;
 
-/// The packets whose cost is measured.
+/// The kinds of packets whose cost is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Path {
-    /// First packets of connections between two local pods that policies isolate, in both directions of policy.
+    /// First packets of connections between two local pods that policies isolate, one in egress and the other in ingress.
     NewBoth,
-    /// First packets of connections that are judged at one of their ends.
+    /// First packets of connections that are judged at one end.
     NewOne,
-    /// First packets that no policy judges.
+    /// First packets that no policy applies to.
     NewNone,
     /// First packets that are denied.
     Denied,
@@ -38,7 +38,7 @@ impl Path {
         }
     }
 
-    /// How the page calls it.
+    /// The name on the page.
     pub const fn title(self) -> &'static str {
         match self {
             Self::NewBoth => "first packet, judged at both ends",
@@ -50,12 +50,12 @@ impl Path {
     }
 }
 
-/// When the latency of forwarding was measured.
+/// When the latency of forwarding is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Moment {
-    /// Nothing changes.
+    /// While nothing changes.
     Idle,
-    /// The whole cluster's rules are being loaded.
+    /// While the rules of the whole cluster are loaded.
     Loading,
 }
 
@@ -70,12 +70,12 @@ impl Moment {
     }
 }
 
-/// Edits that are timed together.
+/// The kinds of edits that are timed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Edits {
-    /// Births, ends and relabellings of pods of other nodes.
+    /// Edits that add, remove or relabel pods on other nodes.
     RemotePods,
-    /// Of local pods, of namespaces, of policies.
+    /// Edits of local pods, namespaces and policies.
     Others,
 }
 
@@ -96,38 +96,38 @@ impl Edits {
     }
 }
 
-/// One thing that is measured of one contender in one cell.
+/// A measure of one contender in one cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Measure {
-    /// Kernel time for one packet, from the interface to the sink.
+    /// The kernel time of one packet, from the interface to the sink.
     Match { path: Path, family: Family, flows: usize },
-    /// From the objects in memory to the kernel's acknowledgement of everything.
+    /// The time from the objects in memory to the kernel's acknowledgement of everything.
     Load,
-    /// The part of it after the first call of a tool or the kernel.
+    /// The part of `Load` that follows the first call of a tool or the kernel.
     LoadCommit,
-    /// From an edit in memory to the kernel's acknowledgement.
+    /// The time from an edit in memory to the kernel's acknowledgement.
     Acknowledged(EditKind),
-    /// The part of it before the first call of a tool or the kernel.
+    /// The part of `Acknowledged` before the first call of a tool or the kernel.
     Computed(EditKind),
-    /// From an edit in memory until no packet has the old verdict any more, by packets.
+    /// The time from an edit in memory until no packet gets the old verdict any more, as packets show it.
     Enforced(EditKind, Verdict),
-    /// Edits one after another, without pause.
+    /// The rate of edits that are made one after another without a pause.
     Churn(Edits),
-    /// What the kernel holds more once everything is loaded.
+    /// The increase of the kernel's memory after everything is loaded.
     KernelMemory,
-    /// Resident memory of the process that enforces, once everything is loaded.
+    /// The resident memory of the process that enforces, after everything is loaded.
     UserMemory,
-    /// From the sending of a packet that is allowed throughout until it has gone its way.
+    /// The time from sending a packet that is always allowed until it has been processed.
     Latency(Moment),
 }
 
-/// Of a sample.
+/// The unit of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     Nanoseconds,
     Bytes,
-    /// Events a second: more is better, of the others less.
+    /// Events in a second. More is better, in contrast to the other units.
     PerSecond,
 }
 
@@ -185,7 +185,7 @@ impl fmt::Display for Measure {
 }
 
 #[derive(Debug, Error)]
-#[error("{0:?} is no measure")]
+#[error("{0:?} is not a measure")]
 pub struct UnknownMeasure(String);
 
 impl FromStr for Measure {

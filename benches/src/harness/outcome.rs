@@ -1,8 +1,8 @@
-//! A goal with what a run reached of it.
+//! A goal, with the value that a run reached.
 
 use serde::{Deserialize, Serialize};
 
-/// One goal, and what was reached.
+/// A goal and the value reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub goal: String,
@@ -10,9 +10,9 @@ pub struct Outcome {
     pub bound: f64,
     pub at_most: bool,
     pub unit: String,
-    /// `None` where the run did not measure it.
+    /// `None` if the run did not measure it.
     pub reached: Option<f64>,
-    /// Between what and what, and where: names of cells and contenders.
+    /// What is compared and where: names of cells and contenders.
     pub of: String,
 }
 
@@ -23,7 +23,7 @@ impl Outcome {
     }
 }
 
-/// A goal before it is held against a run.
+/// A goal before it is compared with a run.
 pub(super) struct Goal<'a> {
     goal: &'a str,
     unit: &'a str,

@@ -1,4 +1,4 @@
-//! A report as one page that needs nothing beside it: no script, no font, no network.
+//! A report as a single HTML page that needs no other files: no script, no font, no network.
 
 mod tables;
 
@@ -12,7 +12,7 @@ use super::settings::Cell;
 /// The whole page.
 ///
 /// # Errors
-/// As of `Figure::svg`.
+/// As `Figure::svg`.
 pub fn html(report: &Report) -> Result<String, PlotError> {
     let figures = figures::all(report);
     let mut out = format!(
@@ -24,7 +24,7 @@ pub fn html(report: &Report) -> Result<String, PlotError> {
     out.push_str(&tables::goals(report));
     let sections = [
         (Section::Match, "What a packet pays", MATCH, tables::match_costs(report)),
-        (Section::Change, "How long a change takes to bite", CHANGE, tables::edits(report)),
+        (Section::Change, "How long until a change is enforced", CHANGE, tables::edits(report)),
         (Section::Load, "Loading a whole cluster", LOAD, tables::loads(report)),
         (Section::Memory, "Memory", MEMORY, tables::memory(report)),
     ];
@@ -42,12 +42,13 @@ pub fn html(report: &Report) -> Result<String, PlotError> {
     Ok(out)
 }
 
-/// Text as it may stand in an element or an attribute.
+/// Escapes text for an element or an attribute.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// The kind of cluster whose plots are open from the start: the one where the shapes of rules differ most, if it is there.
+/// Whether the plots of this kind of cluster are shown expanded: the kind in which the contenders differ most, if it was
+/// measured.
 fn is_headline(report: &Report, like: Cell) -> bool {
     let worst = |k: &Cell| k.shape == crate::scenario::ScenarioShape::OpenToNamespaces;
     let kinds = kinds(report);
@@ -106,12 +107,12 @@ fn head(report: &Report) -> String {
         );
     }
     if !machine.optimized {
-        out.push_str("<p class=\"warning\">The harness was built without optimisation: times of its own parts mean little.</p>\n");
+        out.push_str("<p class=\"warning\">The harness was built without optimisation: its own times mean little.</p>\n");
     }
     if let Some(why) = &machine.fallback {
         _ = writeln!(
             out,
-            "<p class=\"warning\">Packets were sent by packet sockets and timed in user space ({}): figures of packets hold system \
+            "<p class=\"warning\">Packets were sent by packet sockets and timed in user space ({}): figures of packets include system \
              calls, and are not comparable with those of live frames.</p>",
             escape(why)
         );
@@ -119,31 +120,31 @@ fn head(report: &Report) -> String {
     out
 }
 
-const MATCH: &str = "Kernel time for one packet, from its coming in at an interface, through conntrack and the rules, to the sink; \
+const MATCH: &str = "Kernel time for one packet, from its arrival at an interface, through conntrack and the rules, to the sink; \
     taken inside the kernel, and with the packets that arrive counted, so that a wrong verdict cannot look fast. <i>none</i> is \
-    forwarding without any rules, <i>conntrack</i> is one rule that accepts what is established and one that looks at the state: \
+    forwarding without any rules, <i>conntrack</i> is one rule that accepts established connections: \
     the tables show what each way adds to that.";
-const CHANGE: &str = "A change arrives in memory; packets that it concerns pass all the while, each followed to its end. The time ends \
-    when the first packet has gone its way after which no packet meets the old verdict: a <i>deny</i> that has bitten, an \
-    <i>allow</i> that works.";
+const CHANGE: &str = "A change arrives in memory; meanwhile packets that it concerns are sent one by one. The time ends \
+    with the first packet after which no packet gets the old verdict: the <i>deny</i> or <i>allow</i> is \
+    enforced.";
 const LOAD: &str = "From objects in memory to the kernel's acknowledgement of everything, into an empty namespace. While it loads \
-    once more, packets that are allowed throughout are followed one by one: what they wait, and whether any is denied.";
-const MEMORY: &str = "The rise of the whole kernel's slabs, per-CPU areas and vmalloc while a process of its own loads the cluster. \
-    Other processes are in it: small differences mean nothing.";
+    again, packets that are always allowed are sent one by one: how long each takes, and whether any is denied.";
+const MEMORY: &str = "The increase of the whole kernel's slabs, per-CPU areas and vmalloc while a separate process loads the cluster. \
+    It includes that of other processes, so small differences mean nothing.";
 
 const METHOD: &str = "<h2>Method, and what this does not show</h2>\n<ul>\n\
     <li>One node of at most 110 pods is programmed; the rest of the cluster is remote. Clusters, connections and edits are drawn from the \
     seed by one generator; each contender gets the same.</li>\n\
     <li>Packets are made by BPF_PROG_TEST_RUN with live XDP frames, enter the stack as if received, and go to an interface that drops \
     them. The clock is the kernel's, between batches of 64, on one CPU. First packets are dropped behind the rules before conntrack \
-    keeps them, so each is a first packet. Rounds of all contenders go by turns, and each round begins with another.</li>\n\
+    keeps them, so each is a first packet. Rounds of all contenders alternate, and each round begins with another contender.</li>\n\
     <li>Medians with 95 % bootstrap intervals over rounds. The interval says how well the median of <i>this</i> run is known, not what \
     another machine or another day would give: quote ratios within one run.</li>\n\
     <li>The contenders other than Palisade are the <i>shapes</i> of rules that the named engines program, built here from the same \
     cluster; they are not those engines. Their edits resync what their counterparts resync, without the counterparts' watches, \
     queues and delays: real engines take longer.</li>\n\
     <li>Palisade's own times are of its compiler and its netlink in one process, without the agent's sources: what an API server \
-    or a file takes to tell of a change is not in them.</li>\n\
+    or a file takes to report a change is not included.</li>\n\
     <li>Throughput of bulk TCP, hardware offload, services and address translation are not measured. An established connection \
     survives a policy that forbids it in every contender here, and is not part of “enforced”.</li>\n</ul>\n";
 

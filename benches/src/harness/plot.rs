@@ -1,6 +1,7 @@
-//! Plots as SVG text, drawn by plotters: curves over the cluster's size, and ranges of one value in rows.
+//! Plots as SVG text, drawn by plotters: curves over the size of the cluster, and rows with the range of a value.
 //!
-//! Every colour and font is an attribute of its element, on a white ground, so that a plot looks the same in every viewer.
+//! Every colour and font is an attribute of its element, on a white background, so that a plot looks the same in every
+//! viewer.
 
 mod curves;
 mod ranges;
@@ -14,23 +15,23 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Why a plot was not drawn. It is written to memory, so only a fault of the library is left.
+/// Why a plot was not drawn. It is drawn in memory, so this can only be a fault of the library.
 pub type PlotError = DrawingAreaErrorKind<std::io::Error>;
 
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 const WIDTH: u32 = 800;
-/// Height of the title and the subtitle.
+/// The height of the title and the subtitle.
 const HEAD: i32 = 50;
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(28, 33, 40);
 const DIM: RGBColor = RGBColor(95, 104, 116);
 const GRID: RGBColor = RGBColor(222, 226, 231);
 const MINOR: RGBColor = RGBColor(241, 243, 245);
-/// The width of an average character at a font size of 12, in pixels: labels get room by their length.
+/// The width of an average character at a font size of 12, in pixels, to estimate the width of labels.
 const CHARACTER: f64 = 6.4;
 
-/// The colour of each contender. The hues are Okabe and Ito's, which colour-blind readers tell apart.
+/// The colour of each contender. They are the colours of Okabe and Ito, which colour-blind readers can distinguish.
 const COLOURS: [(&str, RGBColor); 9] = [
     ("none", RGBColor(138, 143, 152)),
     ("conntrack", RGBColor(92, 100, 112)),
@@ -44,7 +45,7 @@ const COLOURS: [(&str, RGBColor); 9] = [
 ];
 const OTHERS: [RGBColor; 2] = [RGBColor(106, 79, 179), RGBColor(122, 92, 58)];
 
-/// The project's own contender is drawn thicker and last.
+/// The project's own contender. It is drawn thicker than the others, and last.
 const OWN: &str = "palisade";
 
 fn colour(contender: &str) -> RGBColor {
@@ -53,7 +54,7 @@ fn colour(contender: &str) -> RGBColor {
     COLOURS.iter().find(|(name, _)| *name == contender).map_or(other, |(_, colour)| *colour)
 }
 
-/// The room that the longest of these labels needs, in pixels.
+/// The width of the longest of these labels, in pixels.
 fn room_for(labels: &[String]) -> i32 {
     let longest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
     (longest as f64 * CHARACTER).ceil() as i32 + 8
@@ -84,7 +85,7 @@ fn drawn(
     Ok(text)
 }
 
-/// The ends of a logarithmic axis over values above zero; others have no place on it.
+/// The ends of a logarithmic axis for these values. It cannot show values that are not above zero.
 fn span(values: impl Iterator<Item = f64>) -> Range<f64> {
     let values = values.filter(|value| value.is_finite() && *value > 0.0);
     let (low, high) =
@@ -94,7 +95,7 @@ fn span(values: impl Iterator<Item = f64>) -> Range<f64> {
     if high / low < 3.0 { low / 1.5..high * 1.5 } else { low..high }
 }
 
-/// Values of a logarithmic axis that have labels: powers of ten, with 2 and 5 between them where those are few.
+/// The labelled values of a logarithmic axis: powers of ten, and 2 and 5 between them if there are few.
 fn ticks(span: &Range<f64>) -> Vec<f64> {
     let decades = (span.end / span.start).log10();
     let factors: &[f64] = if decades < 2.2 { &[1.0, 2.0, 5.0] } else { &[1.0] };

@@ -1,4 +1,4 @@
-//! What is under way, on standard error, and whether the user wants it to end.
+//! Shows progress on standard error, and checks whether the user wants the run to end.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-/// The user asked to stop: what is finished is kept.
+/// The user asked to stop. Finished cells are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("interrupted: finished cells are kept, the same command goes on from there")]
+#[error("interrupted: finished cells are kept, the same command continues from there")]
 pub struct Interrupted;
 
-/// Tells of steps, and is asked at each whether to go on.
+/// Shows each step, and returns an error from the next step after the user asked to stop.
 pub struct Progress<'a> {
     stop: &'a AtomicBool,
     began: Instant,
-    /// The line's beginning: which cell it is, of how many.
+    /// The beginning of the line: the number of the cell among all of them, and its name.
     cell: String,
     remaining: Option<Duration>,
     shown: Option<Instant>,
@@ -23,8 +23,8 @@ pub struct Progress<'a> {
     quiet: bool,
 }
 
-/// A line is not rewritten more often.
-const EVERY: Duration = Duration::from_millis(100);
+/// The least time between two updates of the line.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl<'a> Progress<'a> {
     pub fn new(stop: &'a AtomicBool) -> Self {
@@ -41,7 +41,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Says nothing.
+    /// Prints nothing.
     #[must_use]
     pub fn quiet(self) -> Self {
         Self { quiet: true, ..self }
@@ -51,29 +51,29 @@ impl<'a> Progress<'a> {
         (self.cell, self.remaining) = (cell, remaining);
         self.shown = None;
         if !self.terminal {
-            self.say(&format!("{} {}", self.cell, self.times()));
+            self.print(&format!("{} {}", self.cell, self.times()));
         }
     }
 
-    /// Something that is to stay on the screen.
-    pub fn say(&mut self, text: &str) {
+    /// Prints a line that stays on the screen.
+    pub fn print(&mut self, text: &str) {
         if self.quiet {
             return;
         }
         let clear = if self.terminal { "\r\x1b[K" } else { "" };
-        // Progress that nobody can read is no reason to fail.
+        // If progress cannot be printed, the run continues.
         _ = writeln!(std::io::stderr(), "{clear}{text}");
     }
 
-    /// A step begins.
+    /// Begins a step.
     ///
     /// # Errors
-    /// `Interrupted` if the user wants no more of them.
+    /// `Interrupted` if the user asked to stop.
     pub fn step(&mut self, what: impl FnOnce() -> String) -> Result<(), Interrupted> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Interrupted);
         }
-        let due = self.shown.is_none_or(|shown| shown.elapsed() > EVERY);
+        let due = self.shown.is_none_or(|shown| shown.elapsed() > UPDATE_INTERVAL);
         if self.terminal && !self.quiet && due {
             self.shown = Some(Instant::now());
             let line = format!("{} {}  {}", self.cell, self.times(), what());
@@ -91,7 +91,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// `1:02:03` or `2:03`.
+/// For example `1:02:03` or `2:03`.
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);

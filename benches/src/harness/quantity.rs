@@ -1,6 +1,6 @@
-//! Figures as text: two or three digits and a unit.
+//! Formats figures as text, with two or three digits and a unit.
 
-/// What a figure counts.
+/// The kind of value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantity {
     Count,
@@ -10,7 +10,7 @@ pub enum Quantity {
 }
 
 impl Quantity {
-    /// A value as people write it: two or three digits and a unit.
+    /// The value as people write it, with two or three digits and a unit.
     pub fn write(self, value: f64) -> String {
         let scaled = |steps: &[(f64, &str)]| -> String {
             let (by, unit) = steps
@@ -37,7 +37,7 @@ impl Quantity {
     }
 }
 
-/// Three significant digits below a thousand.
+/// Three significant digits if the value is below a thousand.
 fn digits(value: f64) -> String {
     match value.abs() {
         small if small >= 100.0 || small == 0.0 => format!("{value:.0}"),
@@ -50,7 +50,7 @@ fn trimmed(text: String) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// `10,000`.
+/// For example `10,000`.
 fn grouped(value: f64) -> String {
     if value.abs() < 100.0 {
         return digits(value);

@@ -1,4 +1,4 @@
-//! What a run found: every sample, what was left out and why, and on what machine.
+//! The results of a run: every sample, what was left out and why, and the machine.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,12 +14,12 @@ use super::outcome::Outcome;
 use super::settings::{Cell, Settings};
 use super::statistics::{Growth, Summary, median};
 
-/// Raised when a report of an older version cannot be read as one of this.
+/// The version of the report's format. It is increased when older reports cannot be read any more.
 pub const FORMAT: u32 = 1;
 
-/// The contender without any rules: what forwarding costs by itself.
+/// The contender without rules: the cost of forwarding alone.
 pub const BASE: &str = "none";
-/// Conntrack and `ct state established accept`, the floor of whatever is stateful.
+/// Conntrack and `ct state established accept`: the least that stateful rules cost.
 pub const CONNTRACK: &str = "conntrack";
 pub const PALISADE: &str = "palisade";
 
@@ -29,26 +29,26 @@ pub struct Report {
     pub settings: Settings,
     pub machine: Machine,
     pub contenders: Vec<Description>,
-    /// Contenders and engines that were not compared at all.
+    /// The contenders and engines that were not compared at all.
     pub left_out: Vec<Absence>,
     pub cells: Vec<CellReport>,
-    /// Not of the measurement: concluded from it, and written for whoever reads the JSON alone.
+    /// Derived from the measurements, for readers who have only the JSON.
     pub goals: Vec<Outcome>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     pub name: String,
-    /// What is behind the name.
+    /// What the name stands for.
     pub what: String,
     pub enforces: bool,
 }
 
-/// A contender that has no figure, and why.
+/// A missing figure of a contender, and the reason.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Absence {
     pub contender: String,
-    /// What is missing of it; everything if `None`.
+    /// The missing measure. `None` means all of them.
     pub measure: Option<Measure>,
     pub reason: String,
 }
@@ -58,13 +58,13 @@ pub struct CellReport {
     pub cell: Cell,
     pub series: Vec<Series>,
     pub absent: Vec<Absence>,
-    /// What each contender's load made.
+    /// The objects that the load of each contender created.
     pub made: Vec<Made>,
-    /// How long the cell took, all contenders together.
+    /// How long the cell took, for all contenders together.
     pub seconds: f64,
 }
 
-/// Objects in the kernel after a load.
+/// The number of objects in the kernel after a load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Made {
     pub contender: String,
@@ -74,13 +74,13 @@ pub struct Made {
     pub elements: usize,
 }
 
-/// All samples of one measure of one contender, in the order they were taken and in the measure's unit.
+/// All samples of one measure of one contender, in the order in which they were taken and in the unit of the measure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     pub contender: String,
     pub measure: Measure,
     pub samples: Vec<f64>,
-    /// Of match measures: packets that were timed, and those of them that arrived behind the rules.
+    /// Only for match measures: the number of packets that were timed, and of those that arrived after the rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packets: Option<Packets>,
 }
@@ -95,7 +95,7 @@ pub struct Packets {
 pub enum ReportError {
     #[error("{path}: {error}")]
     Io { path: String, error: io::Error },
-    #[error("{path} is no report: {error}")]
+    #[error("{path} is not a report: {error}")]
     Syntax { path: String, error: serde_json::Error },
     #[error("{path} is a report of format {found}; this version reads {FORMAT}")]
     Format { path: String, found: u32 },
@@ -115,15 +115,16 @@ impl CellReport {
         median(self.samples(contender, measure)?)
     }
 
-    /// The cost over that of bare conntrack in the same round, as every node has it that translates addresses: what judging
-    /// adds. What slows a whole round down is in both and cancels.
+    /// The cost above that of conntrack alone in the same round, which is what judging adds. Every node that translates
+    /// addresses has the cost of conntrack anyway. If something slows down a whole round, both costs increase and the
+    /// difference does not.
     pub fn added(&self, contender: &str, measure: Measure) -> Option<Summary> {
         let (own, bare) = (self.samples(contender, measure)?, self.samples(CONNTRACK, measure)?);
         Summary::of(&own.iter().zip(bare).map(|(own, bare)| own - bare).collect::<Vec<_>>())
     }
 
-    /// What judging adds in the fast rounds: the difference of the tenth percentiles. Rounds of one processor speed are
-    /// compared with rounds of the same speed, where medians may hold either.
+    /// What judging adds in the fast rounds: the difference of the tenth percentiles. They compare rounds with the
+    /// processor at the same speed, whereas medians may be of different speeds.
     pub fn added_when_fast(&self, contender: &str, measure: Measure) -> Option<f64> {
         Some(self.summary(contender, measure)?.fast - self.summary(CONNTRACK, measure)?.fast)
     }
@@ -135,7 +136,7 @@ impl CellReport {
 
 impl Report {
     /// # Errors
-    /// `Io`; `Syntax` and `Format` where the file is none of this version.
+    /// `Io`. `Syntax` or `Format` if the file is not a report of this version.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         let name = || path.display().to_string();
         let text = fs::read(path).map_err(|error| ReportError::Io { path: name(), error })?;
@@ -147,7 +148,7 @@ impl Report {
         serde_json::from_slice(&text).map_err(syntax)
     }
 
-    /// Names of the contenders that have figures, in the order they were described.
+    /// The names of the contenders with figures, in the order in which they were described.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.contenders.iter().map(|contender| contender.name.as_str())
     }
@@ -164,7 +165,7 @@ impl Report {
         cells
     }
 
-    /// How a measure of a contender grows with the policies.
+    /// How a measure of a contender grows with the number of policies.
     pub fn growth(&self, like: Cell, contender: &str, measure: Measure) -> Option<Growth> {
         let cells = self.growing(like);
         let points = cells
@@ -185,7 +186,7 @@ impl Report {
                 let (timed, arrived) = series.packets.map_or_else(Default::default, |packets| {
                     (packets.timed.to_string(), packets.arrived.to_string())
                 });
-                // No field has a comma or a quote in it: names are of letters, digits and dashes.
+                // No field needs quoting: names consist of letters, digits and dashes.
                 _ = writeln!(
                     text,
                     "{shape},{policies},{pods},{dual_stack},{},{},{},{},{:.1},{:.1},{:.1},{:.1},{:.1},{:.1},{:.1},{:.1},{timed},{arrived}",

@@ -1,4 +1,4 @@
-//! A run: cell after cell, each kept on disk when it is finished, so that a run that was stopped goes on where it was.
+//! Measures one cell after another. Each finished cell is stored on disk, so that a stopped run continues where it ended.
 
 use std::fs;
 use std::io;
@@ -18,13 +18,13 @@ use super::progress::{Interrupted, Progress};
 use super::report::{Absence, CellReport, Description, FORMAT, Report};
 use super::settings::{Cell, Settings};
 
-/// What measures a cell: the kernel, or what stands for it in a test.
+/// Measures a cell: in the kernel, or in tests by a formula.
 pub trait Bench {
-    /// Facts for the report: the contenders, and who is left out of everything.
+    /// Facts for the report: the contenders, and those that are left out of everything.
     fn contenders(&self) -> (Vec<Description>, Vec<Absence>);
 
     /// # Errors
-    /// `Interrupted`; `Failed` where nothing can be measured at all. A contender that fails is an [`Absence`].
+    /// `Interrupted`. `Failed` if nothing can be measured. A contender that fails is an [`Absence`] instead.
     fn measure(
         &mut self,
         cell: Cell,
@@ -47,7 +47,7 @@ pub enum RunError {
     #[error("{path} cannot be read ({error}): remove it, or give another --out")]
     State { path: String, error: serde_json::Error },
     #[error(
-        "{path} is of other settings or another machine: give another --out, or --fresh to throw it away"
+        "{path} was written with other settings or on another machine: give another --out, or --fresh to remove it"
     )]
     OtherRun { path: String },
     #[error("a plot could not be drawn: {0}")]
@@ -56,7 +56,7 @@ pub enum RunError {
     Bench(#[from] BenchError),
 }
 
-/// Where a run keeps its finished cells and writes its report.
+/// The directory in which a run keeps finished cells and writes its report.
 #[derive(Debug)]
 pub struct Output {
     directory: PathBuf,
@@ -70,10 +70,10 @@ struct Origin {
 }
 
 impl Output {
-    /// Makes the directory, and throws away what an earlier run left if `fresh`.
+    /// Creates the directory. If `fresh` is set, removes what an earlier run left.
     ///
     /// # Errors
-    /// `OtherRun` if finished cells are there that these settings or this machine would not have made.
+    /// `OtherRun` if there are finished cells of other settings or another machine.
     pub fn open(
         directory: &Path,
         settings: &Settings,
@@ -105,7 +105,7 @@ impl Output {
         self.state().join(format!("{}.json", cell.to_string().replace('/', "_")))
     }
 
-    /// Writes the report in every form.
+    /// Writes the report in all formats.
     ///
     /// # Errors
     /// `Io`.
@@ -123,11 +123,11 @@ impl Output {
     }
 }
 
-/// Measures every cell that is not finished yet, and concludes. If the user stops it, or a cell fails, what is finished is
-/// reported all the same, and then the error.
+/// Measures every cell that is not finished yet, and writes the report. If the user stops the run or a cell fails, the
+/// report of the finished cells is written before the error is returned.
 ///
 /// # Errors
-/// As of the bench, and of the disk.
+/// The errors of the bench and of writing files.
 pub fn run(
     settings: &Settings,
     machine: Machine,
@@ -169,7 +169,8 @@ pub fn run(
     failure.map_or(Ok(report), |error| Err(error.into()))
 }
 
-/// A guess from the finished cells: of the same size where there are some, else by a growth that was seen to be about right.
+/// Estimates the remaining time from the finished cells: by cells of the same size if there are any, otherwise by a typical
+/// growth.
 fn remaining(finished: &[CellReport], left: &[Cell]) -> Option<Duration> {
     let largest = finished.iter().max_by_key(|cell| cell.cell.policies)?;
     let guess = |cell: &Cell| -> f64 {
@@ -207,7 +208,7 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunError> {
     write(path, &text)
 }
 
-/// Beside it first, so that a file is whole whenever it is there.
+/// Writes to a temporary file and renames it, so that a file is complete whenever it exists.
 fn write(path: &Path, text: &[u8]) -> Result<(), RunError> {
     let beside = path.with_extension("part");
     fs::write(&beside, text).map_err(|error| failed(&beside, error))?;

@@ -7,38 +7,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::{Scenario, ScenarioShape};
 
-/// Everything a run's figures depend on besides the machine.
+/// Everything that the figures of a run depend on, apart from the machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     pub seed: u64,
     pub quick: bool,
     pub cells: Vec<Cell>,
-    /// Names of the contenders; all of them if empty.
+    /// The names of the contenders. Empty means all of them.
     pub contenders: Vec<String>,
-    /// Flows that packets are spread over: few stay in the caches, many do not.
+    /// The numbers of flows that packets are spread over. The state of few flows stays in the caches, that of many does
+    /// not.
     pub flows: Vec<usize>,
-    /// Rounds of each match measure, interleaved.
+    /// The number of rounds of each match measure. Rounds of the contenders alternate.
     pub rounds: usize,
-    /// The kernel time that a round aims at.
+    /// The kernel time that a round should take.
     pub round_ms: u64,
-    /// Loads into a namespace that is empty.
+    /// The number of loads into an empty namespace.
     pub loads: usize,
-    /// Edits that are timed one by one, of each contender in each cell, and the time after which no more are begun.
+    /// The number of edits that are timed one by one, for each contender in each cell, and the time after which no more are
+    /// started.
     pub edits: usize,
     pub edits_ms: u64,
-    /// The time that one contender may take for one match measure, once it has three rounds, and for a load that is repeated.
+    /// The longest time for one match measure of a contender after its first three rounds, and for a load that is repeated.
     pub patience_ms: u64,
-    /// Whose load takes longer is loaded once, and is not asked to follow edits.
+    /// A contender whose load takes longer is loaded only once, and its edits are not measured.
     pub give_up_ms: u64,
-    /// How long it may take until packets show what an engine was told.
+    /// How long it may take until packets show what an engine should enforce.
     #[serde(default)]
     pub engine_ms: u64,
-    /// Sustained churn and idle latency, of each contender in each cell.
+    /// The durations of churn and of the idle latency, for each contender in each cell.
     pub churn_ms: u64,
     pub idle_ms: u64,
 }
 
-/// One cluster that all contenders enforce.
+/// A cluster that all contenders enforce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cell {
     #[serde(with = "shape_name")]
@@ -49,10 +51,10 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// A cluster of IPv4 with ten pods for every policy, and as many as make a cluster at least.
+    /// A cluster with IPv4 only, with ten pods for every policy and at least `MIN_PODS` pods.
     pub const fn new(shape: ScenarioShape, policies: usize) -> Self {
         let pods = policies.saturating_mul(PODS_PER_POLICY);
-        let pods = if pods < FEWEST_PODS { FEWEST_PODS } else { pods };
+        let pods = if pods < MIN_PODS { MIN_PODS } else { pods };
         Self { shape, policies, pods, dual_stack: false }
     }
 
@@ -69,14 +71,14 @@ impl fmt::Display for Cell {
 }
 
 const PODS_PER_POLICY: usize = 10;
-const FEWEST_PODS: usize = 100;
-/// Flows whose state stays in the caches, and flows whose state does not at the large sizes.
+const MIN_PODS: usize = 100;
+/// A number of flows whose state stays in the caches, and one whose state does not in large clusters.
 pub const HOT_FLOWS: usize = 64;
 pub const MANY_FLOWS: usize = 1_024;
 const DEFAULT_SEED: u64 = 4;
 
 impl Settings {
-    /// Every shape at every size: hours where rules are linear, tens of minutes otherwise.
+    /// Every shape at every size. Takes hours for rules whose cost is linear, and some ten minutes for others.
     pub fn full() -> Self {
         let sizes = [10, 100, 1_000, 10_000];
         let v4 = sizes.into_iter().flat_map(|policies| {
@@ -106,7 +108,7 @@ impl Settings {
         }
     }
 
-    /// Two shapes, one of them at two sizes, in less than two minutes.
+    /// Two shapes, one of them at two sizes. Takes less than two minutes.
     pub fn quick() -> Self {
         let worst = ScenarioShape::OpenToNamespaces;
         let cells = [(worst, 10), (worst, 1_000), (ScenarioShape::Apps, 1_000)];
@@ -145,7 +147,7 @@ impl Settings {
     }
 }
 
-/// Shapes by their names.
+/// Serializes shapes by their names.
 mod shape_name {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 

@@ -1,34 +1,36 @@
-//! Medians with their uncertainty, growth exponents, and whether two samples differ.
+//! Medians with their uncertainty, exponents of growth, and tests whether two samples differ.
 //!
-//! No distribution is assumed: what is timed on a shared machine has a long tail on one side.
+//! No distribution is assumed, because times on a shared machine have a long tail on one side.
 
 use palisade_compiler::testkit::Rng;
 
-/// Resamples of a bootstrap: the ends of a 95 % interval are then the 25th and 975th.
+/// The number of resamples of a bootstrap. With it, the 25th and 975th are the ends of a 95 % interval.
 const RESAMPLES: usize = 1_000;
-/// Bootstraps resample at most so many, drawn evenly: a larger sample's interval is narrow anyway.
+/// The greatest number of values that a bootstrap resamples, chosen evenly. The interval of a larger sample is narrow
+/// anyway.
 const RESAMPLED: usize = 2_000;
-/// Up to so many samples on each side the rank test is exact, where no two values are equal.
+/// Up to this size of both samples the rank test is exact, if no two values are equal.
 const EXACT: usize = 25;
 
-/// A sample's median with the 95 % interval of it, by bootstrap of the percentiles.
+/// The median of a sample, with its 95 % interval from a percentile bootstrap.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
     pub count: usize,
     pub min: f64,
-    /// The tenth percentile: what the fast rounds cost. A processor that runs at two speeds mixes both in the median.
+    /// The tenth percentile: the cost in the fast rounds. The median mixes the two speeds of a processor that runs at two
+    /// speeds.
     pub fast: f64,
     pub median: f64,
     pub low: f64,
     pub high: f64,
-    /// The median distance from the median.
+    /// The median of the absolute deviations from the median.
     pub deviation: f64,
     pub p99: f64,
     pub max: f64,
 }
 
 impl Summary {
-    /// `None` of nothing, or of values that are no numbers. The same sample always gives the same summary.
+    /// Returns `None` for an empty sample, and if a value is not finite. The same sample always gives the same summary.
     pub fn of(samples: &[f64]) -> Option<Self> {
         let sorted = sorted(samples)?;
         let (min, max) = (*sorted.first()?, *sorted.last()?);
@@ -45,7 +47,7 @@ pub fn median(samples: &[f64]) -> Option<f64> {
     Some(quantile(&sorted(samples)?, 0.5))
 }
 
-/// In ascending order; `None` of nothing or of values that are no numbers.
+/// The values in ascending order. `None` if there are none, or if a value is not finite.
 fn sorted(samples: &[f64]) -> Option<Vec<f64>> {
     if samples.is_empty() || samples.iter().any(|value| !value.is_finite()) {
         return None;
@@ -55,7 +57,7 @@ fn sorted(samples: &[f64]) -> Option<Vec<f64>> {
     Some(sorted)
 }
 
-/// The quantile of sorted values, between neighbours by straight lines (Hyndman and Fan's definition 7).
+/// A quantile of sorted values, with linear interpolation between neighbours (definition 7 of Hyndman and Fan).
 fn quantile(sorted: &[f64], at: f64) -> f64 {
     let position = at * sorted.len().saturating_sub(1) as f64;
     let below = position.floor();
@@ -81,17 +83,17 @@ fn bootstrap(sorted: &[f64]) -> (f64, f64) {
     (quantile(&medians, 0.025), quantile(&medians, 0.975))
 }
 
-/// `value = factor * size ^ exponent`, fitted by least squares on the logarithms.
+/// `value = factor * size ^ exponent`, fitted to the logarithms by least squares.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Growth {
     pub exponent: f64,
     pub factor: f64,
-    /// The share of the logarithms' variance that the fit explains: 1 where all points are on the curve.
+    /// The share of the variance of the logarithms that the fit explains. It is 1 if all points are on the curve.
     pub fit: f64,
 }
 
 impl Growth {
-    /// Of (size, value) points; `None` of fewer than three sizes, or where some size or value is not above zero.
+    /// Fits (size, value) points. Returns `None` for fewer than three points, or if a size or value is not above zero.
     pub fn of(points: &[(f64, f64)]) -> Option<Self> {
         if points.len() < 3 || points.iter().any(|(x, y)| !(*x > 0.0 && *y > 0.0)) {
             return None;
@@ -115,9 +117,9 @@ impl Growth {
     }
 }
 
-/// The probability that two samples of one distribution differ in rank as much as these (two-sided Mann-Whitney U test):
-/// exact for small samples without ties, else by the normal approximation with corrections for ties and continuity. (The exact
-/// form of statrs 0.19.1 gives 1 for two samples that are wholly apart, so this is our own.)
+/// The probability that two samples of one distribution differ in rank at least as much as these (two-sided Mann-Whitney U
+/// test). It is exact for small samples without ties, and otherwise uses the normal approximation with corrections for ties
+/// and continuity. (The exact test of statrs 0.19.1 returns 1 for two samples that do not overlap, so it is not used.)
 pub fn rank_test(a: &[f64], b: &[f64]) -> Option<f64> {
     let (a, b) = (sorted(a)?, sorted(b)?);
     let (ranks, ties) = ranks(&a, &b);
@@ -137,7 +139,7 @@ pub fn rank_test(a: &[f64], b: &[f64]) -> Option<f64> {
     Some((2.0 * upper_tail(distance / variance.sqrt())).min(1.0))
 }
 
-/// The sum of the ranks of `a` in both together, and the sizes of the ties.
+/// The sum of the ranks of `a` among the values of both samples, and the sizes of the ties.
 fn ranks(a: &[f64], b: &[f64]) -> (f64, Vec<f64>) {
     let mut all: Vec<(f64, bool)> = a.iter().map(|v| (*v, true)).collect();
     all.extend(b.iter().map(|v| (*v, false)));
@@ -145,7 +147,7 @@ fn ranks(a: &[f64], b: &[f64]) -> (f64, Vec<f64>) {
     let (mut sum, mut ties, mut before) = (0.0, Vec::new(), 0.0);
     for equal in all.chunk_by(|x, y| x.0 == y.0) {
         let size = equal.len() as f64;
-        // Equal values share the mean of their ranks.
+        // Equal values get the mean of their ranks.
         sum +=
             (before + (size + 1.0) / 2.0) * equal.iter().filter(|(_, in_a)| *in_a).count() as f64;
         before += size;
@@ -156,15 +158,16 @@ fn ranks(a: &[f64], b: &[f64]) -> (f64, Vec<f64>) {
     (sum, ties)
 }
 
-/// The two-sided probability of a U not above `u`, by counting: the ways to reach each U with n and m values.
+/// The two-sided probability of a U of at most `u`, by counting in how many ways each U results from n and m values.
 fn exact(n: usize, m: usize, u: f64) -> f64 {
-    // ways[j][v]: the ways of i values of `a` among j of `b` with U = v, built up over i.
+    // ways[j][v] is the number of orders of i values of `a` and j values of `b` with U = v. It is computed for increasing
+    // i.
     let mut ways = vec![vec![1.0_f64]; m + 1];
     for i in 1..=n {
         let mut next: Vec<Vec<f64>> = Vec::with_capacity(m + 1);
         for (j, without) in ways.iter().enumerate() {
             let mut counts = vec![0.0; i * j + 1];
-            // The largest value is of `a`, and beats all j of `b`; or it is of `b`.
+            // The largest value is either of `a`, and exceeds all j values of `b`, or it is of `b`.
             for (v, count) in without.iter().enumerate() {
                 if let Some(slot) = counts.get_mut(v + j) {
                     *slot += count;
@@ -185,7 +188,8 @@ fn exact(n: usize, m: usize, u: f64) -> f64 {
     (2.0 * below / all).min(1.0)
 }
 
-/// The normal distribution's probability of more than `z` (at least 0), by Abramowitz and Stegun 26.2.17: error below 7.5e-8.
+/// The probability that a normal variable exceeds `z` (at least 0), by formula 26.2.17 of Abramowitz and Stegun. The error
+/// is below 7.5e-8.
 fn upper_tail(z: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.231_641_9 * z);
     let series = [0.319_381_530, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429];
@@ -193,7 +197,7 @@ fn upper_tail(z: f64) -> f64 {
     (-z * z / 2.0).exp() / std::f64::consts::TAU.sqrt() * polynomial
 }
 
-/// Holm's correction of several probabilities: each as if it were the only one tried.
+/// Holm's correction of several probabilities, so that each can be treated as if it were the only one tested.
 pub fn holm(probabilities: &[f64]) -> Vec<f64> {
     let mut order: Vec<(usize, f64)> = probabilities.iter().copied().enumerate().collect();
     order.sort_by(|a, b| a.1.total_cmp(&b.1));
@@ -229,7 +233,7 @@ mod tests {
         assert_eq!(median(&[1.0, 2.0]), Some(1.5));
     }
 
-    /// The interval holds the true median about as often as it says.
+    /// The interval contains the true median about as often as it should.
     #[test]
     fn the_interval_covers_the_median() {
         let mut rng = Rng::new(1);
@@ -258,22 +262,23 @@ mod tests {
         assert!(Growth::of(&[(2.0, 1.0), (2.0, 2.0), (2.0, 3.0)]).is_none());
     }
 
-    /// Values from tables of the test: U of complete separation of 3 and 3 has 2 of 20 ways, of 5 and 5 2 of 252.
+    /// Values from tables of the test: completely separate samples of 3 and 3 have 2 of 20 orders, those of 5 and 5 have 2
+    /// of 252.
     #[test]
     fn the_rank_test_knows_the_tables() {
         let p = |a: &[f64], b: &[f64]| rank_test(a, b).unwrap();
         close(p(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]), 0.1, 1e-12);
         close(p(&[1.0, 2.0, 3.0, 4.0, 5.0], &[6.0, 7.0, 8.0, 9.0, 10.0]), 2.0 / 252.0, 1e-12);
-        // U = 4 for 4 and 5: 12 of 126 on one side.
+        // U = 4 for samples of 4 and 5: 12 of 126 orders on one side.
         close(p(&[1.0, 2.0, 3.0, 8.0], &[4.0, 5.0, 6.0, 7.0, 9.0]), 24.0 / 126.0, 1e-12);
         close(p(&[1.0, 4.0], &[2.0, 3.0]), 1.0, 1e-12);
-        // Ties only: nothing differs.
+        // If all values are equal, nothing differs.
         close(p(&[1.0; 8], &[1.0; 8]), 1.0, 1e-12);
         close(p(&[6.0, 7.0], &[1.0, 2.0]), p(&[1.0, 2.0], &[6.0, 7.0]), 1e-12);
         assert!(rank_test(&[], &[1.0]).is_none());
     }
 
-    /// The approximation meets the exact count where both are at hand.
+    /// The approximation agrees with the exact count where both are possible.
     #[test]
     fn the_normal_approximation_is_near() {
         let a: Vec<f64> = (0..25).map(|i| f64::from(i) * 2.0).collect();

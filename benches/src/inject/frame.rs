@@ -1,4 +1,4 @@
-//! Flows as Ethernet frames, at each step of a connection.
+//! Ethernet frames of flows, for each step of a connection.
 
 use std::net::IpAddr;
 
@@ -7,18 +7,18 @@ use palisade_lab::packet::{ICMP, ICMPV6, Packet, SCTP, TCP, UDP, tcp_flags};
 use super::route::MAC;
 use super::{Flow, InjectError};
 
-/// The bytes of an Ethernet frame, at most [`MAX_FRAME`].
+/// The bytes of an Ethernet frame, at most [`MAX_FRAME`] of them.
 pub(super) type Frame = Vec<u8>;
 
-/// More than any frame made here, and a multiple of 8.
+/// Larger than any frame that is created here, and a multiple of 8.
 pub(super) const MAX_FRAME: usize = 128;
 
-/// A packet of a connection.
+/// A step of a connection: one of its packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     First,
     Answer,
-    /// In the original direction, after the answer.
+    /// A packet in the original direction, after the answer.
     Later,
 }
 
@@ -34,25 +34,25 @@ impl Step {
 
 const ETHERTYPE_V4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_V6: [u8; 2] = [0x86, 0xdd];
-/// The senders' address.
+/// The source MAC address.
 const FROM: [u8; 6] = [2, 0, 0, 0, 3, 3];
 
 /// ICMP echo replies (RFC 792, RFC 4443).
 const ECHO_REPLY: u8 = 0;
 const ECHO_REPLY_V6: u8 = 129;
 
-/// TCP sequence numbers of the two ends' SYNs.
+/// The TCP sequence numbers of the SYNs of both ends.
 const SEQUENCE: u32 = 1_000;
 const ANSWERED: u32 = 2_000;
 
-/// The id that first packets carry; nobody reads it.
+/// The id in first packets. Nothing reads it.
 const ID: u32 = 1;
 
 pub(super) fn of_flows(flows: &[Flow], step: Step) -> Result<Vec<Frame>, InjectError> {
     flows.iter().map(|flow| of_flow(flow, step)).collect()
 }
 
-/// A frame between addresses that are nobody's, to see whether frames come in at all.
+/// A frame between two unused addresses, to find out whether frames are received at all.
 pub(super) fn trial() -> Result<Frame, InjectError> {
     let [from, to] = [[198, 18, 0, 1], [198, 18, 0, 2]].map(IpAddr::from);
     of_flow(&Flow { from, to, protocol: UDP, source_port: 9, port: 9 }, Step::First)

@@ -1,4 +1,4 @@
-//! Frames made in the kernel by BPF_PROG_TEST_RUN with live frames, and the XDP program that fills and times them.
+//! Sends frames that BPF_PROG_TEST_RUN creates in the kernel (live frames), with an XDP program that fills and times them.
 
 use std::io;
 
@@ -6,41 +6,42 @@ use super::frame::{Frame, MAX_FRAME};
 use super::route::Ingress;
 use super::{BATCH, InjectError, MAX_FLOWS, MAX_PACKETS};
 use crate::bpf::assembler::{Assembler, Label, R, STACK, op};
-use crate::bpf::{self, Refused};
+use crate::bpf::{self, LoadFailure};
 use crate::sys::{Map, MapKind, Program, ProgramKind};
 
 const KTIME_GET_NS: i32 = 5;
 const XDP_DROP: i32 = 1;
 const XDP_PASS: i32 = 2;
 
-/// The loaded program with its maps.
+/// The loaded program and its maps.
 #[derive(Debug)]
 pub(super) struct LiveFrames {
     program: Program,
-    /// One value: the words of [`State`].
+    /// One value, which contains the words of [`State`].
     state: Map,
-    /// The headers to write into frames, each `MAX_FRAME` bytes.
+    /// The headers to write into frames. Each has `MAX_FRAME` bytes.
     templates: Map,
-    /// When the program saw the first frame of each batch, in nanoseconds of CLOCK_MONOTONIC.
+    /// The times at which the program saw the first frame of each batch, in nanoseconds of CLOCK_MONOTONIC.
     times: Map,
 }
 
-/// What the program and user space tell each other, as the words of one map value.
+/// What the program and user space exchange: the words of one map value.
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// Frames that the program has seen.
+    /// The number of frames that the program has seen.
     Seen,
-    /// The number of the first frame to pass; those before it are dropped, and warm the pool that frames come from.
+    /// The number of the first frame to pass. Earlier frames are dropped; they fill the pool that frames are allocated
+    /// from.
     First,
     /// The number of the first frame that is dropped again.
     End,
-    /// The template for the next frame, and how many templates there are.
+    /// The index of the template for the next frame, and the number of templates.
     Next,
     Templates,
 }
 
 const STATE_WORDS: usize = 5;
-/// The key of an array's first value.
+/// The key of the first value of an array.
 const FIRST_KEY: [u8; 4] = [0; 4];
 
 impl State {
@@ -57,20 +58,22 @@ impl LiveFrames {
         };
         let state = array(STATE_WORDS * 8, 1)?;
         let templates = array(MAX_FRAME, MAX_FLOWS as u32)?;
-        // One batch before those that are timed, and the time of their end.
+        // One more batch precedes those that are timed, and one more time marks their end.
         let times = array(8, MAX_PACKETS / BATCH + 2)?;
         let code = code(state.descriptor(), templates.descriptor(), times.descriptor());
-        let program = bpf::load(ProgramKind::Xdp, &code).map_err(|Refused { source, words }| {
-            InjectError::io(format!("load the XDP program ({words})"), source)
-        })?;
+        let program =
+            bpf::load(ProgramKind::Xdp, &code).map_err(|LoadFailure { source, log }| {
+                InjectError::io(format!("load the XDP program ({log})"), source)
+            })?;
         Ok(Self { program, state, templates, times })
     }
 
-    /// Sends frames round robin, `packets` (a multiple of [`BATCH`]) in all, in the calling thread's namespace. Returns the
+    /// Sends frames in turn in the calling thread's namespace, `packets` in all (a multiple of [`BATCH`]). Returns the
     /// nanoseconds of each batch.
     ///
-    /// The program sees a batch of frames before any of them enters the stack. So the time from the first frame of one
-    /// batch to the first of a later one is that of all batches between, with all they do in the stack.
+    /// The program sees all frames of a batch before any of them enters the network stack. So the time from the first frame
+    /// of one batch to the first frame of a later one covers all batches in between, with all of their processing in the
+    /// stack.
     pub(super) fn send(
         &self,
         frames: &[Frame],
@@ -92,7 +95,7 @@ impl LiveFrames {
         let failed = |error| InjectError::io("a BPF array", error);
         self.state.set(&FIRST_KEY, &bytes).map_err(failed)?;
         let blank = vec![0; longest];
-        // One more frame, for its time.
+        // One more frame, which marks the end of the last batch.
         self.program
             .run_live(&blank, ingress.index(), end + 1, BATCH)
             .map_err(|error| InjectError::io("BPF_PROG_TEST_RUN with live frames", error))?;
@@ -106,7 +109,7 @@ impl LiveFrames {
         self.batches(packets / BATCH).map_err(failed)
     }
 
-    /// How long each of the timed batches took.
+    /// The time of each batch that is timed.
     fn batches(&self, count: u32) -> io::Result<Vec<u64>> {
         let time = |batch: u32| {
             let mut bytes = [0; 8];
@@ -118,7 +121,7 @@ impl LiveFrames {
         Ok(pairs.map(|(begin, end)| end.saturating_sub(*begin)).collect())
     }
 
-    /// Writes the templates; returns the length of the longest, in whole words.
+    /// Writes the templates. Returns the length of the longest one, rounded up to whole words.
     fn fill(&self, frames: &[Frame]) -> Result<usize, InjectError> {
         let mut longest = 0;
         for (index, frame) in frames.iter().enumerate() {
@@ -132,7 +135,8 @@ impl LiveFrames {
     }
 }
 
-/// For each frame: counts it, takes the time if it is a batch's first, writes the next template into it and passes it.
+/// The code that runs for each frame: count it, take the time if it is the first of its batch, write the next template into
+/// it, and pass it.
 fn code(state: i32, templates: i32, times: i32) -> Vec<u64> {
     let (context, shared, number, next) = (R(6), R(7), R(8), R(9));
     let mut a = Assembler::default();
@@ -191,7 +195,7 @@ fn code(state: i32, templates: i32, times: i32) -> Vec<u64> {
     a.finish()
 }
 
-/// The address of the array's value number `index`, to R0; on to `none` if there is none.
+/// Puts the address of the array's value at `index` into R0. Jumps to `none` if there is none.
 fn array_value(a: &mut Assembler, array: i32, index: R, none: Label) {
     const KEY: i16 = -4;
     a.put(op::STORE_WORD, STACK, index, KEY, 0);

@@ -1,8 +1,8 @@
-//! Frames sent by a packet socket through a veth, each by a system call of its own.
+//! Sends frames with a packet socket through a veth, with one system call for each.
 //!
-//! The sending thread stays on one CPU. A veth hands a frame to the backlog of the CPU that sends it, and the backlog is
-//! worked off in order, each packet to its end. So when a mark, sent last, has come in at an interface of its own,
-//! nothing that was sent before it is still under way.
+//! The sending thread stays on one CPU. A veth puts a frame into the backlog of the CPU that sends it, and the kernel
+//! processes the backlog in order, each packet to its end. So when a marker that was sent last has arrived at its own
+//! interface, all earlier frames have been processed.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
@@ -19,14 +19,14 @@ use super::route::{Ingress, MAC};
 use super::{BATCH, InjectError};
 use crate::sys;
 
-/// How long a mark may take; it is a matter of microseconds, so this only bounds a failure.
+/// How long a marker may take. Markers arrive within microseconds, so this only limits how long a failure takes.
 const PATIENCE: TimeVal = TimeVal::new(10, 0);
-/// The EtherType of marks: local experimental (IEEE 802), so that no protocol takes them.
+/// The EtherType of markers. It is reserved for local experiments (IEEE 802), so no protocol handles them.
 const MARK_TYPE: u16 = 0x88b5;
-/// A packet socket bound to protocol 0 receives nothing (packet(7)).
+/// A packet socket that is bound to protocol 0 receives nothing (packet(7)).
 const NOTHING: u16 = 0;
 
-/// Packet sockets that stay in the router's namespace.
+/// The packet sockets of a router. They stay in its namespace.
 #[derive(Debug)]
 pub(super) struct PacketSocket {
     fresh: OwnedFd,
@@ -36,7 +36,7 @@ pub(super) struct PacketSocket {
 }
 
 impl PacketSocket {
-    /// In the calling thread's namespace.
+    /// Opens the sockets in the calling thread's namespace.
     pub(super) fn new() -> Result<Self, InjectError> {
         let sender = |ingress: Ingress| open(ingress.outer(), NOTHING);
         let receive_marks = open(Ingress::Marks.index(), MARK_TYPE)?;
@@ -50,8 +50,8 @@ impl PacketSocket {
         })
     }
 
-    /// Sends frames round robin, `packets` (a multiple of [`BATCH`]) in all. Returns the nanoseconds of each batch, until all of it
-    /// had gone its way. To be called on a thread that may be bound to a CPU.
+    /// Sends frames in turn, `packets` in all (a multiple of [`BATCH`]). Returns the nanoseconds of each batch, until all
+    /// of its frames have been processed. Binds the calling thread to a CPU.
     pub(super) fn send(
         &self,
         frames: &[Frame],
@@ -65,16 +65,16 @@ impl PacketSocket {
             for frame in frames.by_ref().take(BATCH as usize) {
                 self.send_one(frame, ingress)?;
             }
-            self.settle()?;
+            self.wait_until_processed()?;
             Ok(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
         };
         (0..packets / BATCH).map(batch).collect()
     }
 
-    /// Sends one frame and returns when it has gone its way. To be called on a thread that stays on its CPU.
-    pub(super) fn send_and_settle(&self, frame: &[u8]) -> Result<(), InjectError> {
+    /// Sends one frame and returns when it has been processed. The calling thread must stay on its CPU.
+    pub(super) fn send_and_wait(&self, frame: &[u8]) -> Result<(), InjectError> {
         self.send_one(frame, Ingress::Fresh)?;
-        self.settle()
+        self.wait_until_processed()
     }
 
     fn send_one(&self, frame: &[u8], ingress: Ingress) -> Result<(), InjectError> {
@@ -92,8 +92,8 @@ impl PacketSocket {
         }
     }
 
-    /// Returns when what this thread has sent has gone its way.
-    fn settle(&self) -> Result<(), InjectError> {
+    /// Returns when all frames that this thread sent have been processed.
+    fn wait_until_processed(&self) -> Result<(), InjectError> {
         let [high, low] = MARK_TYPE.to_be_bytes();
         let mut mark = [MAC, MAC].concat();
         mark.extend([high, low]);
@@ -110,7 +110,7 @@ impl PacketSocket {
     }
 }
 
-/// A packet socket of an interface, which receives frames of one EtherType.
+/// Opens a packet socket on an interface, which receives frames of one EtherType.
 fn open(interface: u32, ethertype: u16) -> Result<OwnedFd, InjectError> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let opened = socket(AddressFamily::Packet, SockType::Raw, flags, None)

@@ -1,17 +1,17 @@
-//! The router's interfaces, routes and neighbours, and that it forwards.
+//! Sets up the router: its interfaces, routes and neighbours, and forwarding.
 
 use palisade_lab::tool;
 
 use super::InjectError;
 
-/// Where frames come in.
+/// The interfaces that receive frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ingress {
-    /// Packets from here are dropped behind the count, so that conntrack keeps no entry of them.
+    /// Packets from here are dropped after the counter, so that conntrack keeps no entry for them.
     Fresh,
-    /// Packets from here go on to the sink.
+    /// Packets from here are forwarded to the sink.
     Kept,
-    /// Nothing but the packet socket's marks come in here.
+    /// Only the markers of the packet socket are received here.
     Marks,
 }
 
@@ -31,19 +31,20 @@ impl Ingress {
         10 + self as u32
     }
 
-    /// The index of the other end, by which a packet socket sends to this one.
+    /// The index of the other end of the veth, to which a packet socket sends.
     pub(super) fn outer(self) -> u32 {
         20 + self as u32
     }
 }
 
-/// The address of every ingress interface: what a frame must be sent to.
+/// The MAC address of every ingress interface, to which frames must be sent.
 pub(super) const MAC: [u8; 6] = [2, 0, 0, 0, 3, 1];
 
-/// The sink drops what it gets: dummy always, ifb what was not redirected to it.
+/// Kinds of interface that drop all packets. A dummy always does, and an ifb does with packets that were not redirected to
+/// it.
 const SINK_KINDS: [&str; 2] = ["dummy", "ifb"];
 
-/// Makes the calling thread's namespace the router.
+/// Turns the calling thread's namespace into the router.
 pub(super) fn set_up() -> Result<(), InjectError> {
     for name in ["ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"] {
         let path = format!("/proc/sys/net/{name}");
@@ -59,7 +60,7 @@ pub(super) fn set_up() -> Result<(), InjectError> {
     }
     last?;
     ip(&script())?;
-    // What is queued would be dropped later, and by whoever comes next.
+    // Queued packets would be dropped later, and the time would be counted for another packet.
     run("tc", &["qdisc", "replace", "dev", "sink", "root", "noqueue"], "")
 }
 
@@ -68,7 +69,7 @@ fn script() -> String {
     let mut lines = vec![
         "link set sink addrgenmode none".to_owned(),
         "link set sink up".to_owned(),
-        // Whatever the destination, the next hop is one neighbour that is known.
+        // For every destination, the next hop is the same known neighbour.
         "route add default via 169.254.0.1 dev sink onlink".to_owned(),
         "route add ::/0 via fe80::1 dev sink onlink".to_owned(),
         "neigh add 169.254.0.1 lladdr 02:00:00:00:03:02 dev sink nud permanent".to_owned(),
@@ -80,7 +81,7 @@ fn script() -> String {
             format!(
                 "link add {name} index {inner} address {mac} type veth peer name {name}-out index {outer}"
             ),
-            // No address, so that the kernel sends nothing of its own.
+            // Without an address, the kernel sends no packets of its own.
             format!("link set {name} addrgenmode none"),
             format!("link set {name}-out addrgenmode none"),
             format!("link set {name} up"),
@@ -90,7 +91,7 @@ fn script() -> String {
     lines.join("\n")
 }
 
-/// Runs commands of ip(8), each on a line.
+/// Runs commands of ip(8), one on each line.
 fn ip(commands: &str) -> Result<(), InjectError> {
     run("ip", &["-batch", "-"], commands)
 }

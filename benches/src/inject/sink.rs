@@ -1,4 +1,4 @@
-//! What counts the packets behind the rules under test, and forgets connections: nf_tables and conntrack.
+//! Counts packets after the rules under test (nf_tables), and deletes connections (conntrack).
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -13,7 +13,7 @@ use super::route::{Ingress, run};
 const TABLE: &str = "palisade_inject";
 const COUNTER: &str = "arrived";
 
-/// linux/netfilter/nfnetlink.h, nf_tables.h and nfnetlink_conntrack.h: messages, and the attributes of an object.
+/// Message types and attributes of linux/netfilter/nfnetlink.h, nf_tables.h and nfnetlink_conntrack.h.
 const GET_OBJECT: u16 = (10 << 8) | 19;
 const DELETE_CONNECTIONS: u16 = (1 << 8) | 2;
 const NFPROTO_INET: u8 = 1;
@@ -24,18 +24,18 @@ const OBJECT_DATA: u16 = 4;
 const COUNTER_PACKETS: u16 = 2;
 const TYPE_COUNTER: u32 = 1;
 const ATTRIBUTE_TYPE: u16 = 0x3fff;
-/// `struct nlmsghdr`, and with `struct nfgenmsg` behind it.
+/// The size of `struct nlmsghdr`, and of it together with `struct nfgenmsg`.
 const HEADER: usize = 16;
 const HEADERS: usize = 20;
 
-/// A netlink socket that stays in the router's namespace.
+/// A netlink socket in the router's namespace.
 #[derive(Debug)]
 pub(super) struct Sink {
     netlink: OwnedFd,
 }
 
 impl Sink {
-    /// In the calling thread's namespace.
+    /// Creates the counter and opens the socket in the calling thread's namespace.
     pub(super) fn new() -> Result<Self, InjectError> {
         run("nft", &["-f", "-"], &rules())?;
         let (kind, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC);
@@ -45,7 +45,7 @@ impl Sink {
         Ok(Self { netlink })
     }
 
-    /// Packets counted behind the rules so far.
+    /// The number of packets that were counted after the rules so far.
     pub(super) fn arrived(&self) -> Result<u64, InjectError> {
         let mut body = Vec::new();
         attribute(&mut body, OBJECT_TABLE, &c_string(TABLE));
@@ -58,7 +58,7 @@ impl Sink {
         }
     }
 
-    /// Deletes all of conntrack's entries of this namespace.
+    /// Deletes all conntrack entries of this namespace.
     pub(super) fn forget_connections(&self) -> Result<(), InjectError> {
         let failed = |errno| match errno {
             Errno::EINVAL => InjectError::Missing { what: "conntrack's netlink".into() },
@@ -67,7 +67,7 @@ impl Sink {
         self.ask(DELETE_CONNECTIONS, libc::NLM_F_ACK as u16, 0, &[]).map(drop).map_err(failed)
     }
 
-    /// Sends a request and returns its answer, headers included.
+    /// Sends a request. Returns the answer, including its headers.
     fn ask(&self, kind: u16, flags: u16, family: u8, body: &[u8]) -> nix::Result<Vec<u8>> {
         let mut message = Vec::with_capacity(HEADERS + body.len());
         message.extend(((HEADERS + body.len()) as u32).to_ne_bytes());
@@ -102,7 +102,7 @@ fn rules() -> String {
     )
 }
 
-/// The error code of an NLMSG_ERROR message; `None` for another message.
+/// The error code of an NLMSG_ERROR message. `None` for other messages.
 fn error_of(message: &[u8]) -> Option<i32> {
     let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
     let code = i32::from_ne_bytes(*message.get(HEADER..)?.first_chunk()?);
@@ -114,7 +114,7 @@ fn counter_packets(reply: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*find(data, COUNTER_PACKETS)?.first_chunk()?))
 }
 
-/// The value of an attribute among others.
+/// The value of the wanted attribute.
 fn find(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(u16::from_ne_bytes(*bytes.first_chunk()?));

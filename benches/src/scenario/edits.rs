@@ -1,4 +1,4 @@
-//! Edits of a scenario's cluster, each with a connection whose verdict it turns.
+//! Edits of a scenario's cluster. Each has a connection whose verdict it changes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::{policy, rule};
 
 use super::flows::{Sampler, Selected};
-use super::referee::Referee;
+use super::node_oracle::NodeOracle;
 use super::shape::WithAddresses;
 use super::{Flow, LOCAL_PODS, Scenario, UNPOLICED, addresses, named};
 
-/// Places of the cluster at which each sort of edit is made, in turn.
+/// The number of places in the cluster at which each kind of edit is made, in turn.
 const SITES: usize = 32;
 
-/// The sort of an edit, as results are filed.
+/// The kind of an edit. Its name is used to store results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EditKind {
-    /// A pod of another node.
+    /// A pod is added on another node.
     PodBorn,
     PodGone,
     PodRelabelled,
-    /// A pod of this node, which policies select.
+    /// A pod that policies select is added on this node.
     LocalPodBorn,
     LocalPodGone,
     LocalPodRelabelled,
     NamespaceRelabelled,
-    /// A policy that opens what was denied, or isolates what was open.
+    /// A policy is added that allows what was denied, or isolates what was not isolated.
     PolicyAdded,
     PolicyRemoved,
 }
@@ -69,7 +69,8 @@ impl fmt::Display for EditKind {
     }
 }
 
-/// One edit of the cluster, and what shows that it is enforced: `probe` had the verdict `from`, and has `to` afterwards.
+/// An edit of the cluster, with a connection that shows when it is enforced: the verdict on `probe` is `from` before and
+/// `to` after the edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
     pub kind: EditKind,
@@ -79,55 +80,57 @@ pub struct Edit {
     pub to: Verdict,
 }
 
-/// Edits that lead back to where they began.
-struct Loop {
+/// A sequence of edits that ends with the cluster as it was before.
+struct EditCycle {
     probe: Flow,
     steps: Vec<(EditKind, Change)>,
 }
 
-/// All edits of a scenario in turn: after the last the cluster is as it was. Those are left out that turn no verdict.
+/// All edits of a scenario in turn. After the last one the cluster is as it was at the beginning. Edits that change no
+/// verdict are left out.
 pub(super) fn all(scenario: &Scenario) -> Vec<Edit> {
     let mut sampler = Sampler::new(scenario);
     let mut sites = |selected, verdict| sampler.sample(Some(selected), verdict, SITES);
     let allowed = sites(Selected::One, Verdict::Allow);
     let denied = sites(Selected::One, Verdict::Deny);
     let open = sites(Selected::None, Verdict::Allow);
-    let mut referee = Referee::new(scenario);
+    let mut node_oracle = NodeOracle::new(scenario);
     let mut edits = Vec::new();
     for site in 0..SITES {
-        let loops = [
-            allowed.get(site).and_then(|flow| remote_pod(scenario, &referee, flow, site)),
-            denied.get(site).and_then(|flow| local_pod(scenario, &referee, flow, site)),
-            allowed.get(site).and_then(|flow| remote_namespace(scenario, &referee, flow)),
-            denied.get(site).and_then(|flow| opening(&referee, flow, site)),
-            open.get(site).and_then(|flow| isolating(&referee, flow, site)),
+        let cycles = [
+            allowed.get(site).and_then(|flow| remote_pod(scenario, &node_oracle, flow, site)),
+            denied.get(site).and_then(|flow| local_pod(scenario, &node_oracle, flow, site)),
+            allowed.get(site).and_then(|flow| remote_namespace(scenario, &node_oracle, flow)),
+            denied.get(site).and_then(|flow| opening(&node_oracle, flow, site)),
+            open.get(site).and_then(|flow| isolating(&node_oracle, flow, site)),
         ];
-        for each in loops.into_iter().flatten() {
-            edits.extend(judged(&mut referee, each));
+        for cycle in cycles.into_iter().flatten() {
+            edits.extend(edits_of_cycle(&mut node_oracle, cycle));
         }
     }
     edits
 }
 
-/// The edits of a loop, if each of them turns the verdict of its probe. A relabelling and its way back may turn nothing (where
-/// peers are whole namespaces); they are left out then, and the rest is judged again.
-fn judged(referee: &mut Referee<'_>, each: Loop) -> Vec<Edit> {
+/// The edits of a cycle, if each of them changes the verdict on its probe. If a change of labels and its reversal change
+/// nothing (because peers are whole namespaces), they are left out and the rest is judged again.
+fn edits_of_cycle(node_oracle: &mut NodeOracle<'_>, cycle: EditCycle) -> Vec<Edit> {
     let mut edits: Vec<Edit> = Vec::new();
-    let mut turns = true;
-    for (kind, change) in &each.steps {
-        let from = referee.judge(&each.probe).verdict;
-        referee.apply(change);
-        let to = referee.judge(&each.probe).verdict;
-        turns &= from != to;
-        edits.push(Edit { kind: *kind, change: change.clone(), probe: each.probe, from, to });
+    let mut all_change_verdict = true;
+    for (kind, change) in &cycle.steps {
+        let from = node_oracle.judge(&cycle.probe).verdict;
+        node_oracle.apply(change);
+        let to = node_oracle.judge(&cycle.probe).verdict;
+        all_change_verdict &= from != to;
+        edits.push(Edit { kind: *kind, change: change.clone(), probe: cycle.probe, from, to });
     }
-    if turns {
+    if all_change_verdict {
         return edits;
     }
-    match each.steps.as_slice() {
-        [first, _, _, last] => {
-            judged(referee, Loop { steps: vec![first.clone(), last.clone()], ..each })
-        }
+    match cycle.steps.as_slice() {
+        [first, _, _, last] => edits_of_cycle(
+            node_oracle,
+            EditCycle { steps: vec![first.clone(), last.clone()], ..cycle },
+        ),
         _ => Vec::new(),
     }
 }
@@ -141,12 +144,12 @@ fn deleted(pod: &Pod) -> Change {
     Change::DeletePod { namespace, name, uid: None }
 }
 
-/// Labels of no app, so that no selector of the scenario finds the pod.
+/// The pod with labels of no app, so that no selector of the scenario selects it.
 fn of_no_app(pod: &Pod) -> Pod {
     pod.clone().labelled("app=none")
 }
 
-fn life(kinds: [EditKind; 3], pod: &Pod, probe: Flow) -> Loop {
+fn pod_cycle(kinds: [EditKind; 3], pod: &Pod, probe: Flow) -> EditCycle {
     let [born, relabelled, gone] = kinds;
     let steps = vec![
         (born, Change::ApplyPod(pod.clone())),
@@ -154,58 +157,72 @@ fn life(kinds: [EditKind; 3], pod: &Pod, probe: Flow) -> Loop {
         (relabelled, Change::ApplyPod(pod.clone())),
         (gone, deleted(pod)),
     ];
-    Loop { probe, steps }
+    EditCycle { probe, steps }
 }
 
-/// A twin of the pod in another place of the cluster; `flow` with the twin in the pod's place.
-fn twin(scenario: &Scenario, pod: &Pod, place: (usize, usize), flow: &Flow) -> Option<(Pod, Flow)> {
+/// A copy of the pod at another place of the cluster, and `flow` with the copy instead of the pod.
+fn copy_at(
+    scenario: &Scenario,
+    pod: &Pod,
+    place: (usize, usize),
+    flow: &Flow,
+) -> Option<(Pod, Flow)> {
     let (node, slot) = place;
     let name = Arc::from(format!("newcomer-{node}-{slot}"));
-    let twin = Pod { name, node: Some(format!("node-{node}").into()), ..pod.clone() }
+    let copy = Pod { name, node: Some(format!("node-{node}").into()), ..pod.clone() }
         .with_addresses(addresses(node, slot, scenario.dual_stack));
     let moved = |address| match pod.addresses.iter().any(|a| a == address) {
-        true => twin.addresses.get(Family::of(address)),
+        true => copy.addresses.get(Family::of(address)),
         false => Some(address),
     };
     let flow = Flow { from: moved(flow.from)?, to: moved(flow.to)?, ..*flow };
-    Some((twin, flow))
+    Some((copy, flow))
 }
 
-/// A remote pod that an allowed connection ends at is born again, on a node that there was not.
+/// Adds a copy, on a node that had no pods, of a remote pod at the end of an allowed connection.
 fn remote_pod(
     scenario: &Scenario,
-    referee: &Referee<'_>,
+    node_oracle: &NodeOracle<'_>,
     flow: &Flow,
     site: usize,
-) -> Option<Loop> {
-    let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
+) -> Option<EditCycle> {
+    let ends = [flow.from, flow.to].into_iter().filter_map(|end| node_oracle.pod_at(end));
     let remote = ends.into_iter().find(|pod| !is_local(pod))?;
-    let (twin, probe) = twin(scenario, &remote, (scenario.newcomers(), site), flow)?;
-    Some(life([EditKind::PodBorn, EditKind::PodRelabelled, EditKind::PodGone], &twin, probe))
+    let (copy, probe) = copy_at(scenario, &remote, (scenario.empty_node(), site), flow)?;
+    Some(pod_cycle([EditKind::PodBorn, EditKind::PodRelabelled, EditKind::PodGone], &copy, probe))
 }
 
-/// A local pod that denies a connection is born again.
-fn local_pod(scenario: &Scenario, referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
-    let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
+/// Adds a copy of a local pod that denies a connection.
+fn local_pod(
+    scenario: &Scenario,
+    node_oracle: &NodeOracle<'_>,
+    flow: &Flow,
+    site: usize,
+) -> Option<EditCycle> {
+    let ends = [flow.from, flow.to].into_iter().filter_map(|end| node_oracle.pod_at(end));
     let local = ends.into_iter().find(is_local)?;
-    let (twin, probe) = twin(scenario, &local, (0, LOCAL_PODS + site), flow)?;
+    let (copy, probe) = copy_at(scenario, &local, (0, LOCAL_PODS + site), flow)?;
     let kinds = [EditKind::LocalPodBorn, EditKind::LocalPodRelabelled, EditKind::LocalPodGone];
-    Some(life(kinds, &twin, probe))
+    Some(pod_cycle(kinds, &copy, probe))
 }
 
-/// The namespace of an allowed connection's remote pod leaves its team.
-fn remote_namespace(scenario: &Scenario, referee: &Referee<'_>, flow: &Flow) -> Option<Loop> {
-    let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
+/// Removes the namespace of the remote pod of an allowed connection from its team, and adds it again.
+fn remote_namespace(
+    scenario: &Scenario,
+    node_oracle: &NodeOracle<'_>,
+    flow: &Flow,
+) -> Option<EditCycle> {
+    let ends = [flow.from, flow.to].into_iter().filter_map(|end| node_oracle.pod_at(end));
     let remote = ends.into_iter().find(|pod| !is_local(pod))?;
     let number = remote.namespace.strip_prefix("ns-")?.parse().ok()?;
     let left = Change::ApplyNamespace(named(&remote.namespace, "none"));
     let kind = EditKind::NamespaceRelabelled;
-    Some(Loop { probe: *flow, steps: vec![(kind, left), (kind, scenario.namespace(number))] })
+    Some(EditCycle { probe: *flow, steps: vec![(kind, left), (kind, scenario.namespace(number))] })
 }
 
-/// A policy that allows a denied connection of one isolated pod, and of its app.
-fn opening(referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
-    let (source, target) = (referee.pod_at(flow.from)?, referee.pod_at(flow.to)?);
+/// Adds a policy that allows a denied connection of an isolated pod, and of the other pods of its app.
+fn opening(node_oracle: &NodeOracle<'_>, flow: &Flow, site: usize) -> Option<EditCycle> {
+    let (source, target) = (node_oracle.pod_at(flow.from)?, node_oracle.pod_at(flow.to)?);
     let ports = Ports::AnyOf(vec![PortMatch {
         protocol: Protocol::from_number(flow.protocol)?,
         port: PortSpec::Range { first: flow.port, last: flow.port },
@@ -219,15 +236,15 @@ fn opening(referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
     } else {
         addition(&source, "opens", site).allow_out(from(&target))
     };
-    Some(come_and_go(policy, *flow))
+    Some(policy_cycle(policy, *flow))
 }
 
-/// A policy that isolates a pod that no other selects.
-fn isolating(referee: &Referee<'_>, flow: &Flow, site: usize) -> Option<Loop> {
-    let ends = [flow.from, flow.to].into_iter().filter_map(|end| referee.pod_at(end));
+/// Adds a policy that isolates a pod that no other policy selects.
+fn isolating(node_oracle: &NodeOracle<'_>, flow: &Flow, site: usize) -> Option<EditCycle> {
+    let ends = [flow.from, flow.to].into_iter().filter_map(|end| node_oracle.pod_at(end));
     let open = ends.into_iter().find(|pod| is_local(pod) && &*pod.namespace == UNPOLICED)?;
     let policy = addition(&open, "isolates", site).isolate_ingress().isolate_egress();
-    Some(come_and_go(policy, *flow))
+    Some(policy_cycle(policy, *flow))
 }
 
 fn addition(subject: &Pod, does: &str, site: usize) -> Policy {
@@ -238,11 +255,11 @@ fn app_of(pod: &Pod) -> String {
     pod.labels.get("app").map_or_else(String::new, |app| format!("app={app}"))
 }
 
-fn come_and_go(policy: Policy, probe: Flow) -> Loop {
+fn policy_cycle(policy: Policy, probe: Flow) -> EditCycle {
     let key = policy.key.clone();
     let steps = vec![
         (EditKind::PolicyAdded, Change::ApplyPolicy(policy)),
         (EditKind::PolicyRemoved, Change::DeletePolicy(key)),
     ];
-    Loop { probe, steps }
+    EditCycle { probe, steps }
 }

@@ -1,4 +1,4 @@
-//! Connections of a scenario, drawn from what its policies say and judged by the oracle.
+//! Connections of a scenario: drawn from its policies, and judged by the oracle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,11 +12,11 @@ use palisade_compiler::model::{
 use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::Rng;
 
-use super::referee::Referee;
+use super::node_oracle::NodeOracle;
 use super::{Flow, Scenario, UNPOLICED, named};
 
-/// At how many of its ends a connection meets a policy of the node: whether local pods at its ends are isolated in its
-/// direction.
+/// At how many of its ends policies of the node apply to a connection: whether the local pods at its ends are isolated in
+/// its direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Selected {
     None,
@@ -27,7 +27,7 @@ pub enum Selected {
 impl Selected {
     pub const ALL: [Self; 3] = [Self::None, Self::One, Self::Both];
 
-    pub(super) fn and_one_more(self) -> Self {
+    pub(super) fn plus_one(self) -> Self {
         if self == Self::None { Self::One } else { Self::Both }
     }
 
@@ -40,28 +40,28 @@ impl Selected {
     }
 }
 
-/// Draws per connection that is wanted, before the search is given up.
+/// The number of draws for each wanted connection before the search is given up.
 const DRAWS: usize = 100;
-const FEWEST_DRAWS: usize = 20_000;
-/// A source port of an injected connection is at least this.
+const MIN_DRAWS: usize = 20_000;
+/// The smallest source port of an injected connection.
 const FIRST_SOURCE_PORT: usize = 10_000;
 
-/// A policy that selects local pods, with these.
+/// A policy that selects local pods, with these pods.
 struct Relevant {
     policy: Policy,
     subjects: Vec<Pod>,
 }
 
-/// The scenario's parts by which connections are drawn.
+/// Draws connections from the parts of a scenario.
 pub(super) struct Sampler<'a> {
     scenario: &'a Scenario,
-    referee: Referee<'a>,
+    node_oracle: NodeOracle<'a>,
     rng: Rng,
     local: Vec<Pod>,
     namespaces: Vec<Namespace>,
     members: BTreeMap<Arc<str>, Vec<usize>>,
     relevant: Vec<Relevant>,
-    /// Numbers of pods by namespace and app, as far as looked up.
+    /// The numbers of pods by namespace and app, as far as they have been looked up.
     matching: BTreeMap<(String, Arc<str>), Vec<usize>>,
 }
 
@@ -88,7 +88,7 @@ impl<'a> Sampler<'a> {
         let relevant = relevant.collect();
         Self {
             scenario,
-            referee: Referee::new(scenario),
+            node_oracle: NodeOracle::new(scenario),
             rng: Rng::new(scenario.seed ^ 0x5eed_0f10),
             local,
             namespaces,
@@ -106,12 +106,12 @@ impl<'a> Sampler<'a> {
     ) -> Vec<Flow> {
         let mut found = BTreeSet::new();
         let mut flows = Vec::new();
-        for _ in 0..(count * DRAWS).max(FEWEST_DRAWS) {
+        for _ in 0..(count * DRAWS).max(MIN_DRAWS) {
             if flows.len() == count {
                 break;
             }
             let Some(flow) = self.draw(selected, verdict) else { continue };
-            let judged = self.referee.judge(&flow);
+            let judged = self.node_oracle.judge(&flow);
             let wanted = selected.is_none_or(|selected| selected == judged.selected);
             if judged.verdict == verdict && wanted && found.insert(flow) {
                 flows.push(flow);
@@ -120,11 +120,11 @@ impl<'a> Sampler<'a> {
         flows
     }
 
-    /// A connection that may have that verdict.
+    /// A connection that may have this verdict.
     fn draw(&mut self, selected: Option<Selected>, verdict: Verdict) -> Option<Flow> {
         let selected = selected.unwrap_or_else(|| self.rng.pick(&Selected::ALL));
         if selected == Selected::None {
-            return self.stray();
+            return self.unselected_flow();
         }
         let at = self.rng.below(self.relevant.len().max(1));
         let relevant = self.relevant.get(at)?;
@@ -132,7 +132,7 @@ impl<'a> Sampler<'a> {
         let directions = Direction::ALL.map(|d| (d, policy.rules(d).len()));
         let (direction, rules) = self.rng.pick(&directions);
         let rule = match rules {
-            // A policy that allows nothing: whatever is tried is denied, unless another allows it.
+            // The policy allows nothing, so any connection is denied unless another policy allows it.
             0 => palisade_compiler::testkit::rule(),
             rules => policy.rules(direction).get(self.rng.below(rules))?.clone(),
         };
@@ -140,7 +140,7 @@ impl<'a> Sampler<'a> {
         let near = subject.addresses.get(family)?;
         let both = selected == Selected::Both;
         let deny = verdict == Verdict::Deny;
-        // A connection that is denied differs from an allowed one in its peer or in its port.
+        // A denied connection differs from an allowed one in its peer or its port.
         let (other_peer, other_port) = match (deny, self.rng.chance(50)) {
             (true, true) => (true, false),
             (true, false) => (false, true),
@@ -163,12 +163,12 @@ impl<'a> Sampler<'a> {
         Some(self.flow(from, to, protocol, port))
     }
 
-    /// A connection of a pod that no policy selects, with anyone.
-    fn stray(&mut self) -> Option<Flow> {
-        let strays: Vec<Pod> =
+    /// A connection between a pod that no policy selects and any other.
+    fn unselected_flow(&mut self) -> Option<Flow> {
+        let unselected: Vec<Pod> =
             self.local.iter().filter(|pod| &*pod.namespace == UNPOLICED).cloned().collect();
-        let (stray, family) = (pick(&mut self.rng, &strays)?, self.family());
-        let near = stray.addresses.get(family)?;
+        let (pod, family) = (pick(&mut self.rng, &unselected)?, self.family());
+        let near = pod.addresses.get(family)?;
         let i = self.scenario.local_pods()
             + self.rng.below(self.scenario.pods - self.scenario.local_pods());
         let far = self.scenario.pod(i).addresses.get(family)?;
@@ -190,7 +190,7 @@ impl<'a> Sampler<'a> {
         1 + self.rng.below(65_535) as u16
     }
 
-    /// Any pod; a local one if `local`.
+    /// Any pod, or any local pod if `local` is set.
     fn anyone(&mut self, local: bool) -> Option<End> {
         if local {
             return pick(&mut self.rng, &self.local).map(End::Pod);
@@ -198,7 +198,7 @@ impl<'a> Sampler<'a> {
         Some(End::Pod(self.scenario.pod(self.rng.below(self.scenario.pods))))
     }
 
-    /// Someone whom the rule names; a local pod if `local`.
+    /// A peer that the rule selects, which is a local pod if `local` is set.
     fn peer(&mut self, policy: &Policy, rule: &PolicyRule, local: bool) -> Option<End> {
         let Peers::AnyOf(peers) = &rule.peers else { return self.anyone(local) };
         let (namespaces, pods) = match peers.get(self.rng.below(peers.len()))? {
@@ -229,7 +229,7 @@ impl<'a> Sampler<'a> {
         pick(&mut self.rng, matching).map(|i| End::Pod(scenario.pod(i)))
     }
 
-    /// An address of the block; now and then of what it excepts.
+    /// An address in the block, or sometimes in one of its exceptions.
     fn address_in(&mut self, block: &IpBlock, family: Family) -> Option<IpAddr> {
         let net = match pick(&mut self.rng, &block.except) {
             Some(hole) if self.rng.chance(25) => hole,
@@ -262,7 +262,7 @@ impl<'a> Sampler<'a> {
                 first + self.rng.below(usize::from(last - first) + 1) as u16
             }
             PortSpec::Named(name) => {
-                let pod = self.referee.pod_at(to);
+                let pod = self.node_oracle.pod_at(to);
                 let number = pod.as_ref().and_then(|pod| pod.named_ports(name, *protocol).next());
                 number.unwrap_or_default()
             }
@@ -271,7 +271,7 @@ impl<'a> Sampler<'a> {
     }
 }
 
-/// The far end of a connection.
+/// The other end of a connection.
 enum End {
     Pod(Pod),
     Block(IpBlock),

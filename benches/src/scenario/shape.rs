@@ -1,4 +1,4 @@
-//! What the pods and the policies of each shape are.
+//! The pods and policies of each shape.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,25 +8,26 @@ use palisade_compiler::testkit::{Rng, pod, policy, rule};
 
 use super::{APPS, Scenario, team};
 
-/// CIDRs of one policy of the shape `Cidrs`.
+/// The number of CIDRs in one policy of the shape `Cidrs`.
 const CIDRS: usize = 20;
-/// Blocks that they are of.
+/// The number of different blocks that these CIDRs are chosen from.
 const BLOCKS: usize = 4096;
-/// Single ports and ranges of one policy of the shape `Ports`.
+/// The numbers of single ports and of ranges in one policy of the shape `Ports`.
 const SINGLE_PORTS: usize = 20;
 const PORT_RANGES: usize = 10;
 
 /// How the policies of a cluster are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ScenarioShape {
-    /// Each app has policies of its own, for ingress and egress: peers by label in its namespace and in its team's.
+    /// Each app has policies for ingress and egress, with peers by label in its namespace and in the namespaces of its
+    /// team.
     Apps,
-    /// Each namespace denies all by one policy, and allows its apps' traffic by others.
+    /// Each namespace denies everything with one policy, and allows the traffic of its apps with others.
     DefaultDeny,
-    /// Each namespace is open to itself on every port, and to a few others on one.
+    /// Each namespace allows itself every port, and a few other namespaces one port.
     NamespaceIsolation,
-    /// The node's pods are of one namespace of shared services, and each policy opens it to one namespace on one port: all of
-    /// the policies select all of these pods. The worst case of whoever looks at one policy after another.
+    /// The pods of the node are in one namespace of shared services, and each policy allows one namespace one port. All
+    /// policies select all of these pods, which is the worst case for engines that evaluate one policy after another.
     OpenToNamespaces,
     /// Each policy has 20 CIDRs with two exceptions each.
     Cidrs,
@@ -62,14 +63,14 @@ impl fmt::Display for ScenarioShape {
     }
 }
 
-/// `namespace/name` of an app, without node and addresses.
+/// A pod `namespace/name` of an app, without node and addresses.
 pub(super) fn pod_of_app(name: &str, app: usize) -> Pod {
     pod(name)
         .labelled(&format!("app=app-{app},tier=tier-{},pod-template-hash=h{app}", app % 2))
         .port("http", Protocol::Tcp, 8080)
 }
 
-/// Round `r` of the policies of namespace `space`.
+/// The policy of namespace number `space` in round `r`.
 struct Place<'a> {
     scenario: &'a Scenario,
     k: usize,
@@ -90,7 +91,7 @@ pub(super) fn policy_of(scenario: &Scenario, k: usize) -> Policy {
     }
 }
 
-/// The labels of an app, its callers' and its backends'.
+/// The labels of an app, of its callers and of its backends.
 struct AppLabels {
     own: String,
     callers: String,
@@ -115,7 +116,7 @@ impl Place<'_> {
         format!("team={}", team(self.space))
     }
 
-    /// Two rounds for each app: what may call it, and what it may call.
+    /// Two rounds for each app: who may call it, and what it may call.
     fn apps(&self) -> Policy {
         let app = app_labels(self.round / 2);
         let named = self.named().select(&app.own);
@@ -168,7 +169,7 @@ impl Place<'_> {
         let mut rng = Rng::new(self.scenario.seed ^ self.k as u64);
         let mut out = rule().tcp(443);
         let mut inside = rule().tcp(8080);
-        // None twice: what an exception is to an equal block of the same rule, others read otherwise.
+        // No block is used twice: engines differ on an exception that equals another block of the same rule.
         let first = rng.below(BLOCKS);
         for n in 0..CIDRS {
             out = self.with_block(out, (first + n * 197) % BLOCKS, &mut rng);
@@ -185,7 +186,8 @@ impl Place<'_> {
             .allow_in(rule().pods(&app.callers).tcp(8080))
     }
 
-    /// A /22 of 100.64.0.0/10 without two /26 of it; with two stacks also a /48 of 2001:db8::/32 without two /64.
+    /// A /22 of 100.64.0.0/10 with two /26 as exceptions. With two stacks also a /48 of 2001:db8::/32 with two /64 as
+    /// exceptions.
     fn with_block(&self, rule: PolicyRule, number: usize, rng: &mut Rng) -> PolicyRule {
         let number = number as u32;
         let hole = rng.below(8) as u32;
@@ -215,7 +217,7 @@ impl Place<'_> {
 }
 
 fn with_ports(rule: PolicyRule, rng: &mut Rng) -> PolicyRule {
-    // A port of all, so that callers and the called agree on one.
+    // One port that all policies have in common, so that both ends of a connection allow it.
     let mut rule = rule.tcp(8080);
     for _ in 1..SINGLE_PORTS {
         rule = rule.tcp(1024 + rng.below(16_000) as u16);
@@ -227,7 +229,7 @@ fn with_ports(rule: PolicyRule, rng: &mut Rng) -> PolicyRule {
     rule
 }
 
-/// What the builders of pods lack.
+/// Adds what the test kit's builder of pods does not have.
 pub(super) trait WithAddresses {
     fn with_addresses(self, addresses: impl Iterator<Item = IpAddr>) -> Self;
 }

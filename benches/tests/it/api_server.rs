@@ -1,4 +1,4 @@
-//! The API server as a client sees it: what it lists is the cluster, and what changes is watched.
+//! The API server from a client's point of view: it lists the cluster, and watches show what changes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use palisade_compiler::snapshot::Change;
 use palisade_lab::Namespace;
 use serde_json::Value;
 
-/// An answer that takes longer does not come.
+/// An answer that takes longer is regarded as missing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn scenario() -> Scenario {
     Scenario::new(ScenarioShape::Ports, 12, 60, 7).dual_stack()
 }
 
-/// Runs the test beside a server of the scenario, in a network namespace of its own.
+/// Runs the test with a server of the scenario, in a separate network namespace.
 fn beside_server<F: Future<Output = ()>>(test: impl FnOnce(ApiServer) -> F + Send) {
     let namespace = Namespace::new().expect("root");
     namespace
@@ -73,7 +73,7 @@ impl Events {
         Self { body: answer.into_body(), read: Vec::new() }
     }
 
-    /// Type, name and version of the next one.
+    /// The type, name and version of the next event.
     async fn next(&mut self) -> (String, String, u64) {
         let end = loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
@@ -101,7 +101,8 @@ fn what_it_lists_is_the_cluster() {
             let (_, text) = get(server.address(), path).await;
             let parsed = parse(path, &text, &mut |object| {
                 listed.push(match object {
-                    // When it started and its node's addresses are no part of a scenario, and every pod that runs has them.
+                    // A scenario does not contain the start times of pods and the addresses of nodes, and every running pod
+                    // has them.
                     Object::Pod(pod) => Change::ApplyPod(Pod {
                         started: None,
                         host_ips: PodAddresses::default(),
@@ -170,10 +171,10 @@ fn an_edit_arrives_as_an_event() {
         for (number, verb) in (1..).zip(["ADDED", "MODIFIED", "DELETED"]) {
             assert_eq!(all.next().await, (verb.into(), pod.name.to_string(), version + number));
         }
-        // From a version in between, as a client does that was cut off.
+        // A watch from an earlier version, as a client does after its connection was lost.
         let later = watch("").replace(&version.to_string(), &(version + 2).to_string());
         assert_eq!(Events::of(at, &later).await.next().await.0, "DELETED");
-        // It ends when its time is over, and brought nothing.
+        // The watch ended after its time-out, without an event.
         assert!(elsewhere.body.frame().await.is_none());
     });
 }

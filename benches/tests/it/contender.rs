@@ -1,4 +1,4 @@
-//! Every contender against the oracle, by real packets.
+//! Compares every contender with the oracle by real packets.
 
 use palisade_benches::contender::{
     Contender, ContenderError, Edited, Loaded, Mismatch, check, contender,
@@ -7,10 +7,10 @@ use palisade_benches::inject::Router;
 use palisade_benches::scenario::{Edit, Scenario, ScenarioShape};
 use palisade_compiler::model::Verdict;
 
-/// Edits that each contender follows in each scenario: at least one of most kinds.
+/// The number of edits for each contender in each scenario: at least one of most kinds.
 const EDITS: usize = 14;
 
-/// Every shape, every other one with two stacks.
+/// Every shape. Every second one has two stacks.
 fn scenarios(policies: usize, pods: usize) -> impl Iterator<Item = Scenario> {
     ScenarioShape::ALL.into_iter().enumerate().map(move |(n, shape)| {
         let small = Scenario::new(shape, policies, pods, 7);
@@ -22,7 +22,7 @@ fn fresh(name: &'static str) -> Box<dyn Contender> {
     contender(name).unwrap_or_else(|left_out| panic!("{left_out}"))
 }
 
-/// Checks in a router of its own.
+/// Checks a contender in a new router.
 fn checked(
     contender: &mut dyn Contender,
     scenario: &Scenario,
@@ -47,7 +47,7 @@ fn palisade_is_right() {
 
 #[test]
 fn iptables_linear_is_right() {
-    // Its rules are a product of everything: some 10,000 even so.
+    // Its rules are the product of subjects, peers and ports: about 10,000 even for this cluster.
     is_right("iptables-linear", scenarios(8, 60));
 }
 
@@ -71,18 +71,18 @@ fn ebpf_hash_is_right() {
     is_right("ebpf-hash", scenarios(30, 200));
 }
 
-/// The ways a contender can be wrong.
+/// The ways in which a contender can be wrong.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
-    /// It enforces another cluster's policies.
+    /// It enforces the policies of another cluster.
     OtherPolicies,
     /// It denies everything.
-    Closed,
-    /// It does not follow edits.
-    Asleep,
+    DeniesEverything,
+    /// It ignores edits.
+    IgnoresEdits,
 }
 
-/// A contender that is right but for a fault.
+/// A contender that is right except for one fault.
 struct Faulty {
     inner: Box<dyn Contender>,
     fault: Fault,
@@ -102,16 +102,18 @@ impl Contender for Faulty {
             Fault::OtherPolicies => {
                 Scenario { policies: scenario.policies / 2, ..scenario.clone() }
             }
-            Fault::Closed => Scenario { shape: ScenarioShape::DefaultDeny, ..scenario.clone() },
-            Fault::Asleep => scenario.clone(),
+            Fault::DeniesEverything => {
+                Scenario { shape: ScenarioShape::DefaultDeny, ..scenario.clone() }
+            }
+            Fault::IgnoresEdits => scenario.clone(),
         };
         self.inner.load(&wrong)
     }
 
     fn edit(&mut self, edit: &Edit) -> Result<Edited, ContenderError> {
         match self.fault {
-            Fault::Asleep => Ok(Edited::default()),
-            Fault::OtherPolicies | Fault::Closed => self.inner.edit(edit),
+            Fault::IgnoresEdits => Ok(Edited::default()),
+            Fault::OtherPolicies | Fault::DeniesEverything => self.inner.edit(edit),
         }
     }
 }
@@ -121,8 +123,8 @@ fn a_wrong_ruleset_is_refused() {
     let scenario = Scenario::new(ScenarioShape::Apps, 30, 200, 7);
     for (fault, wrong) in [
         (Fault::OtherPolicies, Verdict::Allow),
-        (Fault::Closed, Verdict::Deny),
-        (Fault::Asleep, Verdict::Deny),
+        (Fault::DeniesEverything, Verdict::Deny),
+        (Fault::IgnoresEdits, Verdict::Deny),
     ] {
         let mut faulty = Faulty { inner: fresh("palisade"), fault };
         match checked(&mut faulty, &scenario, EDITS) {

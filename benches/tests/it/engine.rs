@@ -1,4 +1,5 @@
-//! Engines: driven through an API server, believed by packets alone, and gone with their owner. Scripts stand for them.
+//! Engines: they are driven through an API server, only packets show what they enforce, and they end with their owner. In
+//! these tests scripts replace them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,23 +20,23 @@ use palisade_benches::inject::Router;
 use palisade_benches::scenario::{Edit, Scenario, ScenarioShape};
 
 const NAME: &str = "kube-router";
-static GO_ON: AtomicBool = AtomicBool::new(false);
+static NEVER_STOP: AtomicBool = AtomicBool::new(false);
 
 fn path_of(folder: &str) -> PathBuf {
     std::env::temp_dir().join(format!("palisade-engine-{}-{folder}", std::process::id()))
 }
 
-/// Removes a script's folder when the test ends.
+/// Removes the script's directory when the test ends.
 struct Folder(&'static str);
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A test that failed before it made the folder has nothing to remove.
+        // If the test failed before the directory was created, there is nothing to remove.
         let _ = fs::remove_dir_all(path_of(self.0));
     }
 }
 
-/// A script under the engine's name, which knows its version and otherwise does as told.
+/// A script with the engine's name that reports its version, and otherwise runs `text`.
 fn script(folder: &str, text: &str) -> PathBuf {
     let folder = path_of(folder);
     fs::create_dir_all(&folder).expect("a folder");
@@ -51,24 +52,24 @@ fn engine(folder: &str, text: &str) -> Result<Box<dyn Contender>, LeftOut> {
     Ok(Box::new(engine.map_err(|reason| LeftOut { name: NAME, reason })?))
 }
 
-type Make = fn() -> Vec<Result<Box<dyn Contender>, LeftOut>>;
+type MakeContenders = fn() -> Vec<Result<Box<dyn Contender>, LeftOut>>;
 
-fn measured(make: Make) -> CellReport {
+fn measured(make: MakeContenders) -> CellReport {
     let cell = Cell::new(ScenarioShape::Apps, 20);
     let cells = vec![cell];
     let settings = Settings { cells, rounds: 3, edits: 12, engine_ms: 400, ..Settings::quick() };
     let mut bench = KernelBench::new(settings, make, None).expect("root and nf_tables");
-    bench.measure(cell, &mut Progress::new(&GO_ON).quiet()).expect("measured")
+    bench.measure(cell, &mut Progress::new(&NEVER_STOP).quiet()).expect("measured")
 }
 
-/// Why nothing was measured of it.
+/// Why nothing was measured.
 fn refusal(report: &CellReport) -> &str {
     assert!(report.series.iter().all(|series| series.contender != NAME), "it was timed");
     let absent = report.absent.iter().find(|a| a.contender == NAME && a.measure.is_none());
     &absent.expect("refused").reason
 }
 
-/// The processes of this machine with that text among their arguments.
+/// The number of processes on this machine with this text among their arguments.
 fn running(text: &str) -> usize {
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
     let arguments = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
@@ -128,10 +129,10 @@ fn a_binary_that_cannot_be_used_is_left_out() {
     assert!(false_one.contains("/bin/false --version: exit status: 1"), "{false_one}");
 }
 
-/// Palisade as an engine is: it acknowledges nothing.
-struct Mute(Box<dyn Contender>);
+/// Palisade as if it were an engine: it acknowledges nothing.
+struct Unacknowledging(Box<dyn Contender>);
 
-impl Contender for Mute {
+impl Contender for Unacknowledging {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -159,8 +160,8 @@ impl Contender for Mute {
 
 #[test]
 fn packets_alone_are_asked_where_nobody_acknowledges() {
-    let contenders: Make =
-        || vec![contender("none"), contender(PALISADE).map(|c| Box::new(Mute(c)) as _)];
+    let contenders: MakeContenders =
+        || vec![contender("none"), contender(PALISADE).map(|c| Box::new(Unacknowledging(c)) as _)];
     let report = measured(contenders);
     let measured = |is: fn(&Measure) -> bool| {
         report.series.iter().filter(|s| s.contender == NAME && is(&s.measure)).count()

@@ -1,4 +1,4 @@
-//! The harness: runs that stop and go on, reports that hold together, comparisons, and contenders that are not to be timed.
+//! The harness: runs that stop and continue, consistent reports, comparisons, and contenders that must not be timed.
 
 mod comparing;
 mod end_to_end;
@@ -17,7 +17,7 @@ use palisade_benches::harness::settings::{Cell, Settings};
 use palisade_benches::scenario::{EditKind, ScenarioShape};
 use palisade_compiler::model::{Family, Verdict};
 
-/// A directory that ends with its owner.
+/// A directory that is removed when this value is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -44,18 +44,19 @@ fn settings(seed: u64) -> Settings {
     Settings { seed, cells: cells.to_vec(), ..Settings::quick() }
 }
 
-/// A bench whose figures follow from a formula: forwarding costs 250, conntrack 50 more, Palisade 200 more than that, chains 2 more for each policy.
+/// A bench whose figures follow from a formula: forwarding costs 250, conntrack 50 more, Palisade 200 more than that, and
+/// chains 2 more for each policy.
 struct Formula {
-    /// What every figure is multiplied by.
-    pace: f64,
+    /// A factor for every figure.
+    factor: f64,
     measured: Vec<Cell>,
-    /// Is told to stop once so many cells were measured.
+    /// Asks the run to stop once this many cells were measured.
     stop: Option<(usize, &'static AtomicBool)>,
 }
 
 impl Formula {
-    fn new(pace: f64) -> Self {
-        Self { pace, measured: Vec::new(), stop: None }
+    fn new(factor: f64) -> Self {
+        Self { factor, measured: Vec::new(), stop: None }
     }
 }
 
@@ -79,7 +80,7 @@ impl Bench for Formula {
     ) -> Result<CellReport, BenchError> {
         progress.step(String::new)?;
         let n = cell.policies as f64;
-        let samples = |value: f64| (0..9).map(|i| self.pace * (value + f64::from(i))).collect();
+        let samples = |value: f64| (0..9).map(|i| self.factor * (value + f64::from(i))).collect();
         let series = |contender: &str, measure, value, packets| Series {
             contender: contender.into(),
             measure,
@@ -124,5 +125,5 @@ impl Bench for Formula {
     }
 }
 
-/// Never asked to stop.
-static GO_ON: AtomicBool = AtomicBool::new(false);
+/// Never asks a run to stop.
+static NEVER_STOP: AtomicBool = AtomicBool::new(false);

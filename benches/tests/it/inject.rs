@@ -1,4 +1,4 @@
-//! Injected packets meet rules as received ones do: what is allowed arrives whole, what is denied not at all.
+//! Rules treat injected packets as they treat received ones: all allowed packets arrive, and no denied ones.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ const PACKETS: u32 = 4 * BATCH;
 const ALLOWED: u16 = 80;
 const DENIED: u16 = 81;
 
-/// Established connections, and first packets to one port or of echo requests; with counters to look at.
+/// Rules that allow established connections, first packets to one port, and echo requests, with counters to read.
 const RULES: &str = "
 table inet test {
     counter established { }
@@ -28,7 +28,7 @@ table inet test {
     }
 }";
 
-/// Live frames must work where these tests run (Linux 5.18), and the packet socket everywhere.
+/// Live frames must work wherever these tests run (Linux 5.18), and the packet socket on any kernel.
 fn routers() -> [Router; 2] {
     let live = Router::new().expect("network namespaces: these tests run as root");
     assert_eq!((live.method(), live.fallback()), (Method::LiveFrames, None));
@@ -57,8 +57,8 @@ fn load(router: &Router, rules: &str) {
     nft(router, &["-f", "-"], rules);
 }
 
-/// The packets of a counter of the table `test`, and back to zero.
-fn take(router: &Router, counter: &str) -> u64 {
+/// Reads and resets the packet count of a counter in the table `test`.
+fn read_and_reset(router: &Router, counter: &str) -> u64 {
     let text = nft(router, &["reset", "counter", "inet", "test", counter], "");
     let packets = text.split_whitespace().skip_while(|&word| word != "packets").nth(1);
     packets.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{text}"))
@@ -136,15 +136,15 @@ fn first_packets_meet_no_entry_and_established_ones_do() {
             for protocol in [TCP, UDP] {
                 let flows = flows(version, protocol, ALLOWED, 10);
                 let case = format!("{} IPv{version} {protocol}", router.method());
-                take(&router, "new");
-                take(&router, "established");
+                read_and_reset(&router, "new");
+                read_and_reset(&router, "established");
 
                 let round = router.measure(&flows, Stage::New, PACKETS).expect("a round");
                 assert_eq!(round.arrived, round.packets, "{case}");
-                // One batch comes before what is timed.
+                // One batch precedes those that are timed.
                 let all = u64::from(PACKETS + BATCH);
                 assert_eq!(
-                    (take(&router, "new"), take(&router, "established")),
+                    (read_and_reset(&router, "new"), read_and_reset(&router, "established")),
                     (all, 0),
                     "{case}"
                 );
@@ -153,14 +153,19 @@ fn first_packets_meet_no_entry_and_established_ones_do() {
                 let round = router.measure(&flows, Stage::Established, PACKETS).expect("a round");
                 assert_eq!(round.arrived, round.packets, "{case}");
                 assert_eq!(entries(&router), 10, "{case}");
-                // Before what is timed: a batch that opens (where repeated, still unanswered), answers, one more.
-                let opened = take(&router, "new");
+                // What precedes the timed packets: a batch that opens the connections (repeated packets are still
+                // unanswered), one that answers, and one more.
+                let opened = read_and_reset(&router, "new");
                 assert_eq!(opened, u64::from(BATCH), "{case}");
-                assert_eq!(take(&router, "established"), u64::from(PACKETS + 2 * BATCH), "{case}");
+                assert_eq!(
+                    read_and_reset(&router, "established"),
+                    u64::from(PACKETS + 2 * BATCH),
+                    "{case}"
+                );
 
-                // And the entries are forgotten again.
+                // The entries are deleted afterwards.
                 router.measure(&flows, Stage::New, PACKETS).expect("a round");
-                assert_eq!(take(&router, "established"), 0, "{case}");
+                assert_eq!(read_and_reset(&router, "established"), 0, "{case}");
             }
             let echo = if version == 4 { ICMP } else { ICMPV6 };
             let flows = flows(version, echo, 0, 3);
@@ -206,7 +211,7 @@ fn each_flow_gets_its_share() {
                 }
             }",
         );
-        // 50 flows, and one batch of 64 before what is timed: 14 flows are met once more.
+        // 50 flows and one batch of 64 before the timed packets: 14 flows send one more packet.
         router.measure(&flows(4, UDP, 9, 50), Stage::New, 50 * BATCH).expect("a round");
         let text = nft(&router, &["list", "set", "ip", "shares", "seen"], "");
         let words: Vec<_> = text.split_whitespace().collect();
@@ -243,7 +248,7 @@ fn nonsense_is_refused() {
     let result = router.measure(&good, Stage::New, far_too_many);
     assert!(matches!(result, Err(InjectError::PacketCount(_))));
     assert!(matches!(router.measure(&mixed, Stage::New, 1), Err(InjectError::Flow { .. })));
-    // It still works.
+    // It still works after the errors.
     let round = router.measure(&good, Stage::New, 1).expect("a round");
     assert_eq!((round.packets, round.arrived), (u64::from(BATCH), u64::from(BATCH)));
 }
@@ -290,14 +295,16 @@ fn a_watch_sees_a_verdict_turn_while_it_works() {
             let status = Command::new("nft").args(arguments).status().expect("nft");
             assert!(status.success());
         };
-        let watch =
-            router.watch(&flow, Until::Passed(Duration::from_millis(20)), edit).expect("a watch");
-        let (began, ended) = (watch.began, watch.ended);
-        let mut before = watch.sightings.iter().filter(|s| s.sent + s.took < began).peekable();
+        let observed = router
+            .observe(&flow, Until::Passed(Duration::from_millis(20)), edit)
+            .expect("observed");
+        let (began, ended) = (observed.began, observed.ended);
+        let mut before =
+            observed.observations.iter().filter(|s| s.sent + s.took < began).peekable();
         assert!(before.peek().is_some() && before.all(|s| s.arrived != arrives), "{verb}");
-        let mut after = watch.sightings.iter().filter(|s| s.sent > ended).peekable();
+        let mut after = observed.observations.iter().filter(|s| s.sent > ended).peekable();
         assert!(after.peek().is_some() && after.all(|s| s.arrived == arrives));
-        assert!(watch.enforced(arrives).is_some_and(|time| time > Duration::ZERO), "{verb}");
-        assert_eq!(watch.enforced(!arrives), None);
+        assert!(observed.enforced(arrives).is_some_and(|time| time > Duration::ZERO), "{verb}");
+        assert_eq!(observed.enforced(!arrives), None);
     }
 }

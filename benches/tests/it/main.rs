@@ -1,4 +1,4 @@
-//! What the harness measures with, held against what it claims. In network namespaces of their own, which needs root.
+//! Tests of what the harness measures with. They run in separate network namespaces, which needs root.
 
 #![allow(
     clippy::expect_used,

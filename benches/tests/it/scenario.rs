@@ -1,4 +1,4 @@
-//! What a scenario promises: the oracle's verdicts, connections of every sort, and edits that turn one.
+//! The properties of a scenario: the oracle's verdicts, connections of every kind, and edits that change a verdict.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ fn scenarios() -> impl Iterator<Item = Scenario> {
     })
 }
 
-/// The node's verdict by the oracle on the whole cluster.
+/// The verdict of the node according to the oracle on the whole cluster.
 fn verdict(snapshot: &Snapshot, flow: &Flow) -> Verdict {
     let is_local = |address| {
         let local = |pod: &Pod| pod.node == Some(Scenario::node());

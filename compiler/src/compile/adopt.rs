@@ -1,7 +1,8 @@
-//! Classes that lost their members in the kernel, recognized by their rows.
+//! Recognizes classes that lost their members in the kernel by their rows.
 //!
-//! A class is matched to an id of the kernel by its members. Where the members are missing there - somebody deleted the
-//! elements - its rows still tell which it was, and restoring it is as small a change as the damage.
+//! A class is normally matched to an id in the kernel by its members. If the members are missing there, because somebody
+//! deleted the elements, the rows still show which class it was. With the old id restored, the repair is as small a change
+//! as the damage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,18 +12,20 @@ use crate::program::{ClassId, ProfileId, Program, Tables};
 
 type Column = BTreeSet<(Direction, IpAddr, ProfileId)>;
 
-/// The tables found, with the members put back of classes that were compiled under a new id though the tables have rows for
-/// them under an unused one. `None` if there is no such class.
+/// Returns the tables found, completed for every class that was compiled under a new id although the tables have the same
+/// rows under an id that is not in use: the members of such a class are added to the tables under the old id. Returns
+/// `None` if there is no such class.
 pub(super) fn recognized(found: &Program, compiled: &Program) -> Option<Program> {
-    let mut better = found.clone();
+    let mut completed = found.clone();
     let mut any = false;
     for family in Family::ALL {
-        any |= recognize(found.family(family), compiled.family(family), better.family_mut(family));
+        any |=
+            recognize(found.family(family), compiled.family(family), completed.family_mut(family));
     }
-    any.then_some(better)
+    any.then_some(completed)
 }
 
-fn recognize(found: &Tables, compiled: &Tables, better: &mut Tables) -> bool {
+fn recognize(found: &Tables, compiled: &Tables, completed: &mut Tables) -> bool {
     let old = columns(found);
     let mut new = columns(compiled);
     let used = ids(compiled);
@@ -40,7 +43,7 @@ fn recognize(found: &Tables, compiled: &Tables, better: &mut Tables) -> bool {
     }
     for (&address, class) in &compiled.class {
         if let Some(&name) = renamed.get(class) {
-            better.class.insert(address, name);
+            completed.class.insert(address, name);
         }
     }
     for (range, class) in &compiled.cidr {
@@ -48,9 +51,9 @@ fn recognize(found: &Tables, compiled: &Tables, better: &mut Tables) -> bool {
             let overlaps = |other: &&crate::program::AddressRange| {
                 other.first <= range.last && range.first <= other.last
             };
-            let gone: Vec<_> = better.cidr.keys().filter(overlaps).copied().collect();
-            gone.iter().for_each(|range| _ = better.cidr.remove(range));
-            better.cidr.insert(*range, name);
+            let gone: Vec<_> = completed.cidr.keys().filter(overlaps).copied().collect();
+            gone.iter().for_each(|range| _ = completed.cidr.remove(range));
+            completed.cidr.insert(*range, name);
         }
     }
     !renamed.is_empty()

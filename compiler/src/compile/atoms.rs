@@ -1,4 +1,5 @@
-//! CIDR blocks as disjoint atoms: ranges of addresses that the blocks of the peer sets do not tell apart.
+//! Splits CIDR blocks into disjoint atoms. An atom is a range of addresses that are all in the blocks of the same peer
+//! sets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,22 +9,24 @@ use hashbrown::HashMap;
 use super::ids::PeerSetId;
 use super::ranges::Range;
 
-/// Atoms of one family above which a change of blocks becomes slow (2 ms at 100,000): reported, and still enforced.
+/// The number of atoms of one family above which a change of blocks becomes slow (2 ms at 100,000). More atoms are
+/// reported, and still enforced.
 pub const MAX_ATOMS: usize = 20_000;
 
-/// The sets whose blocks hold an address, sorted.
+/// The peer sets whose blocks contain an address, sorted.
 pub(super) type BlockSets = Arc<[PeerSetId]>;
 
-/// What of the atoms changed: ranges that went and ranges that came, by first address.
+/// The changes of a batch to the atoms: the ranges that were removed and added, by first address.
 #[derive(Debug, Default)]
 pub(super) struct AtomEdits {
-    pub(super) gone: BTreeMap<u128, (u128, BlockSets)>,
-    pub(super) come: BTreeMap<u128, (u128, BlockSets)>,
-    /// Ranges in which the sets of an address changed.
+    pub(super) removed: BTreeMap<u128, (u128, BlockSets)>,
+    pub(super) added: BTreeMap<u128, (u128, BlockSets)>,
+    /// Ranges in which the sets of at least one address changed.
     pub(super) touched: Vec<Range>,
 }
 
-/// The atoms of one family. Addresses in no block are in no atom; neighbours with the same sets are one.
+/// The atoms of one family. Addresses that are in no block are in no atom. Neighbouring ranges with the same sets are one
+/// atom.
 #[derive(Debug)]
 pub(super) struct Atoms {
     atoms: BTreeMap<u128, (u128, BlockSets)>,
@@ -63,7 +66,7 @@ impl Atoms {
         edits: &mut AtomEdits,
         change: impl Fn(&BlockSets) -> BlockSets,
     ) {
-        // Atoms that had the same sets share the changed ones too.
+        // Atoms that shared a list of sets share the changed list as well.
         let mut changed: HashMap<BlockSets, BlockSets> = HashMap::new();
         for &(first, last) in ranges {
             self.split(first, edits);
@@ -87,12 +90,12 @@ impl Atoms {
                 let new = Arc::clone(new);
                 self.replace(piece_first, piece_last, new, edits);
             }
-            self.unite(first, last, edits);
+            self.merge_equal(first, last, edits);
             edits.touched.push((first, last));
         }
     }
 
-    /// Makes an atom boundary at `at`, if an atom holds the address.
+    /// Splits the atom that contains `at`, if there is one, so that an atom begins at `at`.
     fn split(&mut self, at: u128, edits: &mut AtomEdits) {
         let holder = self.atoms.range(..at).next_back();
         let Some((&first, &(last, ref sets))) = holder.filter(|(_, (last, _))| at <= *last) else {
@@ -103,7 +106,8 @@ impl Atoms {
         self.replace(at, last, sets, edits);
     }
 
-    /// Puts one piece in place of an atom that starts where it does, if any; no sets, no atom.
+    /// Replaces the atom that begins at `first`, if there is one, by the range `first..=last` with these sets. A range
+    /// without sets is no atom, so the old atom is only removed.
     fn replace(&mut self, first: u128, last: u128, sets: BlockSets, edits: &mut AtomEdits) {
         let old = if sets.is_empty() {
             self.atoms.remove(&first)
@@ -111,15 +115,15 @@ impl Atoms {
             self.atoms.insert(first, (last, Arc::clone(&sets)))
         };
         if let Some(old) = old {
-            edits.take_out(first, old);
+            edits.record_removed(first, old);
         }
         if !sets.is_empty() {
-            edits.put_in(first, (last, sets));
+            edits.record_added(first, (last, sets));
         }
     }
 
-    /// Unites equal neighbours that start in `first..=last` or just after it.
-    fn unite(&mut self, first: u128, last: u128, edits: &mut AtomEdits) {
+    /// Merges neighbouring atoms with equal sets that begin in `first..=last`, or directly before or after it.
+    fn merge_equal(&mut self, first: u128, last: u128, edits: &mut AtomEdits) {
         let from = self.atoms.range(..first).next_back().map_or(first, |(&f, _)| f);
         let mut at = from;
         while let Some((&start, &(end, ref sets))) = self.atoms.range(at..).next() {
@@ -144,18 +148,18 @@ impl Atoms {
 }
 
 impl AtomEdits {
-    fn take_out(&mut self, first: u128, old: (u128, BlockSets)) {
-        // What came in this batch and goes again was never there.
-        if self.come.remove(&first).is_none() {
-            self.gone.insert(first, old);
+    fn record_removed(&mut self, first: u128, old: (u128, BlockSets)) {
+        // An atom that was added in this batch and is removed again was never there for the caller.
+        if self.added.remove(&first).is_none() {
+            self.removed.insert(first, old);
         }
     }
 
-    fn put_in(&mut self, first: u128, new: (u128, BlockSets)) {
-        if self.gone.get(&first) == Some(&new) {
-            self.gone.remove(&first);
+    fn record_added(&mut self, first: u128, new: (u128, BlockSets)) {
+        if self.removed.get(&first) == Some(&new) {
+            self.removed.remove(&first);
         } else {
-            self.come.insert(first, new);
+            self.added.insert(first, new);
         }
     }
 }
@@ -165,9 +169,10 @@ mod tests {
     use super::super::ranges::union;
     use super::*;
 
-    /// Atoms after random adds and removes are those of adding the rest anew, and the edits lead there.
+    /// After random additions and removals of sets, the atoms depend only on the sets that are left, and the recorded edits
+    /// lead from the atoms before to the atoms after.
     #[test]
-    fn atoms_do_not_remember_how_they_came_to_be() {
+    fn atoms_do_not_depend_on_the_order_of_edits() {
         let mut state = 1_u64;
         let mut random = |n: u64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -175,13 +180,13 @@ mod tests {
         };
         for _ in 0..2_000 {
             let mut atoms = Atoms::default();
-            let mut mirror: BTreeMap<u128, (u128, BlockSets)> = BTreeMap::new();
-            let mut there: BTreeMap<u32, Vec<Range>> = BTreeMap::new();
+            let mut copy: BTreeMap<u128, (u128, BlockSets)> = BTreeMap::new();
+            let mut present: BTreeMap<u32, Vec<Range>> = BTreeMap::new();
             for _ in 0..12 {
                 let mut edits = AtomEdits::default();
                 for _ in 0..=random(2) {
                     let id = random(4) as u32;
-                    if let Some(ranges) = there.remove(&id) {
+                    if let Some(ranges) = present.remove(&id) {
                         atoms.remove(PeerSetId(id), &ranges, &mut edits);
                     } else {
                         let ranges: Vec<_> = (0..=random(3))
@@ -192,16 +197,16 @@ mod tests {
                             .collect();
                         let ranges = union(ranges);
                         atoms.add(PeerSetId(id), &ranges, &mut edits);
-                        there.insert(id, ranges);
+                        present.insert(id, ranges);
                     }
                 }
-                for (first, old) in &edits.gone {
-                    assert_eq!(mirror.remove(first).as_ref(), Some(old));
+                for (first, old) in &edits.removed {
+                    assert_eq!(copy.remove(first).as_ref(), Some(old));
                 }
-                mirror.extend(edits.come);
-                assert_eq!(mirror, atoms.atoms);
+                copy.extend(edits.added);
+                assert_eq!(copy, atoms.atoms);
                 for at in 0..40 {
-                    let expected: Vec<_> = there
+                    let expected: Vec<_> = present
                         .iter()
                         .filter(|(_, ranges)| ranges.iter().any(|&(f, l)| f <= at && at <= l))
                         .map(|(&id, _)| PeerSetId(id))

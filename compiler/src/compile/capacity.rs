@@ -1,18 +1,18 @@
-//! How much the tables of one family may hold, and what goes without where the policies want more.
+//! Limits how much the tables of one family hold, and decides what is left out if the policies need more.
 //!
-//! A bound is shared between the namespaces of the subjects, max-min fairly (`fair::refused`): a namespace that wants no
-//! more than an equal part of the bound gets all it wants, and what finds no room is always of a namespace that wants more
-//! than its share. Three things are bounded, one after another:
+//! A bound is shared between the namespaces of the subjects, max-min fairly (`fair::refused`). A namespace that needs no
+//! more than an equal part of the bound gets all that it needs. What does not fit always belongs to a namespace that needs
+//! more than its share. Three things are bounded, one after another:
 //!
-//! 1. Entries of the matrix (group x class), which cost memory and time before there is any row: a group that finds no room has no
-//!    entries. A group is counted as if it had one for each class in one of its peer sets; only where even that is more than
-//!    the bound, groups go without, those with the lowest addresses last.
-//! 2. Elements of `ports` and `port_ranges`: a profile that finds no room is left out of its namespace's rows. Profiles
-//!    with few elements come first; a profile that several namespaces use is paid for once.
-//! 3. Rows, by direction: a subject whose rows find no room has none. Subjects with low addresses come first.
+//! 1. Entries of the matrix (group x class), which cost memory and time before there is any row. A group that does not fit
+//!    has no entries. A group is counted as if it had one entry for each class in one of its peer sets. Only if this count
+//!    exceeds the bound do groups go without entries, those with the highest addresses first.
+//! 2. Elements of `ports` and `port_ranges`. A profile that does not fit is left out of the rows of its namespace. Profiles
+//!    with few elements come first, and a profile that several namespaces use counts once.
+//! 3. Rows, by direction. A subject whose rows do not fit has none. Subjects with low addresses come first.
 //!
-//! What goes without depends on the input alone, not on its history, and is tried again with every change. Who goes without is
-//! isolated all the same, and allowed less than the policies say, never more. `Warning::TablesFull` reports it.
+//! What is left out depends only on the input, not on the order of changes, and is decided again at every change. A subject
+//! that lacks rows stays isolated: it is allowed less than the policies say, never more. `Warning::TablesFull` reports it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -28,23 +28,23 @@ use super::profiles::{PortElements, Profiles};
 use crate::model::{Direction, Family};
 use crate::program::{ClassId, ProfileId};
 
-/// What one family's tables, and the matrix behind them, hold at most.
+/// The bounds of one family's tables and of the matrix behind them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Entries of (group, class), of both directions.
+    /// Entries of (group, class), both directions together.
     pub matrix: usize,
     /// Rows of one direction.
     pub rows: usize,
     /// Elements of `ports`.
     pub ports: usize,
-    /// Elements of `port_ranges`, an interval set that is slow to change when it is large.
+    /// Elements of `port_ranges`, which is an interval set: it is slow to change when it is large.
     pub port_ranges: usize,
 }
 
-/// Rows of one family and direction: some 300 MB of kernel memory. Also the entries of the matrix behind the rows of one
-/// family.
+/// Rows of one family and direction, which take some 300 MB of kernel memory. Also the bound of the entries of one family's
+/// matrix.
 pub const MAX_ROWS: usize = 4_194_304;
-/// Single ports of all profiles of one family: some 300 MB of kernel memory.
+/// Single ports of all profiles of one family, which take some 300 MB of kernel memory.
 pub const MAX_PORTS: usize = 4_194_304;
 /// Port ranges of all profiles of one family.
 pub const MAX_PORT_RANGES: usize = 16_384;
@@ -59,7 +59,7 @@ impl Default for Bounds {
 /// A bounded resource of one family's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
-    /// Entries of (group of pods, class of peers), before there are any rows.
+    /// Entries of (group of pods, class of peers). They exist before there are any rows.
     Matrix,
     /// Rows of (pod, class of peers).
     Rows(Direction),
@@ -70,20 +70,20 @@ pub enum Resource {
 #[derive(Debug, Default)]
 pub(super) struct Capacity {
     bounds: Bounds,
-    /// Rows that the subjects would have if there were room for all, by direction.
+    /// Rows that the subjects would have if all of them fitted, by direction.
     wanted_rows: [usize; 2],
     /// Groups without entries.
     groups: BTreeSet<GroupId>,
-    /// Profiles that are left out of the rows of some namespaces.
+    /// Profiles that are left out of the rows of some namespaces, with these namespaces.
     profiles: BTreeMap<ProfileId, BTreeSet<Arc<str>>>,
-    /// Profiles that some namespace may use, where not all find room.
+    /// The profiles that at least one namespace may use. `None` if every namespace may use all of its profiles.
     granted: Option<HashSet<ProfileId>>,
     /// Subjects without rows, by direction.
     subjects: [BTreeSet<IpAddr>; 2],
 }
 
-/// A place for a value of each direction.
-const fn of(direction: Direction) -> usize {
+/// The index of a direction's value in an array of two.
+const fn index_of(direction: Direction) -> usize {
     match direction {
         Direction::Ingress => 0,
         Direction::Egress => 1,
@@ -95,22 +95,22 @@ impl Capacity {
         Self { bounds, ..Self::default() }
     }
 
-    /// Notes that subjects want rows, or want them no more.
+    /// Records that the number of rows that some subjects need changed.
     pub(super) fn count_rows(&mut self, direction: Direction, before: usize, after: usize) {
-        if let Some(wanted) = self.wanted_rows.get_mut(of(direction)) {
+        if let Some(wanted) = self.wanted_rows.get_mut(index_of(direction)) {
             *wanted = *wanted + after - before;
         }
     }
 
     pub(super) fn wanted_rows(&self, direction: Direction) -> usize {
-        self.wanted_rows.get(of(direction)).copied().unwrap_or_default()
+        self.wanted_rows.get(index_of(direction)).copied().unwrap_or_default()
     }
 
     pub(super) fn bounds(&self) -> &Bounds {
         &self.bounds
     }
 
-    /// Whether some rows or entries will find no room. Then classes that mean the same should be merged first.
+    /// Whether some rows or entries may not fit. If so, classes with equal signatures should be merged first.
     pub(super) fn is_short(&self, groups: &Groups, classes: &Classes) -> bool {
         self.may_exceed_matrix(groups, classes)
             || self.wanted_rows.iter().any(|&wanted| wanted > self.bounds.rows)
@@ -125,17 +125,17 @@ impl Capacity {
     }
 
     pub(super) fn has_rows(&self, subject: IpAddr, direction: Direction) -> bool {
-        !self.subjects.get(of(direction)).is_some_and(|without| without.contains(&subject))
+        !self.subjects.get(index_of(direction)).is_some_and(|without| without.contains(&subject))
     }
 
-    /// Whether rows of the group's subjects may name the profile.
-    pub(super) fn grants(&self, group: &Group, profile: ProfileId) -> bool {
+    /// Whether the group's subjects may have rows with the profile.
+    pub(super) fn may_use(&self, group: &Group, profile: ProfileId) -> bool {
         self.profiles.is_empty()
             || !self.profiles.get(&profile).is_some_and(|w| w.contains(&group.key.namespace))
     }
 
-    /// The entries of a group's column that become rows.
-    pub(super) fn visible<'a>(
+    /// The entries of a group's column whose profiles its namespace may use, and which therefore become rows.
+    pub(super) fn usable_entries<'a>(
         &'a self,
         group: &'a Group,
         family: Family,
@@ -144,10 +144,10 @@ impl Capacity {
             .column(family)
             .iter()
             .map(|(&c, &p)| (c, p))
-            .filter(|&(_, profile)| self.grants(group, profile))
+            .filter(|&(_, profile)| self.may_use(group, profile))
     }
 
-    /// The profiles that may have elements; `None` for all.
+    /// The profiles that may have elements. `None` means all of them.
     pub(super) fn granted(&self) -> Option<&HashSet<ProfileId>> {
         self.granted.as_ref()
     }
@@ -156,7 +156,7 @@ impl Capacity {
         self.groups.remove(&group);
     }
 
-    /// Decides which groups have entries; returns those for which that is no longer as it was.
+    /// Decides which groups have entries. Returns the groups for which the answer changed.
     pub(super) fn share_matrix(
         &mut self,
         family: Family,
@@ -175,10 +175,10 @@ impl Capacity {
                 let entries = 1 + in_sets.min(classes.len());
                 total = total.saturating_add(entries);
                 match group.members(family).first() {
-                    // Where there is no room for all, none is kept for those who have no address yet.
+                    // If not all groups fit, groups whose pods have no address yet get no entries.
                     None => _ = without.insert(id),
                     Some(&first) => {
-                        let order = (first, of(group.key.direction));
+                        let order = (first, index_of(group.key.direction));
                         let space = Arc::clone(&group.key.namespace);
                         demands.entry(space).or_default().push((order, entries, id));
                     }
@@ -196,7 +196,7 @@ impl Capacity {
         changed
     }
 
-    /// Decides which profiles each namespace may use; returns those for which that is no longer as it was.
+    /// Decides which profiles each namespace may use. Returns the profiles for which the answer changed.
     pub(super) fn share_ports(
         &mut self,
         family: Family,
@@ -237,7 +237,7 @@ impl Capacity {
         all
     }
 
-    /// Decides which subjects have rows; returns those for which that is no longer as it was.
+    /// Decides which subjects have rows. Returns the subjects for which the answer changed.
     pub(super) fn share_rows(
         &mut self,
         family: Family,
@@ -249,7 +249,7 @@ impl Capacity {
             let mut demands: BTreeMap<Arc<str>, Vec<_>> = BTreeMap::new();
             let mut total = 0_usize;
             for (_, group) in groups.iter().filter(|(_, g)| g.key.direction == direction) {
-                let rows = self.visible(group, family).count();
+                let rows = self.usable_entries(group, family).count();
                 total = total.saturating_add(rows.saturating_mul(group.members(family).len()));
                 let members = group.members(family).iter().map(|&member| (member, rows, member));
                 demands.entry(Arc::clone(&group.key.namespace)).or_default().extend(members);
@@ -259,13 +259,13 @@ impl Capacity {
                 without = refused.into_iter().map(|(_, subject)| subject).collect();
             }
         }
-        let Some(subjects) = self.subjects.get_mut(of(direction)) else { return without };
+        let Some(subjects) = self.subjects.get_mut(index_of(direction)) else { return without };
         let changed = subjects.symmetric_difference(&without).copied().collect();
         *subjects = without;
         changed
     }
 
-    /// The resources that are short, and how many subjects of which namespaces go without some of what they want.
+    /// The resources whose bound is exceeded, and for each namespace concerned, how many of its subjects lack rows.
     pub(super) fn shortages(
         &self,
         family: Family,
@@ -278,7 +278,7 @@ impl Capacity {
             short.push(Resource::Matrix);
         }
         for direction in Direction::ALL {
-            if self.subjects.get(of(direction)).is_some_and(|without| !without.is_empty()) {
+            if self.subjects.get(index_of(direction)).is_some_and(|without| !without.is_empty()) {
                 short.push(Resource::Rows(direction));
             }
         }
@@ -294,7 +294,7 @@ impl Capacity {
         for (id, group) in groups.iter() {
             let direction = group.key.direction;
             let lacks_all = !self.has_entries(id)
-                || self.visible(group, family).count() < group.column(family).len();
+                || self.usable_entries(group, family).count() < group.column(family).len();
             let lacking = group
                 .members(family)
                 .iter()
@@ -306,7 +306,7 @@ impl Capacity {
     }
 }
 
-/// The profiles that have elements, by the namespaces that use them.
+/// The profiles with elements that each namespace uses.
 fn uses(
     family: Family,
     groups: &Groups,
@@ -321,7 +321,7 @@ fn uses(
     uses
 }
 
-/// Demands whose items are sorted by the first of their three parts.
+/// Sorts the items of each demand by the first of their three parts, and removes that part.
 fn ordered<O: Ord, T>(demands: BTreeMap<Arc<str>, Vec<(O, usize, T)>>) -> Demands<T> {
     let in_order = |mut items: Vec<(O, usize, T)>| {
         items.sort_by(|a, b| a.0.cmp(&b.0));

@@ -1,5 +1,6 @@
-//! The addresses of one family in *cells*, the smallest units that move between classes: the pods' addresses of one kind in the
-//! same blocks, or the atoms of the same blocks. All addresses of a cell are in the same peer sets.
+//! Groups the addresses of one family into *cells*, the smallest units that move between classes. A cell holds the
+//! addresses of pods of one kind in the same blocks, or the atoms of the same blocks. All addresses of a cell are in the
+//! same peer sets.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -18,21 +19,21 @@ use crate::program::{AddressRange, ClassId, Tables, TablesDelta};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct CellId(u32);
 
-/// The kind of pod, or `None` for atoms; and the sets whose blocks hold the addresses.
+/// The kind of pod (`None` for atoms), and the sets whose blocks contain the addresses.
 pub(super) type CellKey = (Option<KindId>, BlockSets);
 
 #[derive(Debug)]
 struct Cell {
     key: CellKey,
-    /// `None` while new, and for atoms that no set holds.
+    /// `None` for a new cell, and for atoms that are in no set.
     class: Option<ClassId>,
-    /// Addresses of pods, or first addresses of atoms.
+    /// Addresses of pods, or the first addresses of atoms.
     members: Numbers,
 }
 
-/// A cell, and a place in its list of members.
+/// A cell, and an index in its list of members.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Position {
     cell: CellId,
     at: u32,
 }
@@ -47,21 +48,21 @@ struct ClassCells {
 #[derive(Debug)]
 pub(super) struct Cells {
     family: Family,
-    /// The cell of each pod's address, and of each atom.
-    places: AddressMap<Place>,
-    atom_places: AddressMap<Place>,
+    /// The cell and index of each pod's address, and of each atom by its first address.
+    positions: AddressMap<Position>,
+    atom_positions: AddressMap<Position>,
     cells: HashMap<CellId, Cell>,
     by_key: HashMap<CellKey, CellId>,
     by_kind: HashMap<KindId, BTreeSet<CellId>>,
     by_class: HashMap<ClassId, ClassCells>,
     next: u32,
-    /// Cells that may belong to another class now.
+    /// Cells that may have to move to another class.
     dirty: BTreeSet<CellId>,
-    /// Pods' addresses, and atoms, whose element may have changed.
+    /// Addresses of pods, and atoms, whose elements may have changed.
     touched: HashSet<u128>,
     touched_atoms: BTreeSet<Range>,
-    /// Classes that lost a cell, and may have none left.
-    thinned: BTreeSet<ClassId>,
+    /// Classes that lost a cell and may be empty now.
+    reduced: BTreeSet<ClassId>,
     /// The last address of each atom, by its first.
     atom_ends: HashMap<u128, u128>,
 }
@@ -70,8 +71,8 @@ impl Cells {
     pub(super) fn new(family: Family) -> Self {
         Self {
             family,
-            places: AddressMap::default(),
-            atom_places: AddressMap::default(),
+            positions: AddressMap::default(),
+            atom_positions: AddressMap::default(),
             cells: HashMap::new(),
             by_key: HashMap::new(),
             by_kind: HashMap::new(),
@@ -80,7 +81,7 @@ impl Cells {
             dirty: BTreeSet::new(),
             touched: HashSet::new(),
             touched_atoms: BTreeSet::new(),
-            thinned: BTreeSet::new(),
+            reduced: BTreeSet::new(),
             atom_ends: HashMap::new(),
         }
     }
@@ -101,7 +102,7 @@ impl Cells {
         self.cells.get(&id).into_iter().flat_map(|cell| cell.members.iter())
     }
 
-    /// How many members these cells have.
+    /// The number of members of these cells together.
     pub(super) fn weigh(&self, cells: &[CellId]) -> usize {
         cells.iter().filter_map(|id| self.cells.get(id)).map(|cell| cell.members.len()).sum()
     }
@@ -122,12 +123,12 @@ impl Cells {
         std::mem::take(&mut self.dirty)
     }
 
-    pub(super) fn take_thinned(&mut self) -> BTreeSet<ClassId> {
-        std::mem::take(&mut self.thinned)
+    pub(super) fn take_reduced(&mut self) -> BTreeSet<ClassId> {
+        std::mem::take(&mut self.reduced)
     }
 
-    /// Puts a pod's address where its kind and blocks say, or takes it out.
-    pub(super) fn place(&mut self, at: u128, kind: Option<(KindId, &BlockSets)>) {
+    /// Puts a pod's address into the cell of its kind and blocks. With `None`, removes the address from its cell.
+    pub(super) fn set_pod(&mut self, at: u128, kind: Option<(KindId, &BlockSets)>) {
         self.touched.insert(at);
         match kind {
             Some((kind, sets)) => self.enter(at, (Some(kind), Arc::clone(sets))),
@@ -136,18 +137,18 @@ impl Cells {
     }
 
     pub(super) fn apply_atoms(&mut self, edits: &AtomEdits) {
-        for (&first, &(last, _)) in &edits.gone {
+        for (&first, &(last, _)) in &edits.removed {
             self.touched_atoms.insert((first, last));
             self.leave(true, first);
             self.atom_ends.remove(&first);
         }
-        for (&first, (last, sets)) in &edits.come {
+        for (&first, (last, sets)) in &edits.added {
             self.atom_ends.insert(first, *last);
             self.enter(first, (None, Arc::clone(sets)));
         }
     }
 
-    /// Notes that the peer sets of the kind's pods changed.
+    /// Records that the peer sets of the pods of this kind changed.
     pub(super) fn touch_kind(&mut self, kind: KindId) {
         self.dirty.extend(self.by_kind.get(&kind).into_iter().flatten());
     }
@@ -168,7 +169,7 @@ impl Cells {
     }
 
     fn leave_class(&mut self, class: ClassId, id: CellId, weight: usize) {
-        self.thinned.insert(class);
+        self.reduced.insert(class);
         let Some(of_class) = self.by_class.get_mut(&class) else { return };
         of_class.cells.remove(&id);
         of_class.weight -= weight;
@@ -190,8 +191,8 @@ impl Cells {
 
     fn enter(&mut self, at: u128, key: CellKey) {
         let is_atom = key.0.is_none();
-        if let Some(place) = self.place_of(is_atom, at)
-            && self.cells.get(&place.cell).is_some_and(|cell| cell.key == key)
+        if let Some(position) = self.position_of(is_atom, at)
+            && self.cells.get(&position.cell).is_some_and(|cell| cell.key == key)
         {
             return;
         }
@@ -201,14 +202,14 @@ impl Cells {
             None => self.new_cell(key),
         };
         let Some(cell) = self.cells.get_mut(&id) else { return };
-        // 2^32 addresses do not fit any memory this runs in.
-        let place = u32::try_from(cell.members.len()).unwrap_or(u32::MAX);
+        // There is not enough memory for 2^32 addresses.
+        let index = u32::try_from(cell.members.len()).unwrap_or(u32::MAX);
         cell.members.push(at);
         if let Some(of_class) = cell.class.and_then(|class| self.by_class.get_mut(&class)) {
             of_class.weight += 1;
         }
-        let places = if is_atom { &mut self.atom_places } else { &mut self.places };
-        places.insert(address(self.family, at), Place { cell: id, at: place });
+        let positions = if is_atom { &mut self.atom_positions } else { &mut self.positions };
+        positions.insert(address(self.family, at), Position { cell: id, at: index });
         if is_atom {
             self.touched_atoms.insert((at, self.atom_ends.get(&at).copied().unwrap_or(at)));
         }
@@ -226,22 +227,22 @@ impl Cells {
         id
     }
 
-    fn place_of(&self, is_atom: bool, at: u128) -> Option<Place> {
-        let places = if is_atom { &self.atom_places } else { &self.places };
-        places.get(address(self.family, at)).copied()
+    fn position_of(&self, is_atom: bool, at: u128) -> Option<Position> {
+        let positions = if is_atom { &self.atom_positions } else { &self.positions };
+        positions.get(address(self.family, at)).copied()
     }
 
     fn leave(&mut self, is_atom: bool, at: u128) {
-        let places = if is_atom { &mut self.atom_places } else { &mut self.places };
-        let Some(place) = places.remove(address(self.family, at)) else { return };
-        let id = place.cell;
+        let positions = if is_atom { &mut self.atom_positions } else { &mut self.positions };
+        let Some(position) = positions.remove(address(self.family, at)) else { return };
+        let id = position.cell;
         let Some(cell) = self.cells.get_mut(&id) else { return };
-        let index = place.at as usize;
+        let index = position.at as usize;
         cell.members.swap_remove(index);
         if let Some(moved) = cell.members.get(index)
-            && let Some(moved) = places.get_mut(address(self.family, moved))
+            && let Some(moved) = positions.get_mut(address(self.family, moved))
         {
-            moved.at = place.at;
+            moved.at = position.at;
         }
         if let Some(of_class) = cell.class.and_then(|class| self.by_class.get_mut(&class)) {
             of_class.weight -= 1;
@@ -268,21 +269,21 @@ impl Cells {
         }
     }
 
-    /// Brings the elements of `class` and `cidr` up to date with the cells.
+    /// Updates the elements of `class` and `cidr` from the cells.
     pub(super) fn write_elements(&mut self, tables: &mut Tables, delta: &mut TablesDelta) {
         let mut touched: Vec<u128> = std::mem::take(&mut self.touched).into_iter().collect();
         touched.sort_unstable();
         let touched_atoms = std::mem::take(&mut self.touched_atoms);
         let class_at =
-            |is_atom: bool, at: u128| self.cells.get(&self.place_of(is_atom, at)?.cell)?.class;
+            |is_atom: bool, at: u128| self.cells.get(&self.position_of(is_atom, at)?.cell)?.class;
         if tables.class.is_empty() && delta.class.is_empty() {
-            // Made of what is sorted already, a tree has full nodes: half of the memory.
+            // A tree that is built from sorted items has full nodes, and so takes half of the memory.
             let key = |&at: &u128| Some((address(self.family, at), class_at(false, at)?));
             tables.class = touched.iter().filter_map(key).collect();
-            let come = |(&key, &class): (&IpAddr, &ClassId)| {
+            let addition = |(&key, &class): (&IpAddr, &ClassId)| {
                 (key, Edit { before: None, after: Some(class) })
             };
-            delta.class = tables.class.iter().map(come).collect();
+            delta.class = tables.class.iter().map(addition).collect();
             touched.clear();
         }
         for at in touched {
@@ -310,7 +311,7 @@ impl Cells {
     }
 }
 
-/// The pods' addresses in a range, from the tables, which hold every one.
+/// The pods' addresses in a range. They are read from the tables, which have an element for each of them.
 pub(super) fn pods_in(tables: &Tables, family: Family, range: Range) -> Vec<IpAddr> {
     let (first, last) = (address(family, range.0), address(family, range.1));
     tables.class.range(first..=last).map(|(&a, _)| a).collect()

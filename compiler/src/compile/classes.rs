@@ -1,7 +1,8 @@
-//! The addresses of one family, partitioned into classes by the peer sets they are in.
+//! Partitions the addresses of one family into classes by the peer sets they are in.
 //!
-//! All addresses of a cell are in the same peer sets: its *signature*. A class is some cells with one signature. When signatures
-//! change, the heavier part of a class keeps its id and the rest moves, so that few elements change.
+//! All addresses of a cell are in the same peer sets, which are its *signature*. A class consists of cells with one
+//! signature. When signatures change, the heavier part of a class keeps its id and the rest moves, so that few elements
+//! change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,20 +19,21 @@ use crate::program::{ClassId, Tables, TablesDelta};
 
 pub(super) type Signature = Arc<[Item]>;
 
-/// What a batch did to the classes themselves.
+/// The changes of a batch to the list of classes and to their signatures.
 #[derive(Debug, Default)]
 pub(super) struct ClassEdits {
-    pub(super) come: BTreeSet<ClassId>,
-    /// With the signature that the class had before the batch, as for the next.
-    pub(super) gone: BTreeMap<ClassId, Signature>,
-    pub(super) resigned: BTreeMap<ClassId, Signature>,
+    pub(super) added: BTreeSet<ClassId>,
+    /// Removed classes, with the signatures that they had before the batch.
+    pub(super) removed: BTreeMap<ClassId, Signature>,
+    /// Classes with another signature, with the one that they had before the batch.
+    pub(super) changed: BTreeMap<ClassId, Signature>,
 }
 
-/// Where a cell belongs.
+/// The class that a cell belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Home {
-    /// An atom in no set: it is left out, and its addresses are of class `UNKNOWN`.
-    Nowhere,
+enum Destination {
+    /// The cell consists of atoms that are in no set. They have no elements, so their addresses have the class `UNKNOWN`.
+    NoClass,
     Class(Signature),
 }
 
@@ -42,14 +44,15 @@ pub(super) struct Classes {
     by_signature: HashMap<Signature, BTreeSet<ClassId>>,
     by_set: HashMap<PeerSetId, BTreeSet<ClassId>>,
     next: u32,
-    /// The ids that the kernel already has, by address.
+    /// The tables that the kernel already has, whose class ids are used again.
     adopted: Option<Tables>,
 }
 
-/// Above this many times the classes needed (and some), classes of one signature are merged at once.
+/// If there are more classes than `MERGE_FACTOR` times the number of signatures plus `MERGE_SLACK`, classes with equal
+/// signatures are merged at once.
 const MERGE_FACTOR: usize = 2;
 const MERGE_SLACK: usize = 64;
-/// Addresses that one call to merge may move, as a rule.
+/// The number of addresses that one call of `merge` may move, apart from the first merge if `one_at_least` is set.
 pub(super) const MERGE_MOVES: usize = 1024;
 
 impl Classes {
@@ -64,7 +67,7 @@ impl Classes {
         }
     }
 
-    /// Prefers the ids that these tables have for most of a class's members.
+    /// From now on, a new class takes the id that most of its members have in these tables.
     pub(super) fn adopt(&mut self, tables: &Tables) {
         let ids = tables.class.values().chain(tables.cidr.values());
         let rows = tables.allow_in.keys().chain(tables.allow_out.keys()).map(|(_, class)| class);
@@ -78,7 +81,7 @@ impl Classes {
         self.adopted = None;
     }
 
-    /// How many classes there are, `UNKNOWN` not among them.
+    /// The number of classes, without `UNKNOWN`.
     pub(super) fn len(&self) -> usize {
         self.signatures.len()
     }
@@ -93,7 +96,7 @@ impl Classes {
         self.by_set.get(&set).unwrap_or(&NONE).iter().copied()
     }
 
-    /// Brings classes, and the elements of `class` and `cidr`, up to date with the cells.
+    /// Moves the cells that changed to their classes, and updates the elements of `class` and `cidr`.
     pub(super) fn settle(
         &mut self,
         kinds: &Kinds,
@@ -112,19 +115,20 @@ impl Classes {
     }
 
     fn repartition(&mut self, kinds: &Kinds, sets: &PeerSets, edits: &mut ClassEdits) {
-        let mut parts: BTreeMap<Option<ClassId>, BTreeMap<Home, Vec<CellId>>> = BTreeMap::new();
+        let mut parts: BTreeMap<Option<ClassId>, BTreeMap<Destination, Vec<CellId>>> =
+            BTreeMap::new();
         for id in self.cells.take_dirty() {
             let Some(key) = self.cells.key(id) else { continue };
-            let home = home(key, self.cells.family(), kinds, sets);
+            let destination = destination(key, self.cells.family(), kinds, sets);
             let class = self.cells.class_of(id);
             let current = class.and_then(|class| self.signatures.get(&class));
-            let at_home = match (&home, current) {
-                (Home::Class(signature), Some(current)) => signature == current,
-                (Home::Nowhere, None) => true,
-                (Home::Class(_), None) | (Home::Nowhere, Some(_)) => false,
+            let is_in_place = match (&destination, current) {
+                (Destination::Class(signature), Some(current)) => signature == current,
+                (Destination::NoClass, None) => true,
+                (Destination::Class(_), None) | (Destination::NoClass, Some(_)) => false,
             };
-            if !at_home {
-                parts.entry(class).or_default().entry(home).or_default().push(id);
+            if !is_in_place {
+                parts.entry(class).or_default().entry(destination).or_default().push(id);
             }
         }
         let mut leaving = Vec::new();
@@ -134,8 +138,8 @@ impl Classes {
                 None => leaving.extend(parts),
             }
         }
-        for (home, cells) in leaving {
-            if let Home::Class(signature) = home {
+        for (destination, cells) in leaving {
+            if let Destination::Class(signature) = destination {
                 let class = match self.by_signature.get(&signature).and_then(BTreeSet::first) {
                     Some(&class) => class,
                     None => self.new_class(signature, &cells, edits),
@@ -145,12 +149,13 @@ impl Classes {
         }
     }
 
-    /// Of the parts that a class falls into, the heaviest keeps the id. The others leave.
+    /// Splits a class whose cells now have different signatures. The heaviest part keeps the id, and the other parts are
+    /// added to `leaving`.
     fn split(
         &mut self,
         id: ClassId,
-        parts: BTreeMap<Home, Vec<CellId>>,
-        leaving: &mut Vec<(Home, Vec<CellId>)>,
+        parts: BTreeMap<Destination, Vec<CellId>>,
+        leaving: &mut Vec<(Destination, Vec<CellId>)>,
         edits: &mut ClassEdits,
     ) {
         let Some(signature) = self.signatures.get(&id).cloned() else { return };
@@ -158,26 +163,26 @@ impl Classes {
         let staying = self.cells.class_weight(id) - moving;
         let heaviest = parts
             .iter()
-            .filter_map(|(home, cells)| match home {
-                Home::Class(signature) => Some((self.cells.weigh(cells), signature)),
-                Home::Nowhere => None,
+            .filter_map(|(destination, cells)| match destination {
+                Destination::Class(signature) => Some((self.cells.weigh(cells), signature)),
+                Destination::NoClass => None,
             })
             .max()
             .filter(|(weight, _)| *weight > staying)
             .map(|(_, signature)| Arc::clone(signature));
-        let mut leave: Vec<(Home, Vec<CellId>)> = Vec::new();
+        let mut leave: Vec<(Destination, Vec<CellId>)> = Vec::new();
         if let Some(keeps) = &heaviest {
             let moved: BTreeSet<CellId> = parts.values().flatten().copied().collect();
             let stay: Vec<CellId> =
                 self.cells.of_class(id).filter(|cell| !moved.contains(cell)).collect();
             if !stay.is_empty() {
-                leave.push((Home::Class(signature), stay));
+                leave.push((Destination::Class(signature), stay));
             }
-            self.resign(id, keeps, edits);
+            self.change_signature(id, keeps, edits);
         }
-        leave.extend(parts.into_iter().filter(|(home, _)| match home {
-            Home::Class(signature) => heaviest.as_ref() != Some(signature),
-            Home::Nowhere => true,
+        leave.extend(parts.into_iter().filter(|(destination, _)| match destination {
+            Destination::Class(signature) => heaviest.as_ref() != Some(signature),
+            Destination::NoClass => true,
         }));
         for cell in leave.iter().flat_map(|(_, cells)| cells) {
             self.cells.assign(*cell, None);
@@ -185,9 +190,9 @@ impl Classes {
         leaving.extend(leave);
     }
 
-    fn resign(&mut self, id: ClassId, signature: &Signature, edits: &mut ClassEdits) {
+    fn change_signature(&mut self, id: ClassId, signature: &Signature, edits: &mut ClassEdits) {
         let Some(old) = self.unlist(id) else { return };
-        edits.resigned.entry(id).or_insert(old);
+        edits.changed.entry(id).or_insert(old);
         self.list(id, Arc::clone(signature));
     }
 
@@ -224,13 +229,13 @@ impl Classes {
         cells: &[CellId],
         edits: &mut ClassEdits,
     ) -> ClassId {
-        let id = self.adopted_id(cells).unwrap_or_else(|| self.fresh());
+        let id = self.adopted_id(cells).unwrap_or_else(|| self.next_id());
         self.list(id, signature);
-        edits.come.insert(id);
+        edits.added.insert(id);
         id
     }
 
-    /// The unused id that most of the members have in the tables adopted.
+    /// The id that most of the members have in the adopted tables, if it is not in use.
     fn adopted_id(&self, cells: &[CellId]) -> Option<ClassId> {
         let found = self.adopted.as_ref()?;
         let mut votes: BTreeMap<ClassId, usize> = BTreeMap::new();
@@ -252,8 +257,9 @@ impl Classes {
         votes.into_iter().max_by_key(|&(_, votes)| votes).map(|(id, _)| id)
     }
 
-    /// Ids are handed out in a circle, so that an id is used again as late as possible.
-    fn fresh(&mut self) -> ClassId {
+    /// The next unused id. Ids are assigned in ascending order and then from the beginning again, so that an id is reused
+    /// as late as possible.
+    fn next_id(&mut self) -> ClassId {
         loop {
             if !(ClassId::FIRST..ClassId::END).contains(&self.next) {
                 self.next = ClassId::FIRST;
@@ -266,16 +272,17 @@ impl Classes {
         }
     }
 
-    /// Merges classes of one signature, the lighter into the heaviest, as long as no more than `moves` addresses move;
-    /// if `one_at_least`, the first merge is made whatever it moves: else none would ever be made of heavy classes.
+    /// Merges classes with equal signatures into the heaviest of them, until more than `moves` addresses would move. If
+    /// `one_at_least` is set, the first merge is made however many addresses it moves. Otherwise heavy classes would never
+    /// be merged.
     pub(super) fn merge(&mut self, mut moves: usize, mut one_at_least: bool) {
-        let double: Vec<Signature> = self
+        let mergeable: Vec<Signature> = self
             .by_signature
             .iter()
             .filter(|(_, classes)| classes.len() > 1)
             .map(|(signature, _)| Arc::clone(signature))
             .collect();
-        for signature in double {
+        for signature in mergeable {
             let Some(ids) = self.by_signature.get(&signature) else { continue };
             let mut by_weight: Vec<(usize, ClassId)> =
                 ids.iter().map(|&id| (self.cells.class_weight(id), id)).collect();
@@ -294,28 +301,33 @@ impl Classes {
         }
     }
 
-    /// Whether some signature has more than one class.
+    /// Whether at least two classes have equal signatures.
     pub(super) fn is_mergeable(&self) -> bool {
         self.signatures.len() > self.by_signature.len()
     }
 
     fn retire_empty(&mut self, edits: &mut ClassEdits) {
-        for id in self.cells.take_thinned() {
+        for id in self.cells.take_reduced() {
             if !self.cells.is_empty_class(id) {
                 continue;
             }
             let Some(signature) = self.unlist(id) else { continue };
-            let resigned = edits.resigned.remove(&id);
-            if !edits.come.remove(&id) {
-                edits.gone.insert(id, resigned.unwrap_or(signature));
+            let before = edits.changed.remove(&id);
+            if !edits.added.remove(&id) {
+                edits.removed.insert(id, before.unwrap_or(signature));
             }
         }
     }
 }
 
-/// The signature of a cell's addresses: the sets whose blocks hold them, and those whose terms match their kind of pod.
-/// Sets that hold every address tell none apart, and are left out.
-fn home((kind, blocks): &CellKey, family: Family, kinds: &Kinds, sets: &PeerSets) -> Home {
+/// Finds the class of a cell from its signature: the sets whose blocks contain its addresses, and the sets whose terms
+/// match its kind of pod. Sets that contain every address make no difference between addresses and are left out.
+fn destination(
+    (kind, blocks): &CellKey,
+    family: Family,
+    kinds: &Kinds,
+    sets: &PeerSets,
+) -> Destination {
     let is_atom = kind.is_none();
     let kind = kind.and_then(|kind| kinds.get(kind));
     let mut items: Vec<Item> = Vec::new();
@@ -334,7 +346,7 @@ fn home((kind, blocks): &CellKey, family: Family, kinds: &Kinds, sets: &PeerSets
     items.sort_unstable();
     items.dedup();
     if is_atom && items.is_empty() {
-        return Home::Nowhere;
+        return Destination::NoClass;
     }
-    Home::Class(items.into())
+    Destination::Class(items.into())
 }

@@ -14,13 +14,13 @@ use super::ids::{GroupId, PeerSetId};
 use super::kinds::Kinds;
 use super::locality::Locality;
 use super::matrix::{Entries, Matrix};
-use super::members::{Members, Moving};
+use super::members::{MemberTables, Members};
 use super::peer_sets::PeerSets;
 use super::profiles::Profiles;
 use super::ranges::number;
 use super::rows::Lowering;
-use super::subjects::Subjects;
-use crate::model::{Direction, Family, PerFamily};
+use super::subjects::{IsolatedPods, Subjects};
+use crate::model::{Direction, Family, PerFamily, Pod};
 use crate::program::{Delta, Program, TablesDelta};
 use crate::snapshot::{Change, PodId, Snapshot, Touched, UndeclaredNamespaces};
 
@@ -38,6 +38,8 @@ pub struct Compiler {
     pub(super) profiles: Profiles,
     members: Members,
     pub(super) families: PerFamily<FamilyState>,
+    /// See `take_released`.
+    released: BTreeSet<IpAddr>,
 }
 
 /// Addresses of one family by the direction in which their rows must be written anew, in the order of `Direction::ALL`.
@@ -79,6 +81,7 @@ impl Compiler {
             profiles: Profiles::new(),
             members: Members::default(),
             families: PerFamily::from_fn(|family| FamilyState::new(family, bounds)),
+            released: BTreeSet::new(),
         }
     }
 
@@ -107,6 +110,26 @@ impl Compiler {
 
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// The local pods that policies isolate and that have no address yet.
+    pub fn awaited_pods(&self) -> impl Iterator<Item = &Pod> {
+        self.subjects.awaited().filter_map(|id| self.snapshot.pod(id))
+    }
+
+    /// How many local pods policies isolate.
+    pub fn isolated_pods(&self) -> IsolatedPods {
+        self.subjects.isolated()
+    }
+
+    /// How often a local pod came, went or changed: what depends on them alone need not be looked at again while this stays.
+    pub fn local_changes(&self) -> u64 {
+        self.subjects.changes()
+    }
+
+    /// The addresses of all local pods, isolated or not.
+    pub fn local_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.subjects.local().flat_map(|id| self.addresses_of(id))
     }
 
     /// Applies a batch of edits and returns what it does to the program.
@@ -145,7 +168,28 @@ impl Compiler {
         for change in changes {
             self.snapshot.apply_touching(change, &mut touched);
         }
+        self.note_released(&touched);
         self.recompile(&touched)
+    }
+
+    fn note_released(&mut self, touched: &Touched) {
+        let locality = self.subjects.locality();
+        for (&address, before) in &touched.owned {
+            let owner = self.snapshot.owner(address);
+            if owner.is_some_and(|owner| before.is(owner)) {
+                continue;
+            }
+            let is_local = |node| locality.is_node(node);
+            if is_local(before.node.as_ref()) || owner.is_some_and(|o| is_local(o.node.as_ref())) {
+                self.released.insert(address);
+            }
+        }
+    }
+
+    /// The addresses that left a pod since the last call, where it or the pod that has the address now is local: whatever was
+    /// connected with the address was connected with another pod. Some may have come back to the pod since.
+    pub fn take_released(&mut self) -> BTreeSet<IpAddr> {
+        std::mem::take(&mut self.released)
     }
 
     /// Housekeeping that changes no verdict: merges classes that could be one, and forgets label keys that no rule names any
@@ -169,7 +213,7 @@ impl Compiler {
     fn recompile(&mut self, touched: &Touched) -> Delta {
         let regrouped =
             self.subjects.update(touched, &self.snapshot, &mut self.groups, &mut self.sets);
-        self.groups.retire_unwanted(&mut self.sets);
+        self.groups.retire_unused(&mut self.sets);
 
         let mut addresses = touched.addresses.clone();
         if self.sets.note_names() {
@@ -241,7 +285,7 @@ impl Compiler {
     fn place_pods(&mut self, touched: &Touched) {
         for &id in &touched.pods {
             match self.snapshot.pod(id).filter(|pod| pod.has_identity()) {
-                Some(pod) => self.kinds.place(id, pod, &mut self.sets, &self.snapshot),
+                Some(pod) => self.kinds.insert(id, pod, &mut self.sets, &self.snapshot),
                 None => self.kinds.remove(id, &mut self.sets),
             }
         }
@@ -261,11 +305,11 @@ impl Compiler {
             let kind = self.snapshot.owner_id(address).and_then(|pod| self.kinds.of_pod(pod));
             let at = number(address);
             let sets = state.atoms.sets_at(at);
-            state.classes.cells.place(at, kind.map(|kind| (kind, sets)));
+            state.classes.cells.set_pod(at, kind.map(|kind| (kind, sets)));
         }
         let moved = self.move_members(subjects, &mut delta);
         self.retire_groups();
-        let fresh = self.groups.take_fresh();
+        let fresh = self.groups.take_new();
         for (family, moved) in moved {
             self.settle_family(family, moved, fresh.clone(), &mut delta[family]);
         }
@@ -281,13 +325,13 @@ impl Compiler {
             let owner = self.snapshot.owner_id(address);
             let wanted = owner.map_or([None, None], |pod| self.subjects.groups_of(pod));
             let state = &mut self.families[family];
-            let moving = Moving {
+            let tables = MemberTables {
                 groups: &mut self.groups,
                 capacity: &mut state.capacity,
                 tables: &mut self.program[family],
                 delta: &mut delta[family],
             };
-            let directions = self.members.set(address, wanted, moving);
+            let directions = self.members.set(address, wanted, tables);
             for (moved, _) in
                 all_moved[family].iter_mut().zip(directions).filter(|(_, moves)| *moves)
             {

@@ -1,7 +1,8 @@
-//! Groups of subjects: local pods that the same policies select, with the same ports behind the names that these use.
+//! Groups the subjects: local pods that are selected by the same policies, and whose port names in these policies have the
+//! same numbers.
 //!
-//! What a class of peers is allowed follows from the class's signature and the group's contributions, so that a column of the
-//! matrix (group x class) is worked out once for all pods of the group.
+//! What a class of peers is allowed follows from the signature of the class and the contributions of the group. Therefore
+//! each column of the matrix (group x class) is computed once for all pods of the group.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,26 +19,26 @@ use super::policies::{Policies, PolicyList, Selection};
 use crate::model::{Direction, Family, PerFamily, Pod};
 use crate::program::{ClassId, PortSet, ProfileId};
 
-/// What makes pods one group in a direction.
+/// What all pods of a group have in common, in one direction.
 #[derive(Debug, Clone)]
 pub(super) struct GroupKey {
-    /// That of the pods, and so of the policies.
+    /// The namespace of the pods, and therefore of the policies.
     pub(super) namespace: Arc<str>,
     pub(super) direction: Direction,
-    /// Those that isolate the pods in the direction. Not empty.
+    /// The policies that isolate the pods in this direction. Never empty.
     pub(super) policies: PolicyList,
-    /// For ingress: what the port names of the rules stand for on these pods.
+    /// For ingress, the numbers that the port names of the rules have on these pods.
     pub(super) ports: ResolvedPorts,
-    /// The addresses of the node that the pods run on: always allowed, whatever the policies say. Sorted.
+    /// The addresses of the pods' node, sorted. They are always allowed, whatever the policies say.
     pub(super) node: Vec<IpAddr>,
 }
 
-/// Equal lists of policies are one value, so that the address stands for the contents.
+/// Equal lists of policies share one allocation, so its address stands for the contents.
 type Identity = (Direction, usize, ResolvedPorts, Vec<IpAddr>);
 
 impl GroupKey {
-    /// The key of a pod that has the selection and whose node has these addresses; `None` where no policy isolates it in the
-    /// direction.
+    /// The key for a pod with this selection on a node with these addresses. Returns `None` if no policy isolates the pod
+    /// in this direction.
     pub(super) fn of(
         direction: Direction,
         pod: &Pod,
@@ -59,16 +60,16 @@ impl GroupKey {
     }
 }
 
-/// What the port names that the ingress rules use stand for on the pod.
+/// The numbers that the port names of the ingress rules have on the pod.
 fn resolved(selection: &Selection, pod: &Pod) -> ResolvedPorts {
     let resolve = |name: &PortName| (name.clone(), pod.named_ports(&name.1, name.0).collect());
     let resolved = selection.names().map(resolve);
     resolved.filter(|(_, numbers): &(_, Vec<u16>)| !numbers.is_empty()).collect()
 }
 
-/// Where a contribution is: of which policy, and which of the policy's.
+/// The position of a contribution: the index of its policy, and its index in that policy's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct ContributionIndex {
     policy: u32,
     at: u32,
 }
@@ -76,21 +77,22 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) key: GroupKey,
-    /// By policy, in the order of the key's; then that of the pods' own node, if its addresses are known.
+    /// One entry for each policy, in the order of the key. Then the entry of the pods' own node, if its addresses are
+    /// known.
     contributions: Vec<Arc<PolicyContributions>>,
-    /// Contributions to everyone, and those by peer set, sorted by set.
-    to_everyone: Vec<Place>,
-    by_set: Vec<(PeerSetId, Place)>,
-    /// What every address is allowed: IPv4 and IPv6.
+    /// The positions of the contributions to everyone, and those of the others by peer set, sorted by set.
+    to_everyone: Vec<ContributionIndex>,
+    by_set: Vec<(PeerSetId, ContributionIndex)>,
+    /// What every address is allowed.
     base: PerFamily<Arc<PortSet>>,
     /// How many local pods are in the group.
     pods: usize,
-    /// The subjects' addresses, by family.
+    /// The addresses of the group's pods that are subjects, by family.
     pub(super) members: PerFamily<BTreeSet<IpAddr>>,
     pub(super) columns: PerFamily<Column>,
 }
 
-/// What a group allows each class; a class that is not in it is allowed nothing.
+/// What a group allows each class. The base applies to a class without an entry.
 pub(super) type Column = BTreeMap<ClassId, ProfileId>;
 
 impl Group {
@@ -98,7 +100,7 @@ impl Group {
         &self.base[family]
     }
 
-    /// Where everyone is allowed everything, nothing is isolated.
+    /// Whether the base leaves anything out. A group that allows everyone everything isolates nothing.
     pub(super) fn isolates(&self, family: Family) -> bool {
         !self.base(family).is_everything()
     }
@@ -111,7 +113,7 @@ impl Group {
         &self.columns[family]
     }
 
-    /// The peer sets of its contributions, each once.
+    /// The peer sets of its contributions. Each set is returned once.
     pub(super) fn sets(&self) -> impl Iterator<Item = PeerSetId> {
         let mut last = None;
         self.by_set
@@ -119,9 +121,9 @@ impl Group {
             .filter_map(move |&(set, _)| (last.replace(set) != Some(set)).then_some(set))
     }
 
-    fn contribution(&self, place: Place) -> Option<(Option<PolicyId>, &Contribution)> {
-        let of_policy = self.contributions.get(place.policy as usize)?;
-        Some((of_policy.policy(), of_policy.list.get(place.at as usize)?))
+    fn contribution(&self, index: ContributionIndex) -> Option<(Option<PolicyId>, &Contribution)> {
+        let of_policy = self.contributions.get(index.policy as usize)?;
+        Some((of_policy.policy(), of_policy.list.get(index.at as usize)?))
     }
 
     fn contributions_by(
@@ -129,12 +131,12 @@ impl Group {
         set: PeerSetId,
     ) -> impl Iterator<Item = (Option<PolicyId>, &Contribution)> {
         let start = self.by_set.partition_point(|(other, _)| *other < set);
-        let places = self.by_set.iter().skip(start).take_while(move |(other, _)| *other == set);
-        places.filter_map(|&(_, place)| self.contribution(place))
+        let indexes = self.by_set.iter().skip(start).take_while(move |(other, _)| *other == set);
+        indexes.filter_map(|&(_, index)| self.contribution(index))
     }
 
-    /// Every contribution that a peer with these items meets, with its policy and the ports it gives. That of the pods' own
-    /// node has no policy.
+    /// Every contribution that applies to a peer with these items, with its policy and the ports that it allows. The
+    /// contribution of the pods' own node has no policy.
     pub(super) fn contributions_for<'a>(
         &'a self,
         items: &'a [Item],
@@ -145,8 +147,8 @@ impl Group {
             .by_set
             .iter()
             .filter(move |(set, _)| sets.get(*set).is_some_and(|set| set.is_everyone(family)));
-        let places = self.to_everyone.iter().chain(everyones.map(|(_, place)| place));
-        let base = places.filter_map(|&place| self.contribution(place));
+        let indexes = self.to_everyone.iter().chain(everyones.map(|(_, index)| index));
+        let base = indexes.filter_map(|&index| self.contribution(index));
         let of_item = |item: &'a Item| {
             self.contributions_by(item.set)
                 .map(move |(policy, c)| (policy, c, &**ports_of(c, item)))
@@ -154,7 +156,7 @@ impl Group {
         base.map(|(policy, c)| (policy, c, &*c.ports)).chain(items.iter().flat_map(of_item))
     }
 
-    /// What a class with the signature is allowed. It is never less than the base: policies only add.
+    /// What a class with this signature is allowed. Policies only add, so it is never less than the base.
     pub(super) fn profile(&self, signature: &[Item], family: Family) -> Arc<PortSet> {
         let base = self.base(family);
         let mut parts: Vec<&Arc<PortSet>> = Vec::new();
@@ -172,7 +174,7 @@ impl Group {
     }
 }
 
-/// The ports that a contribution gives to a peer with the item.
+/// The ports that a contribution allows a peer that is in the item's set.
 fn ports_of<'a>(contribution: &'a Contribution, item: &'a Item) -> &'a Arc<PortSet> {
     match contribution.source {
         Source::Named(_) => item.ports.as_ref().unwrap_or(&contribution.ports),
@@ -184,12 +186,12 @@ fn ports_of<'a>(contribution: &'a Contribution, item: &'a Item) -> &'a Arc<PortS
 pub(super) struct Groups {
     by_identity: HashMap<Identity, GroupId>,
     groups: BTreeMap<GroupId, Group>,
-    /// The groups that a peer set's addresses matter to.
+    /// For each peer set, the groups with a contribution to it.
     users: HashMap<PeerSetId, BTreeSet<GroupId>>,
     contributions: Contributions,
-    /// Groups whose columns are still to be made; and groups that no pod is in any more.
-    fresh: BTreeSet<GroupId>,
-    unwanted: BTreeSet<GroupId>,
+    /// Groups whose columns have not been computed yet, and groups without pods.
+    new: BTreeSet<GroupId>,
+    unused: BTreeSet<GroupId>,
     next: u32,
 }
 
@@ -214,11 +216,11 @@ impl Groups {
         self.users.get(&set).into_iter().flatten().copied()
     }
 
-    pub(super) fn take_fresh(&mut self) -> BTreeSet<GroupId> {
-        std::mem::take(&mut self.fresh)
+    pub(super) fn take_new(&mut self) -> BTreeSet<GroupId> {
+        std::mem::take(&mut self.new)
     }
 
-    /// The group of pods with this key, for one pod more.
+    /// Adds a pod to the group with this key, and returns the group.
     pub(super) fn acquire(
         &mut self,
         key: GroupKey,
@@ -230,7 +232,7 @@ impl Groups {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.pods += 1;
                 if group.pods == 1 {
-                    self.unwanted.remove(&id);
+                    self.unused.remove(&id);
                 }
             }
             return id;
@@ -243,7 +245,7 @@ impl Groups {
         }
         self.groups.insert(id, group);
         self.by_identity.insert(identity, id);
-        self.fresh.insert(id);
+        self.new.insert(id);
         id
     }
 
@@ -259,8 +261,8 @@ impl Groups {
         for (policy, of_policy) in (0_u32..).zip(&contributions) {
             for (at, contribution) in (0_u32..).zip(&of_policy.list) {
                 match contribution.source.set() {
-                    None => to_everyone.push(Place { policy, at }),
-                    Some(set) => by_set.push((set, Place { policy, at })),
+                    None => to_everyone.push(ContributionIndex { policy, at }),
+                    Some(set) => by_set.push((set, ContributionIndex { policy, at })),
                 }
             }
         }
@@ -286,17 +288,16 @@ impl Groups {
         let Some(group) = self.groups.get_mut(&id) else { return };
         group.pods -= 1;
         if group.pods == 0 {
-            self.unwanted.insert(id);
+            self.unused.insert(id);
         }
     }
 
-    /// Ends the part that unwanted groups have in the matrix: their sets are released. Their columns stay until
-    /// `take_retired`.
-    pub(super) fn retire_unwanted(&mut self, sets: &mut PeerSets) {
-        for id in &self.unwanted {
+    /// Releases the peer sets and contributions of groups without pods. Their columns stay until `take_retired`.
+    pub(super) fn retire_unused(&mut self, sets: &mut PeerSets) {
+        for id in &self.unused {
             let Some(group) = self.groups.get_mut(id) else { continue };
             self.by_identity.remove(&group.key.identity());
-            self.fresh.remove(id);
+            self.new.remove(id);
             for set in group.sets() {
                 if let Some(users) = self.users.get_mut(&set) {
                     users.remove(id);
@@ -312,7 +313,7 @@ impl Groups {
     }
 
     pub(super) fn take_retired(&mut self) -> Vec<(GroupId, Group)> {
-        let unwanted = std::mem::take(&mut self.unwanted);
-        unwanted.into_iter().filter_map(|id| Some((id, self.groups.remove(&id)?))).collect()
+        let unused = std::mem::take(&mut self.unused);
+        unused.into_iter().filter_map(|id| Some((id, self.groups.remove(&id)?))).collect()
     }
 }

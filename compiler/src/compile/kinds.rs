@@ -1,8 +1,8 @@
-//! Kinds of pod: pods that no selector in use can tell apart.
+//! Kinds of pods. All pods of a kind match the same selectors in use.
 //!
-//! A *template* is what a pod is to any selector: namespace, labels, named ports. A *kind* is a template with only the labels
-//! under keys, and the ports of names, that some rule in use names. Selectors are evaluated once per kind, so that a
-//! label such as `pod-template-hash`, or a pod's own name, costs nothing until a rule names it.
+//! A *template* is the part of a pod that selectors and rules can see: namespace, labels and named ports. A *kind* is a
+//! template reduced to the label keys and port names that rules in use mention. Selectors are evaluated once for each kind,
+//! so that a label such as `pod-template-hash`, or the name of a pod, costs nothing until a rule mentions it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,15 +29,15 @@ struct KindKey {
 #[derive(Debug)]
 pub(super) struct Kind {
     key: Arc<KindKey>,
-    /// Whether the namespace exists, as of the last evaluation.
+    /// Whether the namespace existed at the last evaluation.
     is_known: bool,
     templates: BTreeSet<TemplateId>,
-    /// The sets whose terms match, with the ports that their names stand for here.
+    /// The sets with a term that matches, with the ports that their port names have on these pods.
     pub(super) items: BTreeSet<Item>,
 }
 
 impl Kind {
-    /// What port names stand for on these pods, as peers; nothing as long as their namespace does not exist.
+    /// The named ports of these pods as peers. Empty while their namespace does not exist.
     pub(super) fn ports(&self) -> &[NamedPort] {
         if self.is_known { &self.key.ports } else { &[] }
     }
@@ -52,7 +52,7 @@ struct Template {
     pods: Vec<PodId>,
 }
 
-/// The snapshot holds each label set once, so its address is its identity as long as a template holds it.
+/// Labels and ports by address: the snapshot holds equal values once, and the template keeps them allocated.
 type TemplateKey = (Arc<str>, usize, usize);
 
 fn template_key(pod: &Pod) -> TemplateKey {
@@ -68,7 +68,7 @@ pub(super) struct Kinds {
     by_namespace: BTreeMap<Arc<str>, BTreeSet<KindId>>,
     templates: HashMap<TemplateId, Template>,
     by_template: HashMap<TemplateKey, TemplateId>,
-    /// Each pod's template and its place in the template's list, by the pod's id.
+    /// For each pod, by its id, its template and its index in the template's list of pods.
     pods: Vec<Option<(TemplateId, u32)>>,
     next_kind: u32,
     next_template: u32,
@@ -92,8 +92,14 @@ impl Kinds {
         *self.pods.get(pod.0 as usize)?
     }
 
-    /// Enters a pod, or enters it anew after a change.
-    pub(super) fn place(&mut self, id: PodId, pod: &Pod, sets: &mut PeerSets, snapshot: &Snapshot) {
+    /// Adds a pod, or moves it to the template that it has after a change.
+    pub(super) fn insert(
+        &mut self,
+        id: PodId,
+        pod: &Pod,
+        sets: &mut PeerSets,
+        snapshot: &Snapshot,
+    ) {
         let key = template_key(pod);
         let template = match self.by_template.get(&key) {
             Some(&template) => template,
@@ -108,23 +114,23 @@ impl Kinds {
             self.pods.push(None);
         }
         if let Some(entry) = self.templates.get_mut(&template)
-            && let Some(place) = self.pods.get_mut(id.0 as usize)
+            && let Some(slot) = self.pods.get_mut(id.0 as usize)
         {
-            // As many as there are ids of pods at most.
-            *place = Some((template, u32::try_from(entry.pods.len()).unwrap_or(u32::MAX)));
+            // There are at most as many pods as pod ids, which are `u32`.
+            *slot = Some((template, u32::try_from(entry.pods.len()).unwrap_or(u32::MAX)));
             entry.pods.push(id);
         }
     }
 
     pub(super) fn remove(&mut self, id: PodId, sets: &mut PeerSets) {
-        let place = self.pods.get_mut(id.0 as usize).and_then(Option::take);
-        let Some((template, place)) = place else { return };
+        let entry = self.pods.get_mut(id.0 as usize).and_then(Option::take);
+        let Some((template, index)) = entry else { return };
         let Some(entry) = self.templates.get_mut(&template) else { return };
-        entry.pods.swap_remove(place as usize);
-        if let Some(moved) = entry.pods.get(place as usize)
+        entry.pods.swap_remove(index as usize);
+        if let Some(moved) = entry.pods.get(index as usize)
             && let Some(Some(moved)) = self.pods.get_mut(moved.0 as usize)
         {
-            moved.1 = place;
+            moved.1 = index;
         }
         if !entry.pods.is_empty() {
             return;
@@ -210,7 +216,7 @@ impl Kinds {
         }
     }
 
-    /// Evaluates all sets for a kind; true if its items changed.
+    /// Evaluates all sets for a kind. Returns whether its items or its ports changed.
     pub(super) fn evaluate(
         &mut self,
         id: KindId,
@@ -247,7 +253,7 @@ impl Kinds {
         true
     }
 
-    /// Evaluates a new set for the kinds that its terms can match; returns those it matches.
+    /// Evaluates a new set for the kinds that its terms can match. Returns the kinds that match.
     pub(super) fn enter_set(
         &mut self,
         id: PeerSetId,
@@ -299,7 +305,7 @@ impl Kinds {
         kind.items.insert(item)
     }
 
-    /// Takes a set that is gone out of the kinds that were in it.
+    /// Removes a set from the items of the kinds that matched it.
     pub(super) fn leave_set(&mut self, id: PeerSetId, kinds: &BTreeSet<KindId>) {
         for kind in kinds {
             if let Some(kind) = self.kinds.get_mut(kind) {
@@ -312,7 +318,8 @@ impl Kinds {
         self.by_namespace.get(namespace).into_iter().flatten().copied().collect()
     }
 
-    /// Sorts all templates into kinds anew, after the names in use changed; returns the pods whose kind is another now.
+    /// Assigns all templates to kinds again after the label keys or port names in use changed. Returns the pods whose kind
+    /// changed.
     pub(super) fn regroup(&mut self, sets: &mut PeerSets, snapshot: &Snapshot) -> Vec<PodId> {
         let mut changed: Vec<TemplateId> = Vec::new();
         for (&id, template) in &self.templates {

@@ -14,6 +14,14 @@ pub enum Locality {
 }
 
 impl Locality {
+    /// Whether pods of this node are local.
+    pub(super) fn is_node(&self, node: Option<&Arc<str>>) -> bool {
+        match self {
+            Self::Node(name) => node == Some(name),
+            Self::Everywhere => true,
+        }
+    }
+
     pub(super) fn holds(&self, pod: &Pod) -> bool {
         pod.has_identity()
             && match self {

@@ -1,9 +1,9 @@
 //! The matrix (group x class) -> profile of one family: what each group allows each class.
 //!
-//! What a group allows everyone is its entry for the class `UNKNOWN`: the kernel looks there when it finds nothing for a
-//! peer's own class. Other classes have an entry only where they are allowed more than that. Classes that other namespaces'
-//! policies tell apart so cost a group nothing, unless a rule of its own makes a difference between them. As policies only
-//! add, no class is ever allowed less than everyone is.
+//! What a group allows everyone is its entry for the class `UNKNOWN`. The kernel looks this entry up if there is none for
+//! the class of the peer. Other classes have an entry only if they are allowed more than everyone is. Therefore classes
+//! that only the policies of other namespaces distinguish cost a group nothing. Policies only add, so no class is ever
+//! allowed less than everyone is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::profiles::Profiles;
 use crate::model::Family;
 use crate::program::{ClassId, PortSet, ProfileId};
 
-/// The matrix of one family while a batch is applied.
+/// The matrix of one family, and what is needed to update it.
 pub(super) struct Matrix<'a> {
     pub(super) family: Family,
     pub(super) groups: &'a mut Groups,
@@ -30,21 +30,21 @@ pub(super) struct Matrix<'a> {
 pub(super) type Entries = BTreeSet<(GroupId, ClassId)>;
 
 impl Matrix<'_> {
-    /// Brings all columns up to date with the classes, and makes those of the `due` groups anew. Returns the entries of other
-    /// groups that changed.
+    /// Updates all columns for the classes that changed, and rebuilds the columns of the groups in `due`. Returns the
+    /// entries that changed in the other groups.
     pub(super) fn update(&mut self, due: &BTreeSet<GroupId>, edits: &ClassEdits) -> Entries {
         let mut entries: Vec<(GroupId, ClassId)> = Vec::new();
-        for &class in &edits.come {
+        for &class in &edits.added {
             let signature = self.classes.signature(class);
             let users = signature.into_iter().flat_map(|items| self.users(items));
             entries.extend(users.map(|group| (group, class)));
         }
-        for (&class, old) in &edits.resigned {
+        for (&class, old) in &edits.changed {
             let new = self.classes.signature(class);
             let changed = symmetric_difference(old, new.map_or(&[], |new| new));
             entries.extend(self.users(&changed).map(|group| (group, class)));
         }
-        for (&class, old) in &edits.gone {
+        for (&class, old) in &edits.removed {
             entries.extend(self.users(old).map(|group| (group, class)));
         }
         entries.sort_unstable();
@@ -53,7 +53,7 @@ impl Matrix<'_> {
         let changed = entries.into_iter().filter(|&(group, class)| self.update_entry(group, class));
         let changed = changed.collect();
         for &group in due {
-            self.remake_column(group);
+            self.rebuild_column(group);
         }
         changed
     }
@@ -62,7 +62,7 @@ impl Matrix<'_> {
         items.iter().flat_map(|item| self.groups.users(item.set))
     }
 
-    fn remake_column(&mut self, id: GroupId) {
+    fn rebuild_column(&mut self, id: GroupId) {
         let Some(group) = self.groups.get(id) else { return };
         let mut classes: Vec<ClassId> = Vec::new();
         if self.has_column(id) {
@@ -85,14 +85,15 @@ impl Matrix<'_> {
         old.into_values().for_each(|profile| self.profiles.release(profile, self.family));
     }
 
-    /// Groups that isolate nobody in the family, or that find no room, have no entries. A group of pods without an address has
-    /// some: they are there before its first packet.
+    /// Whether the group may have entries. A group that isolates nobody in the family, or that does not fit into the
+    /// bounds, has none. A group whose pods have no address yet has entries, so that they are there before its first
+    /// packet.
     fn has_column(&self, id: GroupId) -> bool {
         let isolates = self.groups.get(id).is_some_and(|group| group.isolates(self.family));
         isolates && self.capacity.has_entries(id)
     }
 
-    /// What the group allows the class, if that is more than what it allows everyone.
+    /// What the group allows the class, if it is more than what the group allows everyone.
     fn content(&self, id: GroupId, class: ClassId) -> Option<Arc<PortSet>> {
         let group = self.groups.get(id)?;
         let base = group.base(self.family);
@@ -103,7 +104,7 @@ impl Matrix<'_> {
         Some(group.profile(signature, self.family)).filter(|content| content != base)
     }
 
-    /// Whether the entry changed.
+    /// Updates one entry. Returns whether it changed.
     fn update_entry(&mut self, id: GroupId, class: ClassId) -> bool {
         if !self.has_column(id) {
             return false;
@@ -126,7 +127,7 @@ impl Matrix<'_> {
     }
 }
 
-/// Items that are in one of two signatures, which are sorted.
+/// The items that only one of the two sorted signatures has.
 fn symmetric_difference(a: &[Item], b: &[Item]) -> Vec<Item> {
     let a: BTreeSet<&Item> = a.iter().collect();
     let b: BTreeSet<&Item> = b.iter().collect();

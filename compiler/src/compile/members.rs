@@ -1,4 +1,4 @@
-//! Which groups each subject's address is in, and the sets of subjects.
+//! The groups of each subject's address, and the sets of subjects in the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,14 +10,14 @@ use crate::model::{Direction, Family};
 use crate::program::delta::{Edits, record};
 use crate::program::{Tables, TablesDelta};
 
-/// The groups of the addresses that have some.
+/// The groups of each address that is in at least one.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     groups: BTreeMap<IpAddr, PodGroups>,
 }
 
-/// One family's tables while addresses move.
-pub(super) struct Moving<'a> {
+/// What changes in one family when an address joins or leaves a group.
+pub(super) struct MemberTables<'a> {
     pub(super) groups: &'a mut Groups,
     pub(super) capacity: &'a mut Capacity,
     pub(super) tables: &'a mut Tables,
@@ -34,20 +34,20 @@ impl Members {
         }
     }
 
-    /// Moves an address from the groups it is in to others, and in or out of the sets of subjects. Returns
-    /// for each direction whether it moved.
+    /// Moves an address from its groups to others, and into or out of the sets of subjects. Returns for each direction
+    /// whether its group changed.
     pub(super) fn set(
         &mut self,
         address: IpAddr,
         wanted: PodGroups,
-        moving: Moving<'_>,
+        tables: MemberTables<'_>,
     ) -> [bool; 2] {
         let old = self.groups.get(&address).copied().unwrap_or([None, None]);
         if old == wanted {
             return [false, false];
         }
         let family = Family::of(address);
-        let Moving { groups, capacity, tables, delta } = moving;
+        let MemberTables { groups, capacity, tables, delta } = tables;
         let mut is_subject = false;
         for ((direction, from), to) in Direction::ALL.into_iter().zip(old).zip(wanted) {
             let to = to.filter(|&id| groups.get(id).is_some_and(|g| g.isolates(family)));
@@ -72,7 +72,7 @@ impl Members {
     }
 }
 
-/// Makes an address a member of a group, or takes it out.
+/// Adds an address to a group, or removes it from the group.
 fn change(groups: &mut Groups, capacity: &mut Capacity, id: GroupId, address: IpAddr, joins: bool) {
     let family = Family::of(address);
     let Some(group) = groups.get_mut(id) else { return };

@@ -1,4 +1,4 @@
-//! The matrix lowered to rows (subject, class) -> profile.
+//! Turns the matrix into rows (subject, class) -> profile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ type Row = (IpAddr, ClassId);
 type Rows = BTreeMap<Row, ProfileId>;
 type RowEdits = Vec<(Row, Edit<ProfileId>)>;
 
-/// What the rows of one family are made of.
+/// What the rows of one family are computed from.
 pub(super) struct Lowering<'a> {
     pub(super) family: Family,
     pub(super) groups: &'a Groups,
@@ -24,9 +24,9 @@ pub(super) struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    /// Writes all rows of these subjects, and of the other members of the entries' groups those of the entries' classes.
+    /// Writes all rows of these subjects. For each of the entries, also writes the row of every other member of its group.
     ///
-    /// Each row is written once at most, so that the edits of a batch are made in one go.
+    /// Each row is written at most once, so that all edits of a batch can be added together.
     pub(super) fn write(
         &self,
         direction: Direction,
@@ -49,7 +49,7 @@ impl Lowering<'_> {
                 continue;
             }
             let entry = group.column(self.family).get(&class).copied();
-            let after = entry.filter(|&profile| self.capacity.grants(group, profile));
+            let after = entry.filter(|&profile| self.capacity.may_use(group, profile));
             let others = group.members(self.family).iter().filter(|s| !subjects.contains(*s));
             for &subject in others.filter(|&&s| self.capacity.has_rows(s, direction)) {
                 let before = match after {
@@ -74,13 +74,13 @@ impl Lowering<'_> {
         let group = group.filter(|group| {
             group.isolates(self.family) && self.capacity.has_rows(subject, direction)
         });
-        let wanted = group.into_iter().flat_map(|g| self.capacity.visible(g, self.family));
+        let wanted = group.into_iter().flat_map(|g| self.capacity.usable_entries(g, self.family));
         let mut wanted = wanted.peekable();
-        let (mut come, mut gone) = (Vec::new(), Vec::new());
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
         let all = (subject, ClassId(0))..=(subject, ClassId(u32::MAX));
         for (&(_, class), profile) in rows.range_mut(all) {
             while let Some(missing) = wanted.next_if(|(wanted, _)| *wanted < class) {
-                come.push(missing);
+                added.push(missing);
             }
             let before = *profile;
             match wanted.next_if(|(wanted, _)| *wanted == class) {
@@ -89,16 +89,16 @@ impl Lowering<'_> {
                     note(edits, (subject, class), Some(before), Some(after));
                 }
                 None => {
-                    gone.push(class);
+                    removed.push(class);
                     note(edits, (subject, class), Some(before), None);
                 }
             }
         }
-        come.extend(wanted);
-        for class in gone {
+        added.extend(wanted);
+        for class in removed {
             rows.remove(&(subject, class));
         }
-        for (class, profile) in come {
+        for (class, profile) in added {
             rows.insert((subject, class), profile);
             note(edits, (subject, class), None, Some(profile));
         }
@@ -111,7 +111,7 @@ fn note(edits: &mut RowEdits, row: Row, before: Option<ProfileId>, after: Option
     }
 }
 
-/// Adds a sorted list of edits of other rows than those edited so far: a tree that is made of what is sorted is made quickly.
+/// Adds a list of edits, sorted by row, none of whose rows was edited before. Building a tree from sorted items is fast.
 fn merge(edits: &mut Edits<Row, ProfileId>, list: RowEdits) {
     let mut list: Edits<Row, ProfileId> = list.into_iter().collect();
     if edits.is_empty() {

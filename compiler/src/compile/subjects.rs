@@ -24,6 +24,10 @@ pub(super) struct Subjects {
     policies: Policies,
     local: BTreeMap<PodId, LocalPod>,
     isolated: IsolatedPods,
+    /// Isolated pods that have no address yet.
+    awaited: BTreeSet<PodId>,
+    /// How often a local pod came, went or changed.
+    changes: u64,
 }
 
 /// How many local pods policies isolate.
@@ -66,7 +70,23 @@ impl Subjects {
             policies: Policies::default(),
             local: BTreeMap::new(),
             isolated: IsolatedPods::default(),
+            awaited: BTreeSet::new(),
+            changes: 0,
         }
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The local pods.
+    pub(super) fn local(&self) -> impl Iterator<Item = PodId> {
+        self.local.keys().copied()
+    }
+
+    /// Local pods that policies isolate and that have no address yet.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = PodId> {
+        self.awaited.iter().copied()
     }
 
     /// How many pods are local.
@@ -128,8 +148,15 @@ impl Subjects {
         });
         let groups_of = |pod: &Option<LocalPod>| pod.as_ref().map_or([None, None], |p| p.groups);
         let changed = groups_of(&old) != groups_of(&new);
+        self.changes += u64::from(old.is_some() || new.is_some());
         self.isolated.remove(groups_of(&old));
         self.isolated.add(groups_of(&new));
+        let has_address = snapshot.pod(id).is_some_and(|pod| !pod.addresses.is_empty());
+        if !has_address && groups_of(&new).iter().any(Option::is_some) {
+            self.awaited.insert(id);
+        } else {
+            self.awaited.remove(&id);
+        }
         if let Some(old) = old {
             old.groups.iter().flatten().for_each(|&group| groups.release(group));
             let place = |pod: &LocalPod| (Arc::clone(&pod.namespace), pod.selection.clone());

@@ -20,7 +20,11 @@ pub fn excerpt(snapshot: &Snapshot, connection: &Connection) -> Vec<Change> {
     for pod in pods {
         if let Some(node) = &pod.node {
             let addresses = snapshot.own_node_addresses(pod);
-            changes.push(Change::ApplyNode(Node { name: node.clone(), addresses }));
+            changes.push(Change::ApplyNode(Node {
+                name: node.clone(),
+                addresses,
+                pod_ranges: Vec::new(),
+            }));
         }
         changes.push(Change::ApplyPod(pod.clone()));
     }

@@ -13,7 +13,7 @@ use super::object::Written;
 use super::path::{OBJECT, Path};
 use super::report::{Current, Report};
 use super::tree::{Skip, Tree};
-use super::wire::{Metadata, NodeStatus, PodSpec, PodStatus};
+use super::wire::{Metadata, NodeSpec, NodeStatus, PodSpec, PodStatus};
 
 pub(super) const OBJECT_REMEDY: &str = "Write an object with apiVersion, kind and metadata";
 
@@ -35,6 +35,7 @@ pub(super) struct Draft {
     pub(super) metadata: Lenient<Metadata>,
     pod_spec: Lenient<PodSpec>,
     pod_status: Lenient<PodStatus>,
+    node_spec: Lenient<NodeSpec>,
     node_status: Lenient<NodeStatus>,
     /// Kept until the kind is known, or read as a tree.
     pub(super) trees: Trees,
@@ -113,6 +114,7 @@ impl Draft {
         match (key, kind) {
             ("spec", Some(Kind::Pod)) => return self.pod_spec.put(key, map.next_value()?),
             ("status", Some(Kind::Pod)) => return self.pod_status.put(key, map.next_value()?),
+            ("spec", Some(Kind::Node)) => return self.node_spec.put(key, map.next_value()?),
             ("status", Some(Kind::Node)) => return self.node_status.put(key, map.next_value()?),
             _ => {}
         }
@@ -235,6 +237,7 @@ impl Draft {
             self.pod_status = late(self.pod_status, &mut self.trees.status)?;
         }
         if of == Some(Kind::Node) {
+            self.node_spec = late(self.node_spec, &mut self.trees.spec)?;
             self.node_status = late(self.node_status, &mut self.trees.status)?;
         }
         let inherited = self
@@ -253,6 +256,7 @@ impl Draft {
             metadata: self.metadata,
             pod_spec: self.pod_spec,
             pod_status: self.pod_status,
+            node_spec: self.node_spec,
             node_status: self.node_status,
             spec: self.trees.spec,
             status: self.trees.status,

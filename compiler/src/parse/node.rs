@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::lenient::Lenient;
 use super::metadata::labels;
 use super::path::{OBJECT, Path};
 use super::subject::{Reported, Subject};
-use super::wire::{Metadata, NodeAddress, NodeStatus};
+use super::wire::{Metadata, NodeAddress, NodeSpec, NodeStatus};
 use crate::model::{Labels, NAMESPACE_NAME_LABEL, Namespace, Node};
 
 pub(super) fn namespace(
@@ -29,13 +31,14 @@ pub(super) fn namespace(
     Ok(Namespace { name, labels: Arc::new(labels) })
 }
 
-/// A node with those of its addresses that can be read (`NodeStatus.addresses`).
+/// A node with those of its addresses (`NodeStatus.addresses`) and of its pods' ranges (`NodeSpec.podCIDRs`) that can be read.
 pub(super) fn node(
     subject: &mut Subject<'_, '_>,
     name: Arc<str>,
-    status: Lenient<NodeStatus>,
+    (spec, status): (Lenient<NodeSpec>, Lenient<NodeStatus>),
 ) -> Node {
-    let mut node = Node { name, addresses: Vec::new() };
+    let pod_ranges = pod_ranges(subject, spec);
+    let mut node = Node { name, addresses: Vec::new(), pod_ranges };
     let path = OBJECT.field("status");
     let Ok(Some(status)) = subject.read(status, "a map", &path) else { return node };
     subject.misspelt(&path, "the status of a Node", &status.unknown, &NodeStatus::FIELDS);
@@ -46,6 +49,38 @@ pub(super) fn node(
     node.addresses.sort_unstable();
     node.addresses.dedup();
     node
+}
+
+/// `podCIDRs`, or the older `podCIDR` where there is no such list.
+fn pod_ranges(subject: &mut Subject<'_, '_>, spec: Lenient<NodeSpec>) -> Vec<IpNet> {
+    let path = OBJECT.field("spec");
+    let Ok(Some(spec)) = subject.read(spec, "a map", &path) else { return Vec::new() };
+    subject.misspelt(&path, "the spec of a Node", &spec.unknown, &NodeSpec::FIELDS);
+    let list = path.field("podCIDRs");
+    let items = subject.items(spec.pod_cidrs, &list);
+    let mut ranges: Vec<IpNet> = items
+        .into_iter()
+        .filter_map(|(at, text)| pod_range(subject, &text, &list.item(at)))
+        .collect();
+    let path = path.field("podCIDR");
+    if ranges.is_empty()
+        && let Ok(Some(text)) = subject.read(spec.pod_cidr, "a string", &path)
+        && !text.is_empty()
+    {
+        ranges.extend(pod_range(subject, &text, &path));
+    }
+    ranges.sort_unstable();
+    ranges.dedup();
+    ranges
+}
+
+fn pod_range(subject: &mut Subject<'_, '_>, text: &str, path: &Path<'_>) -> Option<IpNet> {
+    let range = text.parse().ok().map(|net: IpNet| net.trunc());
+    if range.is_none() {
+        let message = format!("is {text:?}, which is not a range of addresses, and is left out");
+        subject.error(path, message, "Write a CIDR block, as in 10.1.2.0/24");
+    }
+    range
 }
 
 /// An address of any type. Host names may be addresses, too; those that are not are left out.

@@ -14,7 +14,7 @@ use super::output::{Object, Settings};
 use super::path::OBJECT;
 use super::report::{Finding, Report};
 use super::subject::{Reported, Subject};
-use super::wire::{Metadata, NodeStatus, PodSpec, PodStatus};
+use super::wire::{Metadata, NodeSpec, NodeStatus, PodSpec, PodStatus};
 use super::{endpoint_slice, node, pod, policy, service};
 use crate::model::PolicyKey;
 
@@ -27,6 +27,7 @@ pub(super) struct Written {
     pub(super) metadata: Lenient<Metadata>,
     pub(super) pod_spec: Lenient<PodSpec>,
     pub(super) pod_status: Lenient<PodStatus>,
+    pub(super) node_spec: Lenient<NodeSpec>,
     pub(super) node_status: Lenient<NodeStatus>,
     /// The spec of a policy or of a Service.
     pub(super) spec: Option<Value>,
@@ -102,7 +103,10 @@ fn read_kind(
     let namespaced = (namespace.unwrap_or_default(), Arc::clone(&name));
     let read = match kind {
         Kind::Namespace => node::namespace(&mut subject, name, metadata).map(Object::Namespace),
-        Kind::Node => Ok(Object::Node(node::node(&mut subject, name, written.node_status))),
+        Kind::Node => {
+            let parts = (written.node_spec, written.node_status);
+            Ok(Object::Node(node::node(&mut subject, name, parts)))
+        }
         Kind::Pod => {
             let parts = (written.pod_spec, written.pod_status);
             pod::read(&mut subject, namespaced, metadata, parts).map(Object::Pod)

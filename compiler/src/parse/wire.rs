@@ -221,6 +221,11 @@ wire! {
         terminated: Present = "terminated",
     } and ["running", "waiting"]
 
+    NodeSpec {
+        pod_cidr: Text = "podCIDR",
+        pod_cidrs: List<Text> = "podCIDRs",
+    } and ["configSource", "externalID", "providerID", "taints", "unschedulable"]
+
     NodeStatus {
         addresses: List<NodeAddress> = "addresses",
     } and [

@@ -14,8 +14,10 @@ use crate::model::{Family, Protocol};
 /// An element with its value where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Element {
-    /// `local_in`, `local_out`
+    /// `local_in`, `local_out`, `known_ipv4`, `known_ipv6`
     Address(IpAddr),
+    /// `held_ipv4`, `held_ipv6`
+    Range(AddressRange),
     /// `self`: the address with itself
     Hairpin(IpAddr),
     /// `bridges`: the interface index with itself
@@ -40,7 +42,7 @@ impl Element {
             | Self::Hairpin(address)
             | Self::Class(address, _)
             | Self::Row(address, ..) => Family::of(address) == family,
-            Self::Cidr(range, _) => {
+            Self::Range(range) | Self::Cidr(range, _) => {
                 Family::of(range.first) == family && Family::of(range.last) == family
             }
             Self::Bridge(_)
@@ -57,6 +59,8 @@ impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => write!(f, "{address}"),
+            Self::Range(AddressRange { first, last }) if first == last => write!(f, "{first}"),
+            Self::Range(AddressRange { first, last }) => write!(f, "{first}-{last}"),
             Self::Hairpin(address) => write!(f, "{address} . {address}"),
             Self::Bridge(index) => write!(f, "{index} . {index}"),
             Self::Interface(index) => write!(f, "{index}"),
@@ -154,6 +158,8 @@ macro_rules! kinds {
 kinds! {
     /// An address.
     Address: address as IpAddr => () as () = (address);
+    /// A range of addresses.
+    Range: range as AddressRange => () as () = (range);
     /// An address, looked up as source and destination.
     Hairpin: address as IpAddr => () as () = (address);
     /// An interface, looked up as input and output.

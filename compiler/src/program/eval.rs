@@ -111,7 +111,8 @@ fn tos_priority(tos: u8) -> Option<u32> {
 pub trait View {
     fn tables(&mut self, lookup: SetName) -> &Tables;
 
-    /// Whether a set of facts of the host holds the element. None does unless a view knows of such facts.
+    /// Whether a set of facts of the host holds the element, or a range that the address is in. None does unless a view knows of
+    /// such facts.
     fn host_has(&mut self, _lookup: SetName, _element: Element) -> bool {
         false
     }
@@ -230,6 +231,7 @@ struct Skeleton {
     ip: Chains,
     ip6: Chains,
     bridge: Chains,
+    inet: Chains,
 }
 
 impl Skeleton {
@@ -240,6 +242,7 @@ impl Skeleton {
             ip: chains(TableFamily::Ip),
             ip6: chains(TableFamily::Ip6),
             bridge: chains(TableFamily::Bridge),
+            inet: chains(TableFamily::Inet),
         })
     }
 
@@ -248,6 +251,7 @@ impl Skeleton {
             TableFamily::Ip => &self.ip,
             TableFamily::Ip6 => &self.ip6,
             TableFamily::Bridge => &self.bridge,
+            TableFamily::Inet => &self.inet,
         }
     }
 }
@@ -332,6 +336,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 | Expr::TosPriority { .. }
                 | Expr::InSubnet(..)
                 | Expr::IsIpv6
+                | Expr::FamilyIs(_)
                 | Expr::PriorityIs(_)
                 | Expr::PriorityHas(_)
                 | Expr::PriorityLacks(_) => {
@@ -384,6 +389,8 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             (packet.tos & TOS_MASK == 0) == is_zero
         } else if let Expr::IsIpv6 = expr {
             packet.connection.to.is_ipv6()
+        } else if let Expr::FamilyIs(family) = expr {
+            Family::of(packet.connection.to) == family
         } else if let Expr::PriorityIs(priority) = expr {
             self.priority == priority
         } else if let Expr::PriorityHas(bits) = expr {
@@ -400,7 +407,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
         let Connection { from, to, protocol, port } = self.packet.connection;
         let (iif, oif) = (self.packet.iif, self.packet.oif);
         let key = match set.kind() {
-            ElementKind::Address => Element::Address(match expr {
+            ElementKind::Address | ElementKind::Range => Element::Address(match expr {
                 Expr::AddressIn(Side::Source, _) => from,
                 _ => to,
             }),
@@ -420,7 +427,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             | ElementKind::Row => return false,
         };
         match (set.planning(), key) {
-            (Planning::Host, _) => self.view.host_has(set, key),
+            (Planning::HostChecks | Planning::HostExemptions, _) => self.view.host_has(set, key),
             (_, Element::Port(port)) if set.is_interval() => {
                 self.view.tables(set).has_port_in_range(port)
             }

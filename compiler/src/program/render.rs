@@ -12,6 +12,7 @@ use super::skeleton::{
     TOS_PRIORITIES, ct,
 };
 use super::{ClassId, Element, Program, TableFamily};
+use crate::model::Family;
 
 /// The elements of a set that are facts of a host.
 type HostElements<'a> = &'a dyn Fn(SetName) -> Vec<Element>;
@@ -40,12 +41,12 @@ pub fn table_comment() -> String {
 /// What an element of the set is, as in `type ipv4_addr : classid`.
 pub fn set_type(table: impl Into<TableFamily>, set: SetName) -> String {
     use ElementKind as Kind;
-    let address = match table.into() {
-        TableFamily::Ip => "ipv4_addr",
-        TableFamily::Ip6 | TableFamily::Bridge => "ipv6_addr",
+    let address = match set.family(table.into()) {
+        Family::V4 => "ipv4_addr",
+        Family::V6 => "ipv6_addr",
     };
     match set.kind() {
-        Kind::Address => address.to_owned(),
+        Kind::Address | Kind::Range => address.to_owned(),
         Kind::Hairpin => format!("{address} . {address}"),
         Kind::Bridge => "iface_index . iface_index".to_owned(),
         Kind::Interface => "iface_index".to_owned(),
@@ -114,7 +115,11 @@ fn write_set(
 fn write_chain(f: &mut fmt::Formatter<'_>, table: TableFamily, chain: ChainName) -> fmt::Result {
     writeln!(f, "\n\tchain {} {{", chain.as_str())?;
     if chain.is_base() {
-        writeln!(f, "\t\ttype filter hook forward priority filter; policy accept;")?;
+        let priority = match table {
+            TableFamily::Inet => "filter - 1",
+            TableFamily::Ip | TableFamily::Ip6 | TableFamily::Bridge => "filter",
+        };
+        writeln!(f, "\t\ttype filter hook forward priority {priority}; policy accept;")?;
     }
     for exprs in skeleton::rules(table, chain) {
         writeln!(f, "\t\t{}", rule(table, &exprs))?;
@@ -140,11 +145,12 @@ impl fmt::Display for RuleText<'_> {
 }
 
 fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt::Result {
-    let header = match table {
-        TableFamily::Ip => "ip",
-        TableFamily::Ip6 | TableFamily::Bridge => "ip6",
+    let header = |family| match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
     };
-    let address = |side| format!("{header} {}", side_text(side));
+    let own = header(table.family().unwrap_or(Family::V6));
+    let address = |side| format!("{own} {}", side_text(side));
     match expr {
         Expr::CtState(bits) => write!(f, "ct state {}", ct_states(bits)),
         Expr::CtStatusDnat => f.write_str("ct status dnat"),
@@ -162,7 +168,10 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
             write!(f, "@nh,0,32 & {mask:#x} {} 0x0", if is_zero { "==" } else { "!=" })
         }
         Expr::InSubnet(side, subnet) => write!(f, "{} {subnet}", address(side)),
-        Expr::AddressIn(side, set) => write!(f, "{} @{}", address(side), set.as_str()),
+        Expr::AddressIn(side, set) => {
+            let header = header(set.family(table));
+            write!(f, "{header} {} @{}", side_text(side), set.as_str())
+        }
         Expr::PairIn(set) => {
             let (source, destination) = (address(Side::Source), address(Side::Destination));
             write!(f, "{source} . {destination} @{}", set.as_str())
@@ -170,6 +179,8 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
         Expr::InterfaceIn(Side::Source, set) => write!(f, "iif @{}", set.as_str()),
         Expr::InterfaceIn(Side::Destination, set) => write!(f, "oif @{}", set.as_str()),
         Expr::IsIpv6 => f.write_str("meta protocol ip6"),
+        Expr::FamilyIs(Family::V4) => f.write_str("meta nfproto ipv4"),
+        Expr::FamilyIs(Family::V6) => f.write_str("meta nfproto ipv6"),
         Expr::InterfacesIn(set) => write!(f, "iif . oif @{}", set.as_str()),
         Expr::ClassFrom(side, map) => {
             write!(f, "meta priority set {} map @{}", address(side), map.as_str())
@@ -228,7 +239,7 @@ fn ct_states(bits: u32) -> String {
 const fn protocol_field(table: TableFamily) -> &'static str {
     match table {
         TableFamily::Ip => "ip protocol",
-        TableFamily::Ip6 | TableFamily::Bridge => "meta l4proto",
+        TableFamily::Ip6 | TableFamily::Bridge | TableFamily::Inet => "meta l4proto",
     }
 }
 

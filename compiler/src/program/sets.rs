@@ -5,7 +5,7 @@
 
 use super::element::ElementKind;
 use super::table_family::TableFamily;
-use crate::model::Direction;
+use crate::model::{Direction, Family};
 
 /// How the kernel keeps a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +29,10 @@ pub enum Planning {
     Rows(Direction),
     /// What a profile means.
     Profiles,
-    /// Facts of the host.
-    Host,
+    /// Facts of the host: an element that comes subjects packets to a check.
+    HostChecks,
+    /// Facts of the host: an element that comes exempts packets from one.
+    HostExemptions,
 }
 
 /// Gives all sets to the macro named: those of a compiled program (`program`), and those whose elements are facts of the
@@ -75,10 +77,22 @@ macro_rules! set_catalogue {
             host {
                 /// Interface indexes of the bridges that carry subjects: the set `bridges` of `index . index`.
                 bridges: BTreeSet<u32> = Bridges, "bridges", Bridge,
-                    (Form::Hash { least: 4096 }), (Planning::Host), (&[TableFamily::Ip]);
+                    (Form::Hash { least: 4096 }), (Planning::HostChecks), (&[TableFamily::Ip]);
                 /// Interface indexes of the bridge ports that lead to subjects.
                 bridge_ports: BTreeSet<u32> = BridgePorts, "bridge_ports", Interface,
-                    (Form::Hash { least: 4096 }), (Planning::Host), (&[TableFamily::Bridge]);
+                    (Form::Hash { least: 4096 }), (Planning::HostChecks), (&[TableFamily::Bridge]);
+                /// The IPv4 ranges of this node's pods of which unknown addresses are held.
+                held_ipv4: BTreeSet<AddressRange> = HeldIpv4, "held_ipv4", Range,
+                    (Form::Interval), (Planning::HostChecks), (&[TableFamily::Inet]);
+                /// The IPv6 ranges.
+                held_ipv6: BTreeSet<AddressRange> = HeldIpv6, "held_ipv6", Range,
+                    (Form::Interval), (Planning::HostChecks), (&[TableFamily::Inet]);
+                /// The IPv4 addresses of this node's pods that are known and programmed, while others are held.
+                known_ipv4: BTreeSet<IpAddr> = KnownIpv4, "known_ipv4", Address,
+                    (Form::Hash { least: 4096 }), (Planning::HostExemptions), (&[TableFamily::Inet]);
+                /// The IPv6 addresses.
+                known_ipv6: BTreeSet<IpAddr> = KnownIpv6, "known_ipv6", Address,
+                    (Form::Hash { least: 4096 }), (Planning::HostExemptions), (&[TableFamily::Inet]);
             }
         }
     };
@@ -148,6 +162,16 @@ impl SetName {
     /// Whether a key looks up a value (a map) or only membership (a set).
     pub const fn is_map(self) -> bool {
         matches!(self.kind(), ElementKind::Class | ElementKind::Cidr | ElementKind::Row)
+    }
+
+    /// The family of the addresses in the set, in the table.
+    pub const fn family(self, table: TableFamily) -> Family {
+        match (self, table) {
+            (Self::HeldIpv4 | Self::KnownIpv4, _) => Family::V4,
+            (Self::HeldIpv6 | Self::KnownIpv6, _) => Family::V6,
+            (_, TableFamily::Ip) => Family::V4,
+            (_, TableFamily::Ip6 | TableFamily::Bridge | TableFamily::Inet) => Family::V6,
+        }
     }
 
     /// Interval sets; the others are hashes.

@@ -12,6 +12,7 @@
 //! masks and comparisons of 4 bytes).
 
 mod bridge;
+mod hold;
 
 use ipnet::IpNet;
 
@@ -21,7 +22,7 @@ use super::{ClassId, ProfileId, TableFamily};
 use crate::model::Family;
 
 /// Incremented with every change of the skeleton, and kept in the table's comment. A table of another version is replaced.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The name of both tables.
 pub const TABLE: &str = "palisade";
@@ -62,6 +63,8 @@ pub const TCP_FLAGS_WORD: u32 = 12;
 pub enum ChainName {
     Forward,
     Guard,
+    Hold,
+    HoldDestination,
     Midstream,
     Egress,
     BaseOut,
@@ -78,8 +81,10 @@ pub enum ChainName {
 
 impl ChainName {
     /// Every chain comes before the chains whose rules name it.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Guard,
+        Self::Hold,
+        Self::HoldDestination,
         Self::Pass,
         Self::Control,
         Self::DenyIn,
@@ -99,6 +104,8 @@ impl ChainName {
         match self {
             Self::Forward => "forward",
             Self::Guard => "guard",
+            Self::Hold => "hold",
+            Self::HoldDestination => "hold_destination",
             Self::Midstream => "midstream",
             Self::Egress => "egress",
             Self::BaseOut => "base_out",
@@ -119,12 +126,13 @@ impl ChainName {
         let is_there = move |chain: &Self| match chain {
             Self::Forward => true,
             Self::Guard => table == TableFamily::Bridge,
-            _ => table != TableFamily::Bridge,
+            Self::Hold | Self::HoldDestination => table == TableFamily::Inet,
+            _ => TableFamily::OF_PROGRAM.contains(&table),
         };
         Self::ALL.into_iter().filter(is_there)
     }
 
-    /// The only base chain: `type filter hook forward priority filter; policy accept`.
+    /// The only base chain: `type filter hook forward`, at priority `filter` (before that in the inet table), `policy accept`.
     pub const fn is_base(self) -> bool {
         matches!(self, Self::Forward)
     }
@@ -153,7 +161,7 @@ pub enum Expr {
     IcmpType(u8),
     /// `icmpv6 type X`; implies ICMPv6.
     Icmpv6Type(u8),
-    /// `ip6 hoplimit X`; in the IPv6 and the bridge table only.
+    /// `ip6 hoplimit X`; not in the IPv4 table.
     HopLimit(u8),
     /// `@nh,0,32 & 0x180000 == 0x0`, or `!=`: whether the TOS field has no bit that a priority is derived from, or has one; in
     /// the IPv4 table only. The TOS field is the second of the header's first 4 bytes.
@@ -172,6 +180,8 @@ pub enum Expr {
     InterfaceIn(Side, SetName),
     /// `meta protocol ip6`; in the bridge table only. nft needs it before each match on an IPv6 header there.
     IsIpv6,
+    /// `meta nfproto ipv4`, `meta nfproto ipv6`; in the inet table only, before each match on an address.
+    FamilyIs(Family),
     /// `meta priority set ip saddr map @class`
     ClassFrom(Side, SetName),
     /// `meta priority set ip saddr . meta priority map @allow_out`
@@ -218,16 +228,18 @@ pub type Rule = Vec<Expr>;
 
 /// The rules of a table's chain, first to last.
 pub fn rules(table: impl Into<TableFamily>, chain: ChainName) -> Vec<Rule> {
-    match table.into().family() {
-        Some(family) => program_rules(family, chain),
-        None => bridge::rules(chain),
+    match table.into() {
+        TableFamily::Ip => program_rules(Family::V4, chain),
+        TableFamily::Ip6 => program_rules(Family::V6, chain),
+        TableFamily::Bridge => bridge::rules(chain),
+        TableFamily::Inet => hold::rules(chain),
     }
 }
 
 /// The rules of a chain of the tables that hold a program.
 fn program_rules(family: Family, chain: ChainName) -> Vec<Rule> {
     match chain {
-        ChainName::Guard => Vec::new(),
+        ChainName::Guard | ChainName::Hold | ChainName::HoldDestination => Vec::new(),
         ChainName::Forward => forward(),
         ChainName::Midstream => midstream(),
         ChainName::Egress => EGRESS.judge(family),

@@ -9,19 +9,22 @@ pub enum TableFamily {
     Ip6,
     /// Frames that a bridge forwards. This table holds facts of the host only, and is there only where some are needed.
     Bridge,
+    /// Packets of both versions of IP that are forwarded: the hold of unknown addresses. This table, too, holds facts of the host
+    /// only, and is there only while addresses are held.
+    Inet,
 }
 
 impl TableFamily {
-    pub const ALL: [Self; 3] = [Self::Ip, Self::Ip6, Self::Bridge];
+    pub const ALL: [Self; 4] = [Self::Ip, Self::Ip6, Self::Bridge, Self::Inet];
     /// The tables that hold a program, and without which nothing is enforced.
     pub const OF_PROGRAM: [Self; 2] = [Self::Ip, Self::Ip6];
 
-    /// The family of the addresses that a program has in the table; `None` for the bridge table.
+    /// The family of the addresses that a program has in the table; `None` for tables without one.
     pub const fn family(self) -> Option<Family> {
         match self {
             Self::Ip => Some(Family::V4),
             Self::Ip6 => Some(Family::V6),
-            Self::Bridge => None,
+            Self::Bridge | Self::Inet => None,
         }
     }
 
@@ -31,6 +34,7 @@ impl TableFamily {
             Self::Ip => "ip",
             Self::Ip6 => "ip6",
             Self::Bridge => "bridge",
+            Self::Inet => "inet",
         }
     }
 }

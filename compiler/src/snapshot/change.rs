@@ -48,6 +48,23 @@ pub enum Change {
     EndReset(ObjectKind),
 }
 
+impl Change {
+    /// The kind of the object that changes, or of all those that are listed anew.
+    pub const fn kind(&self) -> ObjectKind {
+        match self {
+            Self::ApplyNamespace(_) | Self::DeleteNamespace(_) => ObjectKind::Namespace,
+            Self::ApplyNode(_) | Self::DeleteNode(_) => ObjectKind::Node,
+            Self::ApplyPod(_) | Self::DeletePod { .. } => ObjectKind::Pod,
+            Self::ApplyPolicy(_) | Self::DeletePolicy(_) => ObjectKind::Policy,
+            Self::ApplyService(_) | Self::DeleteService { .. } => ObjectKind::Service,
+            Self::ApplyEndpointSlice(_) | Self::DeleteEndpointSlice { .. } => {
+                ObjectKind::EndpointSlice
+            }
+            Self::BeginReset(kind) | Self::Keep { kind, .. } | Self::EndReset(kind) => *kind,
+        }
+    }
+}
+
 /// The kinds of objects that the input consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {

@@ -2,10 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::PodId;
 use crate::compact::AddressMap;
-use crate::model::Pod;
+use crate::model::{Pod, Uid};
+
+/// What tells the pod that owns an address from any other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tenant {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) uid: Option<Uid>,
+    pub(crate) node: Option<Arc<str>>,
+}
+
+impl Tenant {
+    pub(crate) fn of(pod: &Pod) -> Self {
+        let Pod { namespace, name, uid, node, .. } = pod.clone();
+        Self { namespace, name, uid, node }
+    }
+
+    /// Whether it still is this pod.
+    pub(crate) fn is(&self, pod: &Pod) -> bool {
+        (&self.namespace, &self.name, &self.uid) == (&pod.namespace, &pod.name, &pod.uid)
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct AddressOwners {

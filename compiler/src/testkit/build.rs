@@ -1,6 +1,6 @@
-//! Objects and connections in one line, for tests written by hand.
+//! Builds objects and connections in one line, for tests written by hand.
 //!
-//! Selectors and labels are written as kubectl takes them: `app=web,tier notin (a,b),!canary`.
+//! Selectors and labels are written as for kubectl: `app=web,tier notin (a,b),!canary`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn split_name(name: &str) -> (Arc<str>, Arc<str>) {
     (namespace.into(), name.into())
 }
 
-/// `app=web,tier=front`; empty for none.
+/// Labels such as `app=web,tier=front`. An empty text means no labels.
 pub fn labels(text: &str) -> Arc<Labels> {
     let pairs = text
         .split(',')
@@ -31,7 +31,8 @@ pub fn labels(text: &str) -> Arc<Labels> {
     Arc::new(pairs.collect())
 }
 
-/// `app=web`, `app!=web`, `app in (a,b)`, `app notin (a,b)`, `app`, `!app`, joined by commas; empty for everything.
+/// A selector: `app=web`, `app!=web`, `app in (a,b)`, `app notin (a,b)`, `app` or `!app`, joined by commas. An empty text
+/// selects everything.
 pub fn selector(text: &str) -> Selector {
     let mut requirements = Vec::new();
     let mut depth = 0;
@@ -67,7 +68,7 @@ fn requirement(text: &str) -> Requirement {
     Requirement { key: key.trim().into(), operator }
 }
 
-/// A namespace with labels beside the one that bears its name.
+/// A namespace with these labels. The snapshot adds `kubernetes.io/metadata.name`.
 pub fn namespace(name: &str, text: &str) -> Namespace {
     Namespace { name: name.into(), labels: labels(text) }
 }
@@ -79,7 +80,8 @@ impl From<Namespace> for Change {
 }
 
 pub fn node(name: &str, addresses: &[&str]) -> Node {
-    Node { name: name.into(), addresses: addresses.iter().map(|text| ip(text)).collect() }
+    let addresses = addresses.iter().map(|text| ip(text)).collect();
+    Node { name: name.into(), addresses, pod_ranges: Vec::new() }
 }
 
 impl From<Node> for Change {
@@ -107,14 +109,14 @@ pub fn pod(name: &str) -> Pod {
     }
 }
 
-/// The pod with one thing set.
+/// Each method returns the pod with one property changed.
 impl Pod {
     #[must_use]
     pub fn labelled(self, text: &str) -> Self {
         Self { labels: labels(text), ..self }
     }
 
-    /// One more address; the first of each family counts.
+    /// Adds an address. The first address of each family is used.
     #[must_use]
     pub fn ip(self, address: &str) -> Self {
         Self { addresses: self.addresses.iter().chain([ip(address)]).collect(), ..self }
@@ -140,7 +142,7 @@ impl Pod {
         Self { phase, ..self }
     }
 
-    /// Seconds since the Unix epoch.
+    /// `started` is in seconds since the Unix epoch.
     #[must_use]
     pub fn started_at(self, started: i64) -> Self {
         Self { started: Some(started), ..self }
@@ -151,7 +153,7 @@ impl Pod {
         Self { containers_gone: true, ..self }
     }
 
-    /// One more named container port.
+    /// Adds a named container port.
     #[must_use]
     pub fn port(self, name: &str, protocol: Protocol, port: u16) -> Self {
         let port = NamedPort { name: name.into(), protocol, port };
@@ -178,14 +180,14 @@ pub fn policy(name: &str) -> Policy {
     }
 }
 
-/// The policy with one thing set.
+/// Each method returns the policy with one property changed.
 impl Policy {
     #[must_use]
     pub fn select(self, subjects: &str) -> Self {
         Self { subjects: selector(subjects), ..self }
     }
 
-    /// `policyTypes: [Ingress]`, beside others.
+    /// Adds `Ingress` to the `policyTypes`.
     #[must_use]
     pub fn isolate_ingress(mut self) -> Self {
         self.isolates.ingress = true;
@@ -198,7 +200,7 @@ impl Policy {
         self
     }
 
-    /// One more ingress rule; isolates for ingress.
+    /// Adds an ingress rule, and isolates for ingress.
     #[must_use]
     pub fn allow_in(mut self, rule: PolicyRule) -> Self {
         self.ingress.push(rule);
@@ -218,12 +220,13 @@ impl From<Policy> for Change {
     }
 }
 
-/// A rule for everyone on every port: `- {}`.
+/// A rule that allows everyone on every port: `- {}`.
 pub fn rule() -> PolicyRule {
     PolicyRule { peers: Peers::Everyone, ports: Ports::Every }
 }
 
-/// The rule with one more peer or port; the first narrows it to that.
+/// Each method returns the rule with one more peer or port. The first peer restricts a rule for everyone to that peer, and
+/// likewise the first port.
 impl PolicyRule {
     #[must_use]
     pub fn peer(mut self, peer: Peer) -> Self {
@@ -234,13 +237,13 @@ impl PolicyRule {
         self
     }
 
-    /// `podSelector` alone: pods of the policy's own namespace.
+    /// Adds a `podSelector` without `namespaceSelector`: pods of the policy's own namespace.
     #[must_use]
     pub fn pods(self, pods: &str) -> Self {
         self.peer(Peer::Pods { namespaces: Namespaces::Own, pods: selector(pods) })
     }
 
-    /// `namespaceSelector` and `podSelector` in one entry.
+    /// Adds a `namespaceSelector` and a `podSelector` in one entry.
     #[must_use]
     pub fn pods_in(self, namespaces: &str, pods: &str) -> Self {
         let namespaces = Namespaces::Selected(selector(namespaces));
@@ -293,9 +296,10 @@ impl PolicyRule {
     }
 }
 
-/// `web/a -> db/b tcp 5432`, `10.0.0.1 -> web/a icmp`, `web/a -> db/b v6 udp 53`.
+/// A connection such as `web/a -> db/b tcp 5432`, `10.0.0.1 -> web/a icmp` or `web/a -> db/b v6 udp 53`.
 ///
-/// An end is an address or a pod with one, IPv4 unless `v6` is said. Protocols: tcp, udp, sctp, icmp, icmpv6, a number.
+/// Each end is an address, or the name of a pod that has one. Names stand for IPv4 addresses unless the text contains `v6`.
+/// Protocols are tcp, udp, sctp, icmp, icmpv6, or a number.
 pub fn connection(snapshot: &Snapshot, text: &str) -> Connection {
     let words: Vec<&str> = text.split_whitespace().collect();
     let v6 = words.contains(&"v6");

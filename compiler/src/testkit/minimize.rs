@@ -1,11 +1,11 @@
-//! A failing list of changes -> a smaller one that still fails.
+//! Reduces a failing list of changes to a smaller one that still fails.
 
 use std::sync::Arc;
 
 use crate::model::{Direction, Labels, Peer, Peers, Policy, PolicyRule, Ports};
 use crate::snapshot::Change;
 
-/// Leaves out what can be left out: whole changes first, then parts of objects.
+/// Leaves out as much as possible: first whole changes, then parts of objects.
 pub(super) fn minimize(changes: &[Change], fails: impl Fn(&[Change]) -> bool) -> Vec<Change> {
     let mut least = changes.to_vec();
     while let Some(smaller) = candidates(&least).into_iter().find(|candidate| fails(candidate)) {
@@ -16,7 +16,7 @@ pub(super) fn minimize(changes: &[Change], fails: impl Fn(&[Change]) -> bool) ->
 
 fn candidates(changes: &[Change]) -> Vec<Vec<Change>> {
     let mut found = Vec::new();
-    // Halves and quarters first: a long history shrinks fast.
+    // Halves, quarters and eighths come first, so that a long history shrinks fast.
     for part in [2, 4, 8] {
         let size = changes.len() / part;
         for at in (0..changes.len()).step_by(size.max(1)).filter(|_| size > 1) {

@@ -1,4 +1,4 @@
-//! Connections at the edges of what a cluster's policies say.
+//! Connections at the boundaries of the blocks, ports and addresses in a cluster's policies.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,15 +9,15 @@ use super::rng::Rng;
 use crate::model::{Connection, Direction, Family, Peer, Peers, PortSpec, Ports, Protocol};
 use crate::snapshot::Snapshot;
 
-/// How many connections are drawn for a cluster.
+/// The number of connections that are drawn for a cluster.
 pub const PROBES: usize = 300;
 
-/// Addresses of the pod range and outside of every block that no pod of the pools has.
+/// Addresses that no generated pod has: one of the pods' range and one outside of all blocks, for each family.
 const UNKNOWN: [&str; 4] = ["10.0.0.77", "198.51.100.1", "fd00::77", "2001:db8:ffff::1"];
 
-/// Connections between addresses that policies may tell apart: pods, nodes, unknown ones, the first, last and
-/// neighbouring addresses of every block and exception; on every bound of every port, and one below and above.
-/// Both ends are of one family.
+/// Connections between addresses that policies may distinguish: pods, nodes, unknown addresses, and the first, last and
+/// neighbouring addresses of every block and exception. The ports are the bounds of every port range, one less and one
+/// more. Both ends are of the same family.
 pub fn probes(snapshot: &Snapshot, rng: &mut Rng) -> Vec<Connection> {
     let pods: BTreeSet<IpAddr> = snapshot.pods().flat_map(|pod| pod.addresses.iter()).collect();
     let mut others: BTreeSet<IpAddr> = UNKNOWN.iter().map(|text| text.parse().unwrap()).collect();
@@ -32,7 +32,8 @@ pub fn probes(snapshot: &Snapshot, rng: &mut Rng) -> Vec<Connection> {
     let pools = Family::ALL.map(|family| (of(family, &pods), of(family, &others)));
     let mut found = Vec::with_capacity(PROBES);
     while found.len() < PROBES {
-        // A family without pods has nothing to judge, but must not open or close anything either.
+        // Both families are drawn even if one has no pods: no connection of it is judged, but its rules must still be
+        // right.
         let (pods, others) = &pools[usize::from(rng.chance(35))];
         let mut end = |percent| {
             let pool = if rng.chance(percent) && !pods.is_empty() { pods } else { others };
@@ -67,7 +68,7 @@ fn blocks(snapshot: &Snapshot) -> BTreeSet<IpNet> {
     found
 }
 
-/// The first and last address, and their neighbours on both sides where there are some.
+/// The first and last addresses of a network, and their neighbours on both sides if there are any.
 fn edges(net: IpNet) -> impl Iterator<Item = IpAddr> {
     let (first, last) = (net.network(), net.broadcast());
     let next = |address: IpAddr, up: bool| -> Option<IpAddr> {
@@ -88,7 +89,7 @@ fn edges(net: IpNet) -> impl Iterator<Item = IpAddr> {
     [first, last].into_iter().flat_map(of).flatten()
 }
 
-/// Every bound of every port and range, and of every named port, with one below and one above; and port 0.
+/// The bounds of every port range and every named port, one less and one more, and port 0.
 fn ports(snapshot: &Snapshot) -> BTreeSet<u16> {
     let mut bounds: BTreeSet<u16> = [0, 31_337, u16::MAX].into();
     bounds.extend(snapshot.pods().flat_map(|pod| pod.ports.iter().map(|port| port.port)));

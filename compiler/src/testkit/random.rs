@@ -1,7 +1,7 @@
-//! Random objects of every odd kind, and random edits of a cluster.
+//! Random objects of every kind, including unusual ones, and random edits of a cluster.
 //!
-//! Names, labels, addresses, blocks and ports come from small pools, so that objects select each other, blocks overlap
-//! and cover pods, and pods claim each other's addresses.
+//! Names, labels, addresses, blocks and ports come from small pools, so that objects select each other, blocks overlap and
+//! contain pods, and pods have each other's addresses.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::model::{
 };
 use crate::snapshot::{Change, ObjectKind, Snapshot};
 
-/// The last is never declared, only named.
+/// The last one is used by pods and policies but never declared.
 const NAMESPACES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
-/// Internal ones, external ones that are routed, and one that a pod may have too.
+/// Internal addresses, routed external addresses, and one that a pod may have too.
 const NODE_ADDRESSES: [&str; 8] = [
     "192.168.0.1",
     "192.168.0.2",
@@ -87,7 +87,7 @@ const BLOCKS_V6: [&str; 14] = [
 ];
 const PORT_NAMES: [&str; 4] = ["http", "dns", "metrics", "nobody"];
 const PORTS: [u16; 8] = [1, 53, 79, 80, 81, 443, 8080, 65535];
-/// Adjacent, overlapping, nested; of 2, 255, 256 and 257 ports; whole.
+/// Adjacent, overlapping and nested ranges, ranges of 2, 255, 256 and 257 ports, and the whole range.
 const RANGES: [(u16, u16); 14] = [
     (79, 80),
     (80, 81),
@@ -114,7 +114,7 @@ pub fn changes(rng: &mut Rng) -> Vec<Change> {
     let namespaces = 1 + rng.below(4);
     let mut changes = Vec::new();
     for name in &NAMESPACES[..namespaces] {
-        // A namespace that is only named exists all the same.
+        // Some namespaces are not declared. They exist if `UndeclaredNamespaces::Implied` is set.
         if rng.chance(85) {
             changes.push(Change::ApplyNamespace(namespace(rng, name)));
         }
@@ -139,7 +139,8 @@ fn namespace(rng: &mut Rng, name: &str) -> Namespace {
 
 fn node(rng: &mut Rng) -> Node {
     let name = rng.pick(&NODES).into();
-    Node { name, addresses: rng.many(0, 3, |rng| ip(rng.pick(&NODE_ADDRESSES))) }
+    let addresses = rng.many(0, 3, |rng| ip(rng.pick(&NODE_ADDRESSES)));
+    Node { name, addresses, pod_ranges: Vec::new() }
 }
 
 fn namespace_name(rng: &mut Rng, namespaces: usize) -> Arc<str> {
@@ -150,7 +151,7 @@ fn namespace_name(rng: &mut Rng, namespaces: usize) -> Arc<str> {
 fn pod(rng: &mut Rng, namespaces: usize) -> Pod {
     let host_network = rng.chance(8);
     let mut addresses = Vec::new();
-    // Most have one of each family or IPv4 alone; some IPv6 alone or none yet.
+    // Most pods have one address of each family or only IPv4. Some have only IPv6 or no address yet.
     match rng.below(10) {
         0 => {}
         1 | 2 => addresses.push(ip(rng.pick(&V6))),
@@ -288,8 +289,8 @@ fn port(rng: &mut Rng) -> PortMatch {
     PortMatch { protocol: protocol(rng), port }
 }
 
-/// An edit of what is there: objects come, go and change in one thing. Now and then the objects of a kind are listed anew,
-/// which takes several changes.
+/// A random edit: an object is added, removed, or changed in one property. Sometimes all objects of a kind are listed
+/// again, which takes several changes.
 pub fn random_edit(rng: &mut Rng, snapshot: &Snapshot) -> Vec<Change> {
     let kind = rng.below(20);
     if kind == 19 { reset(rng, snapshot) } else { vec![random_change(rng, snapshot, kind)] }
@@ -313,7 +314,7 @@ fn random_change(rng: &mut Rng, snapshot: &Snapshot, kind: usize) -> Change {
     }
 }
 
-/// In an order that is the snapshot's contents' alone, not its history's.
+/// The pods in an order that depends only on the snapshot's contents, not on its history.
 fn pods(snapshot: &Snapshot) -> Vec<&Pod> {
     let mut pods: Vec<&Pod> = snapshot.pods().collect();
     pods.sort_by_key(|pod| (&pod.namespace, &pod.name));
@@ -382,7 +383,7 @@ fn deleted_policy(rng: &mut Rng, snapshot: &Snapshot) -> Change {
     Change::DeletePolicy(rng.pick(&keys).clone())
 }
 
-/// The objects of a kind listed anew, with some of what is there and something fresh.
+/// Lists the objects of a kind again: most of those that exist, and a new one.
 fn reset(rng: &mut Rng, snapshot: &Snapshot) -> Vec<Change> {
     let kinds = [ObjectKind::Namespace, ObjectKind::Node, ObjectKind::Pod, ObjectKind::Policy];
     let kind = kinds[rng.below(4)];
@@ -408,7 +409,7 @@ fn reset(rng: &mut Rng, snapshot: &Snapshot) -> Vec<Change> {
     relist(kind, listed)
 }
 
-/// Lists the objects of a kind anew: what is not applied by `listed` goes.
+/// Lists the objects of a kind again: objects that `listed` does not contain are removed.
 pub fn relist(kind: ObjectKind, listed: impl IntoIterator<Item = Change>) -> Vec<Change> {
     let begin = std::iter::once(Change::BeginReset(kind));
     begin.chain(listed).chain([Change::EndReset(kind)]).collect()

@@ -1,6 +1,6 @@
-//! A small seeded generator (SplitMix64): the same seed gives the same cluster on every machine, for good.
+//! A small seeded random number generator (SplitMix64). A seed always gives the same cluster, on every machine.
 
-/// Not for secrets.
+/// Not for cryptography.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
@@ -17,14 +17,14 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// 0 to `end - 1`.
+    /// A number from 0 to `end - 1`.
     pub fn below(&mut self, end: usize) -> usize {
         assert!(end > 0, "nothing to choose from");
         // The bias is at most end / 2^64.
         (self.draw() % end as u64) as usize
     }
 
-    /// True `percent` times in a hundred.
+    /// True with a probability of `percent` per cent.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -33,7 +33,7 @@ impl Rng {
         pool[self.below(pool.len())]
     }
 
-    /// `from` to `to` items.
+    /// Between `from` and `to` items, both included.
     pub fn many<T>(
         &mut self,
         from: usize,

@@ -1,4 +1,4 @@
-//! Changes in one line each, for failure messages.
+//! Writes each change on one line, for failure messages.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ impl fmt::Display for Cluster {
     }
 }
 
-/// One change as one line.
+/// One change as one line of text.
 pub fn show(change: &Change) -> String {
     let show_namespace = |n: &crate::model::Namespace| format!("{} {}", n.name, labels(&n.labels));
     match change {

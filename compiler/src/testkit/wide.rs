@@ -1,14 +1,14 @@
-//! Policies with long lists of ports, made of those with short ones.
+//! Replaces short lists of ports in policies by long ones.
 
 use super::rng::Rng;
 use crate::model::{PortMatch, PortSpec, Ports, Protocol};
 use crate::snapshot::Change;
 
-/// How many single ports a list has.
+/// The possible numbers of single ports in a list.
 const LENGTHS: [u16; 4] = [16, 130, 257, 400];
 
-/// Gives some rules of a policy that is applied long lists of ports instead of their own. The lists are from a small pool, so
-/// that they overlap, hold each other and meet.
+/// Replaces the ports of some rules of an applied policy by long lists. The lists come from a small pool, so that some
+/// overlap, contain each other or are adjacent.
 pub fn widen(rng: &mut Rng, change: &mut Change) {
     let Change::ApplyPolicy(policy) = change else { return };
     for rule in policy.ingress.iter_mut().chain(&mut policy.egress) {
@@ -31,7 +31,7 @@ fn list(rng: &mut Rng) -> Vec<PortMatch> {
         let last = first + rng.below(600) as u16;
         ports.push(PortMatch { protocol, port: PortSpec::Range { first, last } });
     }
-    // In an order that is not theirs.
+    // Shuffled, because a list need not be sorted.
     for at in (1..ports.len()).rev() {
         ports.swap(at, rng.below(at + 1));
     }

@@ -176,6 +176,10 @@ fn every_element() {
     let host = |set| match set {
         SetName::Bridges => [1, 65_535].map(Element::Bridge).into(),
         SetName::BridgePorts => [2, 0x00ab_cdef].map(Element::Interface).into(),
+        SetName::HeldIpv4 => vec![Element::Range(range("10.0.0.0", "10.0.3.255"))],
+        SetName::HeldIpv6 => vec![Element::Range(range("fd00::", "fd00::ffff:ffff:ffff:ffff"))],
+        SetName::KnownIpv4 => vec![Element::Address(ip("10.0.0.2"))],
+        SetName::KnownIpv6 => vec![Element::Address(ip("fd00::2"))],
         _ => Vec::new(),
     };
     golden_on("every_element", &Program { v4, v6 }, &host);

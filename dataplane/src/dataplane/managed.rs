@@ -210,7 +210,27 @@ impl ManagedTables {
             return Ok(false);
         }
         self.run(writer, steps)?;
+        self.delete_tables(writer)?;
         Ok(true)
+    }
+
+    /// Deletes the tables that hold facts of the host only and have none any more. Empty, they let everything pass.
+    fn delete_tables<R: Ruleset>(&mut self, writer: &mut Writer<R>) -> Result<(), RulesetError> {
+        let needed: Vec<TableFamily> = transactions::needed(&self.host).collect();
+        let gone: Vec<TableFamily> =
+            self.present.iter().copied().filter(|table| !needed.contains(table)).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let delete = |&family: &TableFamily| TableOp { family, op: Op::DeleteTable };
+        writer.commit(self.name, Transaction { ops: gone.iter().map(delete).collect() })?;
+        self.present.retain(|table| !gone.contains(table));
+        self.entrances.retain(|(table, _)| !gone.contains(table));
+        self.sizes.retain(|(table, _), _| !gone.contains(table));
+        for table in gone {
+            self.planner.note_deleted_table(table);
+        }
+        Ok(())
     }
 
     /// Whether some set may not take what the delta adds beside what waits for its removal.

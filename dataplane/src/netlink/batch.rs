@@ -6,6 +6,7 @@ use palisade_compiler::program::skeleton::{
     ChainName, Expr, Rule, SetName, TOS_PRIORITIES, VERSION,
 };
 
+use super::chain_message::{put_chain, put_rule};
 use super::declare::{declaration, restore_map};
 use super::wire::{self, Header, flag, msg};
 use super::{elements, rule, sys, text};
@@ -81,6 +82,14 @@ impl Batch {
         batch.messages.push(batch.bytes.len());
         wire::batch_end(&mut batch.bytes, sequence);
         Ok(batch)
+    }
+
+    /// The same without its end, so that the kernel checks all of it and then discards it.
+    pub(super) fn without_end(mut self) -> Self {
+        if let Some(end) = self.messages.pop() {
+            self.bytes.truncate(end);
+        }
+        self
     }
 
     /// The sequence number behind the last message's.
@@ -245,15 +254,15 @@ impl Writer {
             Op::CreateChain(chain) => {
                 let place = (self.start(), flag::CREATE | flag::EXCL);
                 let (name, base) = (chain.as_str(), chain.is_base());
-                sys::put_chain(&mut self.batch.bytes, table, name, base, MsgType::Add, place);
+                put_chain(&mut self.batch.bytes, table, name, base, MsgType::Add, place);
             }
             Op::DeleteChain(name) => {
                 let place = (self.start(), 0);
-                sys::put_chain(&mut self.batch.bytes, table, name, false, MsgType::Del, place);
+                put_chain(&mut self.batch.bytes, table, name, false, MsgType::Del, place);
             }
             Op::FlushChain(name) => {
                 let place = (self.start(), 0);
-                sys::put_rule(&mut self.batch.bytes, table, name, &[], MsgType::Del, place);
+                put_rule(&mut self.batch.bytes, table, name, &[], MsgType::Del, place);
             }
             Op::AddRule { chain, rule, generations } => {
                 self.add_rule(family, *chain, rule, generations);
@@ -288,7 +297,7 @@ impl Writer {
         let instructions = rule::encode(family, rule, generations, restore);
         let place = (self.start(), flag::CREATE | flag::APPEND);
         let (out, table) = (&mut self.batch.bytes, (self.table, family));
-        sys::put_rule(out, table, chain.as_str(), &instructions, MsgType::Add, place);
+        put_rule(out, table, chain.as_str(), &instructions, MsgType::Add, place);
     }
 
     /// The anonymous map that a rule with `RestorePriority` refers to by the id returned.

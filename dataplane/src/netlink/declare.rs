@@ -4,6 +4,7 @@
 //! orders of key and data in its userdata, or class and profile ids come out byte-swapped; what nft 1.1.3 writes
 //! there besides makes nft 1.0.6 crash.
 
+use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::element::ElementKind;
 use palisade_compiler::program::sets::SetName;
@@ -50,13 +51,13 @@ pub(super) struct Declaration {
 
 /// The declaration of one of the skeleton's sets.
 pub(super) fn declaration(family: TableFamily, set: SetName) -> Declaration {
-    let (address, length) = match family {
-        TableFamily::Ip => (IPV4_ADDR, 4),
-        TableFamily::Ip6 | TableFamily::Bridge => (IPV6_ADDR, 16),
+    let (address, length) = match set.family(family) {
+        Family::V4 => (IPV4_ADDR, 4),
+        Family::V6 => (IPV6_ADDR, 16),
     };
     use ElementKind as Kind;
     let (types, key_length): (&[u32], u32) = match set.kind() {
-        Kind::Address | Kind::Class | Kind::Cidr => (&[address], length),
+        Kind::Address | Kind::Range | Kind::Class | Kind::Cidr => (&[address], length),
         Kind::Hairpin => (&[address, address], 2 * length),
         Kind::Bridge => (&[IFACE_INDEX, IFACE_INDEX], 8),
         Kind::Interface => (&[IFACE_INDEX], 4),

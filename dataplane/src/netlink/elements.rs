@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 
+use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::element::ElementKind as Kind;
 use palisade_compiler::program::sets::SetName;
@@ -42,8 +43,8 @@ pub(super) const MAX_ELEMENT: usize = 128;
 /// Whether the element is one of that set, in that table.
 pub(super) fn fits(table: TableFamily, set: SetName, element: &Element) -> bool {
     let is_of_kind = element.kind().map_or(set.has_catch_all(), |kind| kind == set.kind());
-    let is_range = !matches!(element, Element::Cidr(range, _) if range.first > range.last);
-    let is_of_family = table.family().is_none_or(|family| element.is_of(family));
+    let is_range = !matches!(element, Element::Cidr(range, _) | Element::Range(range) if range.first > range.last);
+    let is_of_family = element.is_of(set.family(table));
     set.tables().contains(&table) && is_of_kind && is_range && is_of_family
 }
 
@@ -107,7 +108,8 @@ pub(super) fn put_element(out: &mut Vec<u8>, element: &Element) {
         Element::Class(address, class) => {
             Parts { key: key().address(address), data: key().id(class.0), ..Parts::default() }
         }
-        Element::Cidr(range, class) => return put_range(out, range, class),
+        Element::Range(range) => return put_range(out, range, None),
+        Element::Cidr(range, class) => return put_range(out, range, Some(class)),
         Element::Row(address, class, profile) => Parts {
             key: key().address(address).id(class.0),
             data: key().id(profile.0),
@@ -129,10 +131,11 @@ pub(super) fn put_element(out: &mut Vec<u8>, element: &Element) {
     put_parts(out, &parts);
 }
 
-fn put_range(out: &mut Vec<u8>, range: AddressRange, class: ClassId) {
+fn put_range(out: &mut Vec<u8>, range: AddressRange, class: Option<ClassId>) {
     let behind = next(range.last);
     let userdata: &[u8] = if behind.is_none() { &OPEN_INTERVAL } else { &[] };
-    let (key, data) = (Bytes::default().address(range.first), Bytes::default().id(class.0));
+    let key = Bytes::default().address(range.first);
+    let data = class.map_or_else(Bytes::default, |class| Bytes::default().id(class.0));
     put_parts(out, &Parts { key, data, userdata, ..Parts::default() });
     if let Some(end) = behind {
         let key = Bytes::default().address(end);
@@ -179,7 +182,7 @@ pub(super) struct Collector {
     family: TableFamily,
     set: SetName,
     elements: Vec<Element>,
-    /// `cidr`: where the class changes, `None` behind a range.
+    /// Of interval sets of addresses: where the class changes, `None` behind a range.
     bounds: Vec<(IpAddr, Option<ClassId>)>,
     /// An element had a form that Palisade never writes.
     foreign: bool,
@@ -206,8 +209,12 @@ impl Collector {
             if let Some(class) = class
                 && behind != Some(first)
             {
-                let last = behind.map_or_else(|| highest(self.family), previous);
-                elements.push(Element::Cidr(AddressRange { first, last }, class));
+                let highest = || highest(self.set.family(self.family));
+                let range = AddressRange { first, last: behind.map_or_else(highest, previous) };
+                elements.push(match self.set.kind() {
+                    Kind::Range => Element::Range(range),
+                    _ => Element::Cidr(range, class),
+                });
             }
         }
         elements.sort_unstable();
@@ -234,9 +241,10 @@ impl Collector {
             return Some(());
         }
         let key = key?;
-        if self.set.kind() == Kind::Cidr {
+        if matches!(self.set.kind(), Kind::Cidr | Kind::Range) {
             let address = self.address(key)?;
             let class = match flags {
+                0 if self.set.kind() == Kind::Range => Some(ClassId::UNKNOWN),
                 0 => Some(ClassId(id(data?)?)),
                 INTERVAL_END => None,
                 _ => return None,
@@ -280,24 +288,22 @@ impl Collector {
                 let (profile, protocol, first) = from;
                 Element::PortRange(PortRangeElement { profile, protocol, first, last: to.2 })
             }
-            Kind::Cidr => return None,
+            Kind::Cidr | Kind::Range => return None,
         })
     }
 
     fn address(&self, bytes: &[u8]) -> Option<IpAddr> {
-        match self.family {
-            TableFamily::Ip => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
-            TableFamily::Ip6 | TableFamily::Bridge => {
-                <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
-            }
+        match self.set.family(self.family) {
+            Family::V4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+            Family::V6 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
         }
     }
 }
 
-fn highest(family: TableFamily) -> IpAddr {
+fn highest(family: Family) -> IpAddr {
     match family {
-        TableFamily::Ip => IpAddr::from([0xff; 4]),
-        TableFamily::Ip6 | TableFamily::Bridge => IpAddr::from([0xff; 16]),
+        Family::V4 => IpAddr::from([0xff; 4]),
+        Family::V6 => IpAddr::from([0xff; 16]),
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) mod meta {
     pub(crate) const PRIORITY: u32 = 2;
     pub(crate) const IIF: u32 = 4;
     pub(crate) const OIF: u32 = 5;
+    pub(crate) const NFPROTO: u32 = 15;
     pub(crate) const L4PROTO: u32 = 16;
 }
 

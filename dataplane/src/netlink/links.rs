@@ -13,8 +13,8 @@ use super::wire::{self, Attributes, flag};
 const NEWLINK: u16 = 16;
 const DELLINK: u16 = 17;
 const GETLINK: u16 = 18;
-const NEWADDR: u16 = 20;
-const GETADDR: u16 = 22;
+pub(super) const NEWADDR: u16 = 20;
+pub(super) const GETADDR: u16 = 22;
 
 /// `RTNLGRP_*`.
 const GROUP_LINK: u32 = 1;
@@ -148,15 +148,15 @@ impl LinkWatch {
         Ok(Self { socket, buffer: vec![0; EVENT_BUFFER] })
     }
 
-    /// Waits for an event, and forgets it.
+    /// Waits for an event, and forgets it. Returns whether events were lost before it, for which there was no room.
     ///
     /// # Errors
     ///
     /// Those of the socket.
-    pub fn wait(&mut self) -> io::Result<()> {
+    pub fn wait(&mut self) -> io::Result<bool> {
         match self.socket.receive(&mut self.buffer, true) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
-            result => result.map(|_| ()),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(true),
+            result => result.map(|_| false),
         }
     }
 
@@ -223,7 +223,7 @@ fn kind_of(link: Attributes<'_>) -> LinkKind {
 }
 
 /// The address itself: of a point-to-point interface `IFA_ADDRESS` is the other end's.
-fn address_of(message: &wire::Message<'_>) -> Option<IpAddr> {
+pub(super) fn address_of(message: &wire::Message<'_>) -> Option<IpAddr> {
     let attributes = Attributes(message.payload.get(ADDRESS_HEADER..)?);
     let value = attributes.get(IFA_LOCAL).or_else(|| attributes.get(IFA_ADDRESS))?.value;
     if let Ok(octets) = <[u8; 4]>::try_from(value) {

@@ -19,21 +19,13 @@ use super::attributes::{Value, attributes};
 use super::declare::Declaration;
 use super::instruction::Instruction;
 use super::wire::{self, Header};
-use crate::ruleset::TableName;
 
 pub(super) fn proto(family: TableFamily) -> ProtoFamily {
     match family {
         TableFamily::Ip => ProtoFamily::Ipv4,
         TableFamily::Ip6 => ProtoFamily::Ipv6,
         TableFamily::Bridge => ProtoFamily::Bridge,
-    }
-}
-
-/// What nft calls priority `filter` in the family: `NF_IP_PRI_FILTER`, `NF_BR_PRI_FILTER_BRIDGED`.
-pub(super) const fn filter_priority(family: TableFamily) -> i32 {
-    match family {
-        TableFamily::Ip | TableFamily::Ip6 => 0,
-        TableFamily::Bridge => -200,
+        TableFamily::Inet => ProtoFamily::Inet,
     }
 }
 
@@ -75,7 +67,7 @@ impl Socket {
         getsockopt(&self.descriptor(), sockopt::SockType).is_ok()
     }
 
-    /// Gives up a socket whose descriptor is not its own any more: closing it would close what has that number now.
+    /// Gives up a socket whose descriptor is another file's by now, which closing would close.
     pub(super) fn abandon(self) {
         std::mem::forget(self.0);
     }
@@ -200,6 +192,41 @@ pub(super) fn membarrier(command: libc::c_int) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Where `tcx` programs see the packets of an interface: `BPF_TCX_*` (linux/bpf.h).
+#[derive(Debug, Clone, Copy)]
+#[repr(u32)]
+pub(super) enum TcxHook {
+    Ingress = 46,
+    Egress = 47,
+}
+
+/// How many `tcx` programs an interface has: `BPF_PROG_QUERY` of bpf(2), with room for no ids.
+pub(super) fn tcx_programs(interface: u32, hook: TcxHook) -> io::Result<u32> {
+    const BPF_PROG_QUERY: libc::c_int = 16;
+    /// The part of `union bpf_attr` for queries.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Query {
+        target_ifindex: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        program_ids: u64,
+        count: u32,
+        padding: u32,
+        program_attach_flags: u64,
+        link_ids: u64,
+        link_attach_flags: u64,
+        revision: u64,
+    }
+    let mut query =
+        Query { target_ifindex: interface, attach_type: hook as u32, ..Query::default() };
+    // SAFETY: the kernel reads and writes no more than the size given, and follows no pointer, since all are null.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<Query>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(query.count) }
+}
+
 /// Appends a message that libnftnl writes, under our own header.
 fn append(out: &mut Vec<u8>, header: Header, build: impl FnOnce(*mut libc::nlmsghdr)) {
     // u32 for the alignment that libmnl relies on.
@@ -228,7 +255,13 @@ fn copy_message(out: &mut Vec<u8>, buffer: &[u32]) {
 }
 
 /// Appends a message that the `nftnl` crate writes, with our flags.
-fn append_object(out: &mut Vec<u8>, object: &impl NlMsg, kind: MsgType, sequence: u32, flags: u16) {
+pub(super) fn append_object(
+    out: &mut Vec<u8>,
+    object: &impl NlMsg,
+    kind: MsgType,
+    sequence: u32,
+    flags: u16,
+) {
     let mut buffer = vec![0u32; nft_nlmsg_maxsize() as usize / 4 + 1];
     // SAFETY: the buffer has room for the largest message, as `write` requires.
     unsafe { object.write(buffer.as_mut_ptr().cast::<c_void>(), sequence, kind) };
@@ -238,7 +271,7 @@ fn append_object(out: &mut Vec<u8>, object: &impl NlMsg, kind: MsgType, sequence
 }
 
 /// A name of ours has no NUL inside; one that had would be cut there.
-fn c_string(text: &str) -> CString {
+pub(super) fn c_string(text: &str) -> CString {
     let bytes: Vec<u8> = text.bytes().take_while(|&b| b != 0).collect();
     CString::new(bytes).unwrap_or_default()
 }
@@ -325,43 +358,6 @@ pub(super) fn put_set(
         nft::nftnl_set_nlmsg_build_payload(message, set);
         nft::nftnl_set_free(set);
     });
-}
-
-/// Appends a message about a chain of our table.
-pub(super) fn put_chain(
-    out: &mut Vec<u8>,
-    (table, family): (TableName, TableFamily),
-    name: &str,
-    base: bool,
-    kind: MsgType,
-    (sequence, flags): (u32, u16),
-) {
-    let table = nftnl::Table::new(c_string(table.as_str()), proto(family));
-    let mut chain = nftnl::Chain::new(c_string(name), &table);
-    if base {
-        chain.set_hook(nftnl::Hook::Forward, filter_priority(family));
-        chain.set_type(nftnl::ChainType::Filter);
-        chain.set_policy(nftnl::Policy::Accept);
-    }
-    append_object(out, &chain, kind, sequence, flags);
-}
-
-/// Appends a message about a rule of our table; deleting one without instructions deletes all of the chain.
-pub(super) fn put_rule(
-    out: &mut Vec<u8>,
-    (table, family): (TableName, TableFamily),
-    chain: &str,
-    instructions: &[Instruction],
-    kind: MsgType,
-    (sequence, flags): (u32, u16),
-) {
-    let table = nftnl::Table::new(c_string(table.as_str()), proto(family));
-    let chain = nftnl::Chain::new(c_string(chain), &table);
-    let mut rule = nftnl::Rule::new(&chain);
-    for instruction in instructions {
-        rule.add_expr(instruction);
-    }
-    append_object(out, &rule, kind, sequence, flags);
 }
 
 impl Expression for Instruction {

@@ -30,6 +30,7 @@ pub(super) mod msg {
 pub(super) const BATCH_BEGIN: u16 = 0x10;
 pub(super) const BATCH_END: u16 = 0x11;
 const SUBSYS_NFTABLES: u16 = 10;
+const SUBSYS_CONNTRACK: u16 = 1;
 pub(super) const ERROR: u16 = 2;
 pub(super) const DONE: u16 = 3;
 
@@ -70,6 +71,13 @@ impl Header {
     }
 }
 
+/// `enum cntl_msg_types` (linux/netfilter/nfnetlink_conntrack.h).
+pub(super) mod conntrack_msg {
+    pub(crate) const NEW: u16 = 0;
+    pub(crate) const GET: u16 = 1;
+    pub(crate) const DELETE: u16 = 2;
+}
+
 fn align(length: usize) -> usize {
     length.next_multiple_of(4)
 }
@@ -83,6 +91,11 @@ fn overwrite(out: &mut [u8], at: usize, bytes: &[u8]) {
 /// Starts a message; `close` sets its length.
 pub(super) fn open(out: &mut Vec<u8>, header: Header) -> usize {
     open_raw(out, header.message_type(), header, 0)
+}
+
+/// Starts a message to connection tracking; `header.kind` is one of `conntrack_msg`.
+pub(super) fn open_conntrack(out: &mut Vec<u8>, header: Header) -> usize {
+    open_raw(out, (SUBSYS_CONNTRACK << 8) | header.kind, header, 0)
 }
 
 fn open_raw(out: &mut Vec<u8>, message_type: u16, header: Header, resource: u16) -> usize {
@@ -176,7 +189,12 @@ impl<'a> Message<'a> {
         self.kind == (SUBSYS_NFTABLES << 8) | kind
     }
 
-    /// The attributes of an nf_tables message, and the family it is about.
+    /// Whether it is a message of connection tracking of that kind.
+    pub(super) fn is_conntrack(self, kind: u16) -> bool {
+        self.kind == (SUBSYS_CONNTRACK << 8) | kind
+    }
+
+    /// The attributes of a netfilter message, and the family it is about.
     pub(super) fn nf(self) -> Option<(u8, Attributes<'a>)> {
         let family = *self.payload.first()?;
         Some((family, Attributes(self.payload.get(NF_HEADER..)?)))

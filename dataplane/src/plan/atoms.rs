@@ -1,21 +1,21 @@
-//! Edited atoms of `cidr`, in groups that overlap: the atoms of a group change in one transaction.
+//! Groups edited atoms of `cidr` that overlap. All atoms of a group change in one transaction.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use palisade_compiler::program::{AddressRange, ClassId, Tables, TablesDelta};
 
-/// Edited atoms that overlap, directly or through each other.
+/// Edited atoms that overlap directly, or through others of the group.
 #[derive(Debug)]
 pub(super) struct AtomGroup {
-    /// From the first address of any of them to the last of any.
+    /// From the first address of any atom of the group to the last address of any.
     pub(super) hull: AddressRange,
     pub(super) removed: Vec<(AddressRange, ClassId)>,
     pub(super) added: Vec<(AddressRange, ClassId)>,
 }
 
 impl AtomGroup {
-    /// The groups of a delta over what the kernel has, in the order of their addresses.
+    /// The groups of a delta, in the order of their addresses. `kernel` is what the kernel has.
     pub(super) fn of(kernel: &Tables, delta: &TablesDelta) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         for (&range, edit) in &delta.cidr {
@@ -38,7 +38,8 @@ impl AtomGroup {
         groups
     }
 
-    /// The group cut where an atom begins or ends on either side: each span with its class before and after.
+    /// Splits the group at every address where an old or a new atom begins or ends. Returns each span with its class before
+    /// and after.
     pub(super) fn spans(&self) -> Vec<(AddressRange, ClassId, ClassId)> {
         let mut starts = BTreeSet::new();
         for (range, _) in self.removed.iter().chain(&self.added) {
@@ -56,14 +57,14 @@ impl AtomGroup {
     }
 }
 
-/// Whether one of these groups, which stand in order, lies over the address.
+/// Whether one of these groups, which are sorted by address, contains the address.
 pub(super) fn is_covered(groups: &[&AtomGroup], address: IpAddr) -> bool {
     let next = groups.partition_point(|group| group.hull.first <= address);
     let last = next.checked_sub(1).and_then(|at| groups.get(at));
     last.is_some_and(|group| group.hull.contains(address))
 }
 
-/// The class that sorted, disjoint ranges give an address.
+/// The class that sorted, disjoint ranges assign to an address.
 fn class_in(ranges: &[(AddressRange, ClassId)], address: IpAddr) -> ClassId {
     let next = ranges.partition_point(|(range, _)| range.first <= address);
     next.checked_sub(1)
@@ -79,7 +80,7 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// The address with these bits, of the family of `like`.
+/// The address with these bits, in the family of `like`.
 fn address(like: IpAddr, bits: u128) -> IpAddr {
     match like {
         IpAddr::V4(_) => Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or(u32::MAX)).into(),

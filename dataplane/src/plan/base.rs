@@ -1,16 +1,17 @@
-//! When the base of a subject may change: its row of class 0:0, which applies to every class that it has no row for.
+//! When the base of a subject may change. The base is the subject's row of class 0:0, which applies to every class without
+//! a row of its own.
 //!
-//! A packet whose class has no row reads the base in a second lookup, which may meet a later state than the first. Let the
-//! base change from `b` to `b'`. Then no packet may
+//! A packet whose class has no row reads the base in a second lookup, which may see a later state than the first. Assume
+//! that the base changes from `b` to `b'`. The following cases must be excluded:
 //!
-//! | see | which happens if | so |
+//! | a packet sees | how it could happen | order that excludes it |
 //! |---|---|---|
-//! | `b'`, where its class gets a row | the row was missed before it came, and the base read after it changed | the row comes, grace, the base changes |
-//! | `b`, where its class loses its row | the row was missed, and the base read before it changed | the base changes, then the row goes |
-//! | `b'`, where its address leaves a class without a row for one with a row | it holds the class that was left | the move, grace, the base changes |
-//! | `b`, where its address leaves a class with a row for one without | it holds the class that was entered | the base changes, then the move |
+//! | `b'` although its class gets a row | it missed the row before it was added, and read the base after it changed | add the row, grace period, change the base |
+//! | `b` although its class loses its row | it missed the row, and read the base before it changed | change the base, then remove the row |
+//! | `b'` although its address moves from a class without a row to one with a row | it still has the old class | move the address, grace period, change the base |
+//! | `b` although its address moves from a class with a row to one without | it has the new class | change the base, then move the address |
 //!
-//! None of them matters where what it sees lies between what the programs before and after allow it.
+//! A case is harmless if what the packet sees lies between what the programs before and after allow it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -22,35 +23,35 @@ use super::profiles::Profiles;
 use super::transition::{RowEdit, Transition, row_edits};
 use crate::contents::rows;
 
-/// When a row may change, as a place in the schedule.
+/// When a row may change, as a position in the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
-    /// It stays as garbage.
+    /// Not at all: the row stays in the kernel as garbage.
     Never,
     /// Before any address changes class.
     Early,
-    /// The same, and a grace period stands before the whole delta.
+    /// As `Early`, but with a grace period before the whole delta.
     AfterGrace,
-    /// A grace period after addresses changed class.
+    /// After a grace period that follows the changes of class.
     Late,
 }
 
-/// How the base of one subject changes, which it is before and after the delta.
+/// How the base of a subject changes that is isolated both before and after the delta.
 #[derive(Debug, Clone, Copy)]
 struct BaseEdit {
     before: ProfileId,
     after: ProfileId,
-    /// Before addresses enter classes.
+    /// The base must change before addresses enter classes.
     must_be_early: bool,
-    /// After packets hold no class that was left.
+    /// The base must change after no packet has a class any more that its address left.
     must_be_late: bool,
-    /// A grace period after rows came.
+    /// The base must change a grace period after rows were added.
     follows_rows: bool,
     /// A packet under way may have missed a row, and so may read the base.
     is_pinned: bool,
 }
 
-/// The subjects whose base changes under packets that may read it.
+/// The subjects whose base changes while packets may read it.
 #[derive(Debug)]
 pub(super) struct BaseEdits {
     by_subject: HashMap<(Direction, IpAddr), BaseEdit>,
@@ -130,17 +131,17 @@ impl BaseEdits {
         self.by_subject.get(&(edit.direction, edit.subject))
     }
 
-    /// When the base changes that this edit is of.
+    /// When the base that this edit changes may change.
     pub(super) fn when(&self, edit: &RowEdit) -> When {
         self.get(edit).map_or(When::Early, BaseEdit::when)
     }
 
-    /// Whether a row that goes must wait for the base of its subject to change late.
+    /// Whether the removal of a row must wait for a base of its subject that changes late.
     pub(super) fn is_late(&self, edit: &RowEdit) -> bool {
         self.get(edit).is_some_and(|base| base.when() == When::Late)
     }
 
-    /// Whether the base changes a grace period after rows of its subject that come.
+    /// Whether the base of the row's subject changes only a grace period after rows of the subject were added.
     pub(super) fn follows_rows(&self, edit: &RowEdit) -> bool {
         self.get(edit).is_some_and(|base| base.follows_rows)
     }
@@ -152,7 +153,7 @@ impl BaseEdits {
 }
 
 impl BaseEdit {
-    /// What a way of changing class demands.
+    /// Records what a change of class (`from`, `to`) requires of the base.
     fn regard_way(
         &mut self,
         transition: &Transition<'_>,
@@ -180,7 +181,7 @@ impl BaseEdit {
         match self {
             Self { must_be_early: true, is_pinned: true, .. } => When::AfterGrace,
             Self { must_be_early: true, is_pinned: false, .. } => When::Early,
-            // The grace period before what is late serves these as well.
+            // The grace period before the late changes serves these cases as well.
             Self { must_be_late: true, .. }
             | Self { follows_rows: true, .. }
             | Self { is_pinned: true, .. } => When::Late,
@@ -189,10 +190,10 @@ impl BaseEdit {
     }
 }
 
-/// The ways in which addresses change class, to be found by either class.
+/// The changes of class of a delta, indexed by old and by new class.
 struct Ways<'t, 'a> {
     transition: &'t Transition<'a>,
-    /// To, from.
+    /// (new class, old class).
     backwards: BTreeSet<(ClassId, ClassId)>,
 }
 
@@ -202,8 +203,9 @@ impl<'t, 'a> Ways<'t, 'a> {
         Self { transition, backwards }
     }
 
-    /// The ways that lead from or to a class that the subject has a row for, before or after, and perhaps others: on them the
-    /// base applies on both sides. Takes as long as there are rows of the subject, or ways, whichever are fewer.
+    /// The changes of class whose old or new class the subject has a row for, before or after the delta. The result may
+    /// contain others, for which the base applies on both sides. The cost is proportional to the number of the subject's
+    /// rows or to the number of changes of class, whichever is smaller.
     fn with_rows(&self, direction: Direction, subject: IpAddr) -> BTreeSet<(ClassId, ClassId)> {
         let Self { transition, backwards } = self;
         let ways = &transition.ways;

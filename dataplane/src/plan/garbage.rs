@@ -1,5 +1,5 @@
-//! Elements that the kernel has and the program has not: nothing leads to them any more, but a packet under way may still
-//! read them. A grace period later they can be removed.
+//! Garbage: elements that the kernel has and the program does not. New packets cannot reach them, but a packet under way
+//! may still read them. They can be removed after a grace period.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ pub(super) struct Garbage {
     pub(super) port_ranges: BTreeSet<PortRangeElement>,
 }
 
-/// Rows of one direction, to be found by either half of their key.
+/// Rows of one direction, indexed by class and by subject.
 #[derive(Debug, Clone, Default)]
 struct Rows {
     by_class: BTreeSet<(ClassId, IpAddr)>,
@@ -29,7 +29,7 @@ struct Rows {
 }
 
 impl Garbage {
-    /// How many elements there are.
+    /// The number of garbage elements.
     pub(super) fn len(&self) -> usize {
         self.ingress.by_subject.len()
             + self.egress.by_subject.len()
@@ -49,7 +49,7 @@ impl Garbage {
         self.rows(direction).by_subject.contains(&(subject, class))
     }
 
-    /// The subjects with a garbage row of the class.
+    /// The subjects that have a garbage row of the class.
     pub(super) fn subjects_of(
         &self,
         direction: Direction,
@@ -59,7 +59,7 @@ impl Garbage {
         rows.take_while(move |(c, _)| *c == class).map(|&(_, subject)| subject)
     }
 
-    /// The classes with a garbage row of the subject.
+    /// The classes that the subject has a garbage row for.
     pub(super) fn classes_of(
         &self,
         direction: Direction,
@@ -79,7 +79,7 @@ impl Garbage {
         self.port_ranges.range(first..).take_while(move |e| e.profile == profile).copied()
     }
 
-    /// Makes an element garbage, or takes it out. Returns whether that changed anything.
+    /// Marks an element as garbage, or as part of the program again. Returns whether that changed anything.
     pub(super) fn mark(&mut self, set: SetName, element: Element, garbage: bool) -> bool {
         fn put<T: Ord>(set: &mut BTreeSet<T>, key: T, garbage: bool) -> bool {
             if garbage { set.insert(key) } else { set.remove(&key) }
@@ -97,6 +97,7 @@ impl Garbage {
             Element::Port(port) => put(&mut self.ports, port, garbage),
             Element::PortRange(range) => put(&mut self.port_ranges, range, garbage),
             Element::Address(_)
+            | Element::Range(_)
             | Element::Bridge(_)
             | Element::Interface(_)
             | Element::Class(..)
@@ -105,7 +106,7 @@ impl Garbage {
         }
     }
 
-    /// The removal of all of it from the contents that the kernel has.
+    /// The changes that remove all garbage from the contents of the kernel.
     pub(super) fn removals(&self, kernel: &Tables) -> Vec<Change> {
         let mut removals = Vec::with_capacity(self.len());
         for direction in Direction::ALL {
@@ -124,7 +125,7 @@ impl Garbage {
         removals
     }
 
-    /// Takes all of it out of contents that the kernel has.
+    /// Removes all garbage from a copy of the kernel's contents.
     pub(super) fn take_out_of(&self, tables: &mut Tables) {
         for (rows, direction) in
             [(&mut tables.allow_in, Direction::Ingress), (&mut tables.allow_out, Direction::Egress)]

@@ -1,8 +1,9 @@
 //! The facts of the host among the elements of the tables, and when they change.
 //!
-//! What is looked up in them stands before all that the program decides. So an element that comes narrows a decision that
-//! packets read first: it stands before everything else of a change, and what widens waits for a grace period as after a
-//! new subject. An element that goes widens that decision, which no later lookup can contradict.
+//! What is looked up in them is decided before all that the program decides. So an edit that subjects packets to more checks
+//! narrows a decision that packets read first: it comes before everything else of a change, and what widens for packets that
+//! it may concern waits for a grace period. An edit that subjects packets to fewer checks comes last, with the change that
+//! makes them superfluous, or after it.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use palisade_compiler::program::{Delta, TableFamily};
 
 use super::{Planner, Step};
 use crate::contents::Contents;
-use crate::host::{HostDelta, HostFacts};
+use crate::host::{HostDelta, HostFacts, is_narrowing};
 use crate::transaction::{Op, TableOp, Transaction};
 
 #[derive(Debug, Clone, Default)]
@@ -26,14 +27,23 @@ pub(super) struct Host {
 static NO_FACTS: HostFacts = HostFacts::EMPTY;
 
 impl Host {
-    /// Whether the next change adds elements.
-    pub(super) fn narrows(&self) -> bool {
-        self.wanted.values().any(HostDelta::narrows)
+    /// Whether the next change subjects packets of any address to more checks.
+    pub(super) fn guards(&self) -> bool {
+        self.wanted.values().any(|delta| delta.narrows(|set| !is_of_hold(set)))
+    }
+
+    /// Whether the next change holds packets from or to unknown addresses that it did not hold before.
+    pub(super) fn holds(&self) -> bool {
+        self.wanted.values().any(|delta| delta.narrows(is_of_hold))
     }
 
     fn of(&self, table: TableFamily) -> &HostFacts {
         self.kernel.get(&table).unwrap_or(&NO_FACTS)
     }
+}
+
+fn is_of_hold(set: SetName) -> bool {
+    set.tables() == [TableFamily::Inet]
 }
 
 impl Planner {
@@ -47,9 +57,20 @@ impl Planner {
     /// Notes that a table was made that holds these facts of the host.
     pub fn note_new_table(&mut self, table: TableFamily, facts: HostFacts) {
         // It judges what its predecessor, if any, did not: a decision before those of the program narrowed.
-        self.v4.window.isolated = true;
-        self.v6.window.isolated = true;
+        self.note_narrowed_host(table != TableFamily::Inet, table == TableFamily::Inet);
         self.host.kernel.insert(table, facts);
+    }
+
+    /// Notes that a table of facts of the host is gone.
+    pub fn note_deleted_table(&mut self, table: TableFamily) {
+        self.host.kernel.remove(&table);
+    }
+
+    pub(super) fn note_narrowed_host(&mut self, guards: bool, holds: bool) {
+        for state in [&mut self.v4, &mut self.v6] {
+            state.window.guarded |= guards;
+            state.window.held |= holds;
+        }
     }
 
     /// Sets what the next `plan` puts into force of the host.
@@ -80,29 +101,41 @@ impl Planner {
             + self.host.wanted.get(&table).map_or(0, |delta| delta.additions(set))
     }
 
-    /// Puts the change of the host's facts before the other steps, in the first transaction where that has room for it.
+    /// Puts the changes of the host's facts around the other steps: those that narrow in the first transaction, those that widen
+    /// in the last, where these have room for them.
     pub(super) fn change_host(&mut self, steps: &mut Vec<Step>) {
-        let mut ops: Vec<TableOp> = Vec::new();
+        let (mut narrowing, mut widening) = (Vec::new(), Vec::new());
         for (family, delta) in std::mem::take(&mut self.host.wanted) {
             delta.apply_to(self.host.kernel.entry(family).or_default());
             let generations = self.generations(family);
             for set in family.sets() {
+                let id = generations.id(set);
                 for edit in delta.edits(set) {
-                    let id = generations.id(set);
+                    let ops = if is_narrowing(set, edit.after.is_some()) {
+                        &mut narrowing
+                    } else {
+                        &mut widening
+                    };
                     let gone = edit.before.map(|element| Op::Remove(id, element));
                     let come = edit.after.map(|element| Op::Add(id, element));
                     ops.extend(gone.into_iter().chain(come).map(|op| TableOp { family, op }));
                 }
             }
         }
-        if ops.is_empty() {
-            return;
+        let most = self.limits.transaction;
+        let has_room =
+            |transaction: &Transaction, ops: &[TableOp]| transaction.ops.len() + ops.len() <= most;
+        match steps.last_mut() {
+            _ if widening.is_empty() => {}
+            Some(Step::Commit(last)) if has_room(last, &widening) => last.ops.append(&mut widening),
+            _ => steps.push(Step::Commit(Transaction { ops: widening })),
         }
         match steps.first_mut() {
-            Some(Step::Commit(first)) if first.ops.len() + ops.len() <= self.limits.transaction => {
-                first.ops.splice(0..0, ops);
+            _ if narrowing.is_empty() => {}
+            Some(Step::Commit(first)) if has_room(first, &narrowing) => {
+                first.ops.splice(0..0, narrowing);
             }
-            _ => steps.insert(0, Step::Commit(Transaction { ops })),
+            _ => steps.insert(0, Step::Commit(Transaction { ops: narrowing })),
         }
     }
 }

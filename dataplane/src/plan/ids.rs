@@ -1,8 +1,8 @@
-//! Ids of classes and profiles that only exist between two programs. A compiled program never has them.
+//! Ids of classes and profiles that exist only between two programs. A compiled program never contains them.
 
 use palisade_compiler::program::{ClassId, ProfileId, Tables};
 
-/// The ids that are handed out next, each in turn and then from the beginning again.
+/// The next ids to assign. They are assigned in ascending order, and then from the beginning again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TransitionalIds {
     class: u32,
@@ -10,7 +10,7 @@ pub(super) struct TransitionalIds {
 }
 
 impl TransitionalIds {
-    /// Begins behind the ids that a predecessor left in the kernel.
+    /// Begins after the ids that an earlier planner left in the kernel.
     pub(super) fn beyond(kernel: &Tables) -> Self {
         let mut ids = Self { class: ClassId::PASSING, profile: ProfileId::PASSING };
         let rows = kernel.allow_in.keys().chain(kernel.allow_out.keys()).map(|key| key.1);

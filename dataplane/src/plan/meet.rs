@@ -1,7 +1,7 @@
-//! The meet of two programs: every decision that a delta touches allows what it allows both before and after.
+//! The meet of two programs: every decision that a delta affects allows what both programs allow.
 //!
-//! From the program before to the meet everything narrows; from there to the program after everything widens. Between
-//! the two lies a grace period, so that no packet sees a mixture that is neither.
+//! From the old program to the meet everything narrows, and from the meet to the new program everything widens. Between the
+//! two there is a grace period, so that no packet sees a mixture that neither program gives.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -16,22 +16,23 @@ use super::profiles::Profiles;
 use super::transition::{Transition, row_edits};
 use crate::contents::rows;
 
-/// Rows of transitional classes that are built for one delta at most. A wider delta is not worth it.
+/// The number of rows of transitional classes that are built for one delta. For a wider delta, replacing the table is
+/// cheaper.
 pub const MAX_MEET_ROWS: usize = 400_000;
 
-/// A delta by way of the meet.
+/// A delta that is carried out by way of the meet.
 #[derive(Debug)]
 pub(super) struct ByMeet {
-    /// From the program before to the meet.
+    /// From the old program to the meet.
     pub(super) narrowing: TablesDelta,
-    /// From the meet to the program after.
+    /// From the meet to the new program.
     pub(super) widening: TablesDelta,
-    /// The transitional ids that are next.
+    /// The transitional ids to assign next.
     pub(super) ids: TransitionalIds,
 }
 
 impl ByMeet {
-    /// `None` if it would take more than `MAX_MEET_ROWS`.
+    /// Returns `None` if more than `MAX_MEET_ROWS` rows would be needed.
     pub(super) fn new(transition: &Transition<'_>) -> Option<Self> {
         let subjects: usize =
             Direction::ALL.into_iter().map(|d| transition.subjects(d).len()).sum();
@@ -68,11 +69,11 @@ struct Meet<'t, 'a> {
     profiles: Profiles<'a>,
     ids: TransitionalIds,
     rewritten: BTreeSet<ProfileId>,
-    /// The transitional class of each way.
+    /// The transitional class for each change of class (old, new).
     classes: BTreeMap<(ClassId, ClassId), ClassId>,
     /// Transitional profiles by what they allow.
     new_profiles: HashMap<PortSet, ProfileId>,
-    /// The profiles of the meet by those before and after; `None` stands for an address that is no subject.
+    /// The profiles of the meet, by the profiles before and after. `None` stands for an address that is not a subject.
     intersections: HashMap<(Option<ProfileId>, Option<ProfileId>), ProfileId>,
     narrowing: TablesDelta,
 }
@@ -82,14 +83,14 @@ struct Row {
     direction: Direction,
     subject: IpAddr,
     class: ClassId,
-    /// The classes that it is about before and after.
+    /// The class that the row applies to before and after the delta.
     way: (ClassId, ClassId),
-    /// What the row is before.
+    /// The profile that the row has before the delta.
     now: ProfileId,
 }
 
 impl Meet<'_, '_> {
-    /// Subjects, hairpins, bridges and contents of new profiles come; nothing of it goes.
+    /// Adds subjects, hairpins, bridges and the contents of new profiles. The narrowing removes none of them.
     fn additions(&mut self) {
         fn come<K: Ord + Copy>(edits: &Edits<K>) -> Edits<K> {
             edits.iter().filter(|(_, e)| e.after.is_some()).map(|(&k, &e)| (k, e)).collect()
@@ -105,7 +106,7 @@ impl Meet<'_, '_> {
         self.narrowing.port_ranges.retain(|range, _| is_unused(range.profile));
     }
 
-    /// Addresses that change class enter the transitional class of their way.
+    /// Moves addresses that change class into the transitional class for that change.
     fn addresses(&mut self) {
         let kernel = &self.transition.state.kernel.class;
         for (&address, edit) in &self.transition.delta.class {
@@ -118,7 +119,7 @@ impl Meet<'_, '_> {
         }
     }
 
-    /// The same for atoms.
+    /// Moves atoms that change class into transitional classes.
     fn atoms(&mut self) {
         for group in &self.transition.atoms {
             let mut atoms: Vec<(AddressRange, ClassId)> = Vec::new();
@@ -152,7 +153,8 @@ impl Meet<'_, '_> {
             let touched = self.touched_rows(direction);
             for &(subject, class) in &touched {
                 let now = transition.state.row(direction, subject, class);
-                // Nobody is in a class that is only left, or only entered: all are in the transitional one.
+                // In a class that is only left or only entered there is no address at the meet: its addresses are in the
+                // transitional class.
                 let is_met =
                     transition.state.is_inhabited(class) && transition.is_inhabited_after(class);
                 if is_met || self.rewritten.contains(&now) {
@@ -170,7 +172,7 @@ impl Meet<'_, '_> {
         }
     }
 
-    /// Rows of the delta, and those whose profile it gives other contents.
+    /// The rows of the delta, and the rows whose profile gets other contents.
     fn touched_rows(&self, direction: Direction) -> BTreeSet<(IpAddr, ClassId)> {
         let transition = self.transition;
         let mut touched: BTreeSet<_> =
@@ -188,8 +190,9 @@ impl Meet<'_, '_> {
         touched
     }
 
-    /// Records a row of the meet as what its class allows before and after. Where the base of its subject changes, every row is
-    /// written out, also where it is the same as the base: so the base decides about nobody who changes class.
+    /// Records a row of the meet, which allows what its class is allowed both before and after. If the base of its subject
+    /// changes, every row is written, even one that equals the base, so that the base applies to no address that changes
+    /// class.
     fn row(&mut self, row: Row, base_changes: bool) {
         let Row { direction, subject, class, way: (from, to), now } = row;
         let transition = self.transition;
@@ -224,7 +227,7 @@ impl Meet<'_, '_> {
         record(edits, (subject, class), now, stored);
     }
 
-    /// The profile that allows what both allow. An address that is no subject is allowed everything.
+    /// The profile that allows what both profiles allow. An address that is not a subject is allowed everything.
     fn intersection(&mut self, before: Option<ProfileId>, after: Option<ProfileId>) -> ProfileId {
         if let Some(&known) = self.intersections.get(&(before, after)) {
             return known;

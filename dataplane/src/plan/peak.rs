@@ -1,4 +1,4 @@
-//! How full sets get while the steps of a plan are carried out.
+//! The number of elements that sets hold while the steps of a plan are carried out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use palisade_compiler::program::skeleton::SetName;
 use super::{Planner, Step};
 use crate::transaction::{Element, Op};
 
-/// An element that comes (`true`) or goes, in the order of the steps.
+/// The elements that are added (`true`) or removed (`false`), in the order of the steps.
 fn changes(
     steps: &[Step],
 ) -> impl DoubleEndedIterator<Item = (TableFamily, SetName, Element, bool)> {
@@ -31,12 +31,12 @@ fn changes(
 }
 
 impl Planner {
-    /// The most elements that each set has at any time during these steps, which are the last that were handed out; catch-alls
-    /// are not counted. Sets to which nothing is added are left out.
+    /// The greatest number of elements that each set holds at any time during these steps, which must be the last that were
+    /// returned. Catch-all elements are not counted, and sets to which nothing is added are left out.
     ///
-    /// The kernel counts an element that comes before it forgets one that goes later in the same transaction.
+    /// The kernel counts an added element before it stops counting one that the same transaction removes later.
     pub fn peaks(&self, steps: &[Step]) -> BTreeMap<(TableFamily, SetName), usize> {
-        // From the end to the beginning: what is there after the steps is known.
+        // Computed backwards, because the contents after the steps are known.
         let mut counts: BTreeMap<(TableFamily, SetName), usize> = BTreeMap::new();
         let mut peaks = BTreeMap::new();
         for (family, set, _, comes) in changes(steps).rev() {
@@ -53,7 +53,7 @@ impl Planner {
         peaks
     }
 
-    /// The elements of a set before these steps, which are the last that were handed out.
+    /// The elements of a set before these steps, which must be the last that were returned.
     pub fn elements_before(
         &self,
         family: TableFamily,

@@ -1,4 +1,4 @@
-//! What profiles allow before and after a delta: compared and intersected once for each distinct pair.
+//! What profiles allow before and after a delta. Each distinct pair of profiles is compared and intersected once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use palisade_compiler::program::{PortElement, PortRangeElement, PortSet, Profile
 use super::state::TableState;
 use crate::contents::first_port;
 
-/// In which ways decisions change.
+/// Whether decisions narrow, widen, or both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Effect {
     pub(super) narrows: bool,
@@ -23,7 +23,7 @@ impl Effect {
         Self { narrows: self.narrows || other.narrows, widens: self.widens || other.widens }
     }
 
-    /// Whether one narrows what the other widens.
+    /// Whether one of the two narrows while the other widens.
     pub(super) fn opposes(self, other: Self) -> bool {
         (self.narrows && other.widens) || (self.widens && other.narrows)
     }
@@ -36,7 +36,8 @@ pub(super) struct Profiles<'a> {
     before: HashMap<ProfileId, Rc<PortSet>>,
     after: HashMap<ProfileId, Rc<PortSet>>,
     effects: HashMap<(ProfileId, ProfileId), Effect>,
-    /// Which of (seen, before, after) are between the two, for `seen` before and after the delta.
+    /// For each (seen, before, after), whether `seen` is between the other two. The first map has the contents of `seen`
+    /// before the delta, the second those after it.
     between: [HashMap<[ProfileId; 3], bool>; 2],
 }
 
@@ -91,7 +92,7 @@ impl<'a> Profiles<'a> {
         Rc::clone(self.after.entry(profile).or_insert_with(|| Rc::new(of())))
     }
 
-    /// What it does to a decision that its profile changes.
+    /// The effect on a decision whose profile changes from `before` to `after`.
     pub(super) fn effect(&mut self, before: ProfileId, after: ProfileId) -> Effect {
         if before == after {
             return Effect::default();
@@ -105,7 +106,13 @@ impl<'a> Profiles<'a> {
         effect
     }
 
-    /// Whether a decision that is `seen` as the profile is before the delta is, for every port, as it is `before` or `after`.
+    /// Whether `profile` allows no more than `other`, both with their contents after the delta.
+    pub(super) fn is_within_after(&mut self, profile: ProfileId, other: ProfileId) -> bool {
+        profile == other || self.after(profile).is_within(&self.after(other))
+    }
+
+    /// Whether, for every port, the decision of `seen` equals that of `before` or that of `after`. `seen` has its contents
+    /// from before the delta.
     pub(super) fn is_between_before(
         &mut self,
         seen: ProfileId,
@@ -124,7 +131,7 @@ impl<'a> Profiles<'a> {
         is_between
     }
 
-    /// The same for what is `seen` as the profile is after the delta.
+    /// As `is_between_before`, but `seen` has its contents from after the delta.
     pub(super) fn is_between_after(
         &mut self,
         seen: ProfileId,
@@ -146,7 +153,7 @@ impl<'a> Profiles<'a> {
 
 #[cfg(test)]
 impl Profiles<'_> {
-    /// How many pairs of profiles were compared.
+    /// The number of pairs of profiles that were compared.
     pub(super) fn comparisons(&self) -> usize {
         self.effects.len()
     }

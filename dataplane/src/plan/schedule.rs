@@ -1,22 +1,22 @@
-//! One delta of one table -> changes and grace periods, in an order in which every packet sees each decision as it was
-//! or as it will be.
+//! Orders one delta of one table into changes and grace periods, so that every packet sees each decision either as it was
+//! before or as it is after.
 //!
 //! | part | what | why there |
 //! |---|---|---|
-//! | 1 | contents of profiles that no packet reads; new ranges in a transaction before | a row must find its ports |
-//! | 2 | hairpins in, then rows of classes that nobody left | a packet that the rows deny must find its hairpin; whoever enters a class finds its rows |
-//! | 3 | subjects out; grace if anything moves | a packet inside their walk must not meet classes that they have no rows for |
-//! | 4 | changes of class: atoms, then addresses | all at once per address |
-//! | 5 | grace, atoms over addresses that just got an element of their own | a packet may have missed that element |
-//! | 6 | subjects in | their rows are there |
-//! | 7 | grace, rows of classes that somebody left | a packet may hold the class with the address that left it |
-//! | 8 | grace, hairpins of subjects out | a packet may have been denied by the rows before |
-//! | - | what nothing leads to any more stays, as garbage | packets may hold it; the next grace serves all of it |
+//! | 1 | contents of profiles that no packet reads; new ranges in an earlier transaction | a row must find its ports |
+//! | 2 | added hairpins, then rows of classes that no address left | a packet that the rows deny must find its hairpin, and an address that enters a class must find its rows |
+//! | 3 | removed subjects; a grace period if any address moves | a packet in the middle of their rules must not see classes that they have no rows for |
+//! | 4 | changes of class: atoms, then addresses | all at once for each address |
+//! | 5 | grace period, then atoms over addresses that just got an element of their own | a packet may have missed that element |
+//! | 6 | added subjects | their rows exist |
+//! | 7 | grace period, then rows of classes that some address left | a packet may still have the class that its address left |
+//! | 8 | grace period, then removed hairpins of subjects | a packet may have been denied by the old rows |
+//! | - | elements that nothing leads to any more stay as garbage | packets may have read them; the next grace period serves all of them |
 //!
-//! Within 2 and 7: rows that come or change, bases, rows that go so that the base applies. See `BaseEdits` for what a base
-//! waits for, and for whether it stands in 2 or in 7.
+//! The order within 2 and 7 is: rows that are added or changed, bases, and rows that are removed so that the base applies.
+//! `BaseEdits` describes what a base waits for, and whether it changes in 2 or in 7.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use palisade_compiler::model::Direction;
@@ -31,15 +31,15 @@ use super::transition::{RowEdit, Transition, subject_edits};
 use crate::contents::{rows_set, subjects_set};
 use crate::transaction::Element;
 
-/// Edits of rows in one place of the schedule.
+/// The edits of rows at one position in the schedule.
 #[derive(Debug, Default)]
 struct Rows {
-    /// Rows that come or change, and those that go where no base changes.
+    /// Rows that are added or changed, and rows that are removed where no base changes.
     first: Vec<Action>,
-    /// Whether a base must not change before packets have seen the rows that come.
+    /// Whether a grace period must separate added rows from changes of the base.
     grace: bool,
     bases: Vec<Action>,
-    /// Rows that go, so that the base applies.
+    /// Rows that are removed so that the base applies.
     gone: Vec<Action>,
 }
 
@@ -212,7 +212,7 @@ impl Scheduler<'_, '_> {
         list.push(Action::Together(vec![change]));
     }
 
-    /// Profiles that get rows again while the kernel has old contents of theirs.
+    /// Profiles that get rows again, while the kernel still has old contents of theirs.
     fn revived_profiles(&self) -> BTreeSet<ProfileId> {
         let delta = self.transition.delta;
         let rows = delta.allow_in.values().chain(delta.allow_out.values());
@@ -266,14 +266,12 @@ impl Scheduler<'_, '_> {
     fn compose(mut self) -> Schedule {
         let transition = self.transition;
         let moves = !transition.ways.is_empty();
-        let window = &transition.state.window;
-        let released = Direction::ALL.into_iter().any(|d| !window.released(d).is_empty());
         let mut schedule = Schedule::default();
-        if self.grace_first || (released && moves) {
+        if self.grace_first || transition.narrows_for_released() {
             schedule.actions.push(Action::Grace);
         }
         if !self.ranges.is_empty() {
-            // What goes stands before what comes: ranges may overlap.
+            // Removals come first, because an old and a new range may overlap.
             self.ranges.sort_by_key(Action::adds);
             schedule.actions.append(&mut self.ranges);
             schedule.actions.push(Action::NextTransaction);
@@ -299,7 +297,7 @@ impl Scheduler<'_, '_> {
         schedule
     }
 
-    /// Subjects out; whether there were subjects.
+    /// Removes subjects. Returns whether there were any to remove.
     fn releases(&self, schedule: &mut Schedule) -> bool {
         let mut any = false;
         for direction in Direction::ALL {
@@ -313,12 +311,22 @@ impl Scheduler<'_, '_> {
         any
     }
 
+    /// Adds subjects. Those that also change class come first, together with that change.
     fn isolations(&self, schedule: &mut Schedule) {
+        let bundled = &self.transition.bundled;
+        let mut together: Vec<Change> =
+            bundled.iter().flat_map(|&address| self.class_changes(address)).collect();
+        let mut apart = Vec::new();
         for direction in Direction::ALL {
             for address in self.transition.isolated(direction) {
-                schedule.add(subjects_set(direction), Element::Address(address));
+                let list = if bundled.contains(&address) { &mut together } else { &mut apart };
+                list.push(Change::Add(subjects_set(direction), Element::Address(address)));
             }
         }
+        if !together.is_empty() {
+            schedule.together(together);
+        }
+        apart.into_iter().for_each(|change| schedule.together(vec![change]));
     }
 
     fn moves(&self, schedule: &mut Schedule) {
@@ -328,29 +336,28 @@ impl Scheduler<'_, '_> {
             |group: &AtomGroup| appeared.range(group.hull.first..=group.hull.last).next().is_some();
         let (waiting, ready): (Vec<&AtomGroup>, Vec<&AtomGroup>) =
             transition.atoms.iter().partition(|group| waits(group));
-        let (back, now): (BTreeMap<IpAddr, _>, BTreeMap<IpAddr, _>) = transition
-            .delta
-            .class
-            .iter()
-            .map(|(&a, e)| (a, e.after))
-            .partition(|(address, after)| after.is_none() && is_covered(&waiting, *address));
+        let edits = transition.delta.class.iter();
+        let (back, now): (Vec<_>, Vec<_>) = edits
+            .filter(|(address, _)| !transition.bundled.contains(*address))
+            .partition(|(address, edit)| edit.after.is_none() && is_covered(&waiting, **address));
         let ways = |schedule: &mut Schedule| {
             if !transition.left.is_empty() {
                 schedule.actions.push(Action::ClassesLeft(transition.left.clone()));
             }
         };
         self.atoms(schedule, &ready);
-        self.classes(schedule, &now);
+        self.classes(schedule, now.into_iter().map(|(&address, _)| address));
         ways(schedule);
         if !waiting.is_empty() {
             schedule.actions.push(Action::Grace);
             self.atoms(schedule, &waiting);
-            self.classes(schedule, &back);
+            self.classes(schedule, back.into_iter().map(|(&address, _)| address));
             ways(schedule);
         }
     }
 
-    /// Addresses that a packet under way may have missed in `class` and that it will find there from now on.
+    /// Addresses that have an element in `class` from now on, but that a packet under way may have looked up there without
+    /// finding one.
     fn appeared(&self) -> BTreeSet<IpAddr> {
         let kernel = &self.transition.state.kernel.class;
         let edits = self.transition.delta.class.iter();
@@ -372,15 +379,26 @@ impl Scheduler<'_, '_> {
         }
     }
 
-    fn classes(&self, schedule: &mut Schedule, edits: &BTreeMap<IpAddr, Option<ClassId>>) {
-        for (&address, &after) in edits {
-            let before = self.transition.state.kernel.class.get(&address).copied();
-            if before != after {
-                let element = |class| Element::Class(address, class);
-                let gone = before.map(|c| Change::Remove(SetName::Class, element(c)));
-                let come = after.map(|c| Change::Add(SetName::Class, element(c)));
-                schedule.together(gone.into_iter().chain(come).collect());
+    fn classes(&self, schedule: &mut Schedule, addresses: impl IntoIterator<Item = IpAddr>) {
+        for address in addresses {
+            let changes = self.class_changes(address);
+            if !changes.is_empty() {
+                schedule.together(changes);
             }
         }
+    }
+
+    /// The change of the address's own element in `class`, if the kernel has another one.
+    fn class_changes(&self, address: IpAddr) -> Vec<Change> {
+        let transition = self.transition;
+        let before = transition.state.kernel.class.get(&address).copied();
+        let after = transition.delta.class.get(&address).and_then(|edit| edit.after);
+        if before == after {
+            return Vec::new();
+        }
+        let element = |class| Element::Class(address, class);
+        let gone = before.map(|c| Change::Remove(SetName::Class, element(c)));
+        let come = after.map(|c| Change::Add(SetName::Class, element(c)));
+        gone.into_iter().chain(come).collect()
     }
 }

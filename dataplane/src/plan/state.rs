@@ -1,5 +1,5 @@
-//! What the planner knows of one family's table: its contents, what of them is garbage, and what packets under way may have
-//! read.
+//! What the planner knows about the table of one family: its contents, which of them are garbage, and what packets under
+//! way may have read.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -20,20 +20,20 @@ use crate::transaction::Element;
 
 #[derive(Debug, Clone)]
 pub(super) struct TableState {
-    /// What the kernel has once the steps that were handed out are done.
+    /// The contents of the kernel after the steps that were returned so far.
     pub(super) kernel: Tables,
     pub(super) garbage: Garbage,
-    /// How many elements of `class` and `cidr` have the class.
+    /// For each class, the number of elements of `class` and `cidr` that have it.
     members: HashMap<ClassId, usize>,
-    /// How many rows in the kernel name the profile.
+    /// For each profile, the number of rows in the kernel that have it.
     named: HashMap<ProfileId, usize>,
-    /// How many of them are garbage.
+    /// For each profile, the number of garbage rows that have it.
     named_by_garbage: HashMap<ProfileId, usize>,
     pub(super) window: Window,
     pub(super) ids: TransitionalIds,
 }
 
-/// Counts one more or one less. A count of zero takes no memory.
+/// Increments or decrements a count. A count of zero takes no memory.
 fn bump<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: K, more: bool) {
     if more {
         *counts.entry(key).or_insert(0) += 1;
@@ -65,7 +65,7 @@ impl TableState {
         }
     }
 
-    /// The program's own contents: the kernel's without the garbage.
+    /// The contents of the program: those of the kernel without the garbage.
     pub(super) fn program(&self) -> Tables {
         let mut tables = self.kernel.clone();
         self.garbage.take_out_of(&mut tables);
@@ -76,13 +76,13 @@ impl TableState {
         self.members.get(&class).copied().unwrap_or(0)
     }
 
-    /// How many elements have the class after so many more (or, if negative, fewer).
+    /// The number of elements with the class if `more` are added (or removed, if negative).
     pub(super) fn members_after(&self, class: ClassId, more: isize) -> isize {
         isize::try_from(self.members(class)).unwrap_or(isize::MAX).saturating_add(more)
     }
 
-    /// Whether a lookup of some address may yield the class. No element says 0:0, but there always are addresses that no
-    /// element covers.
+    /// Whether the lookup of some address may return the class. No element has the class 0:0, but there always are
+    /// addresses without an element.
     pub(super) fn is_inhabited(&self, class: ClassId) -> bool {
         class == ClassId::UNKNOWN || self.members(class) > 0
     }
@@ -91,12 +91,12 @@ impl TableState {
         self.named.get(&profile).copied().unwrap_or(0)
     }
 
-    /// How many rows of the program name the profile.
+    /// The number of rows of the program that have the profile.
     pub(super) fn named_by_program(&self, profile: ProfileId) -> usize {
         self.named(profile) - self.named_by_garbage.get(&profile).copied().unwrap_or(0)
     }
 
-    /// Whether no packet can be on its way with the profile.
+    /// Whether no packet under way can have read the profile.
     pub(super) fn is_unread(&self, profile: ProfileId) -> bool {
         self.named(profile) == 0 && !self.window.unnamed.contains(&profile)
     }
@@ -105,7 +105,7 @@ impl TableState {
         subjects(&self.kernel, direction).contains(&address)
     }
 
-    /// The program's row.
+    /// The row of the program.
     pub(super) fn row(&self, direction: Direction, subject: IpAddr, class: ClassId) -> ProfileId {
         if self.garbage.has_row(direction, subject, class) {
             return ProfileId::NOTHING;
@@ -114,7 +114,7 @@ impl TableState {
         row.copied().unwrap_or(ProfileId::NOTHING)
     }
 
-    /// The program's profile of the class: its row, or the base of the subject where it has none.
+    /// The profile of the class in the program: its row, or the base of the subject if there is no row.
     pub(super) fn profile(
         &self,
         direction: Direction,
@@ -127,8 +127,20 @@ impl TableState {
         }
     }
 
-    /// Whether a packet under way may miss a row of the subject that it should find, or has missed one that came since, so
-    /// that it reads the base.
+    /// The profile that lookups in the kernel return, garbage included.
+    pub(super) fn readable_profile(
+        &self,
+        direction: Direction,
+        subject: IpAddr,
+        class: ClassId,
+    ) -> ProfileId {
+        let rows = rows(&self.kernel, direction);
+        let row = rows.get(&(subject, class)).or_else(|| rows.get(&(subject, ClassId::UNKNOWN)));
+        row.copied().unwrap_or(ProfileId::NOTHING)
+    }
+
+    /// Whether a packet under way may read the base although there is a row for it: because its class has no row of the
+    /// subject, or because it missed a row that was added since.
     pub(super) fn may_miss_rows(&self, direction: Direction, subject: IpAddr) -> bool {
         let rows = rows(&self.kernel, direction);
         let misses =
@@ -136,14 +148,14 @@ impl TableState {
         self.window.left.iter().any(misses) || self.window.has_new_rows(direction, subject)
     }
 
-    /// The program's `ports` of a profile.
+    /// The elements of `ports` that the program has for a profile.
     pub(super) fn ports(&self, profile: ProfileId) -> impl Iterator<Item = PortElement> {
         let ports = self.kernel.ports.range(first_port(profile)..);
         let ours = ports.take_while(move |e| e.profile == profile).copied();
         ours.filter(|e| !self.garbage.ports.contains(e))
     }
 
-    /// The program's `port_ranges` of a profile.
+    /// The elements of `port_ranges` that the program has for a profile.
     pub(super) fn port_ranges(&self, profile: ProfileId) -> impl Iterator<Item = PortRangeElement> {
         let first = PortRangeElement { profile, protocol: 0, first: 0, last: 0 };
         let ranges = self.kernel.port_ranges.range(first..);
@@ -151,12 +163,12 @@ impl TableState {
         ours.filter(|e| !self.garbage.port_ranges.contains(e))
     }
 
-    /// The class that the kernel's lookup of an address yields.
+    /// The class that a lookup of the address in the kernel returns.
     pub(super) fn class_of(&self, address: IpAddr) -> ClassId {
         contents::class_of(&self.kernel, address)
     }
 
-    /// The atoms that the range overlaps, and their classes.
+    /// The atoms that overlap the range, with their classes.
     pub(super) fn atoms_over(&self, range: AddressRange) -> Vec<(AddressRange, ClassId)> {
         let before = self.kernel.cidr.range(..range).next_back();
         let after = self.kernel.cidr.range(range..).take_while(|(r, _)| r.first <= range.last);
@@ -164,7 +176,7 @@ impl TableState {
         before.chain(after).map(|(&r, &c)| (r, c)).collect()
     }
 
-    /// Notes what a schedule does.
+    /// Updates the state as if the schedule had been carried out.
     pub(super) fn advance(&mut self, schedule: &Schedule) {
         for action in &schedule.actions {
             match action {
@@ -179,8 +191,8 @@ impl TableState {
         }
     }
 
-    /// Notes that all garbage was removed right after a grace period, before which nothing led to it: packets do not hold
-    /// the profiles that its rows named.
+    /// Records that all garbage was removed right after a grace period. Nothing led to it before that, so no packet depends
+    /// on the profiles of its rows.
     pub(super) fn forget_unnamed(&mut self) {
         self.window.unnamed.clear();
     }
@@ -236,7 +248,8 @@ impl TableState {
             Element::Address(address) => {
                 self.window.note_subject(subject_direction(set), address, true);
             }
-            Element::Bridge(_)
+            Element::Range(_)
+            | Element::Bridge(_)
             | Element::Interface(_)
             | Element::Hairpin(_)
             | Element::Port(_)
@@ -259,7 +272,8 @@ impl TableState {
             Element::Address(address) => {
                 self.window.note_subject(subject_direction(set), address, false);
             }
-            Element::Bridge(_)
+            Element::Range(_)
+            | Element::Bridge(_)
             | Element::Interface(_)
             | Element::Hairpin(_)
             | Element::Port(_)

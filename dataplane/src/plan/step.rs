@@ -1,4 +1,4 @@
-//! The steps of a plan: single changes of elements in their order, and the transactions they are packed into.
+//! The steps of a plan: changes of single elements in order, and the transactions that they are packed into.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use palisade_compiler::program::skeleton::SetName;
 
 use crate::transaction::{Element, MAX_ELEMENTS_PER_TRANSACTION};
 
-/// What a deleted interval of `port_ranges` counts for in a transaction's bound: a thousand such deletions stall a
-/// processor for seconds.
+/// How many elements the deletion of one interval of `port_ranges` counts as in the bound of a transaction. A thousand such
+/// deletions stall a processor for seconds.
 const RANGE_DELETION_WEIGHT: usize = MAX_ELEMENTS_PER_TRANSACTION / 32;
 
-/// One element that comes or goes.
+/// The addition or removal of one element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     Add(SetName, Element),
@@ -27,16 +27,16 @@ impl Change {
     }
 }
 
-/// One entry of a schedule: something that is done to the kernel, or something that the planner must remember from there on.
+/// An entry of a schedule: a change of the kernel, or something that the planner must remember from then on.
 #[derive(Debug, Clone)]
 pub(super) enum Action {
     /// Changes that must be in one transaction.
     Together(Vec<Change>),
-    /// What follows must be in a later transaction than what stands before.
+    /// The following changes must be in a later transaction than the preceding ones.
     NextTransaction,
-    /// Wait until no packet holds what it read before.
+    /// Wait until no packet depends on what it read before.
     Grace,
-    /// Some address left these classes by what stands before.
+    /// The preceding changes moved some address out of each of these classes.
     ClassesLeft(BTreeSet<ClassId>),
     /// Egress between subjects was narrowed.
     EgressNarrowed,
@@ -47,20 +47,20 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// Whether it only adds elements.
+    /// Whether the action adds elements. Its changes are either all additions or all removals.
     pub(super) fn adds(&self) -> bool {
         matches!(self, Self::Together(changes) if matches!(changes.first(), Some(Change::Add(..))))
     }
 }
 
-/// Actions of one table, in order.
+/// The actions of one table, in order.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     pub(super) actions: Vec<Action>,
 }
 
 impl Schedule {
-    /// Whether nothing is done to the kernel. Grace periods alone do nothing.
+    /// Whether nothing changes in the kernel. Grace periods alone change nothing.
     pub(super) fn is_empty(&self) -> bool {
         !self.actions.iter().any(|action| matches!(action, Action::Together(_)))
     }
@@ -69,19 +69,15 @@ impl Schedule {
         self.actions.push(Action::Together(changes));
     }
 
-    pub(super) fn add(&mut self, set: SetName, element: Element) {
-        self.together(vec![Change::Add(set, element)]);
-    }
-
     pub(super) fn remove(&mut self, set: SetName, element: Element) {
         self.together(vec![Change::Remove(set, element)]);
     }
 }
 
-/// Changes of transactions of one table, in phases with a grace period between each two.
+/// The transactions of one table, each a list of changes, in phases that are separated by grace periods.
 pub(super) type Phases = Vec<Vec<Vec<Change>>>;
 
-/// Packs actions into transactions of at most so many elements, in order.
+/// Packs actions, in order, into transactions of at most `limit` elements.
 pub(super) fn pack(actions: Vec<Action>, limit: usize) -> Phases {
     let mut phases: Phases = vec![Vec::new()];
     let (mut open, mut weight) = (Vec::new(), 0);
@@ -91,7 +87,7 @@ pub(super) fn pack(actions: Vec<Action>, limit: usize) -> Phases {
         if let Some(phase) = phases.last_mut().filter(|_| !full.is_empty()) {
             phase.push(full);
         }
-        // A grace period right after another adds nothing.
+        // A second grace period right after another has no effect.
         if grace && (phases.len() == 1 || phases.last().is_some_and(|phase| !phase.is_empty())) {
             phases.push(Vec::new());
         }

@@ -1,14 +1,24 @@
 //! Whether a delta can be carried out as it is, or must go by way of the meet of before and after.
 //!
-//! A packet's verdict is a conjunction of decisions, read in this order: not dropped as mid-stream or on a bridge (the
-//! sets of subjects and bridges), egress, ingress. A packet under way may see an earlier decision as it was and a
-//! later one as it is. While all that change for it narrow, or all widen, that yields a verdict of before or after. It
-//! yields one of neither only if an earlier decision narrows and, in the same window and not before, a later one widens.
+//! A packet's verdict is a conjunction of decisions, read in this order: on a bridge (facts of the host), egress, ingress. A
+//! packet under way may see an earlier decision as it was and a later one as it is. While all that change for it narrow, or
+//! all widen, that yields a verdict of before or after. It yields one of neither only if
+//!
+//! - the earlier decision narrows and, in the same window and not before, the later one widens; or
+//! - the earlier decision widens, and the later one narrows in a later transaction.
+//!
+//! An address that becomes a subject and changes its class does both in one transaction (`Transition::bundled`), so for its
+//! packets the second cannot happen, and the first only where it is more that others' ingress allows it than its own egress
+//! does: elsewhere what a packet may see is the verdict of after. So a pod is born without a grace period.
+//!
+//! The rules about mid-stream packets are no part of this. What they decide matters only for connections whose entries were
+//! deleted, and entries are deleted a grace period after the commit.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use palisade_compiler::model::Direction;
-use palisade_compiler::program::ClassId;
+use palisade_compiler::program::{ClassId, ProfileId};
 
 use super::base::BaseEdits;
 use super::profiles::{Effect, Profiles};
@@ -34,24 +44,20 @@ impl Strategy {
             return Self::ByMeet;
         }
         let mut effects = Effects { transition, profiles };
-        let isolation = effects.of_isolation();
-        let (rows, mut pairs) = effects.of_rows(isolation);
-        for direction in Direction::ALL {
-            let at = pairs.of(direction);
-            *at = at.and(effects.of_moved_subjects(direction));
-        }
-        let window = &transition.state.window;
-        let is_mixed = isolation != Effect::default();
-        let mut any = rows.and(isolation);
-        if is_mixed || window.isolated {
-            any = any.and(effects.of_moves());
-        }
-        if (is_mixed && any.narrows && any.widens) || pairs.egress.opposes(pairs.ingress) {
+        if effects.isolation_opposes() {
             return Self::ByMeet;
         }
-        let grace_first =
-            (window.isolated && any.widens) || (window.egress_narrowed && pairs.ingress.widens);
-        Self::Direct { grace_first, egress_narrows: pairs.egress.narrows }
+        let egress = effects.between_subjects(Direction::Egress);
+        let ingress = effects.between_subjects(Direction::Ingress);
+        if egress.opposes(ingress) {
+            return Self::ByMeet;
+        }
+        let window = &transition.state.window;
+        let grace_first = (window.guarded && effects.of_everything().widens)
+            || (window.held && effects.of_unknown().widens)
+            || (window.egress_narrowed && ingress.widens)
+            || effects.widens_for_isolated();
+        Self::Direct { grace_first, egress_narrows: egress.narrows }
     }
 }
 
@@ -75,99 +81,166 @@ struct Effects<'t, 'a> {
     profiles: Profiles<'a>,
 }
 
-/// Effects on packets between a subject of egress and a subject of ingress.
-#[derive(Debug, Clone, Copy, Default)]
-struct Pairs {
-    egress: Effect,
-    ingress: Effect,
-}
-
-impl Pairs {
-    fn of(&mut self, direction: Direction) -> &mut Effect {
-        match direction {
-            Direction::Ingress => &mut self.ingress,
-            Direction::Egress => &mut self.egress,
-        }
-    }
-}
-
 impl Effects<'_, '_> {
-    /// What the edits of subjects themselves do.
-    fn of_isolation(&self) -> Effect {
-        let delta = self.transition.delta;
-        let subjects = delta.local_in.values().chain(delta.local_out.values());
-        subjects.map(|edit| of_member(edit.after.is_some())).fold(Effect::default(), Effect::and)
+    /// Whether some address becomes a subject, and for packets from or to it another decision changes the other way at the
+    /// wrong time.
+    fn isolation_opposes(&mut self) -> bool {
+        let transition = self.transition;
+        if !transition.unbundled.is_empty() {
+            return true;
+        }
+        let sources: BTreeSet<IpAddr> = transition.isolated(Direction::Egress).collect();
+        let destinations: BTreeSet<IpAddr> = transition.isolated(Direction::Ingress).collect();
+        let releases = |direction| {
+            subject_edits(transition.delta, direction).values().any(|edit| edit.after.is_none())
+        };
+        (!destinations.is_empty()
+            && (releases(Direction::Egress)
+                || self.of_rows(Direction::Egress, &destinations).widens))
+            || (!sources.is_empty()
+                && (self.of_rows(Direction::Ingress, &sources).widens
+                    || self.ingress_exceeds_egress(&sources)))
     }
 
-    /// What row edits do to any packet, and what they and edits of subjects do to packets between subjects.
-    fn of_rows(&mut self, isolation: Effect) -> (Effect, Pairs) {
+    /// Whether ingress widens for packets from addresses that became subjects of egress earlier in this window.
+    fn widens_for_isolated(&mut self) -> bool {
         let transition = self.transition;
-        let (mut any, mut pairs) = (Effect::default(), Pairs::default());
-        for direction in Direction::ALL {
-            let peers = transition.subjects(opposite(direction));
-            let at = pairs.of(direction);
-            if !peers.is_empty() {
-                for edit in subject_edits(transition.delta, direction).values() {
-                    *at = at.and(of_member(edit.after.is_some()));
-                }
-            }
-            let edits = row_edits(transition.delta, direction);
-            if edits.is_empty() {
+        let window = &transition.state.window;
+        let isolated = window.isolated_out.iter().copied();
+        let sources: BTreeSet<IpAddr> =
+            isolated.filter(|&s| transition.is_subject_after(Direction::Egress, s)).collect();
+        !sources.is_empty()
+            && (self.of_rows(Direction::Ingress, &sources).widens
+                || self.ingress_exceeds_egress(&sources))
+    }
+
+    /// Whether the change of class of one of these subjects of egress, or a release, widens some ingress for its packets beyond
+    /// what its own egress allows afterwards.
+    fn ingress_exceeds_egress(&mut self, sources: &BTreeSet<IpAddr>) -> bool {
+        let transition = self.transition;
+        let class = |&source: &IpAddr| {
+            (transition.state.class_of(source), transition.class_after(source), source)
+        };
+        let sources: BTreeSet<(ClassId, ClassId, IpAddr)> = sources.iter().map(class).collect();
+        for subject in transition.subjects(Direction::Ingress) {
+            if !transition.is_subject_before(Direction::Ingress, subject) {
                 continue;
             }
-            let of_subjects: BTreeSet<ClassId> = peers
-                .into_iter()
-                .flat_map(|peer| [transition.state.class_of(peer), transition.class_after(peer)])
-                .collect();
-            for &(subject, class) in edits.keys() {
-                let is_judged = transition.is_subject_before(direction, subject)
-                    && transition.is_subject_after(direction, subject)
-                    && transition.state.is_inhabited(class)
-                    && transition.is_inhabited_after(class);
-                let is_of_subjects = if class == ClassId::UNKNOWN {
-                    of_subjects.iter().any(|&c| transition.is_of_base(direction, subject, c))
-                } else {
-                    of_subjects.contains(&class)
+            let mut last = None;
+            for &(from, to, source) in &sources {
+                let (before, after) = match last {
+                    Some((way, ingress)) if way == (from, to) => ingress,
+                    _ => self.ingress(subject, from, to),
                 };
-                let is_wanted = is_of_subjects
-                    || isolation != Effect::default()
-                    || transition.state.window.isolated;
-                if is_judged && is_wanted {
-                    let before = transition.state.profile(direction, subject, class);
-                    let after = transition.profile_after(direction, subject, class);
-                    let effect = self.profiles.effect(before, after);
-                    any = any.and(effect);
-                    if is_of_subjects {
-                        let at = pairs.of(direction);
-                        *at = at.and(effect);
+                last = Some(((from, to), (before, after)));
+                if self.profiles.effect(before, after).widens {
+                    let to_subject = transition.class_after(subject);
+                    let egress = transition.profile_after(Direction::Egress, source, to_subject);
+                    if !self.profiles.is_within_after(after, egress) {
+                        return true;
                     }
                 }
             }
         }
-        (any, pairs)
+        false
     }
 
-    /// What changes of class do to the decisions of one direction about peers that are subjects of the other.
-    fn of_moved_subjects(&mut self, direction: Direction) -> Effect {
+    /// What a subject of ingress allows a source that changes its class so, before and after.
+    fn ingress(&self, subject: IpAddr, from: ClassId, to: ClassId) -> (ProfileId, ProfileId) {
         let transition = self.transition;
-        let subjects = transition.subjects(opposite(direction));
-        let ways: BTreeSet<(ClassId, ClassId)> = if transition.atoms.is_empty() {
-            let moved = transition.moved.iter().filter(|(address, _)| subjects.contains(address));
-            moved.map(|(_, &way)| way).collect()
+        let before = transition.state.profile(Direction::Ingress, subject, from);
+        let after = if transition.is_subject_after(Direction::Ingress, subject) {
+            transition.profile_after(Direction::Ingress, subject, to)
         } else {
-            let ways =
-                subjects.iter().map(|&a| (transition.state.class_of(a), transition.class_after(a)));
-            ways.filter(|(from, to)| from != to).collect()
+            ProfileId::EVERYTHING
         };
-        self.of_ways(direction, &ways)
+        (before, after)
     }
 
-    /// What changes of class do to any packet.
-    fn of_moves(&mut self) -> Effect {
-        let ways = &self.transition.ways;
-        self.of_ways(Direction::Ingress, ways).and(self.of_ways(Direction::Egress, ways))
+    /// What happens to decisions of the direction about packets whose other end was a subject of the other direction before.
+    fn between_subjects(&mut self, direction: Direction) -> Effect {
+        let transition = self.transition;
+        let peers: BTreeSet<IpAddr> = transition.subjects_before(opposite(direction)).collect();
+        if peers.is_empty() {
+            return Effect::default();
+        }
+        let releases =
+            subject_edits(transition.delta, direction).values().any(|edit| edit.after.is_none());
+        let released = if releases { Effect::WIDENS } else { Effect::default() };
+        let ways = ways_of(transition, &peers);
+        released.and(self.of_rows(direction, &peers)).and(self.of_ways(direction, &ways))
     }
 
+    /// What happens to decisions about addresses that no pod is known to have.
+    fn of_unknown(&mut self) -> Effect {
+        let transition = self.transition;
+        let atoms = transition.atoms.iter().flat_map(|group| group.spans());
+        let ways = atoms.map(|(_, from, to)| (from, to)).filter(|(from, to)| from != to).collect();
+        let of_atoms: BTreeSet<ClassId> = transition.state.kernel.cidr.values().copied().collect();
+        let is_unknown = |class| class == ClassId::UNKNOWN || of_atoms.contains(&class);
+        Direction::ALL.into_iter().fold(Effect::default(), |effect, direction| {
+            effect
+                .and(self.of_row_edits(direction, |_, class| is_unknown(class)))
+                .and(self.of_ways(direction, &ways))
+        })
+    }
+
+    /// What happens to any decision.
+    fn of_everything(&mut self) -> Effect {
+        let transition = self.transition;
+        let mut effect = Effect::default();
+        for direction in Direction::ALL {
+            for edit in subject_edits(transition.delta, direction).values() {
+                let comes = edit.after.is_some();
+                effect = effect.and(if comes { Effect::NARROWS } else { Effect::WIDENS });
+            }
+            effect = effect.and(self.of_row_edits(direction, |_, _| true));
+            effect = effect.and(self.of_ways(direction, &transition.ways));
+        }
+        effect
+    }
+
+    /// What row edits do to decisions of the direction about these peers, in the classes that they have before or after.
+    fn of_rows(&mut self, direction: Direction, peers: &BTreeSet<IpAddr>) -> Effect {
+        let transition = self.transition;
+        if row_edits(transition.delta, direction).is_empty() {
+            return Effect::default();
+        }
+        let classes: BTreeSet<ClassId> = peers
+            .iter()
+            .flat_map(|&peer| [transition.state.class_of(peer), transition.class_after(peer)])
+            .collect();
+        self.of_row_edits(direction, |subject, class| match class {
+            ClassId::UNKNOWN => {
+                classes.iter().any(|&c| transition.is_of_base(direction, subject, c))
+            }
+            class => classes.contains(&class),
+        })
+    }
+
+    /// What edits of rows, of those subjects and classes only, do to decisions.
+    fn of_row_edits(
+        &mut self,
+        direction: Direction,
+        counts: impl Fn(IpAddr, ClassId) -> bool,
+    ) -> Effect {
+        let transition = self.transition;
+        let mut effect = Effect::default();
+        for &(subject, class) in row_edits(transition.delta, direction).keys() {
+            let is_judged = transition.is_subject_before(direction, subject)
+                && transition.is_subject_after(direction, subject)
+                && transition.state.is_inhabited(class)
+                && transition.is_inhabited_after(class);
+            if is_judged && counts(subject, class) {
+                let before = transition.state.profile(direction, subject, class);
+                let after = transition.profile_after(direction, subject, class);
+                effect = effect.and(self.profiles.effect(before, after));
+            }
+        }
+        effect
+    }
+
+    /// What changes of class do to decisions of the direction.
     fn of_ways(&mut self, direction: Direction, ways: &BTreeSet<(ClassId, ClassId)>) -> Effect {
         let mut effect = Effect::default();
         if ways.is_empty() {
@@ -187,9 +260,14 @@ impl Effects<'_, '_> {
     }
 }
 
-/// What it does that a subject or bridge comes or goes.
-const fn of_member(comes: bool) -> Effect {
-    if comes { Effect::NARROWS } else { Effect::WIDENS }
+/// The ways in which these addresses change class.
+fn ways_of(transition: &Transition<'_>, peers: &BTreeSet<IpAddr>) -> BTreeSet<(ClassId, ClassId)> {
+    if transition.atoms.is_empty() {
+        let moved = transition.moved.iter().filter(|(address, _)| peers.contains(address));
+        return moved.map(|(_, &way)| way).collect();
+    }
+    let ways = peers.iter().map(|&a| (transition.state.class_of(a), transition.class_after(a)));
+    ways.filter(|(from, to)| from != to).collect()
 }
 
 const fn opposite(direction: Direction) -> Direction {
@@ -236,9 +314,8 @@ mod tests {
         let transition = Transition::new(&state, &delta);
         let profiles = Profiles::new(&state, &delta);
         let mut effects = Effects { transition: &transition, profiles };
-        let (_, pairs) = effects.of_rows(Effect::default());
-        assert_eq!(pairs.ingress, Effect::NARROWS);
-        assert_eq!(pairs.egress, Effect::default());
+        assert_eq!(effects.between_subjects(Direction::Ingress), Effect::NARROWS);
+        assert_eq!(effects.between_subjects(Direction::Egress), Effect::default());
         assert_eq!(effects.profiles.comparisons(), 1);
         let direct = Strategy::Direct { grace_first: false, egress_narrows: false };
         assert_eq!(Strategy::choose(&transition), direct);

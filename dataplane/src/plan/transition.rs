@@ -1,4 +1,4 @@
-//! A delta seen against a table: which addresses change class, and what the program says before and after.
+//! A delta as seen from a table: which addresses change class, and what the program says before and after.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -11,13 +11,13 @@ use super::atoms::AtomGroup;
 use super::state::TableState;
 use crate::contents::subjects;
 
-/// A row that the kernel must get, lose or change.
+/// A row that must be added to the kernel, removed from it, or changed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowEdit {
     pub(super) direction: Direction,
     pub(super) subject: IpAddr,
     pub(super) class: ClassId,
-    /// What the kernel has, which may be garbage.
+    /// The profile in the kernel. The row may be garbage.
     pub(super) from: Option<ProfileId>,
     pub(super) to: Option<ProfileId>,
 }
@@ -27,19 +27,24 @@ pub(super) struct Transition<'a> {
     pub(super) state: &'a TableState,
     pub(super) delta: &'a TablesDelta,
     pub(super) atoms: Vec<AtomGroup>,
-    /// Addresses with an edit in `class` whose class changes: from, to.
+    /// Addresses with an edit in `class` whose class changes, with the old and the new class.
     pub(super) moved: BTreeMap<IpAddr, (ClassId, ClassId)>,
-    /// Every way in which some address changes class, whether by `class` or by `cidr`: from, to.
+    /// Every pair of old and new class of an address that changes class, whether by `class` or by `cidr`.
     pub(super) ways: BTreeSet<(ClassId, ClassId)>,
     /// The classes that some address leaves.
     pub(super) left: BTreeSet<ClassId>,
     /// The classes that some address enters.
     pub(super) entered: BTreeSet<ClassId>,
-    /// Atoms of the delta that are there afterwards, by address.
+    /// Addresses that become subjects and change class. Both must happen in one transaction.
+    pub(super) bundled: BTreeSet<IpAddr>,
+    /// Addresses that should be in `bundled` and cannot be, because atoms that contain them change as well or because their
+    /// own element is removed.
+    pub(super) unbundled: BTreeSet<IpAddr>,
+    /// The atoms of the delta that exist after it, sorted by address.
     atoms_after: Vec<(AddressRange, ClassId)>,
-    /// By how much the elements of a class get more.
+    /// For each class, by how much the number of its elements grows.
     more_members: HashMap<ClassId, isize>,
-    /// By how much the program's rows that name a profile get more.
+    /// For each profile, by how much the number of the program's rows that have it grows.
     more_named: HashMap<ProfileId, isize>,
 }
 
@@ -71,6 +76,8 @@ impl<'a> Transition<'a> {
             ways: BTreeSet::new(),
             left: BTreeSet::new(),
             entered: BTreeSet::new(),
+            bundled: BTreeSet::new(),
+            unbundled: BTreeSet::new(),
             atoms_after: after.collect(),
             more_members: HashMap::new(),
             more_named: HashMap::new(),
@@ -89,7 +96,22 @@ impl<'a> Transition<'a> {
         transition.left = transition.ways.iter().map(|way| way.0).collect();
         transition.entered = transition.ways.iter().map(|way| way.1).collect();
         transition.count();
+        transition.bundle();
         transition
+    }
+
+    fn bundle(&mut self) {
+        let isolated = Direction::ALL.into_iter().flat_map(|d| self.isolated(d));
+        let isolated: BTreeSet<IpAddr> = isolated.collect();
+        let moves = |&address: &IpAddr| self.state.class_of(address) != self.class_after(address);
+        let keeps_element =
+            |address: &IpAddr| self.delta.class.get(address).is_some_and(|e| e.after.is_some());
+        let is_under = |address: &IpAddr| {
+            self.atoms.iter().any(|g| g.hull.first <= *address && *address <= g.hull.last)
+        };
+        let moved = isolated.into_iter().filter(moves);
+        (self.bundled, self.unbundled) =
+            moved.partition(|address| keeps_element(address) && !is_under(address));
     }
 
     fn count(&mut self) {
@@ -148,13 +170,17 @@ impl<'a> Transition<'a> {
         }
     }
 
-    /// The subjects of before and of after.
+    pub(super) fn subjects_before(&self, direction: Direction) -> impl Iterator<Item = IpAddr> {
+        subjects(&self.state.kernel, direction).iter().copied()
+    }
+
+    /// The subjects before and after the delta.
     pub(super) fn subjects(&self, direction: Direction) -> BTreeSet<IpAddr> {
         let edited = subject_edits(self.delta, direction).keys();
         subjects(&self.state.kernel, direction).iter().chain(edited).copied().collect()
     }
 
-    /// Addresses that become subjects of the direction.
+    /// The addresses that become subjects of the direction.
     pub(super) fn isolated(&self, direction: Direction) -> impl Iterator<Item = IpAddr> {
         let edits = subject_edits(self.delta, direction).iter();
         edits
@@ -174,7 +200,7 @@ impl<'a> Transition<'a> {
         }
     }
 
-    /// The program's profile of the class afterwards: its row, or the base of the subject where it has none.
+    /// The profile of the class in the program after the delta: its row, or the base of the subject if there is no row.
     pub(super) fn profile_after(
         &self,
         direction: Direction,
@@ -187,14 +213,29 @@ impl<'a> Transition<'a> {
         }
     }
 
-    /// Whether the base applies to the class, before and after.
+    /// Whether a packet that was in the rules of a subject when this window released it may find its peer in a class that
+    /// is allowed less than the old class of the peer. The rows of the released subject still exist.
+    pub(super) fn narrows_for_released(&self) -> bool {
+        Direction::ALL.into_iter().any(|direction| {
+            let released = self.state.window.released(direction);
+            released.iter().any(|&subject| {
+                self.ways.iter().any(|&(from, to)| {
+                    let from = self.state.readable_profile(direction, subject, from);
+                    let to = self.state.readable_profile(direction, subject, to);
+                    from != to && !from.denies() && to != ProfileId::EVERYTHING
+                })
+            })
+        })
+    }
+
+    /// Whether the base applies to the class both before and after the delta.
     pub(super) fn is_of_base(&self, direction: Direction, subject: IpAddr, class: ClassId) -> bool {
         class == ClassId::UNKNOWN
             || (self.state.row(direction, subject, class) == ProfileId::NOTHING
                 && self.row_after(direction, subject, class) == ProfileId::NOTHING)
     }
 
-    /// Whether rows of the class, which packets may read, can only change a grace period after addresses changed class.
+    /// Whether rows of the class, if packets may read them, can change only a grace period after addresses changed class.
     pub(super) fn is_row_late(&self, class: ClassId) -> bool {
         self.left.contains(&class)
             || (self.state.window.left.contains(&class) && !self.entered.contains(&class))
@@ -205,13 +246,14 @@ impl<'a> Transition<'a> {
         class == ClassId::UNKNOWN || self.state.members_after(class, more) > 0
     }
 
-    /// How many rows of the program name the profile afterwards.
+    /// The number of rows of the program that have the profile after the delta.
     pub(super) fn named_after(&self, profile: ProfileId) -> isize {
         let before = isize::try_from(self.state.named_by_program(profile)).unwrap_or(isize::MAX);
         before.saturating_add(self.more_named.get(&profile).copied().unwrap_or(0))
     }
 
-    /// Profiles in use before whose contents the delta changes: only a repair does that, or an id that gets a new meaning.
+    /// Profiles that are in use before the delta and whose contents it changes. This happens only in a repair, or if an id
+    /// is reused for other contents.
     pub(super) fn rewritten(&self) -> BTreeSet<ProfileId> {
         let ports = self.delta.ports.iter().map(|(e, edit)| (e.profile, edit.after));
         let ranges = self.delta.port_ranges.iter().map(|(e, edit)| (e.profile, edit.after));
@@ -224,7 +266,7 @@ impl<'a> Transition<'a> {
         rewritten
     }
 
-    /// Whether a row without a value afterwards has no meaning afterwards anyway, so that it can stay as garbage.
+    /// Whether the delta removes the row and nothing can read it afterwards, so that it can stay as garbage.
     pub(super) fn is_inert_after(&self, edit: &RowEdit) -> bool {
         edit.to.is_none()
             && !(self.is_subject_after(edit.direction, edit.subject)
@@ -239,7 +281,7 @@ impl<'a> Transition<'a> {
             && (self.state.is_inhabited(edit.class) || self.state.window.left.contains(&edit.class))
     }
 
-    /// The rows that the kernel has otherwise than the program will have, garbage that would get a meaning among them.
+    /// The rows in which the kernel differs from the program after the delta, including garbage that would become readable.
     pub(super) fn row_edits(&self) -> Vec<RowEdit> {
         let mut edits = Vec::new();
         for direction in Direction::ALL {
@@ -259,7 +301,7 @@ impl<'a> Transition<'a> {
         edits
     }
 
-    /// Garbage rows whose subject is isolated again, or whose class is entered again.
+    /// Garbage rows whose subject becomes isolated again, or whose class is entered again.
     fn revived_rows(&self, direction: Direction) -> BTreeSet<(IpAddr, ClassId)> {
         let garbage = &self.state.garbage;
         let isolated = self.isolated(direction).flat_map(|subject| {

@@ -12,7 +12,7 @@ pub(super) struct Window {
     pub(super) left: BTreeSet<ClassId>,
     /// Addresses that got an element in `class`: the atoms over them stay as they are.
     pub(super) appeared: BTreeSet<IpAddr>,
-    /// Former subjects of ingress: their rows stay as they are, and no address changes its class.
+    /// Former subjects of ingress: their rows stay as they are, and no address changes to a class that these allow less.
     released_in: BTreeSet<IpAddr>,
     /// The same for egress.
     released_out: BTreeSet<IpAddr>,
@@ -23,8 +23,13 @@ pub(super) struct Window {
     new_rows_out: BTreeSet<IpAddr>,
     /// Profiles that some row named: their contents stay as they are.
     pub(super) unnamed: BTreeSet<ProfileId>,
-    /// A subject or a bridge was added: what every later lookup decides may narrow, but not widen.
-    pub(super) isolated: bool,
+    /// A fact of the host was added that packets are judged by first: what every later lookup decides may narrow, but not
+    /// widen.
+    pub(super) guarded: bool,
+    /// Packets of unknown addresses were held that were not held before: what is allowed to unknown addresses may not widen.
+    pub(super) held: bool,
+    /// Addresses that became subjects of egress: ingress may not widen for their packets beyond what their egress allows.
+    pub(super) isolated_out: BTreeSet<IpAddr>,
     /// Egress narrowed between subjects: ingress between subjects may not widen.
     pub(super) egress_narrowed: bool,
 }
@@ -45,10 +50,16 @@ impl Window {
             Direction::Egress => &mut self.released_out,
         };
         if is_subject {
-            self.isolated = true;
             released.remove(&address);
         } else {
             released.insert(address);
+        }
+        if direction == Direction::Egress {
+            if is_subject {
+                self.isolated_out.insert(address);
+            } else {
+                self.isolated_out.remove(&address);
+            }
         }
     }
 

@@ -7,16 +7,19 @@
     reason = "a test fails by panicking"
 )]
 
+mod births;
 mod bridges;
 mod capacities;
 mod crash;
 mod engine;
 mod faults;
+mod hold;
 mod neighbours;
 mod netlink;
 mod netns;
 mod plan;
 mod recovery;
+mod rehearsal;
 mod replacement;
 mod walk;
 mod windows;

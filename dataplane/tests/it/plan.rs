@@ -12,7 +12,7 @@ use palisade_compiler::program::{
 use palisade_dataplane::plan::{Limits, Planner, Step};
 use palisade_dataplane::transaction::{Op, Transaction};
 
-use crate::walk::{Packet, Window, verdict};
+use crate::walk::{Packet, Window, permitted};
 
 /// xorshift64*: a seed names a case for good.
 pub(crate) struct Random(u64);
@@ -355,8 +355,7 @@ impl Watch {
     fn judge(&self) -> Result<(), String> {
         let window = Window::new(&self.states);
         for packet in &self.packets {
-            let allowed: BTreeSet<bool> =
-                self.programs.iter().map(|program| verdict(program, packet)).collect();
+            let allowed = permitted(&self.programs, packet);
             let seen = window.verdicts(packet);
             if !seen.is_subset(&allowed) {
                 return Err(format!(

@@ -186,6 +186,24 @@ impl Window<'_> {
     }
 }
 
+/// The verdicts that a packet may get while these programs are in force. Each of the two rules that drop packets of the middle
+/// of a connection may follow another program than the rest: they matter only once the connection's entry is deleted, which
+/// is a grace period after the commit.
+pub(crate) fn permitted(programs: &[Tables], packet: &Packet) -> BTreeSet<bool> {
+    let of = |decide: &dyn Fn(&Tables) -> bool| -> BTreeSet<bool> {
+        programs.iter().map(decide).collect()
+    };
+    let opening = Packet { midstream: false, ..*packet };
+    let judged = of(&|tables| verdict(tables, &opening));
+    if !packet.midstream {
+        return judged;
+    }
+    let is_answer = of(&|tables| tables.local_in.contains(&packet.from));
+    let is_of_subject = of(&|tables| tables.local_out.contains(&packet.to));
+    let dropped = is_answer.iter().flat_map(|a| is_of_subject.iter().map(move |b| *a || *b));
+    dropped.flat_map(|dropped| judged.iter().map(move |&allows| allows && !dropped)).collect()
+}
+
 /// The verdict of one program.
 pub(crate) fn verdict(tables: &Tables, packet: &Packet) -> bool {
     Window::new(std::slice::from_ref(tables)).verdict(packet)

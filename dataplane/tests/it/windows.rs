@@ -15,7 +15,7 @@ use palisade_dataplane::transaction::{Op, Transaction};
 
 use crate::plan::limits;
 use crate::replacement::{State, state, verdicts};
-use crate::walk::{Packet, Window, verdict};
+use crate::walk::{Packet, Window, permitted, verdict};
 
 /// Random clusters, and changes to each.
 const CLUSTERS: u64 = 600;
@@ -56,8 +56,7 @@ impl Watched {
     fn judge(&self, packets: &[Packet]) -> Result<(), String> {
         let window = Window::new(&self.states);
         for packet in packets.iter().filter(|packet| Family::of(packet.from) == self.family) {
-            let allowed: BTreeSet<bool> =
-                self.programs.iter().map(|program| verdict(program, packet)).collect();
+            let allowed = permitted(&self.programs, packet);
             let seen = window.verdicts(packet);
             if !seen.is_subset(&allowed) {
                 return Err(format!("{packet:?} sees {seen:?}, not {allowed:?}"));

@@ -40,8 +40,8 @@ fn load(lab: &Lab, text: &str) {
     lab.node().nft(text).expect("loaded");
 }
 
-/// Every ordered pair of addresses of one family on different machines, with every protocol. GRE goes one way: without
-/// ports, the two ways are one connection.
+/// Every ordered pair of addresses of one family on different machines, with every protocol. GRE is sent in one direction
+/// only: it has no ports, so both directions would be the same connection.
 fn everything(lab: &Lab) -> Vec<Connection> {
     let of = |n: usize| lab.machines()[n].addresses.iter().copied();
     let count = lab.machines().len();

@@ -3,7 +3,7 @@
 use super::KernelStatus;
 use crate::cli::Failure;
 use crate::cli::output::{colours, say};
-use crate::protocol::{Denied, Kubernetes, MAX_LISTED, State, Status};
+use crate::protocol::{Connections, Denied, Kubernetes, MAX_LISTED, State, Status};
 
 /// Lines of a list that a person is shown.
 const MAX_LINES: usize = 20;
@@ -23,6 +23,7 @@ pub(super) fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
         print_denied(denied)?;
     }
     print_last_change(status)?;
+    print_connections(&status.connections)?;
     let objects = format!(
         "{} namespaces, {} pods, {} policies",
         sizes.namespaces, sizes.pods, sizes.policies
@@ -149,6 +150,20 @@ fn print_last_change(status: &Status) -> Result<(), Failure> {
         millis(change.took_us),
         duration(change.seconds_ago)
     ))
+}
+
+fn print_connections(connections: &Connections) -> Result<(), Failure> {
+    let took = connections
+        .last_us
+        .map_or_else(String::new, |us| format!(", the last time in {}", millis(us)));
+    say(format_args!(
+        "connections {} cut because policies forbid them now, {} of addresses that left their pods flushed{took}",
+        connections.cut, connections.flushed
+    ))?;
+    match &connections.failure {
+        Some(failure) => say(format_args!("            forbidden ones may go on: {failure}")),
+        None => Ok(()),
+    }
 }
 
 fn print_verified(status: &Status) -> Result<(), Failure> {

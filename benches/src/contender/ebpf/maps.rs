@@ -1,4 +1,4 @@
-//! The compiler's tables of one family as BPF maps.
+//! The compiler's tables of one family, as BPF maps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,21 +12,23 @@ use crate::contender::ContenderError;
 use crate::contender::blocks::{self, number};
 use crate::sys::{Map, MapKind};
 
-/// What an address is isolated for: bits of the upper half of its value in `addresses`, whose lower half is its class.
+/// The directions in which an address is isolated, as bits of the upper half of its value in `addresses`. The lower half is
+/// its class.
 pub(super) const EGRESS: u32 = 1;
 pub(super) const INGRESS: u32 = 2;
 
-/// Bytes of (profile, protocol as u16, port in network order), the key of `ports`; in `port_ranges` prefixes of them.
+/// The size in bytes of a key of `ports`: profile, protocol as u16, and port in network byte order. The keys of
+/// `port_ranges` are prefixes of it.
 pub(super) const PORT_KEY: usize = 8;
-/// Bits of it before the port.
+/// The number of bits of a port key before the port.
 const BEFORE_PORT: u32 = 48;
-/// Bytes of the length of a prefix, which precedes it.
+/// The size in bytes of a prefix length, which precedes the prefix.
 pub(super) const LENGTH: usize = size_of::<u32>();
 const CLASS: usize = size_of::<ClassId>();
 
-/// Maps have room for a quarter more than they are loaded with, and for so many at least. A hash has a bucket for each, which
-/// are the denser in the caches the fewer they are.
-const FEWEST: usize = 4096;
+/// The least capacity of a map. Maps have room for a quarter more elements than are loaded. A hash has one bucket for each
+/// element of its capacity, and fewer buckets use the caches better.
+const MIN_CAPACITY: usize = 4096;
 
 pub(super) const fn address_size(family: Family) -> usize {
     match family {
@@ -37,7 +39,7 @@ pub(super) const fn address_size(family: Family) -> usize {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Name {
-    /// Address -> class, and what it is isolated for.
+    /// Address -> class, and the directions in which the address is isolated.
     Addresses,
     /// Prefix -> class.
     Cidr,
@@ -69,12 +71,12 @@ pub(super) struct Maps {
 impl Maps {
     pub(super) const COUNT: usize = 6;
 
-    /// Empty ones with room for the contents.
+    /// Creates empty maps with room for the contents.
     pub(super) fn new(family: Family, contents: &[Change]) -> Result<Self, ContenderError> {
         let map = |name, kind, key_size, value_size| {
             let count = contents.iter().filter(|change| change.map == name).count();
-            let room = u32::try_from(FEWEST.max(count + count / 4)).unwrap_or(u32::MAX);
-            Map::new(kind, key_size, value_size, room).map_err(|source| ContenderError::Bpf {
+            let capacity = u32::try_from(MIN_CAPACITY.max(count + count / 4)).unwrap_or(u32::MAX);
+            Map::new(kind, key_size, value_size, capacity).map_err(|source| ContenderError::Bpf {
                 what: format!("create the map of {name:?}"),
                 source,
             })
@@ -117,8 +119,8 @@ impl Maps {
     }
 }
 
-/// What a delta does to the maps, given the tables that it leads to. What is named comes before what names it, and all that comes
-/// before all that goes.
+/// The changes of the maps for a delta. `after` are the tables after it. An element is added before the elements that refer
+/// to it, and all additions come before all removals.
 pub(super) fn changes(delta: &TablesDelta, after: &Tables) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut put = |map, key, value| changes.push(Change { map, key, value });
@@ -200,7 +202,7 @@ fn atom_keys(range: &AddressRange) -> Vec<Vec<u8>> {
     prefixes((number(range.first), number(range.last)), bits).into_iter().map(key).collect()
 }
 
-/// Each key once: a prefix of what goes can be one of what comes.
+/// Lists each key once. The removed and the added elements may have prefixes in common.
 fn overlaid(edits: Vec<(Vec<Vec<u8>>, Option<u32>)>) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
     let (come, gone): (Vec<_>, Vec<_>) = edits.into_iter().partition(|(_, value)| value.is_some());
     let mut keys = BTreeMap::new();
@@ -210,12 +212,13 @@ fn overlaid(edits: Vec<(Vec<Vec<u8>>, Option<u32>)>) -> BTreeMap<Vec<u8>, Option
     keys
 }
 
-/// The fewest prefixes that together are the numbers `first` to `last`, of so many bits: first number, and length.
+/// The smallest list of prefixes for the numbers from `first` to `last` with this many bits. Each prefix is given by its
+/// first number and its length.
 fn prefixes((first, last): (u128, u128), bits: u32) -> Vec<(u128, u32)> {
     let mut prefixes = Vec::new();
     let mut next = Some(first);
     while let Some(first) = next.filter(|first| *first <= last) {
-        // The largest block that begins here and does not end too late.
+        // The largest block that begins here and does not exceed the range.
         let mut free = first.trailing_zeros().min(bits);
         let end = |free: u32| first | (1_u128.checked_shl(free).map_or(u128::MAX, |size| size - 1));
         while end(free) > last {

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! known to conntrack -> accept
-//! source, destination -> (class, isolated) each
+//! source, destination -> (class, isolated) for each
 //! source isolated for egress -> judge (source, class of destination, port)
 //! destination isolated for ingress -> judge (destination, class of source, port)
 //! ```
 //!
-//! The hook is behind conntrack, whose state is in the packet's `sk_buff`: a program that runs before it (TC, XDP) has to keep
-//! connections itself. The kernel's headers are read where BTF says that they are; no helper is called but for lookups.
+//! The hook runs after conntrack, and the packet's `sk_buff` has the connection's state. A program that runs before
+//! conntrack (TC, XDP) must track connections itself. The kernel's headers are read at the offsets that BTF gives, and no
+//! helper functions are called except for lookups.
 
 use std::sync::OnceLock;
 
@@ -18,13 +19,13 @@ use palisade_compiler::program::{ClassId, ProfileId};
 use super::maps::{EGRESS, INGRESS, Maps, PORT_KEY, address_size};
 use crate::bpf::assembler::{Assembler, Label, R, STACK, op};
 use crate::bpf::btf::Btf;
-use crate::bpf::{self, Refused};
+use crate::bpf::{self, LoadFailure};
 use crate::contender::ContenderError;
 use crate::sys::{Link, Map, Program, ProgramKind};
 
-/// What the program has to know of the kernel: offsets in `struct sk_buff`, and ids of structures and of a function.
+/// What the program needs to know about the kernel: offsets in `struct sk_buff`, and ids of structures and of a function.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kernel {
+pub(super) struct KernelLayout {
     conntrack: i16,
     head: i16,
     tail: i16,
@@ -35,15 +36,15 @@ pub(super) struct Kernel {
     cast: i32,
 }
 
-impl Kernel {
+impl KernelLayout {
     /// # Errors
-    /// Why the program cannot be had here: it is tried.
+    /// Why the program cannot be loaded here. This is found out by loading it.
     pub(super) fn find() -> Result<Self, String> {
-        static FOUND: OnceLock<Result<Kernel, String>> = OnceLock::new();
-        FOUND.get_or_init(Self::look).clone()
+        static FOUND: OnceLock<Result<KernelLayout, String>> = OnceLock::new();
+        FOUND.get_or_init(Self::read).clone()
     }
 
-    fn look() -> Result<Self, String> {
+    fn read() -> Result<Self, String> {
         let btf = Btf::of_kernel().map_err(|error| format!("the kernel's BTF: {error}"))?;
         let kernel = Self::of(&btf).ok_or("the kernel's BTF lacks what the program reads")?;
         let loaded = Family::ALL.into_iter().try_for_each(|family| {
@@ -73,15 +74,19 @@ impl Kernel {
 
 const NEEDS: &str = "it takes Linux 6.4 with BTF, and CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN in the initial user namespace";
 
-/// linux/netfilter.h
+/// Constants of linux/netfilter.h.
 const HOOK_FORWARD: u32 = 2;
 const PROTOCOL_V4: u32 = 2;
 const PROTOCOL_V6: u32 = 10;
-/// Behind the rule on established connections, which is at 0.
+/// After the rule on established connections, which has priority 0.
 const PRIORITY: i32 = 1;
 
-/// Attaches the program to the forward hook of the calling thread's namespace.
-pub(super) fn attach(family: Family, kernel: &Kernel, maps: &Maps) -> Result<Link, ContenderError> {
+/// Attaches the program to the forward hook of the calling thread's network namespace.
+pub(super) fn attach(
+    family: Family,
+    kernel: &KernelLayout,
+    maps: &Maps,
+) -> Result<Link, ContenderError> {
     let protocol = match family {
         Family::V4 => PROTOCOL_V4,
         Family::V6 => PROTOCOL_V6,
@@ -93,42 +98,43 @@ pub(super) fn attach(family: Family, kernel: &Kernel, maps: &Maps) -> Result<Lin
     })
 }
 
-fn load(family: Family, kernel: &Kernel, maps: &Maps) -> Result<Program, ContenderError> {
+fn load(family: Family, kernel: &KernelLayout, maps: &Maps) -> Result<Program, ContenderError> {
     let code = Code::new(family, kernel, maps).write();
-    bpf::load(ProgramKind::Netfilter, &code).map_err(|Refused { source, words }| {
-        ContenderError::Bpf { what: format!("load the netfilter program ({words})"), source }
+    bpf::load(ProgramKind::Netfilter, &code).map_err(|LoadFailure { source, log }| {
+        ContenderError::Bpf { what: format!("load the netfilter program ({log})"), source }
     })
 }
 
 const DROP: i32 = 0;
 const ACCEPT: i32 = 1;
 
-/// `struct bpf_nf_ctx`
+/// The offset of the packet in `struct bpf_nf_ctx`.
 const CONTEXT_PACKET: i16 = 8;
-/// `enum ip_conntrack_info`, the lower bits of `_nfct`, whose upper bits are the entry's address.
+/// `enum ip_conntrack_info` in the lower bits of `_nfct`. The upper bits are the address of the conntrack entry.
 const INFO_MASK: i32 = 7;
 const INFO_NEW: i32 = 2;
 const INFO_UNTRACKED: i32 = 7;
 
-/// Kept over calls: the packet; what `addresses` holds for its ends; an address that is being worked out.
+/// These registers keep their values over calls: the packet, the values of its ends in `addresses`, and an address that is
+/// being computed.
 const PACKET: R = R(6);
 const SOURCE_ENTRY: R = R(7);
 const TARGET_ENTRY: R = R(8);
 const HEADER: R = R(9);
-/// The end of what can be read of the packet, before the entries are looked up.
+/// The end of the readable part of the packet. It is used before the entries are looked up.
 const READABLE: R = R(7);
 
-/// Where keys lie on the stack: of each end the length of a prefix, the address, and behind it the class of the other end, so that
-/// all keys that begin with the address are there at once.
+/// The offsets of keys on the stack. For each end there are a prefix length, the address, and after it the class of the
+/// other end, so that all keys that begin with the address are stored once.
 const SOURCE: i16 = -24;
 const TARGET: i16 = -48;
-/// Length of a prefix, profile, protocol, port.
+/// Prefix length, profile, protocol, port.
 const PORT: i16 = -64;
 const WORD: i16 = 4;
 const PORT_PROTOCOL: i16 = PORT + 2 * WORD;
 const PORT_NUMBER: i16 = PORT_PROTOCOL + 2;
 
-/// One end of a packet that is judged: where its key is, and what was found for it.
+/// One end of a packet that is judged: the offset of its key, and the register with its entry.
 #[derive(Clone, Copy)]
 struct End {
     key: i16,
@@ -140,7 +146,7 @@ const TARGET_END: End = End { key: TARGET, entry: TARGET_ENTRY };
 
 struct Code<'a> {
     family: Family,
-    kernel: &'a Kernel,
+    kernel: &'a KernelLayout,
     maps: &'a Maps,
     a: Assembler,
     accept: Label,
@@ -148,7 +154,7 @@ struct Code<'a> {
 }
 
 impl<'a> Code<'a> {
-    fn new(family: Family, kernel: &'a Kernel, maps: &'a Maps) -> Self {
+    fn new(family: Family, kernel: &'a KernelLayout, maps: &'a Maps) -> Self {
         let mut a = Assembler::default();
         let (accept, drop) = (a.label(), a.label());
         Self { family, kernel, maps, a, accept, drop }
@@ -156,7 +162,7 @@ impl<'a> Code<'a> {
 
     fn write(mut self) -> Vec<u64> {
         self.a.load(PACKET, R(1), CONTEXT_PACKET);
-        self.pass_known();
+        self.accept_known();
         self.read_headers();
         self.find(SOURCE_END);
         self.find(TARGET_END);
@@ -170,8 +176,8 @@ impl<'a> Code<'a> {
         self.a.finish()
     }
 
-    /// Goes on only with first packets, and with those that conntrack does not follow.
-    fn pass_known(&mut self) {
+    /// Accepts packets of known connections. First packets, and packets that conntrack does not track, continue.
+    fn accept_known(&mut self) {
         let a = &mut self.a;
         let unknown = a.label();
         a.load(R(1), PACKET, self.kernel.conntrack);
@@ -182,7 +188,7 @@ impl<'a> Code<'a> {
         a.place(unknown);
     }
 
-    /// Fills the keys. Fragments were put together by conntrack; an extension header of IPv6 counts as the protocol.
+    /// Fills the keys. Conntrack has reassembled fragments. An extension header of IPv6 is treated as the protocol.
     fn read_headers(&mut self) {
         let kernel = self.kernel;
         let a = &mut self.a;
@@ -208,7 +214,7 @@ impl<'a> Code<'a> {
             }
         }
         match self.family {
-            // The length of the header in words.
+            // The length of the header, in 32-bit words.
             Family::V4 => {
                 a.put(op::LOAD_BYTE, R(1), R(0), 0, 0);
                 a.value(op::AND_VALUE, R(1), 0xf);
@@ -220,7 +226,7 @@ impl<'a> Code<'a> {
         self.read_port();
     }
 
-    /// The destination port is at one place in TCP, UDP and SCTP; other protocols are in no element of `ports`.
+    /// TCP, UDP and SCTP have the destination port at the same offset. Other protocols are in no element of `ports`.
     fn read_port(&mut self) {
         let udp = self.kernel.udp;
         let a = &mut self.a;
@@ -237,7 +243,8 @@ impl<'a> Code<'a> {
         a.place(unreadable);
     }
 
-    /// What is at the address in `HEADER` as a structure that may be read, to R0. The verifier makes a move of it.
+    /// Turns the address in `HEADER` into a pointer to a structure that may be read, in R0. The verifier turns the call
+    /// into a move.
     fn cast(&mut self, structure: i32) {
         let a = &mut self.a;
         a.copy(R(1), HEADER);
@@ -245,7 +252,7 @@ impl<'a> Code<'a> {
         a.put(op::CALL, R(0), R(op::PSEUDO_KERNEL_FUNCTION), 0, self.kernel.cast);
     }
 
-    /// What `addresses` holds for an end; zero if nothing.
+    /// Looks up an end in `addresses`. The result is zero if there is no element.
     fn find(&mut self, end: End) {
         let a = &mut self.a;
         let none = a.label();
@@ -256,7 +263,7 @@ impl<'a> Code<'a> {
         a.place(none);
     }
 
-    /// Drops the packet if `near` is isolated and nothing allows `far`.
+    /// Drops the packet if `near` is isolated in this direction and nothing allows `far`.
     fn judge(&mut self, near: End, far: End, isolated: u32, rows: &Map) {
         let Maps { cidr, ports, port_ranges, .. } = self.maps;
         let (drop, size) = (self.drop, address_size(self.family) as i16);
@@ -279,7 +286,7 @@ impl<'a> Code<'a> {
         let found = a.label();
         a.lookup(rows.descriptor(), near.key + WORD);
         a.jump_value(op::JUMP_NOT_EQUAL_VALUE, R(0), 0, found);
-        // Without a row for the class, the subject's base.
+        // If there is no row for the class, the base of the subject applies.
         let base = ClassId::UNKNOWN.0.cast_signed();
         a.put(op::STORE_WORD_VALUE, STACK, R(0), near.key + WORD + size, base);
         a.lookup(rows.descriptor(), near.key + WORD);

@@ -1,4 +1,4 @@
-//! What has to see inside: elements that were tampered with. Verdicts are in the package's tests.
+//! Tests that need access to the maps. The verdicts are checked in the package's tests.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ fn loaded(scenario: &Scenario) -> (EbpfHash, Router) {
     (contender, router)
 }
 
-/// Gives the address other isolation than the compiled program says.
+/// Changes the isolation of an address in the maps.
 fn tamper(contender: &EbpfHash, address: IpAddr, isolated: u32) {
     let IpAddr::V4(v4) = address else { panic!("{address} is not IPv4") };
     let state = contender.state.as_ref().unwrap();
@@ -24,14 +24,15 @@ fn tamper(contender: &EbpfHash, address: IpAddr, isolated: u32) {
     let value = u64::from(isolated) << 32 | u64::from(class);
     let value = Some(value.to_ne_bytes().to_vec());
     let change = Change { map: maps::Name::Addresses, key: v4.octets().to_vec(), value };
-    state.halves.first().unwrap().maps.commit(&[change]).unwrap();
+    state.families.first().unwrap().maps.commit(&[change]).unwrap();
 }
 
 #[test]
 fn an_element_that_was_tampered_with_is_refused() {
     let scenario = Scenario::new(ScenarioShape::Apps, 30, 200, 7);
     let sample = Sample::new(&scenario).unwrap();
-    // What is denied to a subject passes when it is none; and nothing passes to a subject without rows.
+    // If a subject is not isolated any more, denied packets pass. If an address is isolated without having rows, nothing
+    // passes to it.
     for (expected, isolated, seen) in
         [(Verdict::Deny, 0, Verdict::Allow), (Verdict::Allow, maps::INGRESS, Verdict::Deny)]
     {

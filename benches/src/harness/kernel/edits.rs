@@ -1,4 +1,5 @@
-//! Changes of the cluster: until the kernel has acknowledged them, until packets show them, and how many a second.
+//! Times changes of the cluster: until the kernel has acknowledged them, until packets show them, and how many are possible
+//! in a second.
 
 use std::iter::Cycle;
 use std::slice;
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use palisade_compiler::model::Verdict;
 
-use super::lane::{Lane, NOT_ACKNOWLEDGED, quote};
+use super::testbed::{NOT_ACKNOWLEDGED, Testbed, quote};
 use super::{Findings, KernelBench};
 use crate::contender::ContenderError;
 use crate::harness::measure::{Edits, Measure};
@@ -15,23 +16,23 @@ use crate::harness::run::BenchError;
 use crate::inject::Until;
 use crate::scenario::{Edit, Scenario};
 
-/// More than one round of any scenario's edits has.
-const MOST: usize = 2_000;
-/// How long a verdict must hold after an edit to be believed; of an engine longer, since it may not be through yet.
-const AFTER: Duration = Duration::from_millis(2);
-const AFTER_ENGINE: Duration = Duration::from_millis(20);
-/// An engine's edits are timed by packets alone: in the time of all the measurements of others, and so many at least that most kinds
-/// are among them.
-const ENGINE_TIMES: u32 = 3;
-const FEWEST_OF_ENGINE: usize = 12;
-/// Between so many edits that are timed one by one there is a pause, in which a contender cleans up.
-const TIDY_EVERY: usize = 8;
-/// Parts of the time of churn, each a sample.
+/// More than the number of edits in one round of any scenario.
+const MAX_EDITS: usize = 2_000;
+/// How long a verdict must hold after an edit to count. It is longer for engines, which may still be working.
+const HOLD_TIME: Duration = Duration::from_millis(2);
+const ENGINE_HOLD_TIME: Duration = Duration::from_millis(20);
+/// The edits of an engine can be timed only by packets. They get the time of all three measurements of other contenders,
+/// and there are at least so many that most kinds are included.
+const ENGINE_TIME_FACTOR: u32 = 3;
+const MIN_ENGINE_EDITS: usize = 12;
+/// After this many edits that are timed one by one, a contender may do its cleanup work.
+const IDLE_EVERY: usize = 8;
+/// The number of parts of the time of churn. Each part is a sample.
 const SLICES: u32 = 10;
 
-/// A scenario's edits until they begin again.
+/// The edits of a scenario until they repeat.
 pub fn one_round(scenario: &Scenario) -> Vec<Edit> {
-    let mut edits: Vec<Edit> = scenario.edits().take(MOST).collect();
+    let mut edits: Vec<Edit> = scenario.edits().take(MAX_EDITS).collect();
     if let Some(first) = edits.first().cloned()
         && let Some(again) = edits.iter().skip(1).position(|edit| *edit == first)
     {
@@ -40,21 +41,21 @@ pub fn one_round(scenario: &Scenario) -> Vec<Edit> {
     edits
 }
 
-/// A round of edits again and again.
+/// A round of edits, repeated without end.
 type Next<'a> = Cycle<slice::Iter<'a, Edit>>;
 
 impl KernelBench {
     pub(super) fn edit_times(
         &self,
         scenario: &Scenario,
-        lanes: &mut [Lane],
+        testbeds: &mut [Testbed],
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), BenchError> {
         progress.step(|| "drawing edits".into())?;
         let round = one_round(scenario);
-        for lane in lanes.iter_mut().filter(|lane| lane.contender.enforces()) {
-            let name = lane.contender.name();
+        for testbed in testbeds.iter_mut().filter(|testbed| testbed.contender.enforces()) {
+            let name = testbed.contender.name();
             let load = findings.load_time(name);
             if load > self.settings.give_up() {
                 let reason = format!("its load took {load:.1?}: edits were not tried");
@@ -64,10 +65,10 @@ impl KernelBench {
                 continue;
             }
             for edits in Edits::BOTH {
-                // What undoes an edit is of the same kind, so that these are whole rounds too.
+                // An edit and its reversal are of the same kind, so these are whole rounds too.
                 let of = round.iter().filter(|edit| edits.has(edit.kind));
                 let of: Vec<Edit> = of.cloned().collect();
-                match self.edits_of(edits, &of, lane, findings, progress) {
+                match self.edits_of(edits, &of, testbed, findings, progress) {
                     Ok(()) => {}
                     Err(Stop::Bench(error)) => return Err(error),
                     Err(Stop::Contender(reason)) => {
@@ -83,37 +84,38 @@ impl KernelBench {
         &self,
         edits: Edits,
         round: &[Edit],
-        lane: &mut Lane,
+        testbed: &mut Testbed,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), Stop> {
         if round.is_empty() {
             return Ok(());
         }
-        // One measurement goes on where the one before ended: edits build on each other.
+        // Each measurement continues where the previous one ended, because edits depend on each other.
         let mut next = round.iter().cycle();
-        if !lane.contender.acknowledges() {
-            let name = lane.contender.name();
+        if !testbed.contender.acknowledges() {
+            let name = testbed.contender.name();
             findings.absent(name, Some(Measure::Churn(edits)), NOT_ACKNOWLEDGED);
-            return self.enforced(lane, &mut next, findings, progress);
+            return self.enforced(testbed, &mut next, findings, progress);
         }
-        self.acknowledged(lane, &mut next, findings, progress)?;
-        self.enforced(lane, &mut next, findings, progress)?;
-        self.churn(edits, lane, &mut next, findings, progress)
+        self.acknowledged(testbed, &mut next, findings, progress)?;
+        self.enforced(testbed, &mut next, findings, progress)?;
+        self.churn(edits, testbed, &mut next, findings, progress)
     }
 
-    /// Edits with nothing else going on.
+    /// Edits while nothing else happens.
     fn acknowledged(
         &self,
-        lane: &mut Lane,
+        testbed: &mut Testbed,
         next: &mut Next<'_>,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), Stop> {
-        let Lane { contender, router } = lane;
+        let Testbed { contender, router } = testbed;
         let name = contender.name();
         let began = Instant::now();
-        // On one thread in the namespace, as an agent is: to enter it anew for each edit would be timed with it.
+        // On one thread in the namespace, as in an agent. Otherwise the time would include entering the namespace for each
+        // edit.
         let outcome = router.run(|| -> Result<(), Stop> {
             for (number, edit) in next.by_ref().take(self.settings.edits).enumerate() {
                 progress.step(|| format!("{name}: {} to its acknowledgement", edit.kind))?;
@@ -125,7 +127,7 @@ impl KernelBench {
                     edited.elapsed.as_nanos() as f64,
                 );
                 findings.sample(name, Measure::Computed(edit.kind), ours.as_nanos() as f64);
-                if number % TIDY_EVERY == 0 {
+                if number % IDLE_EVERY == 0 {
                     contender.idle()?;
                 }
                 if began.elapsed() > self.settings.edits_time() {
@@ -140,37 +142,37 @@ impl KernelBench {
     /// Edits while packets show which verdict holds.
     fn enforced(
         &self,
-        lane: &mut Lane,
+        testbed: &mut Testbed,
         next: &mut Next<'_>,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), Stop> {
-        let Lane { contender, router } = lane;
+        let Testbed { contender, router } = testbed;
         let name = contender.name();
         let began = Instant::now();
         let (fewest, times) =
-            if contender.acknowledges() { (1, 1) } else { (FEWEST_OF_ENGINE, ENGINE_TIMES) };
+            if contender.acknowledges() { (1, 1) } else { (MIN_ENGINE_EDITS, ENGINE_TIME_FACTOR) };
         let time = self.settings.edits_time() * times;
         for (number, edit) in next.by_ref().take(self.settings.edits).enumerate() {
             progress.step(|| format!("{name}: {} by packets", edit.kind))?;
             let arrives = edit.to == Verdict::Allow;
             let until = if contender.acknowledges() {
-                Until::Passed(AFTER)
+                Until::Passed(HOLD_TIME)
             } else {
                 let patience = self.settings.engine_patience();
-                Until::Holds { arrives, without_break: AFTER_ENGINE, patience }
+                Until::Holds { arrives, without_break: ENGINE_HOLD_TIME, patience }
             };
-            let watch = router
-                .watch(&edit.probe, until, || contender.edit(edit))
+            let observed = router
+                .observe(&edit.probe, until, || contender.edit(edit))
                 .map_err(|error| Stop::Contender(error.to_string()))?;
-            let enforced = watch.enforced(arrives);
-            watch.value?;
+            let enforced = observed.enforced(arrives);
+            observed.value?;
             match enforced {
                 Some(time) if time > Duration::ZERO => {
                     let measure = Measure::Enforced(edit.kind, edit.to);
                     findings.sample(name, measure, time.as_nanos() as f64);
                 }
-                Some(_) => return Err(Stop::of(edit, "the verdict had turned before the change")),
+                Some(_) => return Err(Stop::of(edit, "the verdict had changed before the edit")),
                 None if contender.acknowledges() => {
                     let why = "packets still met the old verdict after the acknowledgement";
                     return Err(Stop::of(edit, why));
@@ -178,8 +180,9 @@ impl KernelBench {
                 None => {
                     contender.check_alive()?;
                     let patience = self.settings.engine_patience();
-                    let said = quote(contender.said().as_deref());
-                    let why = format!("packets still met the old verdict after {patience:?}{said}");
+                    let output = quote(contender.last_output().as_deref());
+                    let why =
+                        format!("packets still met the old verdict after {patience:?}{output}");
                     return Err(Stop::of(edit, &why));
                 }
             }
@@ -193,16 +196,16 @@ impl KernelBench {
         Ok(())
     }
 
-    /// Edits without pause, with all of the cleaning up behind them.
+    /// Edits without pauses, including all cleanup work after them.
     fn churn(
         &self,
         edits: Edits,
-        lane: &mut Lane,
+        testbed: &mut Testbed,
         next: &mut Next<'_>,
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), Stop> {
-        let Lane { contender, router } = lane;
+        let Testbed { contender, router } = testbed;
         let name = contender.name();
         let slice = Duration::from_millis(self.settings.churn_ms) / SLICES;
         let began = Instant::now();
@@ -231,7 +234,7 @@ impl KernelBench {
     }
 }
 
-/// Why edits end early.
+/// Why the edits ended early.
 enum Stop {
     Bench(BenchError),
     Contender(String),

@@ -1,11 +1,11 @@
-//! What a packet costs: rounds by turns, and every packet's arrival checked.
+//! Measures what a packet costs, in alternating rounds that check the arrival of every packet.
 
 use std::time::{Duration, Instant};
 
 use palisade_compiler::model::{Family, Verdict};
 use palisade_lab::packet::SCTP;
 
-use super::lane::Lane;
+use super::testbed::Testbed;
 use super::{Findings, KernelBench};
 use crate::harness::measure::{Measure, Path};
 use crate::harness::progress::Progress;
@@ -14,12 +14,12 @@ use crate::harness::run::BenchError;
 use crate::inject::{BATCH, Flow, InjectError, Round, Stage, rotation};
 use crate::scenario::{Scenario, Selected};
 
-/// Packets of a round, at most.
-const MOST: u32 = 20_000;
-/// Rounds after which a contender that takes long is left alone.
-const FEWEST_ROUNDS: usize = 3;
+/// The greatest number of packets in a round.
+const MAX_PACKETS: u32 = 20_000;
+/// The number of rounds after which a slow contender is not measured any further.
+const MIN_ROUNDS: usize = 3;
 
-/// One match measure with its flows.
+/// A match measure with its flows.
 struct Task {
     measure: Measure,
     stage: Stage,
@@ -27,20 +27,20 @@ struct Task {
     verdict: Verdict,
 }
 
-/// How a lane fares with a task.
+/// The state of a contender in a task.
 #[derive(Clone, Copy, Default)]
-struct Fare {
+struct TaskState {
     packets: u32,
     rounds: usize,
     spent: Duration,
-    out: bool,
+    failed: bool,
 }
 
 impl KernelBench {
     pub(super) fn match_costs(
         &self,
         scenario: &Scenario,
-        lanes: &mut [Lane],
+        testbeds: &mut [Testbed],
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), BenchError> {
@@ -54,12 +54,12 @@ impl KernelBench {
                         "the cluster has {} such flows, {flows} are needed",
                         task.flows.len()
                     );
-                    for lane in lanes.iter() {
-                        findings.absent(lane.contender.name(), Some(task.measure), &reason);
+                    for testbed in testbeds.iter() {
+                        findings.absent(testbed.contender.name(), Some(task.measure), &reason);
                     }
                     continue;
                 }
-                self.rounds(&task, lanes, findings, progress)?;
+                self.rounds(&task, testbeds, findings, progress)?;
             }
         }
         Ok(())
@@ -68,35 +68,36 @@ impl KernelBench {
     fn rounds(
         &self,
         task: &Task,
-        lanes: &mut [Lane],
+        testbeds: &mut [Testbed],
         findings: &mut Findings,
         progress: &mut Progress<'_>,
     ) -> Result<(), BenchError> {
-        let mut fares = vec![Fare::default(); lanes.len()];
-        // The first round of all only finds out how many packets make a round, and warms up.
+        let mut states = vec![TaskState::default(); testbeds.len()];
+        // The first round only determines the number of packets of a round, and warms up.
         for round in 0..=self.settings.rounds {
-            for turn in rotation(lanes.len(), round) {
-                let (Some(lane), Some(fare)) = (lanes.get_mut(turn), fares.get_mut(turn)) else {
+            for turn in rotation(testbeds.len(), round) {
+                let (Some(testbed), Some(state)) = (testbeds.get_mut(turn), states.get_mut(turn))
+                else {
                     continue;
                 };
-                let tired = fare.rounds >= FEWEST_ROUNDS && fare.spent > self.settings.patience();
-                if fare.out || tired {
+                let too_slow = state.rounds >= MIN_ROUNDS && state.spent > self.settings.patience();
+                if state.failed || too_slow {
                     continue;
                 }
-                let name = lane.contender.name();
+                let name = testbed.contender.name();
                 progress.step(|| format!("{} {name}, round {round}", task.measure))?;
                 let began = Instant::now();
-                let packets = if round == 0 { BATCH } else { fare.packets };
-                match timed(lane, task, packets) {
-                    Ok(outcome) if round == 0 => fare.packets = self.packets(outcome),
+                let packets = if round == 0 { BATCH } else { state.packets };
+                match timed(testbed, task, packets) {
+                    Ok(outcome) if round == 0 => state.packets = self.packets(outcome),
                     Ok(outcome) => {
                         let Round { packets: timed, arrived, .. } = outcome;
                         let packets = Some(Packets { timed, arrived });
                         findings.samples(name, task.measure, &[outcome.per_packet()], packets);
-                        fare.rounds += 1;
+                        state.rounds += 1;
                     }
                     Err(reason) => {
-                        fare.out = true;
+                        state.failed = true;
                         findings
                             .report
                             .series
@@ -104,16 +105,16 @@ impl KernelBench {
                         findings.absent(name, Some(task.measure), reason);
                     }
                 }
-                fare.spent += began.elapsed();
+                state.spent += began.elapsed();
             }
         }
         Ok(())
     }
 
-    /// As many packets as fill a round's time at this pace.
+    /// The number of packets that fill the time of a round at the speed of the pilot round.
     fn packets(&self, pilot: Round) -> u32 {
         let wanted = self.settings.round_ms as f64 * 1e6 / pilot.per_packet().max(1.0);
-        (wanted as u32).clamp(BATCH, MOST).next_multiple_of(BATCH)
+        (wanted as u32).clamp(BATCH, MAX_PACKETS).next_multiple_of(BATCH)
     }
 }
 
@@ -124,7 +125,7 @@ fn task(scenario: &Scenario, path: Path, family: Family, count: usize) -> Task {
         Path::NewNone => (Selected::None, Verdict::Allow),
         Path::Denied => (Selected::One, Verdict::Deny),
     };
-    // Of a dual-stack cluster half of the flows are IPv4, and SCTP associations cannot be opened.
+    // Draw more than needed: half of the flows of a dual-stack cluster are IPv4, and SCTP associations cannot be opened.
     let more = if scenario.dual_stack { 3 } else { 1 } * count + count / 4;
     let fits = |flow: &Flow| Family::of(flow.from) == family && flow.protocol != SCTP;
     let flows = scenario.flows_selected(selected, more, verdict).into_iter().filter(fits);
@@ -133,13 +134,13 @@ fn task(scenario: &Scenario, path: Path, family: Family, count: usize) -> Task {
     Task { measure: Measure::Match { path, family, flows: count }, stage, flows, verdict }
 }
 
-/// A round whose packets all met their verdict; else why it is none.
-fn timed(lane: &mut Lane, task: &Task, packets: u32) -> Result<Round, String> {
-    let round = lane
+/// Measures a round. Returns why it does not count if some packet had a wrong verdict.
+fn timed(testbed: &mut Testbed, task: &Task, packets: u32) -> Result<Round, String> {
+    let round = testbed
         .router
         .measure(&task.flows, task.stage, packets)
         .map_err(|error: InjectError| error.to_string())?;
-    let all = task.verdict == Verdict::Allow || !lane.contender.enforces();
+    let all = task.verdict == Verdict::Allow || !testbed.contender.enforces();
     let expected = if all { round.packets } else { 0 };
     if round.arrived != expected {
         return Err(format!(

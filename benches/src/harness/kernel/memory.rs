@@ -1,11 +1,11 @@
-//! Memory: a process of its own loads one contender into a namespace of its own, and says what that took.
+//! Measures memory: a separate process loads one contender into a network namespace and reports how much that took.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use super::lane::{Expected, Lane};
+use super::testbed::{Expected, Testbed};
 use super::{Findings, KernelBench};
 use crate::contender;
 use crate::harness::machine::meminfo;
@@ -14,38 +14,39 @@ use crate::harness::progress::Progress;
 use crate::harness::run::BenchError;
 use crate::harness::settings::{Cell, Settings};
 
-/// What a load left behind, in bytes.
+/// The memory that is in use after a load, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Taken {
-    /// The rise of what the whole kernel holds in slabs, per-CPU areas and vmalloc: other processes' are in it.
+pub struct LoadMemory {
+    /// The increase of the kernel's memory in slabs, per-CPU areas and vmalloc. It includes that of other processes.
     pub kernel: i64,
-    /// Resident memory of the process that enforces, where one stays.
+    /// The resident memory of the process that enforces, if one keeps running.
     pub user: Option<u64>,
 }
 
-/// The hidden command by which the harness calls itself.
+/// The hidden command with which the harness starts itself.
 pub const COMMAND: &str = "take-memory";
 
-/// Loads the contender and says what that took; what it loaded ends with the process.
+/// Loads the contender and returns how much memory that took. What was loaded is removed when the process ends.
 ///
 /// # Errors
-/// What made the load fail, in words.
-pub fn take(settings: &Settings, cell: Cell, name: &str) -> Result<Taken, String> {
+/// A text that says why the load failed.
+pub fn measure_load(settings: &Settings, cell: Cell, name: &str) -> Result<LoadMemory, String> {
     let all = contender::NAMES.into_iter().find(|known| *known == name);
     let known = all.ok_or_else(|| format!("there is no contender {name}"))?;
     let contender = contender::contender(known).map_err(|error| error.to_string())?;
     let scenario = cell.scenario(settings.seed);
-    // What shows that an engine has loaded would be in the memory of who is loaded in this process.
+    // For a contender that is loaded in this process, the expected verdicts would count as its memory. Only an engine needs
+    // them.
     let expected =
         if contender.acknowledges() { Expected::none() } else { Expected::of(&scenario) };
-    let mut lane = Lane::new(contender).map_err(|error| error.to_string())?;
+    let mut testbed = Testbed::new(contender).map_err(|error| error.to_string())?;
     let before = kernel_memory();
     let patience = settings.engine_patience();
-    lane.load(&scenario, &expected, patience).map_err(|error| error.to_string())?;
+    testbed.load(&scenario, &expected, patience).map_err(|error| error.to_string())?;
     let kernel = kernel_memory() - before;
     // As the agent does after a load.
     palisade_heap::give_back();
-    Ok(Taken { kernel, user: lane.contender.resident() })
+    Ok(LoadMemory { kernel, user: testbed.contender.resident() })
 }
 
 fn kernel_memory() -> i64 {
@@ -61,7 +62,8 @@ impl KernelBench {
     ) -> Result<(), BenchError> {
         let Some(program) = &self.program else { return Ok(()) };
         let cell = findings.report.cell;
-        // A wrong or failed contender's memory says nothing, and who enforces nothing takes none.
+        // The memory of a contender with wrong verdicts or a failed load means nothing, and one that enforces nothing uses
+        // none.
         let give_up = self.settings.give_up();
         let loaded = |name: &&str| {
             let time = findings.load_time(name);
@@ -72,8 +74,8 @@ impl KernelBench {
             for &name in &names {
                 progress.step(|| format!("memory of {name}"))?;
                 match in_a_process(program, &self.settings, cell, name) {
-                    Ok(Taken { kernel, user }) => {
-                        // What others gave back meanwhile can outweigh a small load.
+                    Ok(LoadMemory { kernel, user }) => {
+                        // Memory that other processes freed meanwhile can exceed that of a small load.
                         if kernel > 0 {
                             findings.sample(name, Measure::KernelMemory, kernel as f64);
                         }
@@ -94,7 +96,7 @@ fn in_a_process(
     settings: &Settings,
     cell: Cell,
     name: &str,
-) -> Result<Taken, String> {
+) -> Result<LoadMemory, String> {
     let settings = serde_json::to_string(settings).map_err(|error| error.to_string())?;
     let cell = serde_json::to_string(&cell).map_err(|error| error.to_string())?;
     let output = Command::new(program)

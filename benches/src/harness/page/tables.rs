@@ -1,4 +1,4 @@
-//! The page's tables and sentences.
+//! The tables and sentences of the page.
 
 mod costs;
 mod facts;
@@ -13,7 +13,7 @@ use super::escape;
 pub(super) use costs::{edits, findings, growth, loads, match_costs, memory};
 pub(super) use facts::{absences, machine};
 
-/// A table whose first column has the rows' names.
+/// A table with the names of the rows in its first column.
 struct Table {
     caption: String,
     columns: Vec<String>,
@@ -25,7 +25,7 @@ impl Table {
         Self { caption: caption.into(), columns: columns.into_iter().collect(), rows: Vec::new() }
     }
 
-    /// Left out where no cell has a figure.
+    /// Adds a row, unless none of its cells has a figure.
     fn row(&mut self, name: &str, cells: Vec<Option<String>>) {
         if cells.iter().any(Option::is_some) {
             let cells = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "–".to_owned()));
@@ -57,12 +57,12 @@ impl Table {
     }
 }
 
-/// Marks the project's own row or column.
+/// The attribute that marks the project's own row or column.
 fn own(name: &str) -> &'static str {
     if name == PALISADE { " class=\"own\"" } else { "" }
 }
 
-/// What the project set itself, and what was reached.
+/// The goals of the project, and the values reached.
 pub(super) fn goals(report: &Report) -> String {
     if report.goals.iter().all(|goal| goal.reached.is_none()) {
         return String::new();

@@ -1,4 +1,4 @@
-//! Curves over the cluster's size, with error bars and the contenders' names at the curves' ends.
+//! Curves over the size of the cluster, with error bars and the names of the contenders at the ends of the curves.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
@@ -20,14 +20,14 @@ pub struct Point {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
-    /// The contender, which also chooses the colour.
+    /// The contender, which also determines the colour.
     pub name: String,
     pub points: Vec<Point>,
-    /// Written behind the name, for example the exponent of its growth.
+    /// A text after the name, for example the exponent of its growth.
     pub note: String,
 }
 
-/// A plot of curves; both axes are logarithmic, so that values not above zero are left out.
+/// A plot of curves. Both axes are logarithmic, so values that are not above zero are left out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curves {
     pub title: String,
@@ -38,7 +38,7 @@ pub struct Curves {
 }
 
 const HEIGHT: u32 = 420;
-/// Labels at the curves' ends are at least so many pixels apart.
+/// The least distance in pixels between labels at the ends of curves.
 const LINE: i32 = 16;
 
 type LogChart<'a, 'b> = ChartContext<
@@ -54,7 +54,7 @@ impl Curves {
     /// The plot as SVG text.
     ///
     /// # Errors
-    /// Faults of the plotting library only.
+    /// Only faults of the plotting library.
     pub fn svg(&self) -> Result<String, PlotError> {
         drawn(HEIGHT, &self.title, &self.subtitle, |canvas| self.draw(canvas))
     }
@@ -87,7 +87,7 @@ impl Curves {
             .y_label_formatter(&|value| self.quantity.write(*value))
             .x_desc(self.x_label.as_str())
             .draw()?;
-        // The project's own curve is drawn last, above the others.
+        // The project's own curve is drawn last, on top of the others.
         let mut order: Vec<&Curve> = self.curves.iter().collect();
         order.sort_by_key(|curve| curve.name == OWN);
         for curve in &order {
@@ -103,7 +103,7 @@ impl Curve {
     }
 }
 
-/// Points that have a place on the axes.
+/// The points that the axes can show.
 fn shown(curve: &Curve) -> impl Iterator<Item = &Point> + Clone {
     curve.points.iter().filter(|point| point.y > 0.0 && point.x > 0.0)
 }
@@ -126,7 +126,7 @@ fn draw_curve(chart: &mut LogChart<'_, '_>, curve: &Curve) -> Result<(), PlotErr
     Ok(())
 }
 
-/// Names beside the curves' ends, moved apart where these are close.
+/// Draws the names next to the ends of the curves, moved apart where the ends are close together.
 fn draw_labels(
     canvas: &Canvas<'_>,
     chart: &LogChart<'_, '_>,
@@ -142,7 +142,7 @@ fn draw_labels(
     for ((curve, (x, y)), at) in ends.into_iter().zip(places) {
         let colour = colour(&curve.name);
         let label = curve.label();
-        // A curve that ends early has its name there, if the name does not leave the plot.
+        // If a curve ends early, its name is at its end, if it fits into the plot there.
         let early =
             x < right - 60 && f64::from(x) + label.len() as f64 * CHARACTER < f64::from(WIDTH);
         let place = if early { (x + 9, y) } else { (right + 14, at) };
@@ -155,7 +155,7 @@ fn draw_labels(
     Ok(())
 }
 
-/// Heights in ascending order, moved apart to `LINE` and kept within the plot.
+/// Moves ascending heights at least `LINE` apart, and keeps them within the plot.
 fn spread(heights: &[i32]) -> Vec<i32> {
     let mut places: Vec<i32> = Vec::with_capacity(heights.len());
     for height in heights {
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_plot_has_a_mark_for_every_point_and_every_name() {
         let svg = plot(&[(10.0, 300.0), (100.0, 30_000.0)]);
-        // Each error bar of plotters has a mark of its own.
+        // plotters draws a mark for each error bar.
         assert_eq!(svg.matches("<circle").count(), 2 * 6);
         for name in ["palisade", "none", "unheard-of"] {
             assert!(svg.contains(&format!("{name} n^0.1 &lt;&amp;&gt;")), "{svg}");

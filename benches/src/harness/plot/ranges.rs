@@ -1,4 +1,4 @@
-//! Ranges of one value for each contender, in rows: median, tail, and the worst.
+//! Rows with the range of one value for each contender: median, 99th percentile and greatest.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
@@ -11,9 +11,9 @@ use crate::harness::quantity::Quantity;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// The contender, which also chooses the colour.
+    /// The contender, which also determines the colour.
     pub name: String,
-    /// Which of its values, where it has several.
+    /// Which of its values this is, if it has several.
     pub label: String,
     pub low: f64,
     pub median: f64,
@@ -21,7 +21,7 @@ pub struct Row {
     pub max: f64,
 }
 
-/// A plot of rows on one logarithmic axis.
+/// A plot of rows with one logarithmic axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranges {
     pub title: String,
@@ -30,7 +30,7 @@ pub struct Ranges {
     pub rows: Vec<Row>,
 }
 
-/// Height of a row, and of what stands under the rows.
+/// The height of a row, and of the axis below the rows.
 const ROW: u32 = 22;
 const FOOT: u32 = 36;
 
@@ -42,7 +42,7 @@ impl Ranges {
     /// The plot as SVG text.
     ///
     /// # Errors
-    /// Faults of the plotting library only.
+    /// Only faults of the plotting library.
     pub fn svg(&self) -> Result<String, PlotError> {
         let height = HEAD as u32 + ROW * self.rows.len() as u32 + FOOT;
         drawn(height, &self.title, &self.subtitle, |canvas| self.draw(canvas))

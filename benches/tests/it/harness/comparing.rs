@@ -8,12 +8,12 @@ use palisade_benches::harness::run::{Output, run};
 
 use super::*;
 
-pub(super) fn report(scratch: &Scratch, pace: f64) -> Report {
+pub(super) fn report(scratch: &Scratch, factor: f64) -> Report {
     let settings = settings(1);
     let output =
         Output::open(&scratch.0, &settings, &Machine::default(), false).expect("a directory");
-    let mut progress = Progress::new(&GO_ON).quiet();
-    run(&settings, Machine::default(), &mut Formula::new(pace), &output, &mut progress)
+    let mut progress = Progress::new(&NEVER_STOP).quiet();
+    run(&settings, Machine::default(), &mut Formula::new(factor), &output, &mut progress)
         .expect("runs")
 }
 
@@ -51,12 +51,12 @@ fn what_became_slower_is_worse_and_a_higher_rate_is_better() {
     assert_eq!(of(Measure::Churn(Edits::RemotePods)), [Change::Better; 4]);
     let others = comparison.differences.iter().filter(|d| d.contender != PALISADE);
     assert!(others.into_iter().all(|d| d.change == Change::Same));
-    // Too small to count, however significant.
+    // Too small to count, although it is significant.
     let little = Comparison::of(&before, &slower(before.clone(), PALISADE, 1.5), 0.6);
     assert_eq!(little.regressions().count(), 0);
 }
 
-/// Packets on a machine of half the pace cost twice as much, which is no regression of anyone's rules.
+/// On a machine of half the speed packets cost twice as much. That is not a regression of any contender.
 #[test]
 fn a_slower_machine_is_no_regression_of_match_costs() {
     let (before, after) = (report(&Scratch::new(), 1.0), report(&Scratch::new(), 2.0));
@@ -87,7 +87,7 @@ fn the_command_exits_by_what_it_found() {
     let (code, text) = bench(&["compare", &good, &bad, "-o", "json"]);
     let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!((code, value["differences"][0]["change"].as_str()), (Some(1), Some("worse")));
-    // Usage, files that are not there, and files that are something else.
+    // Wrong usage, files that do not exist, and files that are no reports.
     std::fs::write(b.0.join("other.json"), "{\"format\":999}").unwrap();
     for wrong in [
         vec!["compare", &good],

@@ -6,7 +6,7 @@ use palisade_benches::harness::report::{BASE, PALISADE, Report};
 
 use super::*;
 
-/// A tiny run of everything by the built binary; the numbers are checked for what must hold whatever the machine.
+/// A tiny run of everything with the built binary. The figures are checked only for what holds on every machine.
 #[test]
 fn a_tiny_run_from_end_to_end() {
     let scratch = Scratch::new();
@@ -27,9 +27,9 @@ fn a_tiny_run_from_end_to_end() {
         .args(arguments)
         .output()
         .expect("started");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.contains("[3/3] apps/40-policies/400-pods"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("[3/3] apps/40-policies/400-pods"), "{stderr}");
 
     let report = Report::read(&scratch.0.join("report.json")).expect("a report");
     assert_eq!(report.cells.len(), 3);
@@ -38,16 +38,16 @@ fn a_tiny_run_from_end_to_end() {
     let left_out = |name: &str| report.left_out.iter().any(|a| a.contender == name);
     assert!(NAMES.iter().all(|name| described.contains(name) || left_out(name)), "{described:?}");
     for cell in &report.cells {
-        cell.series.iter().for_each(consistent);
-        whole(cell);
+        cell.series.iter().for_each(check_series);
+        check_palisade(cell);
     }
     let growth = report.growth(report.cells[0].cell, PALISADE, NEW_ONE);
     assert!(growth.is_some_and(|growth| growth.exponent.is_finite()));
     assert!(scratch.0.join("plots/apps-match-new-one-ipv4-64-flows.svg").exists());
 }
 
-/// What is true of any series.
-fn consistent(series: &Series) {
+/// Checks what must hold for any series.
+fn check_series(series: &Series) {
     let Series { contender, measure, samples, packets } = series;
     let about = format!("{contender} {measure} {samples:?}");
     assert!(!samples.is_empty() && samples.iter().all(|s| s.is_finite() && *s >= 0.0), "{about}");
@@ -64,8 +64,8 @@ fn consistent(series: &Series) {
     }
 }
 
-/// Palisade has every figure, and its parts are no more than the whole.
-fn whole(cell: &CellReport) {
+/// Palisade has all figures, and parts do not exceed the whole.
+fn check_palisade(cell: &CellReport) {
     let has = |measure| {
         let samples = cell.samples(PALISADE, measure);
         samples.unwrap_or_else(|| panic!("{} has no {measure}: {:?}", cell.cell, cell.absent))

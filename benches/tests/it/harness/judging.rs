@@ -3,7 +3,7 @@ use palisade_benches::harness::goals::judge;
 use super::comparing::report;
 use super::*;
 
-/// Many flows are held against the BPF program where one was measured, and the goal says against whom.
+/// Many flows are compared with the BPF program if one was measured, and the goal names the contender.
 #[test]
 fn the_reference_of_many_flows_is_a_bpf_program_if_there_is_one() {
     let cell = Cell::new(ScenarioShape::Apps, 10_000);

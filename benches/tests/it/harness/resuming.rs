@@ -9,7 +9,7 @@ fn machine() -> Machine {
     Machine { kernel: "Linux 6.18".into(), cpu: "a <CPU>".into(), cpus: 2, ..Machine::default() }
 }
 
-fn go(
+fn run_in(
     scratch: &Scratch,
     bench: &mut Formula,
     stop: &'static AtomicBool,
@@ -24,7 +24,7 @@ fn a_stopped_run_goes_on_where_it_was_and_ends_as_if_it_had_not_stopped() {
     static STOP: AtomicBool = AtomicBool::new(false);
     let scratch = Scratch::new();
     let mut stopped = Formula { stop: Some((2, &STOP)), ..Formula::new(1.0) };
-    let error = go(&scratch, &mut stopped, &STOP).expect_err("stopped");
+    let error = run_in(&scratch, &mut stopped, &STOP).expect_err("stopped");
     assert!(matches!(error, RunError::Bench(BenchError::Interrupted(_))), "{error}");
     let part = Report::read(&scratch.0.join("report.json")).expect("what is finished is reported");
     assert_eq!(part.cells.len(), 2);
@@ -32,9 +32,9 @@ fn a_stopped_run_goes_on_where_it_was_and_ends_as_if_it_had_not_stopped() {
     assert!(page.contains("2 of 4 clusters were measured"));
 
     let mut rest = Formula::new(1.0);
-    let whole = go(&scratch, &mut rest, &GO_ON).expect("goes on");
+    let whole = run_in(&scratch, &mut rest, &NEVER_STOP).expect("goes on");
     assert_eq!(rest.measured, settings(1).cells[2..]);
-    let at_once = go(&Scratch::new(), &mut Formula::new(1.0), &GO_ON).expect("at once");
+    let at_once = run_in(&Scratch::new(), &mut Formula::new(1.0), &NEVER_STOP).expect("at once");
     let timeless = |mut report: Report| {
         report.cells.iter_mut().for_each(|cell| cell.seconds = 0.0);
         report
@@ -45,7 +45,7 @@ fn a_stopped_run_goes_on_where_it_was_and_ends_as_if_it_had_not_stopped() {
 #[test]
 fn finished_cells_of_other_settings_are_not_taken_for_ours() {
     let scratch = Scratch::new();
-    go(&scratch, &mut Formula::new(1.0), &GO_ON).expect("runs");
+    run_in(&scratch, &mut Formula::new(1.0), &NEVER_STOP).expect("runs");
     let other = settings(2);
     let refused = Output::open(&scratch.0, &other, &machine(), false);
     assert!(matches!(refused, Err(RunError::OtherRun { .. })), "{refused:?}");
@@ -54,11 +54,11 @@ fn finished_cells_of_other_settings_are_not_taken_for_ours() {
     Output::open(&scratch.0, &other, &machine(), true).expect("thrown away on request");
 }
 
-/// The JSON, the CSV and the page say the same.
+/// The JSON, the CSV and the page contain the same figures.
 #[test]
 fn a_report_holds_together_in_every_form() {
     let scratch = Scratch::new();
-    let report = go(&scratch, &mut Formula::new(1.0), &GO_ON).expect("runs");
+    let report = run_in(&scratch, &mut Formula::new(1.0), &NEVER_STOP).expect("runs");
     assert_eq!(Report::read(&scratch.0.join("report.json")).expect("readable"), report);
 
     let csv = std::fs::read_to_string(scratch.0.join("report.csv")).unwrap();
@@ -92,12 +92,12 @@ fn a_report_holds_together_in_every_form() {
 
 #[test]
 fn goals_are_judged_by_what_was_measured() {
-    let report = go(&Scratch::new(), &mut Formula::new(1.0), &GO_ON).expect("runs");
+    let report = run_in(&Scratch::new(), &mut Formula::new(1.0), &NEVER_STOP).expect("runs");
     let goal = |text: &str| {
         let found = report.goals.iter().find(|goal| goal.goal.starts_with(text));
         found.unwrap_or_else(|| panic!("no goal {text}"))
     };
-    // Chains add 2 a policy and Palisade 200: 10 times as much at 1,000 policies, 100 times at 10,000.
+    // Chains add 2 for each policy and Palisade 200: the ratio is 10 with 1,000 policies and 100 with 10,000.
     let cheaper = goal("times cheaper than per-policy chains, 1,000 policies");
     assert!(
         (cheaper.reached.unwrap() - 10.0).abs() < 0.1 && cheaper.met() == Some(false),
@@ -115,13 +115,13 @@ fn goals_are_judged_by_what_was_measured() {
 #[test]
 fn a_damaged_state_is_named_and_nothing_is_lost() {
     let scratch = Scratch::new();
-    go(&scratch, &mut Formula::new(1.0), &GO_ON).expect("runs");
+    run_in(&scratch, &mut Formula::new(1.0), &NEVER_STOP).expect("runs");
     let state = scratch.0.join("state");
     let cell = std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
     let cell = cell
         .into_iter()
         .find(|path| path.ends_with("open-to-namespaces_10-policies_100-pods.json"));
     std::fs::write(cell.expect("a finished cell"), "{\"cell\":").unwrap();
-    let error = go(&scratch, &mut Formula::new(1.0), &GO_ON).expect_err("damaged");
+    let error = run_in(&scratch, &mut Formula::new(1.0), &NEVER_STOP).expect_err("damaged");
     assert!(error.to_string().contains("open-to-namespaces_10-policies"), "{error}");
 }

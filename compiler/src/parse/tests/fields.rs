@@ -89,6 +89,7 @@ fn the_known_fields_are_those_of_kubernetes() {
     assert_known::<core::ContainerState>(wire::ContainerState::FIELDS.known, &[]);
     assert_known::<core::PodIP>(wire::Address::FIELDS.known, &[]);
     assert_known::<core::HostIP>(wire::Address::FIELDS.known, &[]);
+    assert_known::<core::NodeSpec>(wire::NodeSpec::FIELDS.known, &[]);
     assert_known::<core::NodeStatus>(wire::NodeStatus::FIELDS.known, &[]);
     assert_known::<core::NodeAddress>(wire::NodeAddress::FIELDS.known, &[]);
     assert_known::<networking::NetworkPolicySpec>(&SPEC_FIELDS, &[]);

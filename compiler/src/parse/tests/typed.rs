@@ -49,6 +49,11 @@ fn namespaces_and_nodes() {
     };
     let node = core::Node {
         metadata: ObjectMeta { namespace: None, ..meta("n1") },
+        spec: Some(core::NodeSpec {
+            pod_cidr: Some("10.1.2.0/24".into()),
+            pod_cidrs: Some(vec!["10.1.2.0/24".into(), "fd00:1:2::/64".into()]),
+            ..Default::default()
+        }),
         status: Some(core::NodeStatus {
             addresses: Some(vec![address("InternalIP", "192.0.2.1"), address("Hostname", "n1")]),
             ..Default::default()
@@ -57,6 +62,8 @@ fn namespaces_and_nodes() {
     };
     let node = only_node(both(&node));
     assert_eq!((&*node.name, node.addresses), ("n1", vec!["192.0.2.1".parse().unwrap()]));
+    let ranges = ["10.1.2.0/24", "fd00:1:2::/64"].map(|range| range.parse().unwrap());
+    assert_eq!(node.pod_ranges, ranges);
 }
 
 #[test]

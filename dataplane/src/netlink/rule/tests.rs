@@ -50,7 +50,7 @@ fn subnets_of_any_length_are_read_back() {
     let nets = ["10.0.0.0/8", "10.0.0.0/9", "10.1.2.3/32", "fe80::/10", "ff00::/8", "fe80::/128"];
     for net in nets {
         let net: IpNet = net.parse().unwrap();
-        let family = TableFamily::from(palisade_compiler::model::Family::of(net.addr()));
+        let family = TableFamily::from(Family::of(net.addr()));
         let rule = vec![Expr::InSubnet(Side::Destination, net), Expr::Drop];
         let encoded = encode(family, &rule, &Generations::default(), None);
         assert_eq!(decode(family, encoded, |_| false), Some((rule, vec![])));

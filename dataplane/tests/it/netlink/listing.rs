@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_compiler::program::TableFamily;
-use palisade_compiler::program::skeleton::SetName;
+use palisade_compiler::program::skeleton::{SetName, VERSION};
 use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{Ruleset as _, TableName};
@@ -76,7 +76,15 @@ fn by_hand() -> BTreeMap<TableFamily, Contents> {
         set(SetName::PortRanges, &[range(0xc000_0002, 6, 8000, 9000)]),
     ];
     let bridge = [set(SetName::BridgePorts, &[7, 0x0001_0203].map(Element::Interface))];
+    let held = |first, last| Element::Range(AddressRange { first: ip(first), last: ip(last) });
+    let hold = [
+        set(SetName::KnownIpv4, &[Element::Address(ip("10.1.0.7"))]),
+        set(SetName::KnownIpv6, &[Element::Address(ip("fd01::7"))]),
+        set(SetName::HeldIpv4, &[held("10.1.0.0", "10.1.0.255")]),
+        set(SetName::HeldIpv6, &[held("fd01::", "fd01::ffff:ffff:ffff:ffff")]),
+    ];
     BTreeMap::from([
+        (TableFamily::Inet, hold.into()),
         (TableFamily::Ip, v4.into()),
         (TableFamily::Ip6, v6.into()),
         (TableFamily::Bridge, bridge.into()),
@@ -103,7 +111,7 @@ fn what_nft_loads_is_read_back() {
         load(TEXT);
         let actual = Kernel::open().unwrap().read(TableName::Main).unwrap();
         assert_holds(&actual, &by_hand());
-        assert_eq!(actual[&TableFamily::Ip].version, Some(4));
+        assert_eq!(actual[&TableFamily::Ip].version, Some(VERSION));
         assert!(!actual[&TableFamily::Ip6].persistent);
     });
 }
@@ -136,8 +144,8 @@ fn every_way_of_listing_works_also_on_an_owned_table() {
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         let objects = json["nftables"].as_array().expect("an array");
         let count = |kind: &str| objects.iter().filter(|object| object.get(kind).is_some()).count();
-        assert_eq!((count("table"), count("chain")), (3, 28));
-        assert_eq!((count("set"), count("map")), (12, 8));
+        assert_eq!((count("table"), count("chain")), (4, 31));
+        assert_eq!((count("set"), count("map")), (16, 8));
         for options in [&[][..], &["-a"], &["-n"], &["-s"], &["-t"], &["-j"]] {
             for what in ["ruleset", "tables", "chains", "sets", "maps", "counters"] {
                 nft(&[options, &["list", what]].concat());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{ChainName, SetName, rules};
 use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
@@ -113,11 +114,11 @@ impl Random {
         u32::try_from(self.next() % u64::from(end)).unwrap()
     }
 
-    fn address(&mut self, family: TableFamily) -> IpAddr {
+    fn address(&mut self, family: Family) -> IpAddr {
         let low = self.below(500);
         match family {
-            TableFamily::Ip => IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0001 + low)),
-            TableFamily::Ip6 | TableFamily::Bridge => {
+            Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0001 + low)),
+            Family::V6 => {
                 IpAddr::V6(Ipv6Addr::from_bits((0xfd00_u128 << 112) + 1 + u128::from(low)))
             }
         }
@@ -138,18 +139,18 @@ impl Random {
     }
 }
 
-fn address_at(family: TableFamily, value: u128) -> IpAddr {
+fn address_at(family: Family, value: u128) -> IpAddr {
     match family {
-        TableFamily::Ip => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(value).unwrap())),
-        TableFamily::Ip6 | TableFamily::Bridge => IpAddr::V6(Ipv6Addr::from_bits(value)),
+        Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(value).unwrap())),
+        Family::V6 => IpAddr::V6(Ipv6Addr::from_bits(value)),
     }
 }
 
 /// Disjoint ranges over the whole space, some side by side, first and last address included at times.
-fn ranges(random: &mut Random, family: TableFamily) -> Vec<AddressRange> {
+fn ranges(random: &mut Random, family: Family) -> Vec<AddressRange> {
     let (bits, highest) = match family {
-        TableFamily::Ip => (32, u128::from(u32::MAX)),
-        TableFamily::Ip6 | TableFamily::Bridge => (128, u128::MAX),
+        Family::V4 => (32, u128::from(u32::MAX)),
+        Family::V6 => (128, u128::MAX),
     };
     let mut bounds: BTreeSet<u128> = (0..random.below(40))
         .map(|_| (u128::from(random.next()) << 64 | u128::from(random.next())) >> (128 - bits))
@@ -193,8 +194,9 @@ fn port_ranges(random: &mut Random) -> BTreeSet<Element> {
 }
 
 /// Random elements for every set; a key has one value.
-pub(crate) fn contents(random: &mut Random, family: TableFamily) -> Contents {
+pub(crate) fn contents(random: &mut Random, table: TableFamily) -> Contents {
     let mut contents = Contents::new();
+    let family = table.family().unwrap_or(Family::V6);
     for set in [SetName::LocalIn, SetName::LocalOut] {
         let addresses = (0..random.below(60)).map(|_| Element::Address(random.address(family)));
         contents.insert(set, addresses.collect());
@@ -228,6 +230,15 @@ pub(crate) fn contents(random: &mut Random, family: TableFamily) -> Contents {
     });
     contents.insert(SetName::Ports, ports.collect());
     contents.insert(SetName::PortRanges, port_ranges(random));
-    contents.retain(|set, _| set.tables().contains(&family));
+    for set in [SetName::KnownIpv4, SetName::KnownIpv6] {
+        let of_set = set.family(table);
+        let known = (0..random.below(60)).map(|_| Element::Address(random.address(of_set)));
+        contents.insert(set, known.collect());
+    }
+    for set in [SetName::HeldIpv4, SetName::HeldIpv6] {
+        let held = ranges(random, set.family(table)).into_iter().map(Element::Range);
+        contents.insert(set, held.collect());
+    }
+    contents.retain(|set, _| set.tables().contains(&table));
     contents
 }

@@ -18,7 +18,7 @@ use crate::netns::{WAYS, each_way, in_netns, load, nft};
 fn an_empty_namespace_has_no_tables() {
     in_netns(|| {
         load(
-            "table ip other { set class { type ipv4_addr; }; }\ntable inet palisade { chain x { }; }",
+            "table ip other { set class { type ipv4_addr; }; }\ntable arp palisade { chain x { }; }",
         );
         assert!(Kernel::open().unwrap().read(TableName::Main).unwrap().is_empty());
     });

@@ -1,4 +1,4 @@
-//! Tables of figures, each with Palisade's row marked.
+//! Tables of figures. Palisade's row is marked in each.
 
 use std::fmt::Write as _;
 
@@ -19,13 +19,13 @@ fn time(value: f64) -> String {
     format!("{sign}{}", Quantity::Nanoseconds.write(value.abs()))
 }
 
-/// ` ± 12 %`: half of the median's interval, where it is worth telling.
-fn give_or_take(summary: &Summary) -> String {
+/// ` ± 12 %`: half of the interval of the median, if it is large enough to matter.
+fn half_interval(summary: &Summary) -> String {
     let share = (summary.high - summary.low) / 2.0 / summary.median.abs().max(1.0) * 100.0;
     if share < 5.0 { String::new() } else { format!(" ± {share:.0} %") }
 }
 
-/// `12×`, `0.8×`.
+/// For example `12×` or `0.8×`.
 fn times(value: f64) -> String {
     format!("{}×", Quantity::Count.write(value))
 }
@@ -39,7 +39,8 @@ fn measure(report: &Report, like: Cell, path: Path) -> Option<Measure> {
     Some(Measure::Match { path, family, flows: *report.settings.flows.first()? })
 }
 
-/// For each kind of cluster: what each contender adds to forwarding, and how many times what Palisade adds.
+/// For each kind of cluster, what each contender adds to the cost of forwarding, and how many times Palisade's addition
+/// that is.
 pub(in super::super) fn match_costs(report: &Report) -> String {
     let mut out = String::new();
     for like in kinds(report) {
@@ -60,7 +61,7 @@ pub(in super::super) fn match_costs(report: &Report) -> String {
                 let fast = cell
                     .added_when_fast(name, one)
                     .map_or_else(String::new, |fast| format!(" / {}", time(fast)));
-                Some(format!("{}{}{fast}{ratio}", time(added), give_or_take(&summary)))
+                Some(format!("{}{}{fast}{ratio}", time(added), half_interval(&summary)))
             };
             table.row(name, cells.iter().map(of).collect());
         }
@@ -69,7 +70,7 @@ pub(in super::super) fn match_costs(report: &Report) -> String {
     out
 }
 
-/// At the largest size of each kind: until packets show it, of each contender.
+/// For the largest size of each kind of cluster, the time of each contender until packets show an edit.
 pub(in super::super) fn edits(report: &Report) -> String {
     let mut out = String::new();
     for like in kinds(report) {
@@ -137,7 +138,7 @@ pub(in super::super) fn loads(report: &Report) -> String {
     out
 }
 
-/// `3 of 1,200`: of packets that were allowed all the time.
+/// For example `3 of 1,200`: the denied packets among those that were always allowed.
 fn denied(cell: &CellReport, name: &str) -> Option<String> {
     let loading = Measure::Latency(Moment::Loading);
     let series = cell.series.iter().find(|s| s.contender == name && s.measure == loading)?;
@@ -167,7 +168,7 @@ pub(in super::super) fn memory(report: &Report) -> String {
     out
 }
 
-/// The exponents of growth with the policies.
+/// The exponents of growth with the number of policies.
 pub(in super::super) fn growth(report: &Report) -> String {
     let mut out = String::new();
     for like in kinds(report) {
@@ -194,7 +195,7 @@ pub(in super::super) fn growth(report: &Report) -> String {
     if out.is_empty() { out } else { format!("<h2>Growth with the cluster</h2>\n{out}") }
 }
 
-/// The sentences at the top: each has its figures from this run, and says of which cluster.
+/// The sentences at the top. The figures are from this run, and each sentence names the cluster.
 pub(in super::super) fn findings(report: &Report) -> String {
     let mut out = String::new();
     let mut say = |sentence: String| _ = write!(out, "<li>{}</li>", escape(&sentence));
@@ -229,7 +230,7 @@ pub(in super::super) fn findings(report: &Report) -> String {
     out
 }
 
-/// How long a deny takes to bite, of all denying edits together.
+/// How long it takes until packets are denied, for all edits together that deny.
 fn say_denies(report: &Report, cell: &CellReport, say: &mut impl FnMut(String)) {
     let all = |name: &str| -> Option<f64> {
         let samples: Vec<f64> = EditKind::ALL
@@ -243,10 +244,6 @@ fn say_denies(report: &Report, cell: &CellReport, say: &mut impl FnMut(String)) 
     let each: Vec<String> =
         report.names().filter_map(|name| Some(format!("{name} {}", time(all(name)?)))).collect();
     if !each.is_empty() {
-        say(format!(
-            "A deny bites, by packets, after a median of: {} ({}).",
-            each.join(", "),
-            cell.cell
-        ));
+        say(format!("Packets are denied after a median of: {} ({}).", each.join(", "), cell.cell));
     }
 }

@@ -1,4 +1,4 @@
-//! What is not in the figures: the machine, and who is missing.
+//! The facts about a run apart from its figures: the machine, and what was left out.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use super::super::super::report::{Absence, Report};
 use super::super::super::settings::Settings;
 use super::super::escape;
 
-/// Who was left out of what, and why.
+/// The contenders that were left out of a measure, and why.
 pub(in super::super) fn absences(report: &Report) -> String {
     let mut out = String::from("<h2>Contenders, and what was left out</h2>\n<dl>\n");
     for contender in &report.contenders {
@@ -47,7 +47,7 @@ fn row(of: &str, absence: &Absence) -> String {
     )
 }
 
-/// The machine, the settings, and how to do it again.
+/// The machine, the settings, and how to repeat the run.
 pub(in super::super) fn machine(report: &Report) -> String {
     let machine = &report.machine;
     let Settings { seed, quick, rounds, round_ms, loads, flows, .. } = &report.settings;
@@ -80,10 +80,10 @@ pub(in super::super) fn machine(report: &Report) -> String {
     format!("<h2>Machine and settings</h2>\n<dl>\n{rows}</dl>\n")
 }
 
-/// `2026-11-24 05:04 UTC`, by the civil calendar.
+/// For example `2026-11-24 05:04 UTC`, in the Gregorian calendar.
 fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Howard Hinnant's civil_from_days, for days since 1970.
+    // The algorithm civil_from_days by Howard Hinnant, for days since 1970.
     let days = days as i64 + 719_468;
     let era = days / 146_097;
     let of_era = days % 146_097;

@@ -1,8 +1,9 @@
-//! The verdict of the node on a connection, by the oracle.
+//! The verdict of the node on a connection, according to the oracle.
 //!
-//! The oracle looks at every pod and policy each time. A connection's verdict depends on no more than the pods at its ends, their
-//! namespaces and the policies of these; the node judges for its own pods alone. So the oracle is given just that, and a
-//! verdict takes microseconds in a cluster of any size. A test holds it against the oracle on the whole cluster.
+//! The oracle looks at every pod and policy each time. But the verdict on a connection depends only on the pods at its
+//! ends, their namespaces and the policies in these, and the node judges only for its own pods. So the oracle is given only
+//! these, and a verdict takes microseconds in a cluster of any size. A test compares the results with those of the oracle
+//! on the whole cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,47 +15,47 @@ use palisade_compiler::snapshot::{Change, Snapshot};
 
 use super::{Flow, Scenario, Selected, UNPOLICED, named};
 
-/// The cluster as edits have left it.
+/// The cluster, with the edits that were applied.
 #[derive(Debug)]
-pub(super) struct Referee<'a> {
+pub(super) struct NodeOracle<'a> {
     scenario: &'a Scenario,
-    /// Policies of the local pods' namespaces, and nothing else between two judgements.
+    /// The policies in the namespaces of the local pods. Other objects are added only during a judgement.
     snapshot: Snapshot,
-    /// Pods that edits brought, by address.
-    newcomers: BTreeMap<IpAddr, Pod>,
+    /// Pods that edits added, by address.
+    added_pods: BTreeMap<IpAddr, Pod>,
     /// Labels that edits gave to namespaces.
     namespaces: BTreeMap<Arc<str>, Change>,
 }
 
-/// What the node makes of a connection.
+/// The result for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Judgement {
     pub(super) verdict: Verdict,
     pub(super) selected: Selected,
 }
 
-impl<'a> Referee<'a> {
+impl<'a> NodeOracle<'a> {
     pub(super) fn new(scenario: &'a Scenario) -> Self {
-        let homes: BTreeSet<Arc<str>> =
+        let local_namespaces: BTreeSet<Arc<str>> =
             (0..scenario.local_pods()).map(|i| scenario.pod(i).namespace).collect();
         let mut snapshot = Snapshot::new();
         let policies = (0..scenario.policies).map(|k| scenario.policy(k));
-        for policy in policies.filter(|policy| homes.contains(&policy.key.namespace)) {
+        for policy in policies.filter(|policy| local_namespaces.contains(&policy.key.namespace)) {
             snapshot.apply(Change::ApplyPolicy(policy));
         }
-        Self { scenario, snapshot, newcomers: BTreeMap::new(), namespaces: BTreeMap::new() }
+        Self { scenario, snapshot, added_pods: BTreeMap::new(), namespaces: BTreeMap::new() }
     }
 
-    /// Takes part in an edit of the cluster: pods that are not of the scenario, namespaces and policies.
+    /// Applies an edit of the cluster: pods that are not part of the scenario, namespaces and policies.
     pub(super) fn apply(&mut self, change: &Change) {
         match change {
             Change::ApplyPod(pod) => {
                 for address in pod.addresses.iter() {
-                    self.newcomers.insert(address, pod.clone());
+                    self.added_pods.insert(address, pod.clone());
                 }
             }
             Change::DeletePod { namespace, name, .. } => {
-                self.newcomers.retain(|_, pod| (&pod.namespace, &pod.name) != (namespace, name));
+                self.added_pods.retain(|_, pod| (&pod.namespace, &pod.name) != (namespace, name));
             }
             Change::ApplyNamespace(namespace) => {
                 self.namespaces.insert(Arc::clone(&namespace.name), change.clone());
@@ -64,8 +65,8 @@ impl<'a> Referee<'a> {
     }
 
     pub(super) fn pod_at(&self, address: IpAddr) -> Option<Pod> {
-        let newcomer = self.newcomers.get(&address).cloned();
-        newcomer.or_else(|| self.scenario.number_at(address).map(|i| self.scenario.pod(i)))
+        let added = self.added_pods.get(&address).cloned();
+        added.or_else(|| self.scenario.number_at(address).map(|i| self.scenario.pod(i)))
     }
 
     fn namespace_of(&self, pod: &Pod) -> Change {
@@ -100,7 +101,7 @@ impl<'a> Referee<'a> {
             }
             judgement.verdict = judgement.verdict.and(decision.verdict);
             if matches!(decision.reason, Reason::Allowed { .. } | Reason::Denied { .. }) {
-                judgement.selected = judgement.selected.and_one_more();
+                judgement.selected = judgement.selected.plus_one();
             }
         }
         judgement

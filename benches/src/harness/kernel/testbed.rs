@@ -1,4 +1,4 @@
-//! One contender in the network namespace that it is measured in.
+//! A contender together with the network namespace that it is measured in.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,15 @@ use super::Findings;
 use crate::contender::{Contender, ContenderError, Loaded};
 use crate::harness::measure::Measure;
 use crate::harness::report::Made;
-use crate::inject::{Flow, InjectError, Router, Sighting, Until};
+use crate::inject::{Flow, InjectError, Observation, Router, Until};
 use crate::scenario::Scenario;
 
-pub(super) struct Lane {
+pub(super) struct Testbed {
     pub(super) contender: Box<dyn Contender>,
     pub(super) router: Router,
 }
 
-/// Connections of a cluster by the verdict that the oracle gives them.
+/// Connections of a cluster, with the verdicts of the oracle.
 pub(super) struct Expected(pub(super) [(Vec<Flow>, Verdict); 2]);
 
 impl Expected {
@@ -26,12 +26,12 @@ impl Expected {
         Self([(flows(true), Verdict::Allow), (flows(false), Verdict::Deny)])
     }
 
-    /// Of who is not asked.
+    /// For contenders that are not checked.
     pub(super) fn none() -> Self {
         Self([(Vec::new(), Verdict::Allow), (Vec::new(), Verdict::Deny)])
     }
 
-    /// One that is always allowed.
+    /// A connection that is always allowed.
     pub(super) fn allowed(&self) -> Option<&Flow> {
         self.0.first().and_then(|(flows, _)| flows.first())
     }
@@ -45,24 +45,25 @@ pub(super) enum LoadError {
     Inject(#[from] InjectError),
     #[error(transparent)]
     Wrong(#[from] Wrong),
-    #[error("{patience:?} after it was told the cluster, {wrong}{}", quote(.said.as_deref()))]
-    Late { patience: Duration, wrong: Wrong, said: Option<String> },
+    #[error("{patience:?} after it was given the cluster, {wrong}{}", quote(.output.as_deref()))]
+    Late { patience: Duration, wrong: Wrong, output: Option<String> },
 }
 
-/// Why some measures cannot be had of an engine.
+/// Why an engine has no figures for some measures.
 pub(super) const NOT_ACKNOWLEDGED: &str =
     "an engine acknowledges neither a load nor an edit: only packets show what it has done";
 
-/// What an engine said, to stand behind a reason.
-pub(super) fn quote(said: Option<&str>) -> String {
-    said.filter(|said| !said.is_empty())
-        .map_or_else(String::new, |said| format!("; it said: {said}"))
+/// An engine's last output, to be appended to a reason.
+pub(super) fn quote(output: Option<&str>) -> String {
+    output
+        .filter(|output| !output.is_empty())
+        .map_or_else(String::new, |output| format!("; it said: {output}"))
 }
 
 #[derive(Debug, Error)]
 pub(super) enum Wrong {
     #[error(
-        "its verdict is not the oracle's: it {} {} of {of} connections that are to be {}, for example {example:?}",
+        "its verdict is not the oracle's: it {} {} of {of} connections that must be {}, for example {example:?}",
         if *.expected == Verdict::Allow { "denies" } else { "allows" },
         .count,
         if *.expected == Verdict::Allow { "allowed" } else { "denied" },
@@ -74,19 +75,20 @@ pub(super) enum Wrong {
     Inject(#[from] InjectError),
 }
 
-/// Flows whose verdict is held against the oracle's before anything is timed, of each verdict.
+/// The number of flows of each verdict that are compared with the oracle before anything is timed.
 const CHECKED: usize = 64;
-/// Between looks whether an engine enforces: a look takes a CPU some milliseconds, which the engine needs too.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// With fewer connections of a verdict a check shows little.
-const FEWEST: usize = 16;
+/// The interval at which an engine is checked for enforcing the cluster. A check uses a CPU for some milliseconds, which
+/// the engine needs too.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+/// The fewest connections of a verdict for a meaningful check.
+const MIN_CHECKED: usize = 16;
 
-impl Lane {
+impl Testbed {
     pub(super) fn new(contender: Box<dyn Contender>) -> Result<Self, InjectError> {
         Ok(Self { contender, router: Router::new()? })
     }
 
-    /// Loads until everything is enforced: as the kernel acknowledges it, or as packets show it within the patience.
+    /// Loads until everything is enforced. The kernel acknowledges it, or packets must show it within `patience`.
     pub(super) fn load(
         &mut self,
         scenario: &Scenario,
@@ -95,41 +97,46 @@ impl Lane {
     ) -> Result<Loaded, LoadError> {
         let Self { contender, router } = self;
         let loaded = router.run(|| contender.load(scenario))??;
-        let settled = self.settle(expected, patience)?;
-        Ok(Loaded { elapsed: loaded.elapsed + settled, ..loaded })
+        let waited = self.wait_until_enforced(expected, patience)?;
+        Ok(Loaded { elapsed: loaded.elapsed + waited, ..loaded })
     }
 
-    /// Loads while first packets pass that are allowed before, meanwhile and after; only what was sent while it loaded counts. Of an
-    /// engine that is the time that an earlier load took.
-    pub(super) fn load_watched(
+    /// Loads while first packets pass that are allowed before, during and after the load. Only packets that were sent
+    /// during the load count. An engine is assumed to take as long as its earlier load.
+    pub(super) fn load_observed(
         &mut self,
         scenario: &Scenario,
         expected: &Expected,
         patience: Duration,
         earlier: Duration,
-    ) -> Result<Vec<Sighting>, LoadError> {
+    ) -> Result<Vec<Observation>, LoadError> {
         let Some(probe) = expected.allowed() else {
             return self.load(scenario, expected, patience).map(|_| Vec::new());
         };
         let Self { contender, router } = self;
         let until = Until::Passed(Duration::ZERO);
-        let watch = router.watch(probe, until, || {
+        let observed = router.observe(probe, until, || {
             contender.load(scenario)?;
             if !contender.acknowledges() {
                 std::thread::sleep(earlier);
             }
             Ok::<_, ContenderError>(())
         })?;
-        watch.value?;
-        self.settle(expected, patience)?;
-        let during =
-            |sighting: &Sighting| sighting.sent >= watch.began && sighting.sent <= watch.ended;
-        Ok(watch.sightings.into_iter().filter(during).collect())
+        observed.value?;
+        self.wait_until_enforced(expected, patience)?;
+        let during = |observation: &Observation| {
+            observation.sent >= observed.began && observation.sent <= observed.ended
+        };
+        Ok(observed.observations.into_iter().filter(during).collect())
     }
 
-    /// Waits until packets show that the cluster is enforced, where nobody else says so; and then until there is nothing left to do,
-    /// which is not in the time that it returns.
-    fn settle(&mut self, expected: &Expected, patience: Duration) -> Result<Duration, LoadError> {
+    /// If the contender does not acknowledge, waits until packets show that the cluster is enforced. Returns the time of
+    /// that, and waits until the engine has nothing left to do, which is not included in the time.
+    fn wait_until_enforced(
+        &mut self,
+        expected: &Expected,
+        patience: Duration,
+    ) -> Result<Duration, LoadError> {
         if self.contender.acknowledges() {
             return Ok(Duration::ZERO);
         }
@@ -144,25 +151,25 @@ impl Lane {
                     return Ok(took);
                 }
                 Some(wrong @ Wrong::Verdict { .. }) if took > patience => {
-                    let said = self.contender.said();
-                    return Err(LoadError::Late { patience, wrong, said });
+                    let output = self.contender.last_output();
+                    return Err(LoadError::Late { patience, wrong, output });
                 }
                 Some(Wrong::Verdict { .. }) => {
                     self.contender.check_alive()?;
-                    std::thread::sleep(LOOK_AGAIN);
+                    std::thread::sleep(CHECK_INTERVAL);
                 }
                 Some(wrong) => return Err(wrong.into()),
             }
         }
     }
 
-    /// Holds the verdicts of real packets, in the namespace and under the very rules that will be timed, against the oracle's.
+    /// Compares the verdicts on real packets with the oracle's, in the namespace and with the rules that will be timed.
     pub(super) fn check(&mut self, expected: &Expected) -> Result<(), Wrong> {
         if !self.contender.enforces() {
             return Ok(());
         }
         for (flows, verdict) in &expected.0 {
-            if flows.len() < FEWEST {
+            if flows.len() < MIN_CHECKED {
                 return Err(Wrong::TooFew);
             }
             let arrived = self.router.probe(flows)?;
@@ -176,13 +183,13 @@ impl Lane {
         Ok(())
     }
 
-    pub(super) fn idle(&mut self, flow: &Flow, ms: u64) -> Result<Vec<Sighting>, InjectError> {
-        Ok(self.router.watch(flow, Until::Passed(Duration::from_millis(ms)), || ())?.sightings)
+    pub(super) fn idle(&mut self, flow: &Flow, ms: u64) -> Result<Vec<Observation>, InjectError> {
+        Ok(self.router.observe(flow, Until::Passed(Duration::from_millis(ms)), || ())?.observations)
     }
 }
 
-/// Files what a load took, and once what it made. Who enforces nothing has nothing to load; what an engine calls, and what that makes,
-/// is its own affair.
+/// Records how long a load took, and the first time also how many objects it created. A contender that enforces nothing has
+/// no load time. For an engine, the commit and the objects are unknown.
 pub(super) fn file_load(
     contender: &dyn Contender,
     loaded: Loaded,

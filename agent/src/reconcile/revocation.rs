@@ -1,0 +1,166 @@
+//! Live connections after a commit: those that the program forbids now are cut, and those of an address that left its pod
+//! are flushed.
+//!
+//! ```text
+//! loop:    commit --want--> . . . . . . . judge, in slices --> . . . . --> report
+//!                  |                       ^          |             ^
+//! worker:          +-> grace period -> dump entries   +-> delete ---+
+//! ```
+//!
+//! The kernel is waited for by a thread of its own, so that no change waits for it; the program stays with the loop. The
+//! order matters: a packet that the program before the commit allowed may add its entry until the grace period is over, so
+//! only a dump that begins after it lists them all. What is wanted while a pass is under way has its own pass afterwards.
+
+mod exchange;
+mod scope;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use palisade_compiler::model::Connection;
+use palisade_compiler::program::Program;
+use palisade_compiler::snapshot::Snapshot;
+
+use exchange::Exchange;
+pub(super) use scope::Scope;
+
+/// Entries that are judged at a time; one takes about a microsecond.
+const SLICE: usize = 4096;
+/// Pairs of ends that are told apart for the log.
+const MAX_PAIRS: usize = 1000;
+/// Pairs of ends that the log names.
+const MAX_NAMED: usize = 3;
+
+/// One look at the connections of a scope.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pass {
+    /// Entries that the kernel listed.
+    pub(super) listed: usize,
+    /// Of these, those that were judged.
+    pub(super) judged: usize,
+    /// Connections that were cut because the program forbids them.
+    pub(super) cut: usize,
+    /// Connections that were deleted because an end of theirs left its pod.
+    pub(super) flushed: usize,
+    /// From the commit to the end.
+    pub(super) took: Duration,
+    /// Why it is not complete; it is tried again.
+    pub(super) failure: Option<String>,
+}
+
+/// The loop's side.
+#[derive(Debug)]
+pub(super) struct Revocation {
+    exchange: Arc<Exchange>,
+    /// Between whom connections were forbidden since the last pass, and how many.
+    pairs: BTreeMap<(String, String), usize>,
+    /// Those beyond `MAX_PAIRS`.
+    unnamed: usize,
+}
+
+impl Revocation {
+    /// Starts the worker in the network namespace of the calling thread; `wake` is called when the loop has something to do.
+    pub(super) fn start(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        let exchange = Arc::new(Exchange::new(wake));
+        let worker = Arc::clone(&exchange);
+        let spawned =
+            thread::Builder::new().name("revocation".into()).spawn(move || worker::run(&worker));
+        if let Err(error) = spawned {
+            let failure = Some(format!("no thread: {error}"));
+            exchange.report(Pass { failure, ..Pass::default() });
+        }
+        Self { exchange, pairs: BTreeMap::new(), unnamed: 0 }
+    }
+
+    /// Has the connections of the scope looked at, for the sake of a commit that the kernel just acknowledged.
+    pub(super) fn want(&self, scope: Scope) {
+        if !scope.is_empty() {
+            self.exchange.want(scope, Instant::now());
+        }
+    }
+
+    /// Whether connections wait to be judged.
+    pub(super) fn has_candidates(&self) -> bool {
+        self.exchange.has_candidates()
+    }
+
+    /// Judges some of the connections that wait, by the program that is in force.
+    pub(super) fn judge(&mut self, program: &Program, snapshot: &Snapshot) {
+        let mut entries = self.exchange.take_candidates(SLICE);
+        entries.retain(|entry| {
+            let live = entry.live();
+            let is_forbidden = live.is_forbidden(program);
+            if is_forbidden {
+                self.name(&live.connection, snapshot);
+            }
+            is_forbidden
+        });
+        self.exchange.judged(entries);
+    }
+
+    fn name(&mut self, connection: &Connection, snapshot: &Snapshot) {
+        let name = |address| match snapshot.owner(address) {
+            Some(pod) => format!("{}/{}", pod.namespace, pod.name),
+            None => address.to_string(),
+        };
+        let pair = (name(connection.from), name(connection.to));
+        if self.pairs.len() < MAX_PAIRS || self.pairs.contains_key(&pair) {
+            *self.pairs.entry(pair).or_default() += 1;
+        } else {
+            self.unnamed += 1;
+        }
+    }
+
+    /// The passes that ended since the last call. What they did is logged.
+    pub(super) fn take_passes(&mut self) -> Vec<Pass> {
+        let passes = self.exchange.take_passes();
+        for pass in &passes {
+            self.log(pass);
+        }
+        passes
+    }
+
+    fn log(&mut self, pass: &Pass) {
+        let millis = pass.took.as_millis();
+        if pass.cut > 0 {
+            let pairs = self.describe();
+            tracing::info!(
+                judged = pass.judged,
+                "cut {} connections that policies forbid now, in {millis} ms: {pairs}",
+                pass.cut
+            );
+        }
+        if pass.flushed > 0 {
+            tracing::info!(
+                "flushed {} connections of addresses that left their pods, in {millis} ms",
+                pass.flushed
+            );
+        }
+        if let Some(failure) = &pass.failure {
+            tracing::warn!(
+                "connections that policies may forbid now go on: {failure}; trying again"
+            );
+        }
+    }
+
+    /// `x/a -> x/b (12), x/a -> x/c (1) and 2 more`; starts counting anew.
+    fn describe(&mut self) -> String {
+        let mut pairs: Vec<_> = std::mem::take(&mut self.pairs).into_iter().collect();
+        pairs.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        let others = pairs.len().saturating_sub(MAX_NAMED) + std::mem::take(&mut self.unnamed);
+        let named = pairs.into_iter().take(MAX_NAMED);
+        let named: Vec<_> =
+            named.map(|((from, to), count)| format!("{from} -> {to} ({count})")).collect();
+        let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+        named.join(", ") + &more
+    }
+}
+
+impl Drop for Revocation {
+    fn drop(&mut self) {
+        self.exchange.end();
+    }
+}

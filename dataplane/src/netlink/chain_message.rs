@@ -1,0 +1,55 @@
+//! Messages about chains and rules of our tables, as the `nftnl` crate writes them.
+
+use nftnl::MsgType;
+use palisade_compiler::program::TableFamily;
+
+use super::instruction::Instruction;
+use super::sys::{append_object, c_string, proto};
+use crate::ruleset::TableName;
+
+/// Appends a message about a chain of our table.
+pub(super) fn put_chain(
+    out: &mut Vec<u8>,
+    (table, family): (TableName, TableFamily),
+    name: &str,
+    base: bool,
+    kind: MsgType,
+    (sequence, flags): (u32, u16),
+) {
+    let table = nftnl::Table::new(c_string(table.as_str()), proto(family));
+    let mut chain = nftnl::Chain::new(c_string(name), &table);
+    if base {
+        chain.set_hook(nftnl::Hook::Forward, base_priority(family));
+        chain.set_type(nftnl::ChainType::Filter);
+        chain.set_policy(nftnl::Policy::Accept);
+    }
+    append_object(out, &chain, kind, sequence, flags);
+}
+
+/// Appends a message about a rule of our table; deleting one without instructions deletes all of the chain.
+pub(super) fn put_rule(
+    out: &mut Vec<u8>,
+    (table, family): (TableName, TableFamily),
+    chain: &str,
+    instructions: &[Instruction],
+    kind: MsgType,
+    (sequence, flags): (u32, u16),
+) {
+    let table = nftnl::Table::new(c_string(table.as_str()), proto(family));
+    let chain = nftnl::Chain::new(c_string(chain), &table);
+    let mut rule = nftnl::Rule::new(&chain);
+    for instruction in instructions {
+        rule.add_expr(instruction);
+    }
+    append_object(out, &rule, kind, sequence, flags);
+}
+
+/// The priority of the base chain: what nft calls `filter` in the family (`NF_IP_PRI_FILTER`, `NF_BR_PRI_FILTER_BRIDGED`), and
+/// in the inet table before that.
+pub(super) const fn base_priority(family: TableFamily) -> i32 {
+    match family {
+        TableFamily::Ip | TableFamily::Ip6 => 0,
+        TableFamily::Bridge => -200,
+        TableFamily::Inet => -1,
+    }
+}
