@@ -380,7 +380,7 @@ fn connections(samples: &mut Samples<'_>, connections: &Connections) -> fmt::Res
 }
 
 fn denials(samples: &mut Samples<'_>, counters: DenyCounters) -> fmt::Result {
-    let DenyCounters { ingress, egress } = counters;
+    let DenyCounters { ingress, egress, held: _ } = counters;
     let series = |ingress: u64, egress: u64| {
         [("ingress", ingress), ("egress", egress)]
             .map(|(direction, value)| (labels([("direction", direction)]), value as f64))
