@@ -31,6 +31,8 @@ pub struct StatusAt {
     pub held: Vec<HeldFile>,
     /// When packets of unknown addresses began to be held.
     pub hold_since: Option<Instant>,
+    /// The API server that is followed, if one is.
+    pub kubernetes: Option<KubernetesState>,
     /// Whether the source has given everything that is declared.
     pub source_in_sync: bool,
     /// Whether the kernel ever held a program of this agent.
@@ -41,8 +43,6 @@ pub struct StatusAt {
     pub engine: Counters,
     /// Elements of the program by address family (`v4`, `v6`) and set, catch-alls not counted.
     pub set_sizes: Vec<(&'static str, SetName, usize)>,
-    /// The API server that is followed, if one is.
-    pub kubernetes: Option<KubernetesState>,
 }
 
 impl StatusAt {
