@@ -22,6 +22,7 @@ mod handover;
 mod lab;
 mod metrics;
 mod missing;
+mod monitoring;
 mod oneshot;
 mod openmetrics;
 mod operator;

@@ -4,7 +4,7 @@ use nftnl::MsgType;
 use palisade_compiler::program::TableFamily;
 
 use super::instruction::Instruction;
-use super::sys::{append_object, c_string, base_priority, proto};
+use super::sys::{append_object, base_priority, c_string, proto};
 use crate::ruleset::TableName;
 
 /// Appends a message about a chain of our table.
