@@ -1,6 +1,6 @@
 # The whole developer interface. `demo` and `test` install what they need and report what they do.
 .POSIX:
-.PHONY: demo test check image test-kernel bench golden install uninstall
+.PHONY: demo test check image test-kernel test-scale bench golden install uninstall
 
 CRATES = palisade-compiler palisade-dataplane palisade-heap palisade-lab palisade palisade-benches
 
@@ -50,6 +50,11 @@ test-kernel:
 	cargo $(IN_MACHINE) test --locked -p palisade-lab --test it
 	cargo $(IN_MACHINE) test --locked -p palisade-dataplane --test it -- bridges engine neighbours netlink
 	PALISADE_PACKET_CLUSTERS=20 cargo $(IN_MACHINE) test --locked -p palisade --test it -- agent attacks counters packets services
+
+# The agent at 100,000 pods and 10,000 policies of a real API server, with the figures printed: half an hour or more.
+test-scale:
+	@deploy/prepare test
+	PALISADE_SCALE_PODS=100000 PALISADE_SCALE_POLICIES=10000 cargo $(AS_ROOT) test --release --locked -p palisade --test kubernetes scale -- --nocapture
 
 bench:
 	cargo bench --locked -p palisade-benches

@@ -20,6 +20,7 @@ use palisade_compiler::snapshot::Change;
 use tokio::sync::oneshot;
 
 use crate::protocol::{Request, Response};
+use crate::watch_state::KubernetesState;
 
 /// Inputs that wait at most.
 pub const MAX_INPUTS: usize = 8;
@@ -31,7 +32,7 @@ pub const MAX_DESCRIBED: usize = 3;
 /// What a source found since the last input.
 #[derive(Debug)]
 pub struct Input {
-    /// In order. None before the source is in sync.
+    /// In order. Those that come before the source is in sync are compiled when it is.
     pub changes: Vec<Change>,
     /// The first `MAX_DESCRIBED` of them in words, as in `NetworkPolicy shop/db changed (shop/db.yaml)`.
     pub described: Vec<String>,
@@ -50,6 +51,8 @@ pub struct SourceState {
     pub held: Vec<HeldFile>,
     /// What a human should mend or know.
     pub problems: Vec<(Severity, String)>,
+    /// Of the API source.
+    pub kubernetes: Option<KubernetesState>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backoff;
 pub mod bridged;
 pub mod check;
 pub mod cli;
@@ -12,6 +13,7 @@ pub mod explanation;
 mod flow_tables;
 pub mod health;
 pub mod heartbeat;
+pub mod hold;
 pub mod http;
 pub mod inbox;
 mod ipvs;
@@ -27,3 +29,4 @@ pub mod run;
 pub mod socket;
 pub mod sources;
 pub mod support_bundle;
+pub mod watch_state;

@@ -1,10 +1,14 @@
 //! What passes over the agent's socket: one JSON object a line, a request and its response.
 
+use std::collections::BTreeMap;
+use std::time::Instant;
+
 use palisade_compiler::compile::{RowUsage, Stats};
 use serde::{Deserialize, Serialize};
 
 use crate::connection::Port;
 use crate::explanation::Explanation;
+use crate::watch_state::KubernetesState;
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
 pub const VERSION: u32 = 3;
@@ -105,7 +109,7 @@ pub struct Support {
 pub enum State {
     #[default]
     Starting,
-    /// Some manifest was not read whole yet; what the kernel had stays.
+    /// Some manifest was not read whole yet, or the API server has not listed everything; what the kernel had stays.
     WaitingForManifests,
     /// Another process owns the table; what it enforces stays.
     WaitingForTable,
@@ -141,6 +145,9 @@ pub struct Status {
     /// The revision that the kernel holds.
     pub enforced_revision: u64,
     pub files: usize,
+    /// The API server that is followed, if one is and not files.
+    #[serde(default)]
+    pub kubernetes: Option<Kubernetes>,
     /// Files whose present contents are not enforced, but what they held before. At most `MAX_LISTED`.
     pub held_files: Vec<HeldFile>,
     pub held_count: usize,
@@ -151,6 +158,8 @@ pub struct Status {
     pub drift: Drift,
     #[serde(default)]
     pub connections: Connections,
+    #[serde(default)]
+    pub hold: Hold,
     pub bridges: Vec<String>,
     /// Traffic that policy speaks of and the kernel does not judge.
     pub not_enforced: Vec<String>,
@@ -177,6 +186,38 @@ impl Status {
             && self.error_count == 0
             && self.connections.failure.is_none()
     }
+}
+
+/// Whether packets of unknown addresses in the ranges of this node's pods are held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub state: HoldState,
+    /// Why it is `off`, with the remedy.
+    pub reason: Option<String>,
+    /// The node's pod ranges, as CIDR blocks.
+    pub ranges: Vec<String>,
+    /// The first of the isolated pods that have no address yet, as `namespace/name`.
+    pub awaited: Vec<String>,
+    /// All of them, listed or not.
+    pub awaited_count: usize,
+    /// Whether the source does not hear what happens, so that there may be pods that nobody knows.
+    pub source_behind: bool,
+    /// For how long packets have been held.
+    pub seconds: Option<u64>,
+    /// Packets that were held since the agent began.
+    pub packets: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldState {
+    /// Nothing is awaited.
+    #[default]
+    Idle,
+    /// Packets of unknown addresses are dropped.
+    Holding,
+    /// Packets of unknown addresses pass, also while pods are awaited.
+    Off,
 }
 
 /// Pods of this host that policies isolate.
@@ -218,6 +259,59 @@ pub struct HeldFile {
     /// A predicate, as in `is being written`.
     pub reason: String,
     pub seconds: u64,
+}
+
+/// The API server that the agent follows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kubernetes {
+    /// Its URL.
+    pub server: String,
+    /// Whether all that verdicts depend on was listed once.
+    pub in_sync: bool,
+    /// For how long something that verdicts depend on has not been watched: what is enforced is what was known before.
+    pub behind_seconds: Option<u64>,
+    pub watches: Vec<Watch>,
+}
+
+/// The watch of one kind of objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// The server's name for them, as in `networkpolicies`.
+    pub resource: String,
+    pub in_sync: bool,
+    /// Whether the agent may read them; asked again from time to time. Verdicts do not depend on those that it may not.
+    pub is_permitted: bool,
+    /// Since the last event, bookmark or item of a list.
+    pub heard_seconds_ago: Option<u64>,
+    /// For how long they have not been watched, and why.
+    pub outage_seconds: Option<u64>,
+    pub error: Option<String>,
+    /// How often all of them were listed.
+    pub lists: u64,
+    /// Failures of lists and watches, by what failed.
+    pub errors: BTreeMap<String, u64>,
+}
+
+impl From<&KubernetesState> for Kubernetes {
+    fn from(state: &KubernetesState) -> Self {
+        let seconds = |at: Instant| at.elapsed().as_secs();
+        let watches = state.watches.iter().map(|watch| Watch {
+            resource: watch.resource().to_owned(),
+            in_sync: watch.in_sync,
+            is_permitted: watch.is_permitted,
+            heard_seconds_ago: watch.heard.map(seconds),
+            outage_seconds: watch.outage.as_ref().map(|outage| seconds(outage.since)),
+            error: watch.outage.as_ref().map(|outage| outage.error.clone()),
+            lists: watch.lists,
+            errors: watch.errors.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect(),
+        });
+        Self {
+            server: state.server.clone(),
+            in_sync: state.is_in_sync(),
+            behind_seconds: state.outage().map(|(_, outage)| seconds(outage.since)),
+            watches: watches.collect(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ use crate::inbox::HeldFile;
 use crate::metrics::Metrics;
 use crate::protocol::{self, EnforcedChange, MAX_CHANGES, MAX_ELEMENTS, MAX_LISTED, Status};
 use crate::revision_log::{Revision, RevisionLog};
+use crate::watch_state::KubernetesState;
 
 /// A change of more elements is not listed at all: the lines of all of them would be made for the first ones.
 const MAX_LISTED_DELTA: usize = 1000;
@@ -38,6 +39,8 @@ pub struct StatusAt {
     pub engine: Counters,
     /// Elements of the program by address family (`v4`, `v6`) and set, catch-alls not counted.
     pub set_sizes: Vec<(&'static str, SetName, usize)>,
+    /// The API server that is followed, if one is.
+    pub kubernetes: Option<KubernetesState>,
 }
 
 impl StatusAt {
@@ -55,6 +58,7 @@ impl StatusAt {
         });
         status.held_files = held.collect();
         status.held_count = self.held.len();
+        status.kubernetes = self.kubernetes.as_ref().map(Into::into);
         status
     }
 }

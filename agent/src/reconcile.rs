@@ -11,7 +11,6 @@
 //! inbox, and is then taken as one batch; nothing sleeps in order to batch. The status is published before work that may take
 //! long, and after it.
 
-mod backoff;
 mod enforcer;
 mod revocation;
 mod status_report;
@@ -24,15 +23,15 @@ use std::time::{Duration, Instant};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::narrowing::Narrowing;
 use palisade_compiler::program::{Delta, Program};
-use palisade_compiler::snapshot::{Change, ObjectKind};
+use palisade_compiler::snapshot::{Change, ObjectKind, Snapshot, UndeclaredNamespaces};
 use palisade_dataplane::ruleset::RulesetError;
 
+use crate::backoff::Backoff;
 use crate::connection::Question;
 use crate::explanation::explain;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
 use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
 use crate::published_status::PublishedStatus;
-use backoff::Backoff;
 use enforcer::Enforcer;
 use revocation::{Revocation, Scope};
 use status_report::{EnforcedChange, StatusReport, counted, micros};
@@ -53,18 +52,28 @@ const MIN_PAUSE: Duration = Duration::from_millis(10);
 /// Beyond so many elements a change is not kept in the log of revisions, nor copied for it.
 const MAX_LOGGED_DELTA: usize = 65_536;
 
-/// Runs until the inbox says that it should end; what the kernel has stays. Pods of `node` are local; every pod with an address
-/// where there is none.
+/// What the loop enforces, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The node whose pods are local; every pod with an address is where there is none.
+    pub node: Option<String>,
+    /// Whether the tables belong to the agent, where the kernel knows owners.
+    pub owns_tables: bool,
+    /// What a namespace is that the source has not declared.
+    pub undeclared: UndeclaredNamespaces,
+}
+
+/// Runs until the inbox says that it should end; what the kernel has stays.
 ///
 /// # Errors
 ///
 /// What makes it useless to wait: the kernel's tables may not be touched, or the kernel cannot do it.
 pub fn run(
-    node: Option<String>,
-    owns_tables: bool,
+    settings: Settings,
     inbox: &Inbox,
     published: PublishedStatus,
 ) -> Result<(), RulesetError> {
+    let Settings { node, owns_tables, undeclared } = settings;
     let report = StatusReport::new(published, node.clone());
     let Some((enforcer, found)) = open(&report, owns_tables, inbox)? else { return Ok(()) };
     let locality = match &node {
@@ -73,11 +82,12 @@ pub fn run(
     };
     let mut reconciler = Reconciler {
         inbox,
-        compiler: Compiler::adopting(locality, &found),
+        compiler: Compiler::adopting(locality, &found).with_undeclared(undeclared),
+        loading: Some(Snapshot::with_undeclared(undeclared)),
         enforcer,
         report,
         node,
-        in_sync: Err("the manifests are being read".to_owned()),
+        in_sync: Err("the source has just begun".to_owned()),
         begun: false,
         behind: Behind::default(),
         revocation: Revocation::start(inbox.waker()),
@@ -156,6 +166,9 @@ struct Behind {
 struct Reconciler<'a> {
     inbox: &'a Inbox,
     compiler: Compiler,
+    /// What the source gave before it was in sync: compiled at once when it is, since what came first means little without the
+    /// rest.
+    loading: Option<Snapshot>,
     enforcer: Enforcer,
     report: StatusReport,
     node: Option<String>,
@@ -254,16 +267,23 @@ impl Reconciler<'_> {
             self.behind.objects.extend(input.described.into_iter().take(room));
             self.behind.object_count += input.changes.len();
             self.behind.kinds.extend(input.changes.iter().map(Change::kind));
-            changes.extend(input.changes);
+            match &mut self.loading {
+                Some(loading) => input.changes.into_iter().for_each(|it| loading.apply(it)),
+                None => changes.extend(input.changes),
+            }
         }
-        if changes.is_empty() {
+        let loaded = self.loading.take_if(|_| self.in_sync.is_ok() && self.behind.object_count > 0);
+        if changes.is_empty() && loaded.is_none() {
             return false;
         }
         self.behind.since = self.behind.since.or(since);
-        let doing = format!("compiling {}", counted(changes.len(), "change"));
-        self.report.begin(since.unwrap_or(now), doing);
+        let count = if loaded.is_some() { self.behind.object_count } else { changes.len() };
+        self.report.begin(since.unwrap_or(now), format!("compiling {}", counted(count, "change")));
         let began = Instant::now();
-        let delta = self.compiler.apply(changes);
+        let delta = match loaded {
+            Some(snapshot) => self.compiler.load(snapshot),
+            None => self.compiler.apply(changes),
+        };
         self.report.metrics().compiled(began.elapsed());
         // The first program is one that every connection is judged by.
         if self.report.enforced_revision().is_some() {

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use palisade_compiler::snapshot::UndeclaredNamespaces;
 use palisade_dataplane::ruleset::RulesetError;
 use thiserror::Error;
 use tokio::net::UnixListener;
@@ -23,6 +23,7 @@ use crate::socket::lock::{Attempt, SocketError, SocketLock};
 use crate::socket::server::Server;
 use crate::sources::file_source::FileSource;
 use crate::sources::files::Limits;
+use crate::sources::kubernetes::{Access, AccessError, KubernetesSource, SourceError};
 
 /// How often to try whether another agent's socket is free.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
@@ -31,12 +32,16 @@ const MAX_LAST_WORK: Duration = Duration::from_secs(1);
 
 /// What the agent follows.
 #[derive(Debug, Clone)]
+pub enum Follow {
+    /// Files and directories of manifests.
+    Files { paths: Vec<PathBuf>, limits: Limits },
+    /// The API server, for the node of this name.
+    Kubernetes { access: Access, node: String },
+}
+
+#[derive(Debug, Clone)]
 pub struct Config {
-    pub files: Vec<PathBuf>,
-    /// In bytes.
-    pub max_file_size: u64,
-    /// Of objects that name none.
-    pub namespace: Option<Arc<str>>,
+    pub follow: Follow,
     /// The node whose pods are local; every pod with an address is where there is none.
     pub node: Option<String>,
     /// Whether the tables belong to the agent, where the kernel knows owners: nobody else can write to them then.
@@ -55,12 +60,61 @@ pub enum RunError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Ruleset(#[from] RulesetError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
     #[error("the process lacks what it needs ({0})")]
     Process(#[from] io::Error),
     #[error(
         "a thread ended by a fault of Palisade; please report it with the log; the rules in the kernel stay"
     )]
     Fault,
+}
+
+impl From<SourceError> for RunError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Access(error) => Self::Access(error),
+            SourceError::Thread(error) => Self::Process(error),
+        }
+    }
+}
+
+/// A running source.
+enum Source {
+    Files(FileSource),
+    Kubernetes(KubernetesSource),
+}
+
+impl Source {
+    async fn begin(follow: Follow, inbox: Sender) -> Result<Self, RunError> {
+        Ok(match follow {
+            Follow::Files { paths, limits } => {
+                Self::Files(FileSource::spawn(paths, limits, inbox)?)
+            }
+            Follow::Kubernetes { access, node } => {
+                Self::Kubernetes(KubernetesSource::spawn(access, node, inbox).await?)
+            }
+        })
+    }
+
+    /// What to do at SIGHUP.
+    fn reread(&self) -> impl Fn() + use<> {
+        let files = match self {
+            Self::Files(files) => Some(files.reread_handle()),
+            Self::Kubernetes(_) => None,
+        };
+        move || match &files {
+            Some(files) => files.reread(),
+            None => tracing::info!("SIGHUP: the API server is followed, and no file is read again"),
+        }
+    }
+
+    async fn ended(&mut self) {
+        match self {
+            Self::Files(files) => files.ended().await,
+            Self::Kubernetes(kubernetes) => kubernetes.ended().await,
+        }
+    }
 }
 
 /// Runs the agent until SIGTERM or SIGINT; the kernel's tables outlive it. At SIGHUP it reads all files again.
@@ -82,10 +136,21 @@ pub fn run(config: Config, socket: &Path) -> Result<(), RunError> {
 }
 
 fn log_start(config: &Config, socket: &Path) {
-    let files: Vec<_> = config.files.iter().map(|file| file.display().to_string()).collect();
+    let source = match &config.follow {
+        Follow::Files { paths, .. } => {
+            let files: Vec<_> = paths.iter().map(|file| file.display().to_string()).collect();
+            files.join(" ")
+        }
+        Follow::Kubernetes { access: Access::Kubeconfig(path), .. } => {
+            format!("the API server of {}", path.display())
+        }
+        Follow::Kubernetes { access: Access::InCluster, .. } => {
+            "the API server of this cluster".to_owned()
+        }
+    };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        files = files.join(" "),
+        source,
         node = config.node.as_deref().unwrap_or("unnamed: every pod with an address is local"),
         socket = %socket.display(),
         listen = %config.listen,
@@ -128,20 +193,25 @@ async fn serve(
         tokio::spawn(HttpServer::listen(address).await?.serve(status.clone()));
     }
     let (ended, mut end) = oneshot::channel::<()>();
-    let (node, owns_tables, published) = (config.node, config.owns_tables, status.clone());
+    let undeclared = match &config.follow {
+        Follow::Files { .. } => UndeclaredNamespaces::Implied,
+        Follow::Kubernetes { .. } => UndeclaredNamespaces::Absent,
+    };
+    let settings =
+        reconcile::Settings { node: config.node, owns_tables: config.owns_tables, undeclared };
+    let published = status.clone();
     let reconciler = thread::Builder::new().name("reconcile".into()).spawn(move || {
         // Dropped at the end, however it comes.
         let _ended = ended;
-        reconcile::run(node, owns_tables, &receiver, published)
+        reconcile::run(settings, &receiver, published)
     })?;
     link_events::forward(sender.clone(), status.metrics.clone());
-    let limits = Limits { bytes: config.max_file_size, pipes: false, namespace: config.namespace };
-    let mut source = FileSource::spawn(config.files, limits, sender.clone())?;
-    let reread = source.reread_handle();
+    let mut source = Source::begin(config.follow, sender.clone()).await?;
+    let reread = source.reread();
     let server = Server { status, inbox: sender.clone(), log: config.log };
     let is_source_lost = tokio::select! {
         () = server.serve(listener) => false,
-        () = signals.end(|| reread.reread()) => {
+        () = signals.end(reread) => {
             if timeout(MAX_LAST_WORK, stop(&sender, &mut end)).await.is_err() {
                 tracing::info!("ended in the middle of its work; the next agent goes on");
                 return Ok(());

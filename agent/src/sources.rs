@@ -9,6 +9,7 @@
 pub mod declarations;
 pub mod file_source;
 pub mod files;
+pub mod kubernetes;
 mod names;
 pub mod object;
 pub mod watcher;

@@ -96,6 +96,7 @@ impl Scenario {
             Node {
                 name: format!("node-{n}").into(),
                 addresses: std::iter::once(v4).chain(v6).collect(),
+                pod_ranges: Vec::new(),
             }
         };
         (0..=last).map(node).collect()

@@ -250,8 +250,21 @@ impl Snapshot {
                 self.services.delete_slice(&namespace, &name);
             }
             Change::BeginReset(kind) => self.resets.begin(kind),
+            Change::Keep { kind, namespace, name } => self.keep(kind, namespace, name),
             Change::EndReset(kind) => self.end_reset(kind, touched),
         }
+    }
+
+    /// Marks an object as applied, if a reset of its kind is under way.
+    fn keep(&mut self, kind: ObjectKind, namespace: Option<Arc<str>>, name: Arc<str>) {
+        if kind == ObjectKind::Pod {
+            let id = self.pod_id(namespace.as_deref().unwrap_or_default(), &name);
+            if let Some((applied, id)) = self.resets.pods.as_mut().zip(id) {
+                applied.insert(id);
+            }
+            return;
+        }
+        self.resets.keep(kind, namespace, name);
     }
 
     /// Deletes what was not applied since the reset of this kind began.

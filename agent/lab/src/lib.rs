@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod api_server;
 mod arrival;
 mod conversation;
 mod error;
@@ -25,6 +26,7 @@ mod sockets;
 mod spec;
 pub mod tool;
 
+pub use api_server::{AGENT_USER, ApiServer, assets};
 pub use conversation::{Conversation, Servers};
 pub use error::LabError;
 pub use flood::{Flood, FloodCount};

@@ -76,6 +76,17 @@ impl Namespace {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
 
+    /// The same namespace, kept as long as either value lives.
+    ///
+    /// # Errors
+    /// That of copying a file descriptor.
+    pub fn try_clone(&self) -> Result<Self, LabError> {
+        match self.file.try_clone() {
+            Ok(file) => Ok(Self { file }),
+            Err(error) => Err(LabError::io("copy a file descriptor", error)),
+        }
+    }
+
     pub(crate) fn file(&self) -> &File {
         &self.file
     }

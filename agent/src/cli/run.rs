@@ -9,21 +9,28 @@ use super::input::{Node, ReadOptions};
 use super::{Exit, Failure};
 use crate::http::{self, Listen};
 use crate::recent_log::RecentLog;
-use crate::run::{Config, RunError, run};
+use crate::run::{Config, Follow, RunError, run};
 use crate::socket::DEFAULT;
 use crate::socket::lock::SocketError;
 use crate::sources::files::STDIN;
+use crate::sources::kubernetes::Access;
 
-/// Follow manifests and enforce them: the agent
+/// Follow a cluster or manifests, and enforce their policies: the agent
 ///
-/// Keeps the kernel's tables equal to the manifests. What is saved is enforced; what breaks is reported, and what it last gave
-/// stays. The rules stay when the agent ends.
+/// Without -f it follows the Kubernetes API, and enforces the policies of the pods on its node. With -f it follows files: what is
+/// saved is enforced; what breaks is reported, and what it last gave stays. The rules stay when the agent ends.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  palisade run --node-name worker-1                        # in a pod of the cluster, as the DaemonSet does
+  palisade run --node-name worker-1 --kubeconfig ~/.kube/config
   palisade run -f /etc/palisade/manifests
   palisade run -f pods.yaml policies/ --node-name worker-1 --log-format json
   palisade status    # in another terminal
+
+From the Kubernetes API, the agent needs list and watch of namespaces, nodes, pods and networkpolicies; where it may list and watch
+services and endpointslices too, explain knows Services. The kernel is left as it is until all has been listed once. While the
+server cannot be reached, what is known stays in force: palisade status says since when.
 
 A directory stands for its .yaml, .yml and .json files; a file that is removed from it takes its objects along.
 A file named by -f keeps its objects when it vanishes, and a file that becomes empty (0 bytes) keeps them too. Of an
@@ -32,9 +39,12 @@ along. A file that declares less than before is believed once it was left alone 
 An agent that starts with a broken file, or without any, changes nothing, and begins as soon as it is mended. One that
 finds another at its socket waits until that ends, and takes over.")]
 pub(super) struct Args {
-    /// Files or directories (their .yaml, .yml and .json files) of Kubernetes objects
-    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
+    /// Files or directories (their .yaml, .yml and .json files) of Kubernetes objects, instead of the Kubernetes API
+    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1..)]
     files: Vec<PathBuf>,
+    /// How to reach the API server: this file, by its current context. Without it, as a pod of the cluster, by its service account
+    #[arg(long, env = "KUBECONFIG", value_name = "PATH")]
+    kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     options: ReadOptions,
     #[command(flatten)]
@@ -72,12 +82,11 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
             "-f -: standard input cannot be followed; name files or directories, or use palisade apply".into(),
         ));
     }
+    let follow = follow(args)?;
     let log = RecentLog::default();
     log_to_stderr(args.log_format, args.verbose, log.clone());
     let config = Config {
-        files: args.files.clone(),
-        max_file_size: args.options.max_file_size,
-        namespace: args.options.namespace.clone(),
+        follow,
         node: args.node.node_name.clone(),
         owns_tables: !args.no_owner,
         listen: args.listen,
@@ -87,11 +96,27 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+fn follow(args: &Args) -> Result<Follow, Failure> {
+    if !args.files.is_empty() {
+        let limits = args.options.limits(false);
+        return Ok(Follow::Files { paths: args.files.clone(), limits });
+    }
+    let Some(node) = args.node.node_name.clone() else {
+        return Err(Failure::Usage(
+            "name this node by --node-name or NODE_NAME, as in kubectl get nodes (or name manifests by -f)".into(),
+        ));
+    };
+    let kubeconfig = args.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty());
+    let access = kubeconfig.map_or(Access::InCluster, Access::Kubeconfig);
+    Ok(Follow::Kubernetes { access, node })
+}
+
 /// Keeps the last lines as well.
 fn log_to_stderr(format: LogFormat, verbose: u8, recent: RecentLog) {
     let level = match verbose {
-        0 => "palisade=info,palisade_dataplane=info,warn",
-        1 => "palisade=debug,palisade_dataplane=debug,info",
+        // The client logs each failed attempt as an error; the source says what it means.
+        0 => "palisade=info,palisade_dataplane=info,kube_client=off,warn",
+        1 => "palisade=debug,palisade_dataplane=debug,kube_client=off,info",
         _ => "trace",
     };
     let builder = tracing_subscriber::fmt()
@@ -114,7 +139,9 @@ impl From<RunError> for Failure {
             {
                 Self::NotPermitted(error.to_string())
             }
-            RunError::Socket(_) | RunError::Listen(_) => Self::Usage(error.to_string()),
+            RunError::Socket(_) | RunError::Listen(_) | RunError::Access(_) => {
+                Self::Usage(error.to_string())
+            }
             RunError::Process(error) => Self::Io { what: "the agent's process".into(), error },
             RunError::Fault => Self::No(error.to_string()),
         }

@@ -11,6 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::samples::{Labels, Named, Samples, named};
+use super::watch_samples::watches;
 use crate::health;
 use crate::protocol::{Connections, Rows};
 use crate::published_status::{PublishedStatus, StatusAt};
@@ -28,6 +29,7 @@ impl Collector for StatusSamples {
         self.0.look(|at| {
             state(&mut samples, at)?;
             source(&mut samples, at)?;
+            at.kubernetes.iter().try_for_each(|state| watches(&mut samples, state))?;
             objects(&mut samples, at)?;
             program(&mut samples, at)?;
             rows(&mut samples, &at.status.rows)?;
@@ -380,7 +382,7 @@ fn connections(samples: &mut Samples<'_>, connections: &Connections) -> fmt::Res
 }
 
 fn denials(samples: &mut Samples<'_>, counters: DenyCounters) -> fmt::Result {
-    let DenyCounters { ingress, egress } = counters;
+    let DenyCounters { ingress, egress, .. } = counters;
     let series = |ingress: u64, egress: u64| {
         [("ingress", ingress), ("egress", egress)]
             .map(|(direction, value)| (labels([("direction", direction)]), value as f64))

@@ -188,6 +188,7 @@ impl StatusReport {
         self.problems = problems;
         self.published.update(|at| {
             at.held.clone_from(&source.held);
+            at.kubernetes.clone_from(&source.kubernetes);
             at.status.files = source.files;
             at.status.problem_count = self.problems.len();
             at.status.problems = self.problems.iter().take(MAX_LISTED).cloned().collect();
@@ -351,7 +352,9 @@ fn set_sizes(program: &Program) -> Vec<(&'static str, SetName, usize)> {
     let mut sizes = Vec::new();
     for (family, name) in (PerFamily { v4: "v4", v6: "v6" }) {
         let sets = TableFamily::from(family).sets();
-        let sets = sets.filter(|set| set.planning() != Planning::Host);
+        let sets = sets.filter(|set| {
+            !matches!(set.planning(), Planning::HostChecks | Planning::HostExemptions)
+        });
         sizes.extend(sets.map(|set| (name, set, program[family].count(set))));
     }
     sizes
@@ -428,7 +431,7 @@ mod tests {
             });
             let problem = |(at, severity): (usize, &Severity)| (*severity, at.to_string());
             let problems = severities.iter().enumerate().map(problem).collect();
-            Arc::new(SourceState { files: 1, held: held.collect(), problems })
+            Arc::new(SourceState { files: 1, held: held.collect(), problems, kubernetes: None })
         };
         let mut all = |state: Arc<SourceState>| {
             report.source(&state);

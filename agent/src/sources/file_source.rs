@@ -286,6 +286,7 @@ impl Follower {
             files: self.files.file_count(),
             held: held.collect(),
             problems: of_files.chain(conflicts).chain(of_watcher).collect(),
+            kubernetes: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use palisade_compiler::model::PolicyKey;
 use palisade_compiler::parse::{Object, ObjectRef, Withheld};
-use palisade_compiler::snapshot::Change;
+use palisade_compiler::snapshot::{Change, ObjectKind};
 
 /// The kind of an object, and its namespace and name. Displayed as in `Pod shop/api`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +38,42 @@ impl ObjectKey {
                 Self::EndpointSlice(namespace, name)
             }
         }
+    }
+
+    /// The namespace of a kind without one is not looked at.
+    pub(super) fn new(kind: ObjectKind, namespace: Arc<str>, name: Arc<str>) -> Self {
+        match kind {
+            ObjectKind::Namespace => Self::Namespace(name),
+            ObjectKind::Node => Self::Node(name),
+            ObjectKind::Policy => Self::Policy(PolicyKey { namespace, name }),
+            ObjectKind::Pod => Self::Pod(namespace, name),
+            ObjectKind::Service => Self::Service(namespace, name),
+            ObjectKind::EndpointSlice => Self::EndpointSlice(namespace, name),
+        }
+    }
+
+    pub(super) fn kind(&self) -> ObjectKind {
+        match self {
+            Self::Namespace(_) => ObjectKind::Namespace,
+            Self::Node(_) => ObjectKind::Node,
+            Self::Policy(_) => ObjectKind::Policy,
+            Self::Pod(..) => ObjectKind::Pod,
+            Self::Service(..) => ObjectKind::Service,
+            Self::EndpointSlice(..) => ObjectKind::EndpointSlice,
+        }
+    }
+
+    /// The change by which the object stays as it is known, though a reset does not apply it.
+    pub(super) fn keep(self) -> Change {
+        let kind = self.kind();
+        let (namespace, name) = match self {
+            Self::Namespace(name) | Self::Node(name) => (None, name),
+            Self::Policy(PolicyKey { namespace, name })
+            | Self::Pod(namespace, name)
+            | Self::Service(namespace, name)
+            | Self::EndpointSlice(namespace, name) => (Some(namespace), name),
+        };
+        Change::Keep { kind, namespace, name }
     }
 
     /// `None` for kinds that are not read.

@@ -155,7 +155,7 @@ impl Netns {
         netns
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/proc/{}/ns/net", self.0.id())
     }
 
@@ -197,7 +197,10 @@ impl Netns {
         files: &Path,
         more: &[&str],
     ) -> Agent {
-        Agent::start(&self.path(), scratch, socket, files, more)
+        let mut args = vec!["run", "-f", files.to_str().unwrap()];
+        args.extend(more);
+        let command = self.command(env!("CARGO_BIN_EXE_palisade"), &args);
+        Agent::start(command, scratch, socket)
     }
 }
 
@@ -219,24 +222,18 @@ pub(crate) struct Agent {
 impl Agent {
     /// In the namespace of a lab's node.
     pub(crate) fn of_node(node: &Namespace, files: &Path, more: &[&str]) -> Self {
-        Self::start(&node.path(), Scratch::new(), None, files, more)
+        let args = [&["run", "-f", files.to_str().unwrap()], more].concat();
+        let command = enter(&node.path(), env!("CARGO_BIN_EXE_palisade"), &args);
+        Self::start(command, Scratch::new(), None)
     }
 
-    fn start(
-        netns: &str,
-        scratch: Scratch,
-        socket: Option<&Path>,
-        files: &Path,
-        more: &[&str],
-    ) -> Self {
+    /// Starts it by a command that lacks the socket.
+    pub(crate) fn start(mut command: Command, scratch: Scratch, socket: Option<&Path>) -> Self {
         let socket = socket.map_or_else(|| scratch.0.join("agent.sock"), Path::to_path_buf);
         let log = fs::File::create(scratch.0.join("log")).unwrap();
-        let mut args =
-            vec!["run", "-f", files.to_str().unwrap(), "--socket", socket.to_str().unwrap()];
-        args.extend(more);
-        let mut command = enter(netns, env!("CARGO_BIN_EXE_palisade"), &args);
-        let child =
-            command.env_remove("NODE_NAME").stdin(Stdio::null()).stderr(log).spawn().unwrap();
+        command.arg("--socket").arg(&socket);
+        command.env_remove("NODE_NAME").env_remove("KUBECONFIG");
+        let child = command.stdin(Stdio::null()).stderr(log).spawn().unwrap();
         Self { child, client: Client::new(&socket), socket, scratch }
     }
 

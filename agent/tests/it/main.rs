@@ -31,6 +31,7 @@ mod readme;
 mod recovery;
 mod revocation;
 mod scene;
+mod scrape;
 mod services;
 mod support_bundle;
 mod switching;

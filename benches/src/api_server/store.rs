@@ -112,6 +112,12 @@ impl Store {
                     self.resets.insert(resource, BTreeSet::new());
                 }
             }
+            Change::Keep { kind, namespace, name } => {
+                let listed = resource(kind).and_then(|it| Some((it, self.resets.get_mut(&it)?)));
+                if let Some((resource, listed)) = listed {
+                    listed.insert(key(resource, namespace.as_deref().unwrap_or_default(), &name));
+                }
+            }
             Change::EndReset(kind) => resource(kind).into_iter().for_each(|it| self.end_reset(it)),
             // The engines that are compared do not watch Services.
             Change::ApplyService(_)

@@ -26,6 +26,8 @@ pub(super) struct Subjects {
     isolated: IsolatedPods,
     /// Isolated pods that have no address yet.
     awaited: BTreeSet<PodId>,
+    /// How often a local pod came, went or changed.
+    changes: u64,
 }
 
 /// How many local pods policies isolate.
@@ -69,7 +71,12 @@ impl Subjects {
             local: BTreeMap::new(),
             isolated: IsolatedPods::default(),
             awaited: BTreeSet::new(),
+            changes: 0,
         }
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The local pods.
@@ -141,6 +148,7 @@ impl Subjects {
         });
         let groups_of = |pod: &Option<LocalPod>| pod.as_ref().map_or([None, None], |p| p.groups);
         let changed = groups_of(&old) != groups_of(&new);
+        self.changes += u64::from(old.is_some() || new.is_some());
         self.isolated.remove(groups_of(&old));
         self.isolated.add(groups_of(&new));
         let has_address = snapshot.pod(id).is_some_and(|pod| !pod.addresses.is_empty());

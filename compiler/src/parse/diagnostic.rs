@@ -42,13 +42,30 @@ pub struct Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(OneLine(f), "{}: {}: ", self.place, self.severity)?;
+        fmt::Display::fmt(&self.finding(), f)
+    }
+}
+
+impl Diagnostic {
+    /// Displayed as the object and the sentences: for objects that stand in no file.
+    pub fn finding(&self) -> impl fmt::Display {
+        WithoutPlace(self)
+    }
+}
+
+struct WithoutPlace<'d>(&'d Diagnostic);
+
+impl fmt::Display for WithoutPlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = OneLine(f);
-        write!(f, "{}: {}: ", self.place, self.severity)?;
-        if let Some(object) = &self.object {
+        let diagnostic = self.0;
+        if let Some(object) = &diagnostic.object {
             write!(f, "{object}: ")?;
         }
         let mut space = "";
-        for sentence in [&self.message, &self.remedy].into_iter().chain(&self.consequence) {
+        let sentences = [&diagnostic.message, &diagnostic.remedy].into_iter();
+        for sentence in sentences.chain(&diagnostic.consequence) {
             let end = if sentence.ends_with('?') { "" } else { "." };
             write!(f, "{space}{sentence}{end}")?;
             space = " ";

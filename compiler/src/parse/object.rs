@@ -54,7 +54,15 @@ pub(super) fn read(
     let Some(kind) = Kind::named(&written.kind).filter(|_| !is_foreign) else {
         return read_other(report, written, version, is_foreign);
     };
-    let metadata = std::mem::take(&mut written.metadata);
+    let mut metadata = std::mem::take(&mut written.metadata);
+    if settings.from_api_server {
+        if let Lenient::Is(metadata) = &mut metadata {
+            metadata.unknown.clear();
+        }
+        if kind != Kind::Policy {
+            written.unknown.clear();
+        }
+    }
     let (offset, namespace) = (written.offset, settings.namespace.as_ref());
     let identification = Identification { report, kind, offset, namespace, known: None };
     let Some(identified) = identification.of(metadata, &written.unknown) else { return };

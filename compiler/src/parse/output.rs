@@ -35,6 +35,9 @@ impl From<Object> for Change {
 pub struct Settings {
     /// The namespace of objects that name none. If it is missing, they are read into `default`, each with a warning.
     pub namespace: Option<Arc<str>>,
+    /// Whether an API server wrote it, which misspells no field: one that is not known is of a later Kubernetes. In the spec of
+    /// a policy it is an error all the same, since it may narrow what the policy allows.
+    pub from_api_server: bool,
 }
 
 /// The result of reading a source, besides the objects that the sink received.

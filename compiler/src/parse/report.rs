@@ -81,6 +81,8 @@ pub(super) struct Report<'a> {
     /// The steps from the document to the object that is being read: those of the lists it stands in.
     items: Vec<Step>,
     pub(super) current: Current,
+    /// Whether a field that is not known may be another, misspelt.
+    pub(super) is_misspelling_possible: bool,
     diagnostics: Vec<Diagnostic>,
     /// Diagnostics of this document, by number, whose place is not known yet, with the steps to it.
     unplaced: Vec<(usize, Vec<Step>)>,
@@ -107,6 +109,7 @@ impl<'a> Report<'a> {
             begin: None,
             items: Vec::new(),
             current: Current::default(),
+            is_misspelling_possible: true,
             diagnostics: Vec::new(),
             unplaced: Vec::new(),
             suppressed: 0,

@@ -18,7 +18,9 @@ pub(super) fn read(
         Ok(text) => text,
         Err(undecodable) => return refuse(source, bytes, &undecodable),
     };
-    let mut reader = Reader::new(Report::new(source, &text), settings, sink);
+    let mut report = Report::new(source, &text);
+    report.is_misspelling_possible = !settings.from_api_server;
+    let mut reader = Reader::new(report, settings, sink);
     let mut last = None;
     for document in documents(&text) {
         match json_of(document) {

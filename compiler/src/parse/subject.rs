@@ -139,6 +139,7 @@ impl<'r, 'a> Subject<'r, 'a> {
         fields: &Fields,
     ) -> Vec<&'static str> {
         let mut meant = Vec::new();
+        let unknown = if self.report.is_misspelling_possible { unknown } else { &[] };
         for field in unknown {
             let near = names::nearest(field, fields.known);
             if let Some(near) = near.filter(|near| fields.read.contains(near)) {

@@ -25,7 +25,7 @@ fn read(text: &str) -> (Vec<Object>, Parsed) {
 
 fn read_bytes(source: &str, bytes: &[u8], namespace: Option<&str>) -> (Vec<Object>, Parsed) {
     let mut objects = Vec::new();
-    let settings = Settings { namespace: namespace.map(Into::into) };
+    let settings = Settings { namespace: namespace.map(Into::into), ..Settings::default() };
     let parsed = parse_with(source, bytes, &settings, &mut |object| objects.push(object));
     assert_eq!(parsed.objects, objects.len());
     (objects, parsed)

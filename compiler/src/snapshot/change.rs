@@ -37,6 +37,13 @@ pub enum Change {
     /// From here on, objects of this kind that are applied are those that there are. A reset that began before and did
     /// not end is forgotten.
     BeginReset(ObjectKind),
+    /// The object exists and could not be read: during a reset of its kind it counts as applied, as it is known.
+    Keep {
+        kind: ObjectKind,
+        /// `None` for kinds without a namespace.
+        namespace: Option<Arc<str>>,
+        name: Arc<str>,
+    },
     /// Deletes the objects of this kind that were not applied since `BeginReset`; nothing if no reset began.
     EndReset(ObjectKind),
 }
@@ -53,7 +60,7 @@ impl Change {
             Self::ApplyEndpointSlice(_) | Self::DeleteEndpointSlice { .. } => {
                 ObjectKind::EndpointSlice
             }
-            Self::BeginReset(kind) | Self::EndReset(kind) => *kind,
+            Self::Keep { kind, .. } | Self::BeginReset(kind) | Self::EndReset(kind) => *kind,
         }
     }
 }

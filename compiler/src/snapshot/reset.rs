@@ -32,4 +32,23 @@ impl Resets {
             ObjectKind::EndpointSlice => self.slices = Some(BTreeSet::new()),
         }
     }
+
+    /// Marks an object other than a pod, if a reset of its kind is under way.
+    pub(super) fn keep(&mut self, kind: ObjectKind, namespace: Option<Arc<str>>, name: Arc<str>) {
+        fn mark<T: Ord>(marks: &mut Option<BTreeSet<T>>, object: T) {
+            if let Some(marks) = marks {
+                marks.insert(object);
+            }
+        }
+        let namespace = namespace.unwrap_or_default();
+        match kind {
+            ObjectKind::Namespace => mark(&mut self.namespaces, name),
+            ObjectKind::Node => mark(&mut self.nodes, name),
+            // Pods are marked by their ids.
+            ObjectKind::Pod => {}
+            ObjectKind::Policy => mark(&mut self.policies, PolicyKey { namespace, name }),
+            ObjectKind::Service => mark(&mut self.services, (namespace, name)),
+            ObjectKind::EndpointSlice => mark(&mut self.slices, (namespace, name)),
+        }
+    }
 }

@@ -60,6 +60,7 @@ fn simpler(change: &Change) -> Vec<Change> {
         | Change::ApplyEndpointSlice(_)
         | Change::DeleteEndpointSlice { .. }
         | Change::BeginReset(_)
+        | Change::Keep { .. }
         | Change::EndReset(_) => Vec::new(),
     }
 }

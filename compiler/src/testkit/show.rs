@@ -30,6 +30,7 @@ pub fn show(change: &Change) -> String {
         Change::ApplyPolicy(policy) => format!("policy {}", show_policy(policy)),
         Change::DeletePolicy(key) => format!("delete policy {key}"),
         Change::BeginReset(kind) => format!("begin to list every {kind:?}"),
+        Change::Keep { kind, namespace, name } => format!("keep {kind:?} {namespace:?} {name}"),
         Change::EndReset(kind) => format!("every {kind:?} was listed"),
         Change::ApplyService(service) => format!("service {}/{}", service.namespace, service.name),
         Change::DeleteService { namespace, name } => format!("delete service {namespace}/{name}"),

@@ -75,6 +75,34 @@ fn what_happens_during_a_reset_counts_and_only_its_end_sweeps() {
     assert_eq!(names(&snapshot), ["namespace a", "pod a/4"]);
 }
 
+/// An object that the server lists and that cannot be read is not gone.
+#[test]
+fn what_is_kept_survives_a_reset_as_it_was() {
+    let keep = |kind, namespace: Option<&str>, name: &str| Change::Keep {
+        kind,
+        namespace: namespace.map(Into::into),
+        name: name.into(),
+    };
+    let kept = [
+        keep(ObjectKind::Node, None, "a"),
+        keep(ObjectKind::Pod, Some("a"), "p"),
+        keep(ObjectKind::Policy, Some("b"), "q"),
+    ];
+    for change in kept {
+        let Change::Keep { kind, .. } = change else { unreachable!() };
+        let mut snapshot = Snapshot::new();
+        apply(&mut snapshot, two_of_each());
+        let before = names(&snapshot);
+        // Without a reset it means nothing.
+        apply(&mut snapshot, [change.clone()]);
+        assert_eq!(names(&snapshot), before);
+        let unknown = keep(kind, Some("a"), "never-seen");
+        let (begin, end) = (Change::BeginReset(kind), Change::EndReset(kind));
+        apply(&mut snapshot, [begin, unknown, change, end]);
+        assert_eq!(names(&snapshot).len(), before.len() - 1, "{kind:?}: one is kept, one goes");
+    }
+}
+
 /// A relist names the same pod with another uid: the pod is another one, and stays.
 #[test]
 fn a_pod_of_another_uid_replaces_the_one_that_was_there() {

@@ -4,7 +4,7 @@ use nftnl::MsgType;
 use palisade_compiler::program::TableFamily;
 
 use super::instruction::Instruction;
-use super::sys::{append_object, base_priority, c_string, proto};
+use super::sys::{append_object, c_string, proto};
 use crate::ruleset::TableName;
 
 /// Appends a message about a chain of our table.
@@ -42,4 +42,14 @@ pub(super) fn put_rule(
         rule.add_expr(instruction);
     }
     append_object(out, &rule, kind, sequence, flags);
+}
+
+/// The priority of the base chain: what nft calls `filter` in the family (`NF_IP_PRI_FILTER`, `NF_BR_PRI_FILTER_BRIDGED`), and
+/// in the inet table before that.
+pub(super) const fn base_priority(family: TableFamily) -> i32 {
+    match family {
+        TableFamily::Ip | TableFamily::Ip6 => 0,
+        TableFamily::Bridge => -200,
+        TableFamily::Inet => -1,
+    }
 }

@@ -1,6 +1,6 @@
 //! The counters of denied packets, as the kernel has them at this moment.
 
-use palisade_compiler::model::Family;
+use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{ChainName, TABLE};
 
 use super::query::Query;
@@ -14,6 +14,8 @@ use crate::ruleset::RulesetError;
 pub struct DenyCounters {
     pub ingress: DenyCounter,
     pub egress: DenyCounter,
+    /// Held because an address was not known. Counted from zero whenever a hold begins.
+    pub held: DenyCounter,
 }
 
 /// What was denied in one direction.
@@ -32,7 +34,7 @@ impl std::ops::AddAssign for DenyCounter {
 }
 
 impl DenyCounters {
-    /// Reads them in the network namespace of the calling thread; zeros where there are no tables. It takes the kernel four
+    /// Reads them in the network namespace of the calling thread; zeros where there are no tables. It takes the kernel five
     /// short dumps, whatever the tables hold.
     ///
     /// # Errors
@@ -40,21 +42,25 @@ impl DenyCounters {
     /// Those of a netlink socket; `NotPermitted` without CAP_NET_ADMIN.
     pub fn read() -> Result<Self, RulesetError> {
         let mut query = Query::open()?;
-        let mut sum = |chain: ChainName| {
+        let mut sum = |tables: &[TableFamily], chain: ChainName| {
             let mut sum = DenyCounter::default();
-            for family in Family::ALL {
-                sum += of_chain(&mut query, family, chain)?;
+            for &table in tables {
+                sum += of_chain(&mut query, table, chain)?;
             }
             Ok::<_, RulesetError>(sum)
         };
-        Ok(Self { ingress: sum(ChainName::DenyIn)?, egress: sum(ChainName::DenyOut)? })
+        Ok(Self {
+            ingress: sum(&TableFamily::OF_PROGRAM, ChainName::DenyIn)?,
+            egress: sum(&TableFamily::OF_PROGRAM, ChainName::DenyOut)?,
+            held: sum(&[TableFamily::Inet], ChainName::Hold)?,
+        })
     }
 }
 
 /// What the counters of a chain's rules add up to.
 fn of_chain(
     query: &mut Query,
-    family: Family,
+    table: TableFamily,
     chain: ChainName,
 ) -> Result<DenyCounter, RulesetError> {
     let mut request = Vec::new();
@@ -62,7 +68,7 @@ fn of_chain(
     put_str(&mut request, 2, chain.as_str());
     let mut sum = DenyCounter::default();
     query
-        .dump_loosely(msg::GETRULE, sys::proto(family.into()) as u8, &request, |_, rule| {
+        .dump_loosely(msg::GETRULE, sys::proto(table) as u8, &request, |_, rule| {
             // A filter of the request is the kernel's to apply or not.
             if rule.get(2).and_then(Attribute::string) == Some(chain.as_str()) {
                 counters(rule).for_each(|counter| sum += counter);

@@ -6,6 +6,7 @@ use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::TOS_PRIORITIES;
 
 use super::batch::{DORMANT, LIST_ELEMENTS, PERSIST, version};
+use super::chain_message;
 use super::declare::{self, Declaration, declaration};
 use super::elements::{self, Collector};
 use super::instruction;
@@ -130,7 +131,7 @@ fn base_of(family: TableFamily, chain: Attributes<'_>) -> String {
         _ => "?",
     };
     let priority = match number(hook, 2).cast_signed() {
-        priority if priority == sys::base_priority(family) => "filter".to_owned(),
+        priority if priority == chain_message::base_priority(family) => "filter".to_owned(),
         other => other.to_string(),
     };
     let policy = if number(chain, 5) == 0 { "drop" } else { "accept" };

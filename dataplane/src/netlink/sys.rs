@@ -29,16 +29,6 @@ pub(super) fn proto(family: TableFamily) -> ProtoFamily {
     }
 }
 
-/// The priority of the base chain: what nft calls `filter` in the family (`NF_IP_PRI_FILTER`, `NF_BR_PRI_FILTER_BRIDGED`), and
-/// in the inet table before that.
-pub(super) const fn base_priority(family: TableFamily) -> i32 {
-    match family {
-        TableFamily::Ip | TableFamily::Ip6 => 0,
-        TableFamily::Bridge => -200,
-        TableFamily::Inet => -1,
-    }
-}
-
 /// A netlink socket.
 pub(super) struct Socket(mnl::Socket, #[cfg(test)] pub(super) super::failing::Failing);
 
@@ -77,7 +67,7 @@ impl Socket {
         getsockopt(&self.descriptor(), sockopt::SockType).is_ok()
     }
 
-    /// Gives up a socket whose descriptor is not its own any more: closing it would close what has that number now.
+    /// Gives up a socket whose descriptor is another file's by now, which closing would close.
     pub(super) fn abandon(self) {
         std::mem::forget(self.0);
     }

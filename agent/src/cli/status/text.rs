@@ -3,7 +3,7 @@
 use super::KernelStatus;
 use crate::cli::Failure;
 use crate::cli::output::{colours, say};
-use crate::protocol::{Connections, Denied, MAX_LISTED, State, Status};
+use crate::protocol::{Connections, Denied, Kubernetes, MAX_LISTED, State, Status};
 
 /// Lines of a list that a person is shown.
 const MAX_LINES: usize = 20;
@@ -24,10 +24,14 @@ pub(super) fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
     }
     print_last_change(status)?;
     print_connections(&status.connections)?;
-    say(format_args!(
-        "manifests   {} files: {} namespaces, {} pods, {} policies",
-        status.files, sizes.namespaces, sizes.pods, sizes.policies
-    ))?;
+    let objects = format!(
+        "{} namespaces, {} pods, {} policies",
+        sizes.namespaces, sizes.pods, sizes.policies
+    );
+    match &status.kubernetes {
+        Some(kubernetes) => print_kubernetes(kubernetes, &objects)?,
+        None => say(format_args!("manifests   {} files: {objects}", status.files))?,
+    }
     say(format_args!(
         "agent       {}, pid {}, up {}, node {}",
         status.agent,
@@ -76,6 +80,7 @@ fn paint(good: bool, text: &str) -> String {
 fn print_state(status: &Status) -> Result<(), Failure> {
     let state = match status.state {
         State::Starting => "starting",
+        State::WaitingForManifests if status.kubernetes.is_some() => "waiting for the API server",
         State::WaitingForManifests => "waiting for manifests",
         State::WaitingForTable => "waiting for the tables, which another process owns",
         State::Enforcing if status.enforces_all() => "enforcing",
@@ -88,6 +93,41 @@ fn print_state(status: &Status) -> Result<(), Failure> {
     }
     let more = status.detail.iter().chain(&status.doing);
     more.into_iter().try_for_each(|line| say(format_args!("            {line}")))
+}
+
+fn print_kubernetes(kubernetes: &Kubernetes, objects: &str) -> Result<(), Failure> {
+    let Kubernetes { server, in_sync, behind_seconds, watches } = kubernetes;
+    let state = match (in_sync, behind_seconds) {
+        (false, _) => "not everything was listed yet".to_owned(),
+        (true, None) => "in sync".to_owned(),
+        (true, Some(seconds)) => format!("behind since {}", duration(*seconds)),
+    };
+    say(format_args!("api server  {server}, {state}"))?;
+    say(format_args!("            {objects}"))?;
+    let refused: Vec<&str> =
+        watches.iter().filter(|w| !w.is_permitted).map(|w| w.resource.as_str()).collect();
+    if !refused.is_empty() {
+        let refused = refused.join(", ");
+        say(format_args!("            {refused} may not be read: explain does not know them"))?;
+    }
+    Ok(())
+}
+
+fn print_watches(kubernetes: &Kubernetes) -> Result<(), Failure> {
+    for watch in &kubernetes.watches {
+        let heard = watch.heard_seconds_ago.map_or_else(
+            || "nothing yet".to_owned(),
+            |seconds| format!("last heard of {} ago", duration(seconds)),
+        );
+        let errors: Vec<String> =
+            watch.errors.iter().map(|(what, count)| format!("{count} {what}")).collect();
+        let errors = if errors.is_empty() { "none".to_owned() } else { errors.join(", ") };
+        say(format_args!(
+            "watch       {}: {heard}, listed {} times, errors {errors}",
+            watch.resource, watch.lists
+        ))?;
+    }
+    Ok(())
 }
 
 fn print_denied(denied: &Denied) -> Result<(), Failure> {
@@ -169,6 +209,7 @@ fn print_details(status: &Status) -> Result<(), Failure> {
             if largest.is_empty() { "none".to_owned() } else { largest.join(", ") }
         ))?;
     }
+    status.kubernetes.iter().try_for_each(print_watches)?;
     let micros = |micros: Option<u64>| micros.map_or_else(|| "-".to_owned(), millis);
     say(format_args!(
         "enforced    last change in {}, slowest in {}, {} changes",

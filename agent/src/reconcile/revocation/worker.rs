@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::exchange::{Ended, Exchange};
 use super::{Pass, Scope};
-use crate::reconcile::backoff::Backoff;
+use crate::backoff::Backoff;
 
 /// How long to wait after a pass that failed: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(250);

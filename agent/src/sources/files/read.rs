@@ -140,7 +140,7 @@ fn parsed(
     each: &mut dyn FnMut(usize),
 ) -> Read {
     let mut objects = Vec::new();
-    let settings = Settings { namespace: limits.namespace.clone() };
+    let settings = Settings { namespace: limits.namespace.clone(), ..Settings::default() };
     let parsed = parse_with(source, bytes, &settings, &mut |object| {
         objects.push(object);
         each(objects.len());

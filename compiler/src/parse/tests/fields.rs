@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use super::{assert_helpful, fields, findings, names, only_pod, only_policy, read};
 use crate::parse::kinds::Kind;
 use crate::parse::policy::SPEC_FIELDS;
-use crate::parse::wire;
+use crate::parse::{Settings, parse_with, wire};
 
 /// The fields of a type of Kubernetes, which its deserializer asks for.
 fn fields_of<T: for<'de> Deserialize<'de>>() -> BTreeSet<&'static str> {
@@ -322,4 +322,27 @@ fn an_error_in_a_policy_says_what_it_closes() {
             .unwrap()
             .contains("ingress and egress")
     );
+}
+
+/// What an API server of a later Kubernetes has and this version does not know is no slip of the pen, but for the spec of a policy.
+#[test]
+fn an_unknown_field_of_an_api_server_is_an_error_in_a_policy_only() {
+    let read = |text: &str, from_api_server| {
+        let mut objects = Vec::new();
+        let settings = Settings { from_api_server, ..Settings::default() };
+        let parsed = parse_with("in.yaml", text.as_bytes(), &settings, &mut |it| objects.push(it));
+        (objects, parsed)
+    };
+    let pod = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p","namespace":"x","labelz":{}},
+        "spec":{"nodeNames":"n1","hostNetworks":true},"status":{"podIPz":[],"podIP":"10.0.0.1"},"stat":1}"#;
+    let (objects, parsed) = read(pod, true);
+    assert_eq!(findings(&parsed), "");
+    assert!(only_pod(objects).addresses.v4.is_some());
+    let (objects, parsed) = read(pod, false);
+    assert!(objects.is_empty() && parsed.has_errors());
+    let policy = r#"{"kind":"NetworkPolicy","apiVersion":"networking.k8s.io/v1","metadata":{"name":"p","namespace":"x","new":1},
+        "spec":{"podSelector":{},"ingress":[{"only":"sometimes"}]}}"#;
+    let (objects, parsed) = read(policy, true);
+    assert!(parsed.has_errors(), "{parsed:?}");
+    assert!(only_policy(objects).ingress.is_empty(), "it may narrow what is allowed");
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Each failure in a row doubles the wait, up to a bound.
 #[derive(Debug, Clone)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     most: Duration,
     failures: u32,
@@ -12,27 +12,27 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) const fn new(first: Duration, most: Duration) -> Self {
+    pub(crate) const fn new(first: Duration, most: Duration) -> Self {
         Self { first, most, failures: 0, retry_at: None }
     }
 
     /// When to try again; `None` if nothing failed since the last success.
-    pub(super) const fn retry_at(&self) -> Option<Instant> {
+    pub(crate) const fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
-    pub(super) fn failed(&mut self, now: Instant) {
+    pub(crate) fn failed(&mut self, now: Instant) {
         let doubled = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
         self.retry_at = Some(now + self.first.saturating_mul(doubled).min(self.most));
         self.failures = self.failures.saturating_add(1);
     }
 
     /// Tries at once what did not fail but must be done again.
-    pub(super) fn retry_now(&mut self, now: Instant) {
+    pub(crate) fn retry_now(&mut self, now: Instant) {
         self.retry_at = Some(now);
     }
 
-    pub(super) fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         (self.failures, self.retry_at) = (0, None);
     }
 }

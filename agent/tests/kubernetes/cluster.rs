@@ -1,0 +1,173 @@
+//! An API server and pods on one node, in network namespaces of a test's own.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use palisade::protocol::{State, Status};
+use palisade_compiler::model::{Connection, Verdict};
+use palisade_lab::{ApiServer, Host, Lab, LabSpec, Layout, Namespace};
+
+use crate::command::{Agent, Ran, Scratch, finish, until};
+
+/// The node that the agent is on.
+pub(crate) const NODE: &str = "n1";
+/// An address of the node, which its own pods must let in.
+pub(crate) const NODE_ADDRESS: &str = "192.0.2.1";
+
+/// An API server takes a processor while it starts, and some 400 MB: one at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// The lab's machines are pods once a test writes them into the API server.
+pub(crate) struct Cluster {
+    pub(crate) lab: Arc<Lab>,
+    pub(crate) server: ApiServer,
+    _one: MutexGuard<'static, ()>,
+}
+
+impl Cluster {
+    /// With the namespace `x`, the node, and machines of these names and addresses that are no pods yet.
+    #[track_caller]
+    pub(crate) fn new(machines: &[(&str, &str)]) -> Self {
+        Self::with(machines, &[])
+    }
+
+    /// With flags for kube-apiserver.
+    #[track_caller]
+    pub(crate) fn with(machines: &[(&str, &str)], flags: &[&str]) -> Self {
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = |&(name, address): &(&str, &str)| Host {
+            name: name.to_owned(),
+            addresses: vec![address.parse().unwrap()],
+        };
+        let mut spec = LabSpec::new(Layout::Routed, machines.iter().map(host).collect());
+        spec.node.push(NODE_ADDRESS.parse().unwrap());
+        let lab = Arc::new(Lab::new(&spec).expect("a lab"));
+        let server = ApiServer::start_with(lab.node(), flags).expect("an API server");
+        let cluster = Self { lab, server, _one: one };
+        cluster.add_namespace("x");
+        cluster.add_node(NODE, NODE_ADDRESS);
+        cluster
+    }
+
+    pub(crate) fn node(&self) -> &Namespace {
+        self.lab.node()
+    }
+
+    #[track_caller]
+    pub(crate) fn apply(&self, manifest: &str) {
+        self.server.apply(manifest).expect("applied");
+    }
+
+    #[track_caller]
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
+        self.server.kubectl(arguments, "").expect("kubectl")
+    }
+
+    #[track_caller]
+    pub(crate) fn add_namespace(&self, name: &str) {
+        self.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n"));
+    }
+
+    #[track_caller]
+    pub(crate) fn add_node(&self, name: &str, address: &str) {
+        self.apply(&format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n"));
+        let patch = format!(
+            r#"{{"status":{{"addresses":[{{"type":"InternalIP","address":"{address}"}}]}}}}"#
+        );
+        let how = ["--subresource", "status", "--type", "merge", "-p", &patch];
+        self.kubectl(&[&["patch", "node", name][..], &how].concat());
+    }
+
+    /// A pod that is bound to a node and has no address yet.
+    #[track_caller]
+    pub(crate) fn bind(&self, pod: &str, node: &str) {
+        let (namespace, name) = pod.split_once('/').unwrap();
+        self.apply(&format!(
+            "apiVersion: v1\nkind: Pod\n\
+             metadata: {{namespace: {namespace}, name: {name}, labels: {{app: {name}}}}}\n\
+             spec: {{nodeName: {node}, containers: [{{name: c, image: none, ports: [{{name: web, containerPort: 80}}]}}]}}\n"
+        ));
+    }
+
+    /// Gives a pod its phase and address, as its kubelet would.
+    #[track_caller]
+    pub(crate) fn set_status(&self, pod: &str, phase: &str, address: &str) {
+        let (namespace, name) = pod.split_once('/').unwrap();
+        let status = format!(
+            r#"{{"phase":"{phase}","podIP":"{address}","podIPs":[{{"ip":"{address}"}}],"startTime":"2026-01-01T00:00:00Z"}}"#
+        );
+        self.server.patch_pod_status(namespace, name, &status).expect("patched");
+    }
+
+    /// A pod that runs.
+    #[track_caller]
+    pub(crate) fn add_pod(&self, pod: &str, node: &str, address: &str) {
+        self.bind(pod, node);
+        self.set_status(pod, "Running", address);
+    }
+
+    #[track_caller]
+    pub(crate) fn delete_pod(&self, pod: &str) {
+        let (namespace, name) = pod.split_once('/').unwrap();
+        self.server.delete_pod(namespace, name).expect("deleted");
+    }
+
+    /// A policy in `x`; `spec` is written in one line.
+    #[track_caller]
+    pub(crate) fn add_policy(&self, name: &str, spec: &str) {
+        self.apply(&crate::command::policy(name, spec));
+    }
+
+    pub(crate) fn palisade(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.node().path()));
+        command.arg(env!("CARGO_BIN_EXE_palisade")).args(arguments);
+        command
+    }
+
+    #[track_caller]
+    pub(crate) fn ran(&self, arguments: &[&str]) -> Ran {
+        finish(self.palisade(arguments), "")
+    }
+
+    /// An agent that may do everything.
+    pub(crate) fn agent(&self) -> Agent {
+        self.agent_by(&self.server.admin_kubeconfig())
+    }
+
+    pub(crate) fn agent_by(&self, kubeconfig: &Path) -> Agent {
+        let kubeconfig = kubeconfig.to_str().unwrap();
+        let arguments = ["run", "--kubeconfig", kubeconfig, "--node-name", NODE];
+        Agent::start(self.palisade(&arguments), Scratch::new(), None)
+    }
+
+    /// Whether the first packet of a connection arrives.
+    #[track_caller]
+    pub(crate) fn passes(&self, from: &str, to: &str, port: u16) -> bool {
+        let verdicts = self.lab.probe(&[connection(from, to, port)]).expect("probed");
+        verdicts == [Verdict::Allow]
+    }
+
+    /// Waits until the first packets of a connection pass, or do not.
+    #[track_caller]
+    pub(crate) fn until_passes(&self, from: &str, to: &str, port: u16, wanted: bool) {
+        let what = format!("{from} -> {to}:{port} {}", if wanted { "passes" } else { "is denied" });
+        until(&what, || self.passes(from, to, port) == wanted);
+    }
+}
+
+pub(crate) fn connection(from: &str, to: &str, port: u16) -> Connection {
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    Connection { from: address(from), to: address(to), protocol: 6, port }
+}
+
+/// Waits until everything was listed and the kernel has it.
+#[track_caller]
+pub(crate) fn until_in_sync(agent: &Agent) -> Status {
+    agent.until("enforcement in sync", |status| {
+        let in_sync = status.kubernetes.as_ref().is_some_and(|it| it.in_sync);
+        in_sync && status.state == State::Enforcing
+    })
+}

@@ -1,0 +1,257 @@
+//! Many pods and policies: memory of the agent at rest and while it lists, and the time from an event to the kernel.
+//!
+//! `make test-scale` runs it at 100,000 pods and 10,000 policies, and prints the figures.
+
+use std::fs;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, StreamExt as _};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use palisade::protocol::{State, Status};
+use palisade_lab::{ApiServer, Namespace};
+
+use crate::cluster::{Cluster, NODE, until_in_sync};
+use crate::command::Agent;
+
+const PODS_OF_NODE: usize = 110;
+const PODS_OF_NAMESPACE: usize = 200;
+/// Requests under way at once.
+const PARALLEL: usize = 32;
+/// How long the whole may take at the full size, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// The goals for the whole agent, in KiB, and half of them as room for what a debug build adds.
+const AT_REST: u64 = (64 + 32) << 10;
+const IN_A_LIST: u64 = (96 + 48) << 10;
+
+fn size(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).map_or(usual, |value| value.parse().expect("a number"))
+}
+
+/// A request to the server: method, path and JSON.
+struct Write {
+    method: &'static str,
+    path: String,
+    body: String,
+}
+
+fn namespace_of(pod: usize) -> usize {
+    pod / PODS_OF_NAMESPACE
+}
+
+fn create_namespace(number: usize) -> Write {
+    Write {
+        method: "POST",
+        path: "/api/v1/namespaces".to_owned(),
+        body: format!(
+            r#"{{"metadata":{{"name":"ns-{number}","labels":{{"team":"t{}"}}}}}}"#,
+            number % 20
+        ),
+    }
+}
+
+/// As large as a pod of a small application is: some 4 KB as JSON.
+fn create_pod(number: usize) -> Write {
+    let (namespace, app) = (namespace_of(number), number % 10);
+    let node = if number < PODS_OF_NODE { NODE.to_owned() } else { format!("n{}", number / 100) };
+    let environment: Vec<String> = (0..20)
+        .map(|at| {
+            format!(r#"{{"name":"VARIABLE_{at}","value":"a value of some length, number {at}"}}"#)
+        })
+        .collect();
+    let body = format!(
+        r#"{{"metadata":{{"name":"app-{app}-{number}","labels":{{"app":"app-{app}","pod-template-hash":"{app:08x}","tier":"backend"}},
+        "annotations":{{"checksum/config":"{number:064x}"}}}},"spec":{{"nodeName":"{node}","containers":[{{"name":"main","image":"registry.example/app:{app}",
+        "env":[{}],"ports":[{{"name":"http","containerPort":8080}}]}}]}}}}"#,
+        environment.join(",")
+    );
+    Write { method: "POST", path: format!("/api/v1/namespaces/ns-{namespace}/pods"), body }
+}
+
+fn patch_status(number: usize) -> Write {
+    let [_, high, middle, low] = u32::try_from(number + 1).unwrap().to_be_bytes();
+    let address = format!("10.{high}.{middle}.{low}");
+    let (namespace, app) = (namespace_of(number), number % 10);
+    Write {
+        method: "PATCH",
+        path: format!("/api/v1/namespaces/ns-{namespace}/pods/app-{app}-{number}/status"),
+        body: format!(
+            r#"{{"status":{{"phase":"Running","podIP":"{address}","podIPs":[{{"ip":"{address}"}}],"hostIP":"192.0.2.9",
+            "startTime":"2026-01-01T00:00:00Z","containerStatuses":[{{"name":"main","ready":true,"restartCount":0,"image":"registry.example/app","imageID":"","state":{{"running":{{"startedAt":"2026-01-01T00:00:00Z"}}}}}}]}}}}"#
+        ),
+    }
+}
+
+fn create_policy(number: usize, namespaces: usize) -> Write {
+    let (namespace, app) = (number % namespaces, number % 10);
+    let (team, port) = (number % 20, 1024 + number % 50);
+    Write {
+        method: "POST",
+        path: format!("/apis/networking.k8s.io/v1/namespaces/ns-{namespace}/networkpolicies"),
+        body: format!(
+            r#"{{"metadata":{{"name":"policy-{number}"}},"spec":{{"podSelector":{{"matchLabels":{{"app":"app-{app}"}}}},"policyTypes":["Ingress"],
+            "ingress":[{{"from":[{{"namespaceSelector":{{"matchLabels":{{"team":"t{team}"}}}}}},{{"podSelector":{{"matchLabels":{{"app":"app-{}"}}}}}}],
+            "ports":[{{"port":{port}}}]}}]}}}}"#,
+            (app + 1) % 10
+        ),
+    }
+}
+
+fn relabel(number: usize, round: usize) -> Write {
+    let (namespace, app) = (namespace_of(number), number % 10);
+    Write {
+        method: "PATCH",
+        path: format!("/api/v1/namespaces/ns-{namespace}/pods/app-{app}-{number}"),
+        body: format!(r#"{{"metadata":{{"labels":{{"app":"app-{}"}}}}}}"#, (app + round) % 10),
+    }
+}
+
+/// Sends requests, many at once, and expects that each is answered well.
+fn write_all(
+    server: &ApiServer,
+    namespace: &Namespace,
+    writes: impl Iterator<Item = Write> + Send,
+) {
+    let kubeconfig = fs::read_to_string(server.admin_kubeconfig()).unwrap();
+    let work = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let kubeconfig = Kubeconfig::from_yaml(&kubeconfig).unwrap();
+            let options = KubeConfigOptions::default();
+            let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+            let client = Client::try_from(config).unwrap();
+            let sent = stream::iter(writes).map(|Write { method, path, body }| {
+                let client = client.clone();
+                async move {
+                    let content = match method {
+                        "PATCH" => "application/merge-patch+json",
+                        _ => "application/json",
+                    };
+                    let request = http::Request::builder().method(method).uri(&path);
+                    let request = request.header("Content-Type", content).body(body.into_bytes());
+                    let answer = client.request_text(request.unwrap()).await;
+                    answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+                }
+            });
+            sent.buffer_unordered(PARALLEL).collect::<()>().await;
+        });
+    };
+    namespace.run(work).unwrap();
+}
+
+/// The agent's memory now and at most since the last call, in KiB.
+fn memory(agent: &Agent) -> (u64, u64) {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    // proc_pid_clear_refs(5): the peak begins anew.
+    fs::write(format!("/proc/{}/clear_refs", agent.pid()), "5").unwrap();
+    (of("VmRSS:"), of("VmHWM:"))
+}
+
+/// Waits as long as it takes until the agent has so many pods and policies in force.
+fn until_has(agent: &Agent, pods: usize, policies: usize) -> Status {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = agent.until("an answer", |_| true);
+        let sizes = &status.sizes;
+        let is_in_sync = status.kubernetes.as_ref().is_some_and(|api| api.behind_seconds.is_none());
+        let is_there = (sizes.pods, sizes.policies) == (pods, policies);
+        if is_there && is_in_sync && status.state == State::Enforcing {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "{status:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// After a comparison, at whose end the agent gives back what it needed only for a while.
+fn at_rest(agent: &Agent) -> u64 {
+    agent.verify();
+    memory(agent).0
+}
+
+#[test]
+fn many_pods_and_policies_fit_and_are_enforced_in_time() {
+    let pods = size("PALISADE_SCALE_PODS", 5_000);
+    let policies = size("PALISADE_SCALE_POLICIES", 1_000);
+    let namespaces = pods.div_ceil(PODS_OF_NAMESPACE);
+    let mut cluster = Cluster::new(&[("a", "10.200.0.1")]);
+    let agent = cluster.agent();
+    until_in_sync(&agent);
+    let empty = memory(&agent).0;
+
+    let began = Instant::now();
+    let write = |writes: &mut (dyn Iterator<Item = Write> + Send)| {
+        write_all(&cluster.server, cluster.node(), writes);
+    };
+    write(&mut (0..namespaces).map(create_namespace));
+    write(&mut (0..policies).map(|number| create_policy(number, namespaces)));
+    write(&mut (0..pods).flat_map(|number| [create_pod(number)]));
+    write(&mut (0..pods).map(patch_status));
+    let written = began.elapsed();
+    let status = until_has(&agent, pods, policies);
+    let behind = began.elapsed() - written;
+    eprintln!(
+        "{pods} pods, {policies} policies: written in {written:.1?}, in force {behind:.1?} later; empty {empty} KiB, \
+         most while written {} KiB, {} elements, slowest change {} us",
+        memory(&agent).1,
+        status.sizes.elements,
+        status.time_to_enforce.max_us.unwrap_or_default()
+    );
+    let resting = at_rest(&agent);
+
+    // Pods change their labels all the time.
+    let took = Mutex::new(Vec::new());
+    for round in 1..=3 {
+        write(&mut (0..pods.min(1_000)).map(|number| relabel(number, round)));
+        let status = until_has(&agent, pods, policies);
+        took.lock().unwrap().extend(status.changes.iter().map(|change| change.took_us));
+    }
+    let mut took = took.into_inner().unwrap();
+    took.sort_unstable();
+    eprintln!(
+        "from event to kernel under churn, of {} batches: median {} us, most {} us",
+        took.len(),
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
+
+    // The server forgets, and everything is listed anew.
+    let lists = |status: &Status| {
+        status.kubernetes.as_ref().unwrap().watches.iter().map(|w| w.lists).sum::<u64>()
+    };
+    let before = lists(&agent.until("an answer", |_| true));
+    memory(&agent);
+    cluster.server.kill();
+    cluster.server.compact().expect("compacted");
+    cluster.server.restart().expect("restarted");
+    cluster.add_namespace("after");
+    let deadline = Instant::now() + PATIENCE;
+    while lists(&agent.until("an answer", |_| true)) < before + 3 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let relisted = lists(&until_has(&agent, pods, policies)) - before;
+    let (_, most) = memory(&agent);
+    let rested = at_rest(&agent);
+
+    // A new agent takes the tables over.
+    drop(agent);
+    let agent = cluster.agent();
+    let began = Instant::now();
+    until_has(&agent, pods, policies);
+    let started = began.elapsed();
+    let (_, at_start) = memory(&agent);
+    let fresh = at_rest(&agent);
+    eprintln!(
+        "memory in KiB: at rest {resting}, most in {relisted} new lists {most}, then at rest {rested}; a new agent: in force after \
+         {started:.1?}, most {at_start}, at rest {fresh}"
+    );
+    for rest in [resting, rested, fresh] {
+        assert!(rest < AT_REST, "{rest} KiB at rest");
+    }
+    assert!(most < IN_A_LIST && at_start < IN_A_LIST, "{most} and {at_start} KiB in a list");
+}
