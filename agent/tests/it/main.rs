@@ -23,6 +23,7 @@ mod hold;
 mod lab;
 mod metrics;
 mod missing;
+mod monitoring;
 mod oneshot;
 mod openmetrics;
 mod operator;
