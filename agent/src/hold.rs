@@ -174,8 +174,12 @@ mod tests {
     fn a_selected_pod_without_an_address_is_awaited_until_it_has_one() {
         let unborn = pod("x/db").labelled("app=db").on("here");
         let other = pod("x/web").labelled("app=web").ip("10.1.0.7").on("here");
-        let mut compiler =
-            compiler([here(), isolation(), Change::ApplyPod(unborn.clone()), Change::ApplyPod(other)]);
+        let mut compiler = compiler([
+            here(),
+            isolation(),
+            Change::ApplyPod(unborn.clone()),
+            Change::ApplyPod(other),
+        ]);
         let holding = decided(&compiler, false);
         let awaited = vec!["x/db".to_owned()];
         assert_eq!(*holding.state(), Hold::On { awaited, awaited_count: 1, is_behind: false });
@@ -191,10 +195,15 @@ mod tests {
     fn nothing_is_held_for_pods_that_no_policy_selects_and_for_those_of_other_nodes() {
         let unselected = pod("x/web").labelled("app=web").on("here");
         let elsewhere = pod("x/db").labelled("app=db").on("there");
-        let waiting = [here(), isolation(), Change::ApplyPod(unselected), Change::ApplyPod(elsewhere)];
+        let waiting =
+            [here(), isolation(), Change::ApplyPod(unselected), Change::ApplyPod(elsewhere)];
         let compiler = compiler(waiting);
         assert_eq!(*decided(&compiler, false).state(), Hold::Idle);
-        assert_eq!(*decided(&compiler, true).state(), Hold::Idle, "nothing of the node is isolated");
+        assert_eq!(
+            *decided(&compiler, true).state(),
+            Hold::Idle,
+            "nothing of the node is isolated"
+        );
     }
 
     #[test]

@@ -352,7 +352,9 @@ fn set_sizes(program: &Program) -> Vec<(&'static str, SetName, usize)> {
     let mut sizes = Vec::new();
     for (family, name) in (PerFamily { v4: "v4", v6: "v6" }) {
         let sets = TableFamily::from(family).sets();
-        let sets = sets.filter(|set| !matches!(set.planning(), Planning::HostChecks | Planning::HostExemptions));
+        let sets = sets.filter(|set| {
+            !matches!(set.planning(), Planning::HostChecks | Planning::HostExemptions)
+        });
         sizes.extend(sets.map(|set| (name, set, program[family].count(set))));
     }
     sizes

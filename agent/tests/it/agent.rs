@@ -140,7 +140,8 @@ fn a_flush_that_stays_has_removed_the_tables_and_ends_at_sigterm_also_as_process
     let scratch = Scratch::guarded();
     netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
     assert_ne!(netns.ruleset(), "");
-    let inside = ["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_palisade"), "flush", "--stay"];
+    let inside =
+        ["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_palisade"), "flush", "--stay"];
     let mut outside = netns.command("unshare", &inside).spawn().unwrap();
     until("the flush", || netns.ruleset().is_empty());
     let children = format!("/proc/{pid}/task/{pid}/children", pid = outside.id());

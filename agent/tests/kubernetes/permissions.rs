@@ -14,9 +14,7 @@ fn role(resources: &[(&str, &str)]) -> String {
     let rules: Vec<String> = resources
         .iter()
         .map(|(group, resource)| {
-            format!(
-                "{{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [list, watch]}}"
-            )
+            format!("{{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [list, watch]}}")
         })
         .collect();
     format!(

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::TOS_PRIORITIES;
 
-use super::chain_message;
 use super::batch::{DORMANT, LIST_ELEMENTS, PERSIST, version};
+use super::chain_message;
 use super::declare::{self, Declaration, declaration};
 use super::elements::{self, Collector};
 use super::instruction;
