@@ -54,6 +54,9 @@ pub fn readiness(at: &StatusAt) -> Result<String, String> {
         }
     };
     list("not enforced", &at.status.not_enforced);
+    if at.status.node.is_some() {
+        list("unknown addresses are not held", at.status.hold.reason.as_slice());
+    }
     list("outage", &outages(at));
     list("warning", &at.status.warnings);
     list("problem", &at.status.problems);

@@ -55,12 +55,26 @@ pub struct SourceState {
     pub kubernetes: Option<KubernetesState>,
 }
 
+impl SourceState {
+    /// Whether what verdicts depend on may have changed without the source having heard of it, after it was in sync.
+    pub fn is_behind(&self) -> bool {
+        self.kubernetes.as_ref().is_some_and(KubernetesState::is_behind)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeldFile {
     pub file: String,
     /// A predicate, as in `is being written`.
     pub reason: String,
     pub since: Instant,
+}
+
+impl SourceState {
+    /// Whether objects may have changed that the source does not hear of. Files are read where they are.
+    pub fn is_behind(&self) -> bool {
+        false
+    }
 }
 
 /// A question of a client.

@@ -20,6 +20,12 @@ impl KubernetesState {
         self.watches.iter().all(|watch| watch.in_sync || !watch.decides)
     }
 
+    /// Whether what verdicts depend on may have changed unheard, after it was known: a watch is down, or a list goes on.
+    pub fn is_behind(&self) -> bool {
+        let is_behind = |watch: &WatchState| watch.is_listing || watch.outage.is_some();
+        self.is_in_sync() && self.watches.iter().any(|watch| watch.decides && is_behind(watch))
+    }
+
     /// The longest outage of the kinds on which verdicts depend: since when the newest state is not known, and of what.
     pub fn outage(&self) -> Option<(&WatchState, &Outage)> {
         let deciding = self.watches.iter().filter(|watch| watch.decides);
@@ -36,6 +42,8 @@ pub struct WatchState {
     pub decides: bool,
     /// Whether every object of the kind was listed once.
     pub in_sync: bool,
+    /// Whether all objects are being listed, so that what is known of them may be old.
+    pub is_listing: bool,
     /// Whether the agent may read the kind. Only of a kind on which no verdict depends a refusal is no outage.
     pub is_permitted: bool,
     /// When the last event, bookmark or item of a list came.
@@ -54,6 +62,7 @@ impl WatchState {
             kind,
             decides,
             in_sync: false,
+            is_listing: false,
             is_permitted: true,
             heard: None,
             outage: None,

@@ -197,10 +197,7 @@ impl Netns {
         files: &Path,
         more: &[&str],
     ) -> Agent {
-        let mut args = vec!["run", "-f", files.to_str().unwrap()];
-        args.extend(more);
-        let command = self.command(env!("CARGO_BIN_EXE_palisade"), &args);
-        Agent::start(command, scratch, socket)
+        Agent::start(&self.path(), scratch, socket, files, more)
     }
 }
 
@@ -227,8 +224,21 @@ impl Agent {
         Self::start(command, Scratch::new(), None)
     }
 
+    fn start(
+        netns: &str,
+        scratch: Scratch,
+        socket: Option<&Path>,
+        files: &Path,
+        more: &[&str],
+    ) -> Self {
+        let mut args = vec!["run", "-f", files.to_str().unwrap()];
+        args.extend(more);
+        let command = enter(netns, env!("CARGO_BIN_EXE_palisade"), &args);
+        Self::start_by(command, scratch, socket)
+    }
+
     /// Starts it by a command that lacks the socket.
-    pub(crate) fn start(mut command: Command, scratch: Scratch, socket: Option<&Path>) -> Self {
+    pub(crate) fn start_by(mut command: Command, scratch: Scratch, socket: Option<&Path>) -> Self {
         let socket = socket.map_or_else(|| scratch.0.join("agent.sock"), Path::to_path_buf);
         let log = fs::File::create(scratch.0.join("log")).unwrap();
         command.arg("--socket").arg(&socket);

@@ -140,7 +140,7 @@ impl Cluster {
     pub(crate) fn agent_by(&self, kubeconfig: &Path) -> Agent {
         let kubeconfig = kubeconfig.to_str().unwrap();
         let arguments = ["run", "--kubeconfig", kubeconfig, "--node-name", NODE];
-        Agent::start(self.palisade(&arguments), Scratch::new(), None)
+        Agent::start_by(self.palisade(&arguments), Scratch::new(), None)
     }
 
     /// Whether the first packet of a connection arrives.

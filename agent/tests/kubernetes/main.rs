@@ -15,6 +15,7 @@ mod cluster;
 #[path = "../it/command.rs"]
 mod command;
 mod faults;
+mod install;
 mod lists;
 mod observed;
 #[allow(dead_code, reason = "shared with the other tests of the agent, which use more of it")]

@@ -89,10 +89,12 @@ impl Collector {
         match message {
             Message::BeginList(kind) => {
                 *self.lists.entry(kind).or_default() += 1;
+                self.set_listing(kind, true);
                 batch.changes.push(Change::BeginReset(kind));
             }
             Message::EndList(kind) => {
                 batch.changes.push(Change::EndReset(kind));
+                self.set_listing(kind, false);
                 let latest = self.lists.get(&kind).copied().unwrap_or_default();
                 let before = self.problems.len();
                 self.problems.retain(|key, (list, _)| key.kind() != kind || *list >= latest);
@@ -103,7 +105,7 @@ impl Collector {
             Message::State(state) => {
                 let own = self.state.watches.iter_mut().find(|watch| watch.kind == state.kind);
                 if let Some(own) = own {
-                    *own = WatchState { heard: own.heard, ..state };
+                    *own = WatchState { heard: own.heard, is_listing: own.is_listing, ..state };
                 }
                 self.in_sync = self.obstacle();
                 self.is_new = true;
@@ -128,6 +130,14 @@ impl Collector {
         let own = self.state.watches.iter_mut().find(|watch| watch.kind == kind);
         if let Some(own) = own {
             own.heard = Some(at);
+        }
+    }
+
+    fn set_listing(&mut self, kind: ObjectKind, is_listing: bool) {
+        let own = self.state.watches.iter_mut().find(|watch| watch.kind == kind);
+        if let Some(own) = own {
+            own.is_listing = is_listing;
+            self.is_new = true;
         }
     }
 
