@@ -219,9 +219,7 @@ pub(crate) struct Agent {
 impl Agent {
     /// In the namespace of a lab's node.
     pub(crate) fn of_node(node: &Namespace, files: &Path, more: &[&str]) -> Self {
-        let args = [&["run", "-f", files.to_str().unwrap()], more].concat();
-        let command = enter(&node.path(), env!("CARGO_BIN_EXE_palisade"), &args);
-        Self::start(command, Scratch::new(), None)
+        Self::start(&node.path(), Scratch::new(), None, files, more)
     }
 
     fn start(

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use palisade::protocol::{Response, State};
+use palisade::http::DEFAULT;
+use palisade::protocol::State;
 
 use crate::cluster::{Cluster, NODE, until_in_sync};
-use crate::command::{Agent, Ran, Scratch, finish, until};
+use crate::command::{Agent, Ran, Scratch, finish};
+use crate::scrape;
 
 const CHART: &str = "deploy/chart/palisade";
 const DRY_RUN: [&str; 4] = ["apply", "--dry-run=server", "--validate=strict", "-f"];
@@ -105,7 +107,7 @@ fn an_agent_with_what_the_daemonset_grants_enforces_and_reports() {
     let (_, port) =
         cluster.server.url().rsplit_once(':').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     command.env("KUBERNETES_SERVICE_HOST", "127.0.0.1").env("KUBERNETES_SERVICE_PORT", port);
-    let agent = Agent::start(command, Scratch::new(), None);
+    let agent = Agent::start_by(command, Scratch::new(), None);
     let status = until_in_sync(&agent);
     assert_eq!((status.state, status.sizes.local_pods), (State::Enforcing, 2));
     assert!(!cluster.passes("10.0.0.1", "10.0.0.2", 80));
@@ -119,9 +121,6 @@ fn an_agent_with_what_the_daemonset_grants_enforces_and_reports() {
     let watches = &status.kubernetes.as_ref().unwrap().watches;
     let refused: Vec<_> = watches.iter().filter(|watch| !watch.is_permitted).collect();
     assert!(refused.is_empty(), "the ClusterRole lacks {refused:?}");
-    until("readiness", || {
-        let probe = ["http://127.0.0.1:9674/readyz"];
-        get(&cluster, probe[0]).starts_with("ready\n")
-    });
-    assert!(matches!(agent.ask(&palisade::protocol::Request::Status), Response::Status(_)));
+    let (code, _, text) = scrape::get(&cluster.node().path(), DEFAULT, "/readyz").unwrap();
+    assert_eq!((code, text.lines().next()), (200, Some("ready")));
 }
