@@ -3,6 +3,7 @@
 //! Nothing is changed: what the kernel can do is tried with transactions that it checks and discards, in a network namespace of
 //! their own where that is permitted; everything else is read.
 
+mod cluster;
 mod engines;
 mod forwarding;
 mod kernel;
@@ -16,11 +17,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use cluster::ClusterOptions;
+
 /// What to look at.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where a running agent answers.
     pub socket: PathBuf,
+    pub cluster: ClusterOptions,
 }
 
 /// How bad a finding is.
@@ -95,6 +99,7 @@ pub fn run(options: &Options) -> Vec<Finding> {
     findings.extend(engines::findings(proc));
     findings.extend(own_tables::findings(&options.socket));
     findings.extend(resources::findings(proc));
+    findings.extend(cluster::findings(&options.cluster));
     // Stable: of equal ones, as they were found.
     findings.sort_by_key(|finding| finding.severity);
     findings

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::heartbeat::Heartbeat;
 use crate::protocol::State;
 use crate::published_status::StatusAt;
+use crate::watch_state::WatchState;
 
 /// For how long a turn of the loop may take, the load of a million pods included, before the process counts as stuck.
 pub const MAX_TURN: Duration = Duration::from_secs(300);
@@ -53,9 +54,24 @@ pub fn readiness(at: &StatusAt) -> Result<String, String> {
         }
     };
     list("not enforced", &at.status.not_enforced);
+    if at.status.node.is_some() {
+        list("unknown addresses are not held", at.status.hold.reason.as_slice());
+    }
+    list("outage", &outages(at));
     list("warning", &at.status.warnings);
     list("problem", &at.status.problems);
     Ok(text)
+}
+
+/// What is not watched at the moment. What is known of it stays enforced, so that an agent stays ready.
+fn outages(at: &StatusAt) -> Vec<String> {
+    let watches = at.kubernetes.iter().flat_map(|kubernetes| &kubernetes.watches);
+    let outage = |watch: &WatchState| {
+        let outage = watch.outage.as_ref()?;
+        let (what, seconds) = (watch.resource(), outage.since.elapsed().as_secs());
+        Some(format!("{what} have not been watched for {seconds} s: {}", outage.error))
+    };
+    watches.filter_map(outage).collect()
 }
 
 /// Why the agent is not ready; `None` if it is.

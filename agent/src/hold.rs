@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use palisade_compiler::compile::Compiler;
-use palisade_compiler::model::Family;
+use palisade_compiler::model::{Family, Pod};
 use palisade_compiler::program::AddressRange;
 use palisade_dataplane::host::HostFacts;
 
@@ -43,6 +43,8 @@ pub struct Holding {
     seen: u64,
     /// The first address of a local pod that is in none of the ranges.
     misplaced: Option<IpAddr>,
+    /// Whether there are pods that a hold is for.
+    is_wanted: bool,
     state: Hold,
     facts: HostFacts,
 }
@@ -60,6 +62,11 @@ impl Holding {
         &self.ranges
     }
 
+    /// Whether a hold would be for anything: there is a node, and policies isolate pods of it.
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
     /// What the tables must hold of it: nothing while nothing is held.
     pub fn facts(&self) -> &HostFacts {
         &self.facts
@@ -68,6 +75,7 @@ impl Holding {
     /// Decides anew for what the compiler holds now.
     pub fn update(&mut self, compiler: &Compiler, node: Option<&str>, is_behind: bool) {
         self.look_at_ranges(compiler, node);
+        self.is_wanted = node.is_some() && compiler.isolated_pods().either > 0;
         self.state = self.decide(compiler, node, is_behind);
         self.facts = match self.state {
             Hold::On { .. } => self.holding(compiler),
@@ -111,11 +119,11 @@ impl Holding {
             ));
         }
         let awaited_count = compiler.awaited_pods().count();
-        let is_behind = is_behind && compiler.isolated_pods().either > 0;
+        let is_behind = is_behind && self.is_wanted;
         if awaited_count == 0 && !is_behind {
             return Hold::Idle;
         }
-        let name = |pod: &palisade_compiler::model::Pod| format!("{}/{}", pod.namespace, pod.name);
+        let name = |pod: &Pod| format!("{}/{}", pod.namespace, pod.name);
         let awaited = compiler.awaited_pods().take(MAX_NAMED).map(name).collect();
         Hold::On { awaited, awaited_count, is_behind }
     }

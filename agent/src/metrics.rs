@@ -12,6 +12,7 @@ pub mod exposition;
 mod process;
 mod samples;
 mod status_samples;
+mod watch_samples;
 
 use std::time::Duration;
 

@@ -29,6 +29,8 @@ pub struct StatusAt {
     /// When the kernel was last compared with the program.
     pub checked: Option<Instant>,
     pub held: Vec<HeldFile>,
+    /// When packets of unknown addresses began to be held.
+    pub hold_since: Option<Instant>,
     /// The API server that is followed, if one is.
     pub kubernetes: Option<KubernetesState>,
     /// Whether the source has given everything that is declared.
@@ -50,6 +52,7 @@ impl StatusAt {
         let mut status = self.status.clone();
         status.up_seconds = self.started.map_or(0, seconds);
         status.behind_seconds = self.behind_since.map(seconds);
+        status.hold.seconds = self.hold_since.map(seconds);
         status.drift.seconds_since_check = self.checked.map(seconds);
         let held = self.held.iter().take(MAX_LISTED).map(|held| protocol::HeldFile {
             file: held.file.clone(),

@@ -12,6 +12,7 @@
 //! long, and after it.
 
 mod enforcer;
+mod hold_report;
 mod revocation;
 mod status_report;
 mod upkeep;
@@ -20,6 +21,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::narrowing::Narrowing;
 use palisade_compiler::program::{Delta, Program};
@@ -29,6 +31,7 @@ use palisade_dataplane::ruleset::RulesetError;
 use crate::backoff::Backoff;
 use crate::connection::Question;
 use crate::explanation::explain;
+use crate::hold::Holding;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
 use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
 use crate::published_status::PublishedStatus;
@@ -59,6 +62,8 @@ pub struct Settings {
     pub node: Option<String>,
     /// Whether the tables belong to the agent, where the kernel knows owners.
     pub owns_tables: bool,
+    /// The ranges of the node's pods; those of the Node object apply where there are none.
+    pub pod_ranges: Vec<IpNet>,
     /// What a namespace is that the source has not declared.
     pub undeclared: UndeclaredNamespaces,
 }
@@ -73,7 +78,7 @@ pub fn run(
     inbox: &Inbox,
     published: PublishedStatus,
 ) -> Result<(), RulesetError> {
-    let Settings { node, owns_tables, undeclared } = settings;
+    let Settings { node, owns_tables, pod_ranges, undeclared } = settings;
     let report = StatusReport::new(published, node.clone());
     let Some((enforcer, found)) = open(&report, owns_tables, inbox)? else { return Ok(()) };
     let locality = match &node {
@@ -93,6 +98,8 @@ pub fn run(
         revocation: Revocation::start(inbox.waker()),
         backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
         upkeep: Upkeep::default(),
+        holding: Holding::new(pod_ranges),
+        source_behind: false,
     };
     reconciler.run()
 }
@@ -180,6 +187,9 @@ struct Reconciler<'a> {
     revocation: Revocation,
     backoff: Backoff,
     upkeep: Upkeep,
+    holding: Holding,
+    /// Whether the source does not hear what happens.
+    source_behind: bool,
 }
 
 impl Reconciler<'_> {
@@ -217,7 +227,8 @@ impl Reconciler<'_> {
     /// Takes in what came, and has the kernel enforce it.
     fn turn(&mut self, inputs: Vec<Input>, links_changed: bool) -> Result<(), RulesetError> {
         let began = Instant::now();
-        let changed = self.compile(inputs);
+        let was_behind = self.source_behind;
+        let changed = self.compile(inputs) || self.source_behind != was_behind;
         if self.in_sync.is_err() {
             return Ok(());
         }
@@ -260,6 +271,7 @@ impl Reconciler<'_> {
             if let Err(reason) = &input.in_sync {
                 self.report.hindered(State::WaitingForManifests, reason.clone());
             }
+            self.source_behind = input.state.is_behind();
             self.in_sync = input.in_sync;
             self.report.source_in_sync(self.in_sync.is_ok());
             since = since.or(input.since);
@@ -321,7 +333,8 @@ impl Reconciler<'_> {
         }
         // The engine takes the delta; a copy is for the log.
         let kept = (element_count <= MAX_LOGGED_DELTA).then(|| delta.clone());
-        match self.enforcer.enforce(&self.compiler, delta, find_bridges) {
+        self.holding.update(&self.compiler, self.node.as_deref(), self.source_behind);
+        match self.enforcer.enforce(&self.compiler, delta, self.holding.facts(), find_bridges) {
             Ok(()) => {
                 self.backoff.succeeded();
                 let change = (object_count > 0).then_some(EnforcedChange {
@@ -335,6 +348,7 @@ impl Reconciler<'_> {
                 });
                 // Gaps are published first, so that the status never says "enforcing" without them.
                 self.report.facts(&self.enforcer);
+                self.report.hold(&self.holding, self.enforcer.held_packets());
                 self.report.enforced(change, recovers);
                 self.revocation.want(Scope::new(narrowing, released, self.compiler.program()));
                 Ok(())

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use palisade_compiler::snapshot::UndeclaredNamespaces;
 use palisade_dataplane::ruleset::RulesetError;
 use thiserror::Error;
@@ -18,7 +19,7 @@ use crate::inbox::{Sender, inbox};
 use crate::link_events;
 use crate::published_status::PublishedStatus;
 use crate::recent_log::RecentLog;
-use crate::reconcile;
+use crate::reconcile::{self, Settings};
 use crate::socket::lock::{Attempt, SocketError, SocketLock};
 use crate::socket::server::Server;
 use crate::sources::file_source::FileSource;
@@ -44,6 +45,8 @@ pub struct Config {
     pub follow: Follow,
     /// The node whose pods are local; every pod with an address is where there is none.
     pub node: Option<String>,
+    /// The ranges of the node's pods; those of the Node object apply where there are none.
+    pub pod_ranges: Vec<IpNet>,
     /// Whether the tables belong to the agent, where the kernel knows owners: nobody else can write to them then.
     pub owns_tables: bool,
     /// Where metrics and health are served by HTTP.
@@ -197,8 +200,12 @@ async fn serve(
         Follow::Files { .. } => UndeclaredNamespaces::Implied,
         Follow::Kubernetes { .. } => UndeclaredNamespaces::Absent,
     };
-    let settings =
-        reconcile::Settings { node: config.node, owns_tables: config.owns_tables, undeclared };
+    let settings = Settings {
+        node: config.node,
+        owns_tables: config.owns_tables,
+        pod_ranges: config.pod_ranges,
+        undeclared,
+    };
     let published = status.clone();
     let reconciler = thread::Builder::new().name("reconcile".into()).spawn(move || {
         // Dropped at the end, however it comes.

@@ -36,14 +36,14 @@ pub struct SupportFile {
     pub text: String,
 }
 
-/// Asks the agent at the socket and the kernel of the calling thread's network namespace.
-pub fn collect(socket: &Path) -> Vec<SupportFile> {
+/// Asks the agent, the API server and the kernel of the calling thread's network namespace.
+pub fn collect(options: &Options) -> Vec<SupportFile> {
     let file = |name, about, text| SupportFile { name, about, text };
     let mut files = vec![
         file("version.txt", "versions of palisade and of the kernel", host::versions()),
-        file("check.json", "what palisade check finds", checked(socket)),
+        file("check.json", "what palisade check finds", json(&check::run(options))),
     ];
-    files.extend(asked(socket));
+    files.extend(asked(&options.socket));
     files.extend([
         file("tables.nft", "the tables as the kernel holds them, as text of nft", tables()),
         file("chains.txt", "names and hooks of all chains of nftables", host::chains()),
@@ -84,10 +84,6 @@ fn cut(text: &mut String) {
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string()) + "\n"
-}
-
-fn checked(socket: &Path) -> String {
-    json(&check::run(&Options { socket: socket.to_path_buf() }))
 }
 
 /// What the agent says.

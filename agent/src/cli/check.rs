@@ -1,24 +1,36 @@
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
+use super::input::Node;
 use super::output::{Format, colours, say, say_json};
 use super::{Exit, Failure};
-use crate::check::{self, Finding, Options, Severity};
+use crate::check::{self, ClusterOptions, Finding, Options, Severity};
 use crate::socket::DEFAULT;
+use crate::sources::kubernetes::Access;
 
 /// Look whether this host can enforce policy
 ///
 /// A preflight, before installing and at any time: what the kernel can do, capabilities, forwarding and bridges, paths that the
-/// rules do not see (flow tables, IPVS, BPF programs), other policy engines and firewalls, the running agent. Nothing is
-/// changed, and no rule comes to be: what the kernel can do is tried in a network namespace of its own, or with transactions
+/// rules do not see (flow tables, IPVS, BPF programs), other policy engines and firewalls, the running agent, and in a cluster
+/// permissions, the node, its pods' range and DNS. Nothing is changed, and no rule comes to be: what the kernel can do is tried in a network namespace of its own, or with transactions
 /// that it checks and discards. Failures come last. Exit status 1 if there is one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   palisade check
+  palisade check --kubeconfig ~/.kube/config --node-name worker-1
   palisade check -o json | jq '.findings[] | select(.severity == \"failure\")'")]
 pub(super) struct Args {
+    /// How to reach the API server: this file, by its current context. Without it, as a pod of the cluster if this is one
+    #[arg(long, env = "KUBECONFIG", value_name = "PATH")]
+    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    node: Node,
+    /// A range of addresses of this node's pods, beside those that its Node object names
+    #[arg(long = "pod-cidr", value_name = "CIDR")]
+    pod_cidrs: Vec<IpNet>,
     /// Where a running agent answers
     #[arg(long, value_name = "PATH", default_value = DEFAULT)]
     socket: PathBuf,
@@ -37,7 +49,12 @@ struct Report {
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
-    let findings = check::run(&Options { socket: args.socket.clone() });
+    let cluster = ClusterOptions {
+        access: access(args.kubeconfig.clone()),
+        node: args.node.node_name.clone(),
+        pod_cidrs: args.pod_cidrs.clone(),
+    };
+    let findings = check::run(&Options { socket: args.socket.clone(), cluster });
     let count = |severity| findings.iter().filter(|found| found.severity == severity).count();
     let (failures, warnings) = (count(Severity::Failure), count(Severity::Warning));
     let report = Report { failures, warnings, findings };
@@ -50,6 +67,16 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     }
     Ok(if failures == 0 { Exit::Done } else { Exit::No })
 }
+
+/// The API server that a command may ask: by a file that is named, or as a pod of its cluster.
+pub(super) fn access(kubeconfig: Option<PathBuf>) -> Option<Access> {
+    let named = kubeconfig.filter(|path| !path.as_os_str().is_empty()).map(Access::Kubeconfig);
+    let in_cluster = || std::env::var_os(SERVICE_HOST).map(|_| Access::InCluster);
+    named.or_else(in_cluster)
+}
+
+/// Set in every pod of a cluster.
+const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 
 /// Columns of the text, and where it begins behind the severity.
 const WIDTH: usize = 80;

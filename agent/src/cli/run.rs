@@ -2,6 +2,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 
@@ -49,6 +50,10 @@ pub(super) struct Args {
     options: ReadOptions,
     #[command(flatten)]
     node: Node,
+    /// The ranges that addresses of this node's pods are from, in the place of the Node object's spec.podCIDRs. While a pod of the
+    /// node that policies isolate has no address yet, packets from and to unknown addresses of these ranges are held
+    #[arg(long = "pod-cidr", value_name = "CIDR")]
+    pod_ranges: Vec<IpNet>,
     /// Make tables that belong to nobody. Else, where the kernel can (Linux 6.9), nobody but the agent can write to them, and
     /// listings show the flags of an owner also after the agent has ended, which nft before 1.1 prints wrongly. Tables that
     /// have the flags already keep them
@@ -88,6 +93,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let config = Config {
         follow,
         node: args.node.node_name.clone(),
+        pod_ranges: args.pod_ranges.iter().map(IpNet::trunc).collect(),
         owns_tables: !args.no_owner,
         listen: args.listen,
         log,

@@ -3,8 +3,11 @@ use std::io::{self, BufWriter};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::check::access;
+use super::input::Node;
 use super::output::note;
 use super::{Exit, Failure};
+use crate::check::{ClusterOptions, Options};
 use crate::socket::DEFAULT;
 use crate::support_bundle::{collect, file_name, write};
 
@@ -26,22 +29,33 @@ pub(super) struct Args {
     /// The archive to write, - for standard output. Without it, palisade-support-SECONDS.tar.gz in the current directory
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// How palisade check reaches the API server
+    #[arg(long, env = "KUBECONFIG", value_name = "PATH")]
+    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    node: Node,
     /// Where the agent answers
     #[arg(long, value_name = "PATH", default_value = DEFAULT)]
     socket: PathBuf,
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
+    let cluster = ClusterOptions {
+        access: access(args.kubeconfig.clone()),
+        node: args.node.node_name.clone(),
+        pod_cidrs: Vec::new(),
+    };
+    let options = Options { socket: args.socket.clone(), cluster };
     let path = args.output.clone().unwrap_or_else(file_name);
     let failed = |error| Failure::Io { what: path.display().to_string(), error };
     if path == Path::new(STDOUT) {
-        write(&collect(&args.socket), io::stdout().lock()).map_err(failed)?;
+        write(&collect(&options), io::stdout().lock()).map_err(failed)?;
         return Ok(Exit::Done);
     }
     // What is there is not overwritten, and only its owner reads the archive.
-    let mut options = File::options();
-    let file = options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-    let files = collect(&args.socket);
+    let mut creation = File::options();
+    let file = creation.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+    let files = collect(&options);
     write(&files, BufWriter::new(file)).map_err(failed)?;
     note(format_args!(
         "wrote {} ({} files); look at it before you pass it on",

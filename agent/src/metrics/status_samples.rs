@@ -11,8 +11,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::samples::{Labels, Named, Samples, named};
+use super::watch_samples::watches;
 use crate::health;
-use crate::protocol::{Connections, Rows};
+use crate::protocol::{Connections, Hold, HoldState, Rows};
 use crate::published_status::{PublishedStatus, StatusAt};
 
 /// Reads the status when asked.
@@ -28,12 +29,15 @@ impl Collector for StatusSamples {
         self.0.look(|at| {
             state(&mut samples, at)?;
             source(&mut samples, at)?;
+            at.kubernetes.iter().try_for_each(|state| watches(&mut samples, state))?;
             objects(&mut samples, at)?;
             program(&mut samples, at)?;
             rows(&mut samples, &at.status.rows)?;
             verification(&mut samples, at)?;
             connections(&mut samples, &at.status.connections)?;
-            engine(&mut samples, at.engine)
+            engine(&mut samples, at.engine)?;
+            let held = denied.as_ref().map_or(0, |counters| counters.held.packets);
+            hold(&mut samples, &at.status.hold, held)
         })?;
         denied.map_or(Ok(()), |counters| denials(&mut samples, counters))
     }
@@ -380,7 +384,7 @@ fn connections(samples: &mut Samples<'_>, connections: &Connections) -> fmt::Res
 }
 
 fn denials(samples: &mut Samples<'_>, counters: DenyCounters) -> fmt::Result {
-    let DenyCounters { ingress, egress, held: _ } = counters;
+    let DenyCounters { ingress, egress, .. } = counters;
     let series = |ingress: u64, egress: u64| {
         [("ingress", ingress), ("egress", egress)]
             .map(|(direction, value)| (labels([("direction", direction)]), value as f64))
@@ -396,5 +400,34 @@ fn denials(samples: &mut Samples<'_>, counters: DenyCounters) -> fmt::Result {
     samples.counters(
         &Named::in_bytes("denied", "Bytes of the packets that policy denied, by direction; see palisade_denied_packets_total."),
         series(ingress.bytes, egress.bytes),
+    )
+}
+
+fn hold(samples: &mut Samples<'_>, hold: &Hold, current: u64) -> fmt::Result {
+    samples.flag(
+        &named(
+            "holding",
+            "1 while packets from and to unknown addresses of this node's pods are held. If it stays 1, palisade status names the              pods whose addresses are awaited.",
+        ),
+        hold.state == HoldState::Holding,
+    )?;
+    samples.flag(
+        &named(
+            "hold_off",
+            "1 if unknown addresses would not be held. palisade status says why: most often the range of the node's pods is not              known, and --pod-cidr gives it.",
+        ),
+        hold.state == HoldState::Off,
+    )?;
+    samples.count(
+        &named("awaited_pods", "Isolated pods of this node that have no address yet. If it stays above 0, they do not start."),
+        hold.awaited_count,
+    )?;
+    let packets = (hold.packets + current) as f64;
+    samples.counter(
+        &named(
+            "held_packets",
+            "Packets that were held because their address was not known. If it rises where no pod is born, addresses of the node's              pod ranges are used by others than pods.",
+        ),
+        Some(packets),
     )
 }

@@ -6,7 +6,8 @@ use palisade_compiler::compile::Compiler;
 use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::compare::Difference;
 use palisade_dataplane::dataplane::{Counters, Dataplane};
-use palisade_dataplane::netlink::Kernel;
+use palisade_dataplane::host::HostFacts;
+use palisade_dataplane::netlink::{DenyCounters, Kernel};
 use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
 
 use crate::bridged::AttachedSubjects;
@@ -20,6 +21,7 @@ pub(super) struct Enforcer {
     /// Whether the kernel is known to hold the program of the last `enforce`.
     in_step: bool,
     subjects: AttachedSubjects,
+    held_packets: u64,
     metrics: Metrics,
 }
 
@@ -34,7 +36,7 @@ impl Enforcer {
         let found = dataplane.found();
         let subjects = AttachedSubjects::open(dataplane.ruleset().features());
         let metrics = metrics.clone();
-        Ok((Self { dataplane, in_step: false, subjects, metrics }, found))
+        Ok((Self { dataplane, in_step: false, subjects, held_packets: 0, metrics }, found))
     }
 
     /// What the engine did since it was opened.
@@ -61,6 +63,7 @@ impl Enforcer {
         &mut self,
         compiler: &Compiler,
         delta: Delta,
+        hold: &HostFacts,
         find_all: bool,
     ) -> Result<(), RulesetError> {
         // What is bridged must be seen before anything claims that it is judged.
@@ -69,10 +72,7 @@ impl Enforcer {
         } else {
             self.subjects.update(compiler.program(), &delta);
         }
-        let is_new = self.dataplane.host() != self.subjects.facts();
-        if is_new {
-            self.dataplane.set_host(self.subjects.facts().clone());
-        }
+        let is_new = self.set_host(hold);
         if self.in_step {
             if delta.is_empty() && !is_new {
                 return Ok(());
@@ -89,6 +89,38 @@ impl Enforcer {
         }
         self.in_step = true;
         Ok(())
+    }
+
+    /// Has the next commit put the facts of the host into force; whether they are others than before.
+    fn set_host(&mut self, hold: &HostFacts) -> bool {
+        let mut merged = None;
+        let facts = match hold.is_empty() {
+            true => self.subjects.facts(),
+            false => {
+                let merged = merged.insert(self.subjects.facts().clone());
+                merged.extend(hold);
+                &*merged
+            }
+        };
+        if self.dataplane.host() == facts {
+            return false;
+        }
+        // Its counters go with the table.
+        if hold.is_empty() && self.is_holding() {
+            self.held_packets += DenyCounters::read().map_or(0, |counters| counters.held.packets);
+        }
+        self.dataplane.set_host(facts.clone());
+        true
+    }
+
+    fn is_holding(&self) -> bool {
+        let facts = self.dataplane.host();
+        !(facts.held_ipv4.is_empty() && facts.held_ipv6.is_empty())
+    }
+
+    /// How many packets were held by holds that have ended.
+    pub(super) fn held_packets(&self) -> u64 {
+        self.held_packets
     }
 
     /// Deletes from the kernel what no packet can meet any more, after a grace period.

@@ -15,7 +15,9 @@ use palisade_dataplane::compare::Difference;
 use palisade_dataplane::dataplane::Counters;
 
 use super::enforcer::Enforcer;
+use super::hold_report::ReportedHold;
 use super::revocation::Pass;
+use crate::hold::Holding;
 use crate::inbox::SourceState;
 use crate::metrics::Metrics;
 use crate::protocol::{Isolated, MAX_LISTED, State, Status};
@@ -44,6 +46,7 @@ pub(super) struct EnforcedChange {
 /// Writes the status, and logs what is new in it.
 pub(super) struct StatusReport {
     published: PublishedStatus,
+    reported_hold: ReportedHold,
     enforced: Option<u64>,
     pub(super) revision: u64,
     source: Arc<SourceState>,
@@ -68,6 +71,7 @@ impl StatusReport {
         });
         Self {
             published,
+            reported_hold: ReportedHold::default(),
             enforced: None,
             revision: 0,
             source: Arc::default(),
@@ -299,6 +303,11 @@ impl StatusReport {
             status.bridges = enforcer.bridge_names();
         });
         self.gaps = gaps;
+    }
+
+    /// Whether unknown addresses are held; `packets` were held by holds that have ended.
+    pub(super) fn hold(&mut self, holding: &Holding, packets: u64) {
+        self.reported_hold.report(holding, packets, &self.published);
     }
 
     /// The connections under way were looked at.

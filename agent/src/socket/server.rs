@@ -119,6 +119,7 @@ impl Server {
             Ok(counters) => {
                 let (ingress, egress) = (counters.ingress.packets, counters.egress.packets);
                 status.denied = Some(Denied { ingress, egress });
+                status.hold.packets += counters.held.packets;
             }
             Err(error) => tracing::debug!(%error, "denied packets cannot be counted"),
         }

@@ -155,7 +155,7 @@ impl Netns {
         netns
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/proc/{}/ns/net", self.0.id())
     }
 
@@ -219,7 +219,9 @@ pub(crate) struct Agent {
 impl Agent {
     /// In the namespace of a lab's node.
     pub(crate) fn of_node(node: &Namespace, files: &Path, more: &[&str]) -> Self {
-        Self::start(&node.path(), Scratch::new(), None, files, more)
+        let args = [&["run", "-f", files.to_str().unwrap()], more].concat();
+        let command = enter(&node.path(), env!("CARGO_BIN_EXE_palisade"), &args);
+        Self::start(command, Scratch::new(), None)
     }
 
     fn start(

@@ -1,20 +1,19 @@
 //! Metrics and health of a running agent, asked for by HTTP.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
 use palisade::http::{DEFAULT, MAX_CONNECTIONS, MAX_HEAD_BYTES};
-use palisade::metrics::exposition::{CONTENT_TYPE, Exposition};
+use palisade::metrics::exposition::Exposition;
 use palisade::protocol::{Request, Response, State};
 use palisade::published_status::PublishedStatus;
 
 use super::command::{Agent, Netns, Scratch, finish, guard, knows_owners, pod, until};
 use super::openmetrics::Scrape;
+use super::scrape::{self, Answer, within};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,36 +25,12 @@ fn netns() -> Netns {
     netns
 }
 
-/// Runs in the network namespace, on a thread of its own.
-fn within<T: Send>(netns: &Netns, work: impl FnOnce() -> T + Send) -> T {
-    let file = netns.open();
-    thread::scope(|scope| {
-        let thread = scope.spawn(move || {
-            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
-            work()
-        });
-        thread.join().unwrap()
-    })
+fn connect(netns: &Netns, address: &str) -> io::Result<TcpStream> {
+    scrape::connect(&netns.path(), address)
 }
 
-fn connect(netns: &Netns, address: &str) -> std::io::Result<TcpStream> {
-    let address: SocketAddr = address.parse().unwrap();
-    let stream = within(netns, || TcpStream::connect(address))?;
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    Ok(stream)
-}
-
-/// An answer: its status, its head in lower case and its body.
-type Answer = (u16, String, String);
-
-fn get_from(netns: &Netns, address: &str, path: &str) -> std::io::Result<Answer> {
-    let mut stream = connect(netns, address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: agent\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Ok((status, head.to_lowercase(), body.to_owned()))
+fn get_from(netns: &Netns, address: &str, path: &str) -> io::Result<Answer> {
+    scrape::get(&netns.path(), address, path)
 }
 
 #[track_caller]
@@ -65,10 +40,7 @@ fn get(netns: &Netns, path: &str) -> Answer {
 
 #[track_caller]
 fn scrape(netns: &Netns) -> Scrape {
-    let (status, head, body) = get(netns, "/metrics");
-    assert_eq!(status, 200);
-    assert!(head.contains(&format!("content-type: {CONTENT_TYPE}")), "{head}");
-    Scrape::parse(&body)
+    scrape::scrape(&netns.path())
 }
 
 /// Waits until the agent serves.
@@ -256,7 +228,7 @@ fn clients_that_send_nothing_keep_nobody_out() {
 fn a_port_that_is_taken_is_waited_for_and_one_that_is_forbidden_is_an_error() {
     let netns = netns();
     let scratch = Scratch::guarded();
-    let taken = within(&netns, || TcpListener::bind(DEFAULT).unwrap());
+    let taken = within(&netns.path(), || TcpListener::bind(DEFAULT).unwrap());
     let agent = netns.agent(&scratch.0);
     agent.until_enforcing();
     agent.until_log("--listen");

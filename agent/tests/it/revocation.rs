@@ -23,7 +23,7 @@ const PODS: [(&str, u8); 4] = [("a", 1), ("b", 2), ("c", 3), ("x", 4)];
 /// A pod with an address of each family; the uid tells it from others of its name.
 fn pod(name: &str, number: u8, uid: &str) -> String {
     format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{namespace: n, name: {name}, uid: {uid}, labels: {{pod: {name}}}}}\n\
+        "apiVersion: v1\nkind: Pod\nmetadata: {{namespace: live, name: {name}, uid: {uid}, labels: {{pod: {name}}}}}\n\
          status: {{phase: Running, podIPs: [{{ip: 10.1.0.{number}}}, {{ip: 'fd00:1::{number}'}}]}}\n---\n"
     )
 }
@@ -34,10 +34,13 @@ fn guard(from: &[&str]) -> String {
     let peers = from.iter().map(peer).collect::<Vec<_>>().join(", ");
     let ingress = if from.is_empty() { String::new() } else { format!("{{from: [{peers}]}}") };
     format!(
-        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: n, name: b}}\n\
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: live, name: b}}\n\
          spec: {{podSelector: {{matchLabels: {{pod: b}}}}, policyTypes: [Ingress], ingress: [{ingress}]}}\n"
     )
 }
+
+/// A file that declares nothing.
+const NOTHING: &str = "# nothing\n";
 
 /// Pods in a lab, and an agent on their node that follows a directory.
 struct Node {
@@ -93,7 +96,7 @@ impl Node {
     }
 
     fn at(&self, pod: &str, family: Family) -> IpAddr {
-        self.scene.address(&format!("n/{pod}"), family)
+        self.scene.address(&format!("live/{pod}"), family)
     }
 
     fn entries(&self) -> Vec<Entry> {
@@ -121,13 +124,13 @@ impl Node {
     }
 
     fn passes(&self, from: &str, to: &str, packet: &Packet) -> bool {
-        self.scene.passes(&format!("n/{from}"), &format!("n/{to}"), packet)
+        self.scene.passes(&format!("live/{from}"), &format!("live/{to}"), packet)
     }
 
     /// Whether a segment with data gets from one pod to another.
     #[track_caller]
     fn carries(&self, speaker: &mut TcpStream, from: &str, to: &str) -> bool {
-        let pair = [from, to].map(|pod| self.scene.number(&format!("n/{pod}")));
+        let pair = [from, to].map(|pod| self.scene.number(&format!("live/{pod}")));
         let write = || {
             speaker.write_all(b"still here?").expect("written");
             Ok(())
@@ -184,7 +187,7 @@ fn what_is_forbidden_now_is_cut_whoever_speaks_next_and_all_else_goes_on() {
         assert!(node.carries(&mut x, "x", "c") && node.carries(&mut c_of_x, "c", "x"), "{what}");
         assert_eq!(node.ids(at("a"), at("b")), allowed, "{what}: no new entry");
         let log = node.agent.log();
-        assert!(log.contains("cut 4 connections") && log.contains("n/c -> n/b (4)"), "{log}");
+        assert!(log.contains("cut 4 connections") && log.contains("live/c -> live/b (4)"), "{log}");
     }
 }
 
@@ -216,7 +219,7 @@ fn a_connection_through_a_service_is_judged_by_its_backend() {
             let mut text = format!(
                 "table {ip} services {{ chain prerouting {{ type nat hook prerouting priority dstnat\n"
             );
-            for (port, pod) in [(80, "n/b"), (81, "n/x")] {
+            for (port, pod) in [(80, "live/b"), (81, "live/x")] {
                 let backend = SocketAddr::new(scene.address(pod, family), 8080);
                 writeln!(text, "{ip} daddr {service} tcp dport {port} dnat to {backend}").unwrap();
             }
@@ -249,7 +252,7 @@ fn a_connection_through_a_service_is_judged_by_its_backend() {
 #[test]
 fn connections_of_the_node_itself_are_not_touched() {
     for family in Family::ALL {
-        let node = Node::new(Layout::Routed, "");
+        let node = Node::new(Layout::Routed, NOTHING);
         let b = node.at("b", family);
         let lab = &node.scene.lab;
         let listener = lab.machine_of(b).unwrap().namespace().run(|| TcpListener::bind((b, 80)));
@@ -297,7 +300,7 @@ fn an_agent_that_was_killed_before_it_cut_leaves_the_cut_to_the_next_one() {
 fn an_address_that_leaves_its_pod_takes_its_connections_along() {
     for (layout, family) in LAYOUTS_AND_FAMILIES {
         let what = format!("{layout:?} {family:?}");
-        let node = Node::new(layout, "");
+        let node = Node::new(layout, NOTHING);
         let at = |pod| node.at(pod, family);
         let lab = &node.scene.lab;
         let (_x, mut c_of_x) = connected(lab, at("x"), at("c"), 82);
@@ -337,7 +340,7 @@ fn many_connections_are_cut_at_once() {
     let node = Node::new(Layout::Routed, &guard(&["a", "c"]));
     let family = Family::V4;
     let (a, b, c) = (node.at("a", family), node.at("b", family), node.at("c", family));
-    let [from, to] = ["n/c", "n/b"].map(|pod| node.scene.number(pod));
+    let [from, to] = ["live/c", "live/b"].map(|pod| node.scene.number(pod));
     let transmission = |number: usize| {
         let (source, port) = (1024 + (number % 60_000) as u16, 1000 + (number / 60_000) as u16);
         let packet = Packet::udp(c, b, source, port, b"").bytes();

@@ -15,7 +15,15 @@ mod cluster;
 #[path = "../it/command.rs"]
 mod command;
 mod faults;
+mod install;
 mod lists;
+mod observed;
+#[allow(dead_code, reason = "shared with the other tests of the agent, which use more of it")]
+#[path = "../it/openmetrics.rs"]
+mod openmetrics;
 mod permissions;
 mod proxy;
 mod scale;
+#[allow(dead_code, reason = "shared with the other tests of the agent, which use more of it")]
+#[path = "../it/scrape.rs"]
+mod scrape;

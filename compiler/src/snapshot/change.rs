@@ -60,7 +60,7 @@ impl Change {
             Self::ApplyEndpointSlice(_) | Self::DeleteEndpointSlice { .. } => {
                 ObjectKind::EndpointSlice
             }
-            Self::BeginReset(kind) | Self::Keep { kind, .. } | Self::EndReset(kind) => *kind,
+            Self::Keep { kind, .. } | Self::BeginReset(kind) | Self::EndReset(kind) => *kind,
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::KernelStatus;
 use crate::cli::Failure;
 use crate::cli::output::{colours, say};
-use crate::protocol::{Connections, Denied, Kubernetes, MAX_LISTED, State, Status};
+use crate::protocol::{
+    Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, State, Status,
+};
 
 /// Lines of a list that a person is shown.
 const MAX_LINES: usize = 20;
@@ -24,6 +26,7 @@ pub(super) fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
     }
     print_last_change(status)?;
     print_connections(&status.connections)?;
+    print_hold(&status.hold)?;
     let objects = format!(
         "{} namespaces, {} pods, {} policies",
         sizes.namespaces, sizes.pods, sizes.policies
@@ -135,6 +138,33 @@ fn print_denied(denied: &Denied) -> Result<(), Failure> {
         "denied      {} packets by ingress, {} by egress, since the rules were loaded",
         denied.ingress, denied.egress
     ))
+}
+
+fn print_hold(hold: &Hold) -> Result<(), Failure> {
+    let packets = match hold.packets {
+        0 => String::new(),
+        packets => format!("; {packets} packets were held since the agent began"),
+    };
+    match hold.state {
+        HoldState::Idle => say(format_args!("hold        nothing is awaited{packets}")),
+        HoldState::Holding => {
+            let awaited = match (hold.awaited.as_slice(), hold.awaited_count) {
+                ([], _) => "the source, which is behind".to_owned(),
+                (pods, count) if pods.len() < count => {
+                    format!("{} and {} more", pods.join(", "), count - pods.len())
+                }
+                (pods, _) => pods.join(", "),
+            };
+            let time = duration(hold.seconds.unwrap_or_default());
+            say(format_args!(
+                "hold        unknown addresses are held for {time}, until {awaited}{packets}"
+            ))
+        }
+        HoldState::Off => say(format_args!(
+            "hold        off: {}",
+            hold.reason.as_deref().unwrap_or("no reason is known")
+        )),
+    }
 }
 
 fn print_last_change(status: &Status) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use palisade_dataplane::netlink::conntrack::Entry;
 use super::{Pass, Scope};
 
 /// Entries that wait to be judged at most; the worker reads no further meanwhile.
-const MAX_CANDIDATES: usize = 32_768;
+const MAX_CANDIDATES: usize = 8192;
 /// Passes that wait to be reported at most; the loop takes them whenever it is woken, and one that finds no room is added to
 /// the last one.
 const MAX_PASSES: usize = 16;

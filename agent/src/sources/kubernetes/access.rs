@@ -34,15 +34,15 @@ pub enum AccessError {
 
 /// A client of the API server.
 #[derive(Clone)]
-pub(super) struct ApiServer {
-    pub(super) client: Client,
+pub(crate) struct ApiServer {
+    pub(crate) client: Client,
     /// Its URL.
-    pub(super) url: String,
+    pub(crate) url: String,
 }
 
 impl Access {
     /// Reads the configuration; connects to nothing. To be called in the runtime that the client is used in.
-    pub(super) async fn open(&self) -> Result<ApiServer, AccessError> {
+    pub(crate) async fn open(&self) -> Result<ApiServer, AccessError> {
         let mut config = match self {
             Self::Kubeconfig(path) => from_kubeconfig(path).await.map_err(|source| {
                 AccessError::Kubeconfig { path: path.clone(), source: Box::new(source) }

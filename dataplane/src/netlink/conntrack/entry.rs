@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use palisade_compiler::model::{Connection, Protocol};
+use palisade_compiler::model::{Connection, Family, Protocol};
 use palisade_compiler::program::live::LiveConnection;
 use palisade_compiler::program::skeleton::TCP;
 
@@ -84,7 +84,7 @@ impl Entry {
 
     /// `NFPROTO_*`
     pub(super) fn family(&self) -> u8 {
-        family_of(self.original.source)
+        number(Family::of(self.original.source))
     }
 
     /// `None` for an entry without one of its tuples.
@@ -119,10 +119,10 @@ impl Entry {
 }
 
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`
-pub(super) fn family_of(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 2,
-        IpAddr::V6(_) => 10,
+pub(super) fn number(family: Family) -> u8 {
+    match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
     }
 }
 

@@ -1,9 +1,11 @@
 //! Which entries a dump lists.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use palisade_compiler::model::Family;
 
 use super::super::wire;
-use super::entry::{TUPLE_ORIGINAL, TUPLE_REPLY};
+use super::entry::{TUPLE_ORIGINAL, TUPLE_REPLY, number};
 use super::tuple;
 
 /// `CTA_FILTER` and its attributes; flags select the fields of a tuple that count (Linux 5.8).
@@ -30,9 +32,13 @@ impl Direction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Selection {
     All,
+    Family(Family),
     /// Those whose packets in this direction come from the address. The ends of a connection are the sources of its two
     /// directions: destinations may be translated.
-    Source(IpAddr, Direction),
+    ///
+    /// There is no such selection by an IPv6 address: the kernel lists every other address's entries instead
+    /// (`ctnetlink_filter_match_tuple` compares by `!ipv6_addr_cmp`; seen on Linux 6.18).
+    Source(Ipv4Addr, Direction),
 }
 
 impl Selection {
@@ -40,7 +46,8 @@ impl Selection {
     pub(super) fn family(self) -> u8 {
         match self {
             Self::All => 0,
-            Self::Source(address, _) => super::entry::family_of(address),
+            Self::Family(family) => number(family),
+            Self::Source(..) => number(Family::V4),
         }
     }
 
@@ -51,7 +58,7 @@ impl Selection {
             Direction::Reply => (TUPLE_REPLY, FILTER_REPLY),
         };
         let nest = wire::open_nest(out, tuple);
-        tuple::put_source_only(out, address);
+        tuple::put_source_only(out, IpAddr::V4(address));
         wire::close_nest(out, nest);
         let nest = wire::open_nest(out, FILTER);
         // The flags are in host byte order.

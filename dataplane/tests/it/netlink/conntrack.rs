@@ -22,10 +22,13 @@ fn lab() -> Lab {
         addresses: addresses.map(|text| text.parse().unwrap()).into(),
     });
     let lab = Lab::new(&LabSpec::new(Layout::Routed, pods.into())).expect("a lab");
-    // Without a rule that asks for it, nothing is tracked.
+    // Without a rule that asks for it, nothing is tracked; and a reset would end an entry at once.
     nft(
         &lab,
-        "table inet t { chain c { type filter hook forward priority 0; ct state invalid counter\n}\n}",
+        "table inet t {
+           chain early { type filter hook prerouting priority raw; tcp flags & rst == rst drop; }
+           chain late { type filter hook forward priority 0; ct state invalid counter; }
+         }",
     );
     lab
 }
@@ -98,7 +101,11 @@ fn connections_of_every_protocol_are_read_whole_and_by_their_ends() {
             };
             assert!(echo.is_none_or(|echo| id(echo) == 4000), "{echo:?}");
         }
+        let of_family: Vec<Entry> =
+            all.iter().filter(|entry| Family::of(entry.opener()) == family).copied().collect();
+        assert_eq!(list(&lab, Selection::Family(family)), of_family);
         for address in [a, b, of(2, family)] {
+            let IpAddr::V4(address) = address else { continue };
             for direction in Direction::ALL {
                 let source = |entry: &Entry| match direction {
                     Direction::Original => entry.opener(),
