@@ -70,13 +70,6 @@ pub struct HeldFile {
     pub since: Instant,
 }
 
-impl SourceState {
-    /// Whether objects may have changed that the source does not hear of. Files are read where they are.
-    pub fn is_behind(&self) -> bool {
-        false
-    }
-}
-
 /// A question of a client.
 #[derive(Debug)]
 pub struct Ask {

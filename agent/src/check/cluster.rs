@@ -10,7 +10,7 @@ use palisade_compiler::snapshot::ObjectKind;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Finding, Severity};
+use super::finding::{Finding, Severity};
 use crate::sources::kubernetes::Access;
 use crate::watch_state::resource;
 use answers::{dns, judge_range, node_ranges, permission, pods_outside};

@@ -7,7 +7,7 @@ use std::path::Path;
 use palisade_dataplane::netlink::{ForeignChain, all_chains, interfaces};
 use palisade_dataplane::ruleset::TableName;
 
-use super::{Finding, Severity, list};
+use super::finding::{Finding, Severity, list};
 
 /// An engine that enforces policies itself, and what it is known by.
 struct Engine {

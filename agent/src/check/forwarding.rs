@@ -8,7 +8,7 @@ use palisade_compiler::model::{Family, PerFamily};
 use palisade_dataplane::bridges::{self, BridgeFilter};
 use palisade_dataplane::netlink::{Interface, interfaces};
 
-use super::{Finding, Severity, list};
+use super::finding::{Finding, Severity, list};
 
 pub(super) fn findings(proc: &Path) -> Vec<Finding> {
     let mut findings = routing(&proc.join("sys/net"));

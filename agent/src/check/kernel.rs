@@ -8,7 +8,7 @@ use palisade_dataplane::dataplane::rehearse;
 use palisade_dataplane::netlink::{GraceMethod, Kernel, grace_method};
 use palisade_dataplane::ruleset::{Features, Ruleset as _, RulesetError};
 
-use super::{Finding, Severity};
+use super::finding::{Finding, Severity};
 
 /// The first release with catch-all elements of nftables' maps.
 const OLDEST: (u32, u32) = (5, 13);

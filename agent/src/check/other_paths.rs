@@ -3,7 +3,7 @@
 use palisade_dataplane::netlink::{self, FlowTable, LinkProgram, LinkPrograms};
 use palisade_dataplane::ruleset::RulesetError;
 
-use super::{Finding, Severity, list};
+use super::finding::{Finding, Severity, list};
 use crate::ipvs;
 
 pub(super) fn findings() -> Vec<Finding> {

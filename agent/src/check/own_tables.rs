@@ -5,7 +5,7 @@ use std::path::Path;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
 
-use super::{Finding, Severity, list};
+use super::finding::{Finding, Severity, list};
 use crate::protocol::{Request, Response, Status};
 use crate::socket::{Client, ClientError};
 

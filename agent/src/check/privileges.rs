@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Finding, Severity, list};
+use super::finding::{Finding, Severity, list};
 
 /// Places of capabilities in the mask (linux/capability.h).
 const NET_ADMIN: u32 = 12;

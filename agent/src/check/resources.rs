@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Finding, Severity};
+use super::finding::{Finding, Severity};
 
 /// What an agent of 100,000 pods and 10,000 policies takes while it lists everything anew, in bytes.
 const NEEDED_MEMORY: u64 = 128 << 20;

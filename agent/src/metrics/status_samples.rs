@@ -407,14 +407,16 @@ fn hold(samples: &mut Samples<'_>, hold: &Hold, current: u64) -> fmt::Result {
     samples.flag(
         &named(
             "holding",
-            "1 while packets from and to unknown addresses of this node's pods are held. If it stays 1, palisade status names the              pods whose addresses are awaited.",
+            "1 while packets from and to unknown addresses of this node's pods are held. If it stays 1, palisade status names the \
+             pods whose addresses are awaited.",
         ),
         hold.state == HoldState::Holding,
     )?;
     samples.flag(
         &named(
             "hold_off",
-            "1 if unknown addresses would not be held. palisade status says why: most often the range of the node's pods is not              known, and --pod-cidr gives it.",
+            "1 if unknown addresses would not be held. palisade status says why: most often the range of the node's pods is not \
+             known, and --pod-cidr gives it.",
         ),
         hold.state == HoldState::Off,
     )?;
@@ -426,7 +428,8 @@ fn hold(samples: &mut Samples<'_>, hold: &Hold, current: u64) -> fmt::Result {
     samples.counter(
         &named(
             "held_packets",
-            "Packets that were held because their address was not known. If it rises where no pod is born, addresses of the node's              pod ranges are used by others than pods.",
+            "Packets that were held because their address was not known. If it rises where no pod is born, addresses of the node's \
+             pod ranges are used by others than pods.",
         ),
         Some(packets),
     )

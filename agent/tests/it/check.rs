@@ -65,6 +65,12 @@ fn a_plain_host_passes_and_nothing_is_left_on_it() {
         }
     }
     assert_eq!(netns.ruleset(), "", "it made nothing");
+    // As in a pod, where no network namespace can be made.
+    let without = ["--bounding-set", "-sys_admin", env!("CARGO_BIN_EXE_palisade"), "check"];
+    let ran = finish(netns.command("setpriv", &[&without[..], &["-o", "json"]].concat()), "");
+    let tried = the(&json(&ran.exits(0)), "nftables")["seen"].clone();
+    assert!(tried.as_str().unwrap().contains("where nothing was created"), "{tried}");
+    assert_eq!(netns.ruleset(), "", "it made nothing there either");
     let text = check(&netns, &[]).exits(0).out;
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert!(text.ends_with("Policy can be enforced here; warnings: 1.\n"), "{text}");

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::check::{Finding, Severity, list};
+use crate::check::finding::{Finding, Severity, list};
 
 /// Of what the agent may not do: what verdicts depend on, and what explanations do.
 pub(super) fn permission(needed: &[String], useful: &[String]) -> Finding {

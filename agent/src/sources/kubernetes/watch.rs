@@ -36,7 +36,7 @@ use crate::watch_state::{Outage, WatchState};
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long a streaming list may pause, and how long it may be waited for in all, before a paged list is taken instead.
 const STREAM_PAUSE: Duration = Duration::from_secs(10);
-const STREAM_WITHIN: Duration = Duration::from_secs(60);
+const STREAM_WITHIN: Duration = Duration::from_secs(180);
 /// After how long without an event or a bookmark, which comes every minute, a watch is begun anew: its connection may be dead.
 const QUIET_AT_MOST: Duration = Duration::from_secs(150);
 /// How long the server is asked to go on with a watch, in seconds: at least, and the range above it, so that not all end at once.
