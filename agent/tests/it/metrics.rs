@@ -59,6 +59,30 @@ fn verify(agent: &Agent) -> usize {
     }
 }
 
+/// What a node with two pods and one policy of ingress is measured as.
+const OF_ONE_POLICY: [(&str, f64); 20] = [
+    ("palisade_enforcing", 1.0),
+    ("palisade_ready", 1.0),
+    ("palisade_source_in_sync", 1.0),
+    ("palisade_behind_seconds", 0.0),
+    ("palisade_pods", 2.0),
+    ("palisade_local_pods", 2.0),
+    ("palisade_namespaces", 1.0),
+    ("palisade_policies", 1.0),
+    ("palisade_isolated_pods{direction=\"ingress\"}", 1.0),
+    ("palisade_isolated_pods{direction=\"egress\"}", 0.0),
+    ("palisade_elements{family=\"v4\",set=\"local_in\"}", 1.0),
+    ("palisade_elements{family=\"v6\",set=\"local_in\"}", 0.0),
+    ("palisade_elements_bound{set=\"local_in\"}", 4096.0),
+    ("palisade_manifest_files", 3.0),
+    ("palisade_input_errors", 0.0),
+    ("palisade_drift_found_total", 0.0),
+    ("palisade_enforcement_seconds_count{kind=\"networkpolicy\"}", 0.0),
+    ("palisade_denied_packets_total{direction=\"ingress\"}", 0.0),
+    ("palisade_denied_bytes_total{direction=\"ingress\"}", 0.0),
+    ("palisade_failures_total{kind=\"owned\"}", 0.0),
+];
+
 #[test]
 fn a_scrape_says_what_is_enforced_and_what_a_change_took() {
     let netns = netns();
@@ -66,28 +90,7 @@ fn a_scrape_says_what_is_enforced_and_what_a_change_took() {
     let agent = netns.agent(&scratch.0);
     agent.until_enforcing();
     let before = scrape(&netns);
-    for (series, value) in [
-        ("palisade_enforcing", 1.0),
-        ("palisade_ready", 1.0),
-        ("palisade_source_in_sync", 1.0),
-        ("palisade_behind_seconds", 0.0),
-        ("palisade_pods", 2.0),
-        ("palisade_local_pods", 2.0),
-        ("palisade_namespaces", 1.0),
-        ("palisade_policies", 1.0),
-        ("palisade_isolated_pods{direction=\"ingress\"}", 1.0),
-        ("palisade_isolated_pods{direction=\"egress\"}", 0.0),
-        ("palisade_elements{family=\"v4\",set=\"local_in\"}", 1.0),
-        ("palisade_elements{family=\"v6\",set=\"local_in\"}", 0.0),
-        ("palisade_elements_bound{set=\"local_in\"}", 4096.0),
-        ("palisade_manifest_files", 3.0),
-        ("palisade_input_errors", 0.0),
-        ("palisade_drift_found_total", 0.0),
-        ("palisade_enforcement_seconds_count{kind=\"networkpolicy\"}", 0.0),
-        ("palisade_denied_packets_total{direction=\"ingress\"}", 0.0),
-        ("palisade_denied_bytes_total{direction=\"ingress\"}", 0.0),
-        ("palisade_failures_total{kind=\"owned\"}", 0.0),
-    ] {
+    for (series, value) in OF_ONE_POLICY {
         assert_eq!(before.value(series), value, "{series}");
     }
     let version = env!("CARGO_PKG_VERSION");

@@ -109,6 +109,18 @@ fn one_policy() {
     golden("one_policy", &Program { v4, v6: Tables::default() });
 }
 
+fn facts_of_every_kind(set: SetName) -> Vec<Element> {
+    match set {
+        SetName::Bridges => [1, 65_535].map(Element::Bridge).into(),
+        SetName::BridgePorts => [2, 0x00ab_cdef].map(Element::Interface).into(),
+        SetName::HeldIpv4 => vec![Element::Range(range("10.0.0.0", "10.0.3.255"))],
+        SetName::HeldIpv6 => vec![Element::Range(range("fd00::", "fd00::ffff:ffff:ffff:ffff"))],
+        SetName::KnownIpv4 => vec![Element::Address(ip("10.0.0.2"))],
+        SetName::KnownIpv6 => vec![Element::Address(ip("fd00::2"))],
+        _ => Vec::new(),
+    }
+}
+
 /// Every kind of element, ids at the ends of their number spaces, hexadecimal digits everywhere.
 #[test]
 fn every_element() {
@@ -173,16 +185,7 @@ fn every_element() {
             range("ffff::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
         ],
     );
-    let host = |set| match set {
-        SetName::Bridges => [1, 65_535].map(Element::Bridge).into(),
-        SetName::BridgePorts => [2, 0x00ab_cdef].map(Element::Interface).into(),
-        SetName::HeldIpv4 => vec![Element::Range(range("10.0.0.0", "10.0.3.255"))],
-        SetName::HeldIpv6 => vec![Element::Range(range("fd00::", "fd00::ffff:ffff:ffff:ffff"))],
-        SetName::KnownIpv4 => vec![Element::Address(ip("10.0.0.2"))],
-        SetName::KnownIpv6 => vec![Element::Address(ip("fd00::2"))],
-        _ => Vec::new(),
-    };
-    golden_on("every_element", &Program { v4, v6 }, &host);
+    golden_on("every_element", &Program { v4, v6 }, &facts_of_every_kind);
 }
 
 #[test]

@@ -161,10 +161,10 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
             ]
         }
         Expr::InSubnet(side, net) => in_subnet(side, net),
-        Expr::AddressIn(side, set) => {
-            let address = address(TableFamily::from(set.family(family)), side, FIRST);
-            vec![address, names.lookup(set, None)]
-        }
+        Expr::AddressIn(side, set) => vec![
+            address(TableFamily::from(set.family(family)), side, FIRST),
+            names.lookup(set, None),
+        ],
         Expr::PairIn(set) => vec![
             address(family, Side::Source, FIRST),
             address(family, Side::Destination, after_address(family)),
@@ -178,14 +178,8 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
         Expr::InterfaceIn(side, set) => {
             vec![Instruction::Meta { key: interface(side), to: FIRST }, names.lookup(set, None)]
         }
-        Expr::IsIpv6 => vec![
-            Instruction::Meta { key: meta::PROTOCOL, to: FIRST },
-            compare(EQUAL, &ETHERTYPE_IPV6.to_be_bytes()),
-        ],
-        Expr::FamilyIs(of) => vec![
-            Instruction::Meta { key: meta::NFPROTO, to: FIRST },
-            compare(EQUAL, &[nfproto(of)]),
-        ],
+        Expr::IsIpv6 => is_ipv6(),
+        Expr::FamilyIs(of) => family_is(of),
         Expr::ClassFrom(side, map) => {
             vec![address(family, side, FIRST), names.lookup(map, Some(FIRST)), set_priority()]
         }
@@ -216,6 +210,17 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
         Expr::Goto(chain) => vec![to_chain(verdict::GOTO, chain)],
         Expr::Jump(chain) => vec![to_chain(verdict::JUMP, chain)],
     }
+}
+
+fn is_ipv6() -> Vec<Instruction> {
+    vec![
+        Instruction::Meta { key: meta::PROTOCOL, to: FIRST },
+        compare(EQUAL, &ETHERTYPE_IPV6.to_be_bytes()),
+    ]
+}
+
+fn family_is(family: Family) -> Vec<Instruction> {
+    vec![Instruction::Meta { key: meta::NFPROTO, to: FIRST }, compare(EQUAL, &[nfproto(family)])]
 }
 
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6` (linux/netfilter.h).

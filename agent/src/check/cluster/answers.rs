@@ -1,4 +1,8 @@
 //! What the answers of the API server mean.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "the index of a JSON value by a name is null where there is none"
+)]
 
 use std::net::IpAddr;
 

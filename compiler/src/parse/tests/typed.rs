@@ -58,7 +58,6 @@ fn namespaces_and_nodes() {
             addresses: Some(vec![address("InternalIP", "192.0.2.1"), address("Hostname", "n1")]),
             ..Default::default()
         }),
-        ..Default::default()
     };
     let node = only_node(both(&node));
     assert_eq!((&*node.name, node.addresses), ("n1", vec!["192.0.2.1".parse().unwrap()]));

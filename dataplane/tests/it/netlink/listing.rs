@@ -15,6 +15,19 @@ use crate::netns::{each_way, in_netns, load, nft};
 /// The skeleton and `by_hand`, in nft's own language.
 const TEXT: &str = include_str!("skeleton.nft");
 
+fn hold_by_hand() -> Contents {
+    let ip = |text: &str| text.parse().expect("an address");
+    let held = |first, last| Element::Range(AddressRange { first: ip(first), last: ip(last) });
+    [
+        (SetName::KnownIpv4, Element::Address(ip("10.1.0.7"))),
+        (SetName::KnownIpv6, Element::Address(ip("fd01::7"))),
+        (SetName::HeldIpv4, held("10.1.0.0", "10.1.0.255")),
+        (SetName::HeldIpv6, held("fd01::", "fd01::ffff:ffff:ffff:ffff")),
+    ]
+    .map(|(set, element)| (set, [element].into()))
+    .into()
+}
+
 fn by_hand() -> BTreeMap<TableFamily, Contents> {
     let ip = |text: &str| text.parse().expect("an address");
     let id = |major: u32, minor| major << 16 | minor;
@@ -76,15 +89,8 @@ fn by_hand() -> BTreeMap<TableFamily, Contents> {
         set(SetName::PortRanges, &[range(0xc000_0002, 6, 8000, 9000)]),
     ];
     let bridge = [set(SetName::BridgePorts, &[7, 0x0001_0203].map(Element::Interface))];
-    let held = |first, last| Element::Range(AddressRange { first: ip(first), last: ip(last) });
-    let hold = [
-        set(SetName::KnownIpv4, &[Element::Address(ip("10.1.0.7"))]),
-        set(SetName::KnownIpv6, &[Element::Address(ip("fd01::7"))]),
-        set(SetName::HeldIpv4, &[held("10.1.0.0", "10.1.0.255")]),
-        set(SetName::HeldIpv6, &[held("fd01::", "fd01::ffff:ffff:ffff:ffff")]),
-    ];
     BTreeMap::from([
-        (TableFamily::Inet, hold.into()),
+        (TableFamily::Inet, hold_by_hand()),
         (TableFamily::Ip, v4.into()),
         (TableFamily::Ip6, v6.into()),
         (TableFamily::Bridge, bridge.into()),
