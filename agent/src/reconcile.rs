@@ -12,6 +12,7 @@
 //! long, and after it.
 
 mod enforcer;
+mod healing;
 mod hold_report;
 mod revocation;
 mod status_report;
@@ -36,6 +37,7 @@ use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
 use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
 use crate::published_status::PublishedStatus;
 use enforcer::Enforcer;
+use healing::Healing;
 use revocation::{Revocation, Scope};
 use status_report::{EnforcedChange, StatusReport, counted, micros};
 use upkeep::{Task, Upkeep};
@@ -85,6 +87,7 @@ pub fn run(
         Some(node) => Locality::Node(node.as_str().into()),
         None => Locality::Everywhere,
     };
+    let healing = Healing::start(enforcer.port(), inbox.waker(), report.metrics().clone());
     let mut reconciler = Reconciler {
         inbox,
         compiler: Compiler::adopting(locality, &found).with_undeclared(undeclared),
@@ -98,6 +101,7 @@ pub fn run(
         revocation: Revocation::start(inbox.waker()),
         backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
         upkeep: Upkeep::default(),
+        healing,
         holding: Holding::new(pod_ranges),
         source_behind: false,
     };
@@ -188,6 +192,7 @@ struct Reconciler<'a> {
     backoff: Backoff,
     upkeep: Upkeep,
     holding: Holding,
+    healing: Healing,
     /// Whether the source does not hear what happens.
     source_behind: bool,
 }
@@ -384,6 +389,10 @@ impl Reconciler<'_> {
     /// Finds out what upkeep there is to do.
     fn want_upkeep(&mut self) {
         let now = Instant::now();
+        self.healing.set_own_port(self.enforcer.port());
+        if let Some(at) = self.healing.take_changed(now) {
+            self.upkeep.schedule(Task::Heal, at);
+        }
         self.upkeep.want(Task::JudgeConnections, self.can_judge_connections(), now);
         self.upkeep.want(Task::RemoveUnused, self.enforcer.is_unsettled(), now);
         self.upkeep.want(Task::Tidy, self.compiler.is_untidy(), now);
@@ -414,7 +423,7 @@ impl Reconciler<'_> {
                 self.report.rows(&self.compiler);
                 Ok(())
             }
-            Task::Compare => self.compare(),
+            Task::Heal | Task::Compare => self.compare(),
         }
     }
 
@@ -430,6 +439,7 @@ impl Reconciler<'_> {
                 if differences.is_empty() {
                     return Ok(());
                 }
+                self.healing.healed(began);
                 self.enforcer.lose_step();
                 self.enforce(Instant::now(), false)
             }

@@ -58,6 +58,7 @@ pub use link_programs::{AttachmentPoint, LinkProgram, LinkPrograms};
 pub use local_addresses::local_addresses;
 pub use owner::{describe_owner, owner_process};
 pub use read::FORWARD_BASE;
+pub use watch::TableWatch;
 
 /// How often a read is begun anew because our tables changed under it.
 const READ_ATTEMPTS: usize = 10;

@@ -44,6 +44,11 @@ impl Enforcer {
         self.dataplane.counters()
     }
 
+    /// The netlink port by which the tables are changed.
+    pub(super) fn port(&self) -> u32 {
+        self.dataplane.ruleset().port()
+    }
+
     pub(super) fn is_in_step(&self) -> bool {
         self.in_step
     }

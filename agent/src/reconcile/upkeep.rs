@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 pub(super) enum Task {
     /// Judges some of the connections that a commit may have forbidden.
     JudgeConnections,
+    /// Puts right what somebody changed.
+    Heal,
     /// Finds the bridges of local pods: an interface may come after its pod's manifest.
     FindBridges,
     /// Deletes from the kernel what no packet can meet any more.
@@ -20,8 +22,9 @@ pub(super) enum Task {
 }
 
 impl Task {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::JudgeConnections,
+        Self::Heal,
         Self::FindBridges,
         Self::RemoveUnused,
         Self::Tidy,
@@ -32,7 +35,7 @@ impl Task {
     /// For how long a task that is due waits for a moment in which no change comes.
     const fn patience(self) -> Duration {
         match self {
-            Self::JudgeConnections | Self::FindBridges => Duration::ZERO,
+            Self::JudgeConnections | Self::Heal | Self::FindBridges => Duration::ZERO,
             Self::RemoveUnused => Duration::from_secs(1),
             Self::Tidy => Duration::from_secs(5),
             Self::CountRows => Duration::from_secs(10),
@@ -49,10 +52,11 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     fn due(&mut self, task: Task) -> &mut Option<Instant> {
-        let [judge_connections, find_bridges, remove_unused, tidy, count_rows, compare] =
+        let [judge_connections, heal, find_bridges, remove_unused, tidy, count_rows, compare] =
             &mut self.due;
         match task {
             Task::JudgeConnections => judge_connections,
+            Task::Heal => heal,
             Task::FindBridges => find_bridges,
             Task::RemoveUnused => remove_unused,
             Task::Tidy => tidy,

@@ -81,6 +81,6 @@ fn the_socket_of_a_killed_agent_is_taken_and_the_log_says_what_was_started() {
     let log = again.log();
     let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let start = lines.map(|line| line["fields"].clone()).next().unwrap();
-    let logged = [&start["version"], &start["files"], &start["node"], &start["socket"]];
+    let logged = [&start["version"], &start["source"], &start["node"], &start["socket"]];
     assert_eq!(logged, [env!("CARGO_PKG_VERSION"), scratch.path(), "n1", socket]);
 }

@@ -21,7 +21,7 @@ const NODE: &str = "apiVersion: v1\nkind: Node\nmetadata: {name: here}\n\
     status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}\n";
 
 /// Pod `b` takes `a`, and reaches nobody but `a`.
-const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: n, name: b}\n\
+const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: x, name: b}\n\
     spec:\n  podSelector: {matchLabels: {pod: b}}\n  policyTypes: [Ingress, Egress]\n\
     \x20 ingress: [{from: [{podSelector: {matchLabels: {pod: a}}}]}]\n\
     \x20 egress: [{to: [{podSelector: {matchLabels: {pod: a}}}]}]\n";
@@ -37,7 +37,7 @@ fn pod(name: &str, label: &str, address: Option<u8>) -> String {
         Some(number) => format!("phase: Running, {}", addresses(number)),
     };
     format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{namespace: n, name: {name}, labels: {{pod: {label}}}}}\n\
+        "apiVersion: v1\nkind: Pod\nmetadata: {{namespace: x, name: {name}, labels: {{pod: {label}}}}}\n\
          spec: {{nodeName: here}}\nstatus: {{{status}}}\n---\n"
     )
 }
@@ -72,13 +72,13 @@ impl Node {
     }
 
     fn at(&self, pod: &str) -> IpAddr {
-        self.scene.address(&format!("n/{pod}"), self.family)
+        self.scene.address(&format!("x/{pod}"), self.family)
     }
 
     /// Whether the first packet of a connection arrives.
     fn passes(&self, from: &str, to: &str, port: u16) -> bool {
         let packet = Packet::udp(self.at(from), self.at(to), 5000, port, b"x");
-        self.scene.passes(&format!("n/{from}"), &format!("n/{to}"), &packet)
+        self.scene.passes(&format!("x/{from}"), &format!("x/{to}"), &packet)
     }
 
     fn is_holding(&self) -> bool {
@@ -99,7 +99,7 @@ fn a_selected_pod_is_closed_from_its_first_packet_and_open_once_it_is_known() {
     for layout in LAYOUTS_AND_FAMILIES {
         let node = Node::new(layout, NODE, &[]);
         let status = node.until_hold(HoldState::Holding);
-        assert_eq!((status.hold.awaited, status.hold.awaited_count), (vec!["n/b".to_owned()], 1));
+        assert_eq!((status.hold.awaited, status.hold.awaited_count), (vec!["x/b".to_owned()], 1));
         assert_eq!(status.hold.ranges, ["10.1.0.0/24", "fd00:1::/64"]);
         for (from, to) in [("a", "b"), ("c", "b"), ("b", "a"), ("b", "c")] {
             assert!(!node.passes(from, to, 80), "{from} -> {to} in {layout:?}");
@@ -154,7 +154,8 @@ fn a_pod_with_the_address_of_another_does_not_get_its_verdicts() {
 #[test]
 fn without_the_range_of_pods_nothing_is_held_and_the_status_says_so() {
     let layout = LAYOUTS_AND_FAMILIES[0];
-    let node = Node::new(layout, "apiVersion: v1\nkind: Node\nmetadata: {name: here}\n", &[]);
+    let no_range = "apiVersion: v1\nkind: Node\nmetadata: {name: here}\n";
+    let node = Node::new(layout, no_range, &[]);
     let status = node.until_hold(HoldState::Off);
     assert!(status.hold.reason.unwrap().contains("--pod-cidr"));
     assert!(node.passes("c", "b", 80), "b is not known");
@@ -164,7 +165,8 @@ fn without_the_range_of_pods_nothing_is_held_and_the_status_says_so() {
     let status = node.until_hold(HoldState::Off);
     assert!(status.hold.reason.unwrap().contains("10.1.0.1"));
     drop(node);
-    let node = Node::new(layout, "", &["--pod-cidr", "10.1.0.7/16", "--pod-cidr", "fd00:1::/64"]);
+    let given = ["--pod-cidr", "10.1.0.7/16", "--pod-cidr", "fd00:1::/64"];
+    let node = Node::new(layout, no_range, &given);
     let status = node.until_hold(HoldState::Holding);
     assert_eq!(status.hold.ranges, ["10.1.0.0/16", "fd00:1::/64"]);
     assert!(!node.passes("c", "b", 80));

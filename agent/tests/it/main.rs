@@ -19,6 +19,7 @@ mod examples;
 mod explain;
 mod files;
 mod handover;
+mod healing;
 mod hold;
 mod lab;
 mod metrics;

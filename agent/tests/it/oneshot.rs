@@ -210,7 +210,7 @@ const TAUGHT: [(&str, &[&str]); 11] = [
     (
         "run",
         &[
-            "follow manifests",
+            "follow a cluster or manifests",
             ".yaml, .yml and .json",
             "what it last gave stays",
             "NODE_NAME",

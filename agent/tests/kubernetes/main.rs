@@ -22,6 +22,7 @@ mod observed;
 #[path = "../it/openmetrics.rs"]
 mod openmetrics;
 mod permissions;
+mod pod_start;
 mod proxy;
 mod scale;
 #[allow(dead_code, reason = "shared with the other tests of the agent, which use more of it")]

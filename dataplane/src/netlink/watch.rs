@@ -19,6 +19,9 @@ const GROUP: u32 = 7;
 /// Room for an event: the kernel gathers those of a commit up to 8 KiB.
 const BUFFER: usize = 64 * 1024;
 
+/// The receive buffer of a `TableWatch`, in bytes. Where it overflows, the tables are compared as after any event.
+const ROOM: usize = 1 << 20;
+
 /// A socket for events; nothing that our own batches do is among them.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -55,13 +58,7 @@ impl Watch {
         let mut generation = None;
         loop {
             match self.socket.receive(&mut self.buffer, false) {
-                Ok(length) => {
-                    let datagram = self.buffer.get(..length).unwrap_or_default();
-                    let _: ControlFlow<()> = wire::messages(datagram, |message| {
-                        note(message, &mut self.touched, &mut generation);
-                        ControlFlow::Continue(())
-                    });
-                }
+                Ok(length) => self.take_in(length, &mut generation),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(generation),
                 // There was no room for some: they may have been of any table.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
@@ -72,9 +69,56 @@ impl Watch {
         }
     }
 
+    /// Notes the events in the first bytes of the buffer.
+    fn take_in(&mut self, length: usize, generation: &mut Option<u32>) {
+        let datagram = self.buffer.get(..length).unwrap_or_default();
+        let _: ControlFlow<()> = wire::messages(datagram, |message| {
+            note(message, &mut self.touched, generation);
+            ControlFlow::Continue(())
+        });
+    }
+
     /// Whether nothing was heard of the table since `begin`.
     pub(super) fn is_untouched(&self, table: TableName) -> bool {
         !self.touched.contains(&table)
+    }
+}
+
+/// Waits for what others do to our tables, in the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct TableWatch(Watch);
+
+impl TableWatch {
+    /// `own` is the netlink port of whoever's changes do not count.
+    ///
+    /// # Errors
+    ///
+    /// Those of a netlink socket.
+    pub fn open(own: u32) -> io::Result<Self> {
+        let mut watch = Watch::open(own, ROOM)?;
+        watch.touched.clear();
+        Ok(Self(watch))
+    }
+
+    /// Waits until somebody else changed a table of ours, or may have done so. Returns whether events were lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub fn wait(&mut self) -> io::Result<bool> {
+        let watch = &mut self.0;
+        loop {
+            let mut is_lost = false;
+            match watch.socket.receive(&mut watch.buffer, true) {
+                Ok(length) => watch.take_in(length, &mut None),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => is_lost = true,
+                Err(error) => return Err(error),
+            }
+            if is_lost || !watch.touched.is_empty() {
+                watch.touched.clear();
+                return Ok(is_lost);
+            }
+        }
     }
 }
 
@@ -116,13 +160,13 @@ mod tests {
     #[test]
     fn events_are_told_apart_by_family_and_name() {
         let family = sys::proto(TableFamily::Ip6) as u8;
-        let inet = 1;
+        let arp = 3;
         let element = msg::NEWSETELEM;
         assert_eq!(heard(element, family, b"palisade\0"), ([TableName::Main].into(), Some(4)));
         let stand_in = (BTreeSet::from([TableName::StandIn]), Some(4));
         assert_eq!(heard(msg::DELTABLE, family, b"palisade_stand_in\0"), stand_in);
         assert_eq!(heard(element, family, b"other\0"), (BTreeSet::new(), Some(4)));
-        assert_eq!(heard(element, inet, b"palisade\0"), (BTreeSet::new(), Some(4)));
+        assert_eq!(heard(element, arp, b"palisade\0"), (BTreeSet::new(), Some(4)));
         assert_eq!(heard(msg::NEWGEN, 0, &9u32.to_be_bytes()), (BTreeSet::new(), Some(9)));
     }
 }
