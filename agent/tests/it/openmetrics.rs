@@ -172,7 +172,7 @@ fn label_names(mut labels: &str) -> Vec<String> {
 
 /// What a text is refused for.
 fn refusal(text: &str) -> String {
-    let panic = std::panic::catch_unwind(|| Scrape::parse(text)).err().expect("it is refused");
+    let panic = std::panic::catch_unwind(|| Scrape::parse(text)).expect_err("it is refused");
     let formatted = panic.downcast_ref::<String>().cloned();
     formatted.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
 }
