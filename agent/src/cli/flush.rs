@@ -28,7 +28,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     // Closes the sockets: who stays holds nothing.
     drop(dataplane);
     note(
-        "removed the tables palisade of the families ip, ip6 and bridge, as far as they were there",
+        "removed the tables palisade of the families ip, ip6, bridge and inet, as far as they were there",
     );
     if args.stay {
         end.wait().map_err(failed)?;

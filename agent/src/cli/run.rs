@@ -3,8 +3,10 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use ipnet::IpNet;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::input::{Node, ReadOptions};
 use super::{Exit, Failure};
@@ -119,20 +121,26 @@ fn follow(args: &Args) -> Result<Follow, Failure> {
 
 /// Keeps the last lines as well.
 fn log_to_stderr(format: LogFormat, verbose: u8, recent: RecentLog) {
-    let level = match verbose {
-        // The client logs each failed attempt as an error; the source says what it means.
-        0 => "palisade=info,palisade_dataplane=info,kube_client=off,warn",
-        1 => "palisade=debug,palisade_dataplane=debug,kube_client=off,info",
-        _ => "trace",
+    // The client logs each failed attempt as an error; the source says what it means.
+    let levels = |own: LevelFilter, others: LevelFilter| {
+        Targets::new()
+            .with_targets([("palisade", own), ("palisade_dataplane", own)])
+            .with_target("kube_client", LevelFilter::OFF)
+            .with_default(others)
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
+    let levels = match verbose {
+        0 => levels(LevelFilter::INFO, LevelFilter::WARN),
+        1 => levels(LevelFilter::DEBUG, LevelFilter::INFO),
+        _ => Targets::new().with_default(LevelFilter::TRACE),
+    };
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr.and(recent))
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
+    let registry = tracing_subscriber::registry().with(levels);
     match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => registry.with(lines).init(),
+        LogFormat::Json => registry.with(lines.json()).init(),
     }
 }
 

@@ -440,6 +440,11 @@ fn cases() -> u64 {
 
 #[test]
 fn no_packet_gets_a_verdict_that_no_program_gives() {
+    let regressions = include_str!("../regressions/plans.txt").lines();
+    for line in regressions.filter(|line| !line.starts_with('#')) {
+        let seed = line.parse().expect("a seed");
+        run(seed).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    }
     let cases = cases();
     let graces: usize = std::thread::scope(|scope| {
         let halves = [0, 1].map(|half| {
