@@ -75,7 +75,7 @@ impl Holding {
     /// Decides anew for what the compiler holds now.
     pub fn update(&mut self, compiler: &Compiler, node: Option<&str>, is_behind: bool) {
         self.look_at_ranges(compiler, node);
-        self.is_wanted = node.is_some() && compiler.isolated_pods().either > 0;
+        self.is_wanted = node.is_some() && compiler.stats().isolated.either > 0;
         self.state = self.decide(compiler, node, is_behind);
         self.facts = match self.state {
             Hold::On { .. } => self.holding(compiler),

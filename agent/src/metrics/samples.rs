@@ -63,12 +63,7 @@ impl Samples<'_> {
         named: &Named,
         series: impl IntoIterator<Item = (Labels, f64)>,
     ) -> fmt::Result {
-        let mut series = series.into_iter().peekable();
-        if series.peek().is_none() {
-            return Ok(());
-        }
-        let mut gauge = self.describe(named, MetricType::Gauge)?;
-        series.try_for_each(|(labels, value)| write_gauge(gauge.encode_family(&labels)?, value))
+        self.series(named, MetricType::Gauge, series, write_gauge)
     }
 
     /// A counter without labels.
@@ -83,12 +78,22 @@ impl Samples<'_> {
         named: &Named,
         series: impl IntoIterator<Item = (Labels, f64)>,
     ) -> fmt::Result {
+        self.series(named, MetricType::Counter, series, write_counter)
+    }
+
+    fn series(
+        &mut self,
+        named: &Named,
+        kind: MetricType,
+        series: impl IntoIterator<Item = (Labels, f64)>,
+        write: impl Fn(MetricEncoder<'_>, f64) -> fmt::Result,
+    ) -> fmt::Result {
         let mut series = series.into_iter().peekable();
         if series.peek().is_none() {
             return Ok(());
         }
-        let mut counter = self.describe(named, MetricType::Counter)?;
-        series.try_for_each(|(labels, value)| write_counter(counter.encode_family(&labels)?, value))
+        let mut metric = self.describe(named, kind)?;
+        series.try_for_each(|(labels, value)| write(metric.encode_family(&labels)?, value))
     }
 
     fn describe<'s>(

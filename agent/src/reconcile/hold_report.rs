@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use ipnet::IpNet;
+
 use crate::hold::{Hold, Holding};
 use crate::protocol::{self, HoldState};
 use crate::published_status::PublishedStatus;
@@ -12,14 +14,21 @@ pub(super) struct ReportedHold {
     state: Hold,
     /// When packets began to be held.
     since: Option<Instant>,
+    ranges: Vec<IpNet>,
+    packets: u64,
 }
 
 impl ReportedHold {
     /// Publishes and logs whether unknown addresses are held now; `packets` were held by holds that have ended.
     pub(super) fn report(&mut self, holding: &Holding, packets: u64, published: &PublishedStatus) {
-        if *holding.state() != self.state {
+        let is_same_state = *holding.state() == self.state;
+        if is_same_state && holding.ranges() == self.ranges && packets == self.packets {
+            return;
+        }
+        if !is_same_state {
             self.note(holding);
         }
+        (self.ranges, self.packets) = (holding.ranges().to_vec(), packets);
         let (status, since) = (status(holding, packets), self.since);
         published.update(|at| {
             at.hold_since = since;

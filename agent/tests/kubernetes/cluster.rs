@@ -80,6 +80,13 @@ impl Cluster {
         self.kubectl(&[&["patch", "node", name][..], &how].concat());
     }
 
+    /// Gives a node the range that its pods' addresses are from.
+    #[track_caller]
+    pub(crate) fn set_pod_range(&self, node: &str, range: &str) {
+        let patch = format!(r#"{{"spec":{{"podCIDRs":["{range}"],"podCIDR":"{range}"}}}}"#);
+        self.kubectl(&["patch", "node", node, "--type", "merge", "-p", &patch]);
+    }
+
     /// A pod that is bound to a node and has no address yet.
     #[track_caller]
     pub(crate) fn bind(&self, pod: &str, node: &str) {
@@ -156,6 +163,25 @@ impl Cluster {
         let what = format!("{from} -> {to}:{port} {}", if wanted { "passes" } else { "is denied" });
         until(&what, || self.passes(from, to, port) == wanted);
     }
+}
+
+pub(crate) const A: &str = "10.0.0.1";
+pub(crate) const B: &str = "10.0.0.2";
+pub(crate) const C: &str = "10.0.0.3";
+
+/// The machines `a`, `b` and `c` as pods: a may reach b, c may not. With flags for kube-apiserver.
+#[track_caller]
+pub(crate) fn guarded(flags: &[&str]) -> Cluster {
+    let pods = [("a", A), ("b", B), ("c", C)];
+    let cluster = Cluster::with(&pods, flags);
+    for (name, address) in pods {
+        cluster.add_pod(&format!("x/{name}"), NODE, address);
+    }
+    let allowed = "{podSelector: {matchLabels: {app: a}}}";
+    let spec =
+        format!("{{podSelector: {{matchLabels: {{app: b}}}}, ingress: [{{from: [{allowed}]}}]}}");
+    cluster.add_policy("guard", &spec);
+    cluster
 }
 
 pub(crate) fn connection(from: &str, to: &str, port: u16) -> Connection {

@@ -5,26 +5,8 @@ use std::time::{Duration, Instant};
 use palisade::protocol::{Request, Response, State};
 use palisade_lab::Flood;
 
-use crate::cluster::{Cluster, NODE, connection, until_in_sync};
+use crate::cluster::{A, B, C, Cluster, NODE, connection, guarded, until_in_sync};
 use crate::command::{Agent, finish};
-
-const A: &str = "10.0.0.1";
-const B: &str = "10.0.0.2";
-const C: &str = "10.0.0.3";
-const MACHINES: [(&str, &str); 3] = [("a", A), ("b", B), ("c", C)];
-
-/// a may reach b, c may not.
-fn guarded() -> Cluster {
-    let cluster = Cluster::new(&MACHINES);
-    for (pod, address) in [("x/a", A), ("x/b", B), ("x/c", C)] {
-        cluster.add_pod(pod, NODE, address);
-    }
-    let allowed = "{podSelector: {matchLabels: {app: a}}}";
-    let spec =
-        format!("{{podSelector: {{matchLabels: {{app: b}}}}, ingress: [{{from: [{allowed}]}}]}}");
-    cluster.add_policy("guard", &spec);
-    cluster
-}
 
 fn signal(agent: &Agent, signal: &str) {
     let mut kill = std::process::Command::new("kill");
@@ -34,7 +16,7 @@ fn signal(agent: &Agent, signal: &str) {
 
 #[test]
 fn an_outage_changes_no_verdict_and_is_shown() {
-    let mut cluster = guarded();
+    let mut cluster = guarded(&[]);
     let agent = cluster.agent();
     until_in_sync(&agent);
     let flood = Flood::start(&cluster.lab, &[connection(A, B, 80), connection(C, B, 80)]);
@@ -70,7 +52,7 @@ fn an_outage_changes_no_verdict_and_is_shown() {
 
 #[test]
 fn what_happened_while_the_agent_heard_nothing_is_found_by_a_new_list() {
-    let mut cluster = guarded();
+    let mut cluster = guarded(&[]);
     let agent = cluster.agent();
     until_in_sync(&agent);
     let flood = Flood::start(&cluster.lab, &[connection(A, B, 80)]).expect("flood");
@@ -112,7 +94,7 @@ fn what_happened_while_the_agent_heard_nothing_is_found_by_a_new_list() {
 
 #[test]
 fn an_agent_that_finds_no_server_leaves_the_rules_and_ends_at_once() {
-    let mut cluster = guarded();
+    let mut cluster = guarded(&[]);
     let mut first = cluster.agent();
     until_in_sync(&first);
     assert_eq!(first.end("-KILL"), None);

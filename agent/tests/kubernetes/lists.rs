@@ -2,27 +2,9 @@
 
 use palisade::protocol::{Kubernetes, Watch};
 
-use crate::cluster::{Cluster, NODE, until_in_sync};
+use crate::cluster::{A, B, C, guarded, until_in_sync};
 use crate::command::until;
 use crate::proxy::Proxy;
-
-const A: &str = "10.0.0.1";
-const B: &str = "10.0.0.2";
-const C: &str = "10.0.0.3";
-const MACHINES: [(&str, &str); 3] = [("a", A), ("b", B), ("c", C)];
-
-/// a may reach b, c may not.
-fn guarded(flags: &[&str]) -> Cluster {
-    let cluster = Cluster::with(&MACHINES, flags);
-    for (pod, address) in [("x/a", A), ("x/b", B), ("x/c", C)] {
-        cluster.add_pod(pod, NODE, address);
-    }
-    let allowed = "{podSelector: {matchLabels: {app: a}}}";
-    let spec =
-        format!("{{podSelector: {{matchLabels: {{app: b}}}}, ingress: [{{from: [{allowed}]}}]}}");
-    cluster.add_policy("guard", &spec);
-    cluster
-}
 
 fn watch_of<'k>(api: &'k Kubernetes, resource: &str) -> &'k Watch {
     api.watches.iter().find(|watch| watch.resource == resource).unwrap()

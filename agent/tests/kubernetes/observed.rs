@@ -85,13 +85,7 @@ fn a_check_of_a_cluster_knows_permissions_node_range_and_dns() {
     assert_eq!(the(&ran, "pod-range")["severity"], "note", "{ran:?}");
     assert!(the(&ran, "dns")["seen"].as_str().unwrap().contains("cannot be read"), "{ran:?}");
 
-    cluster.kubectl(&[
-        "patch",
-        "node",
-        NODE,
-        "-p",
-        r#"{"spec":{"podCIDRs":["10.0.0.0/24"],"podCIDR":"10.0.0.0/24"}}"#,
-    ]);
+    cluster.set_pod_range(NODE, "10.0.0.0/24");
     cluster.add_namespace("kube-system");
     cluster.apply(
         "apiVersion: v1\nkind: Service\nmetadata: {namespace: kube-system, name: kube-dns}\nspec: {ports: [{port: 53, protocol: UDP}]}\n",

@@ -6,12 +6,9 @@ use std::time::{Duration, Instant};
 use palisade::protocol::{HoldState, State};
 use palisade_lab::Flood;
 
-use crate::cluster::{Cluster, NODE, connection, until_in_sync};
+use crate::cluster::{A, B, C, Cluster, NODE, connection, until_in_sync};
 use crate::command::Agent;
 
-const A: &str = "10.0.0.1";
-const B: &str = "10.0.0.2";
-const C: &str = "10.0.0.3";
 const MACHINES: [(&str, &str); 3] = [("a", A), ("b", B), ("c", C)];
 
 /// How long a pod sends before its address is known.
@@ -31,8 +28,7 @@ fn until_hold(agent: &Agent, state: HoldState) {
 fn no_forbidden_packet_of_a_pod_that_starts_is_delivered_and_an_allowed_one_waits_for_its_address()
 {
     let cluster = Cluster::new(&MACHINES);
-    let ranges = r#"{"spec":{"podCIDRs":["10.0.0.0/24"],"podCIDR":"10.0.0.0/24"}}"#;
-    cluster.kubectl(&["patch", "node", NODE, "--type", "merge", "-p", ranges]);
+    cluster.set_pod_range(NODE, "10.0.0.0/24");
     cluster.add_pod("x/a", NODE, A);
     cluster.add_pod("x/c", NODE, C);
     let a = "{podSelector: {matchLabels: {app: a}}}";
@@ -85,8 +81,7 @@ fn no_forbidden_packet_of_a_pod_that_starts_is_delivered_and_an_allowed_one_wait
 #[test]
 fn an_ordinary_pod_is_not_held() {
     let cluster = Cluster::new(&MACHINES);
-    let ranges = r#"{"spec":{"podCIDRs":["10.0.0.0/24"],"podCIDR":"10.0.0.0/24"}}"#;
-    cluster.kubectl(&["patch", "node", NODE, "--type", "merge", "-p", ranges]);
+    cluster.set_pod_range(NODE, "10.0.0.0/24");
     cluster.add_pod("x/a", NODE, A);
     cluster.add_policy("guard", "{podSelector: {matchLabels: {app: a}}, ingress: [{}]}");
     let agent = cluster.agent();

@@ -19,7 +19,7 @@ use super::peer_sets::PeerSets;
 use super::profiles::Profiles;
 use super::ranges::number;
 use super::rows::Lowering;
-use super::subjects::{IsolatedPods, Subjects};
+use super::subjects::Subjects;
 use crate::model::{Direction, Family, PerFamily, Pod};
 use crate::program::{Delta, Program, TablesDelta};
 use crate::snapshot::{Change, PodId, Snapshot, Touched, UndeclaredNamespaces};
@@ -115,11 +115,6 @@ impl Compiler {
     /// The local pods that policies isolate and that have no address yet.
     pub fn awaited_pods(&self) -> impl Iterator<Item = &Pod> {
         self.subjects.awaited().filter_map(|id| self.snapshot.pod(id))
-    }
-
-    /// How many local pods policies isolate.
-    pub fn isolated_pods(&self) -> IsolatedPods {
-        self.subjects.isolated()
     }
 
     /// How often a local pod came, went or changed: what depends on them alone need not be looked at again while this stays.
