@@ -28,7 +28,7 @@ fn the_author_of_a_policy_is_told_what_of_it_is_not_enforced() {
     cluster.add_policy("mapped", MAPPED);
     let elsewhere = crate::command::policy("mapped", MAPPED);
     cluster.apply(&elsewhere.replace("namespace: x", "namespace: elsewhere"));
-    let agent = cluster.agent();
+    let mut agent = cluster.agent();
     let status = until_in_sync(&agent);
     assert!(status.error_count >= 2, "{status:?}");
     until("an Event", || !events(&cluster, "x").is_empty());
@@ -40,9 +40,10 @@ fn the_author_of_a_policy_is_told_what_of_it_is_not_enforced() {
     // Once a pod of it is here, and however often it is seen.
     cluster.add_pod("elsewhere/c", NODE, "10.0.0.3");
     until("an Event", || !events(&cluster, "elsewhere").is_empty());
-    let again = cluster.agent();
-    until_in_sync(&again);
-    drop(again);
+    assert_eq!(agent.end("-TERM"), Some(0));
+    let agent = cluster.agent();
+    until_in_sync(&agent);
+    until("the request", || agent.log().matches("has an Event").count() == 2);
     assert_eq!((events(&cluster, "x").len(), events(&cluster, "elsewhere").len()), (1, 1));
     assert!(!cluster.passes(B, A, 80), "until it is corrected, it allows nothing");
 }

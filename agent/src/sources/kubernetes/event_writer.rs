@@ -128,6 +128,10 @@ pub(super) async fn run(server: ApiServer, node: String, mut faults: Receiver<Po
         sleep(jitter(WITHIN)).await;
         match write(&server, &fault.event(&node, Timestamp::now())).await {
             Ok(()) => {
+                let PolicyKey { namespace, name: policy } = &fault.key;
+                tracing::info!(
+                    "NetworkPolicy {namespace}/{policy} has an Event that says what of it is not enforced"
+                );
                 if known.len() >= MAX_KNOWN {
                     known.clear();
                 }
