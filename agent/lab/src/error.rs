@@ -1,5 +1,6 @@
 //! Why a lab could not be created, or why it proved nothing.
 
+use std::error::Error;
 use std::io;
 use std::net::IpAddr;
 
@@ -15,6 +16,11 @@ pub enum LabError {
     NotPermitted { what: String },
     #[error("this kernel lacks {what}")]
     Missing { what: String },
+    #[error(
+        "etcd, kube-apiserver and kubectl are not in {directory}: build them by deploy/kubernetes/build, or set KUBEBUILDER_ASSETS to \
+         the directory that they are in"
+    )]
+    NoApiServer { directory: String },
     #[error("the lab cannot have address {address}: {why}")]
     Address { address: IpAddr, why: &'static str },
     #[error("a lab has at most {MAX_MACHINES} machines, {0} were asked for")]
@@ -23,6 +29,9 @@ pub enum LabError {
     NoPath { from: IpAddr, to: IpAddr },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
+    /// The API server refused a request, or did not answer it.
+    #[error("{request}: {source}")]
+    Request { request: String, source: Box<dyn Error + Send + Sync> },
     #[error(transparent)]
     Tool(#[from] ToolError),
     /// Nothing was proved: the marker did not arrive. It is sent after the other packets, to prove that none of them is
