@@ -44,7 +44,8 @@ pub enum LabError {
 }
 
 impl LabError {
-    pub(crate) fn of_errno(what: impl Into<String>, errno: Errno) -> Self {
+    /// The variant for an error of a system call; `what` says what was tried.
+    pub fn of_errno(what: impl Into<String>, errno: Errno) -> Self {
         let what = what.into();
         match errno {
             Errno::EPERM | Errno::EACCES => Self::NotPermitted { what },
@@ -55,7 +56,8 @@ impl LabError {
         }
     }
 
-    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
+    /// The same for an error that may have an error number.
+    pub fn io(what: impl Into<String>, source: io::Error) -> Self {
         match source.raw_os_error() {
             Some(errno) => Self::of_errno(what, Errno::from_raw(errno)),
             None => Self::Io { what: what.into(), source },
