@@ -162,19 +162,26 @@ impl Attachments {
     ) -> io::Result<bool> {
         let mut is_changed = false;
         for subject in gone {
-            is_changed |= self.subjects.remove(&subject).is_some();
+            let place = self.subjects.remove(&subject);
+            is_changed |= place.is_some_and(|place| place != Place::Routed);
         }
-        let mut sought: Vec<IpAddr> = come.into_iter().collect();
-        self.subjects.extend(sought.iter().map(|&subject| (subject, Place::Unknown)));
+        // Until it is found, and if that fails, a subject is where `look_again` seeks it.
+        let mut sought: Vec<(IpAddr, Place)> = Vec::new();
+        for subject in come {
+            let before = self.subjects.insert(subject, Place::Unknown);
+            sought.push((subject, before.unwrap_or(Place::Routed)));
+        }
         if self.take_in_events()? {
-            sought.extend(self.moved());
+            sought.extend(self.moved().into_iter().map(|subject| (subject, Place::Unknown)));
             // A bridge of which all ports count may have got another.
             is_changed = true;
         }
-        for &subject in &sought {
+        for &(subject, before) in &sought {
             let place = self.place(subject)?;
-            is_changed |= self.subjects.insert(subject, place).is_some();
+            self.subjects.insert(subject, place);
+            is_changed |= place != before;
         }
+        // A subject that is routed adds nothing to the placement, as one that is not known.
         Ok(is_changed && self.place_all())
     }
 

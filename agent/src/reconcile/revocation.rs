@@ -2,7 +2,7 @@
 //! are flushed.
 //!
 //! ```text
-//! loop:    commit --want--> . . . . . . . judge, in slices --> . . . . --> report
+//! loop:    commit --want--> . . . . . . . judge, in slices, revoke answers --> report
 //!                  |                       ^          |             ^
 //! worker:          +-> grace period -> dump entries   +-> delete ---+
 //! ```
@@ -12,6 +12,7 @@
 //! only a dump that begins after it lists them all. What is wanted while a pass is under way has its own pass afterwards.
 
 mod exchange;
+mod revoked_tuples;
 mod scope;
 mod worker;
 
@@ -23,8 +24,13 @@ use std::time::{Duration, Instant};
 use palisade_compiler::model::Connection;
 use palisade_compiler::program::Program;
 use palisade_compiler::snapshot::Snapshot;
+use palisade_dataplane::host::HostFacts;
+use palisade_dataplane::netlink::DenyCounters;
+use palisade_dataplane::netlink::conntrack::Entry;
 
 use exchange::Exchange;
+use revoked_tuples::MAX_TUPLES;
+pub(super) use revoked_tuples::RevokedTuples;
 pub(super) use scope::Scope;
 
 /// Entries that are judged at a time; one takes about a microsecond.
@@ -59,11 +65,15 @@ pub(super) struct Revocation {
     pairs: BTreeMap<(String, String), usize>,
     /// Those beyond `MAX_PAIRS`.
     unnamed: usize,
+    revoked: RevokedTuples,
+    /// Of `revoked`, how many losses were logged.
+    lost: u64,
 }
 
 impl Revocation {
     /// Starts the worker in the network namespace of the calling thread; `wake` is called when the loop has something to do.
-    pub(super) fn start(wake: impl Fn() + Send + Sync + 'static) -> Self {
+    /// `found` are the facts that a predecessor left in the tables.
+    pub(super) fn start(wake: impl Fn() + Send + Sync + 'static, found: &HostFacts) -> Self {
         let exchange = Arc::new(Exchange::new(wake));
         let worker = Arc::clone(&exchange);
         let spawned =
@@ -72,7 +82,8 @@ impl Revocation {
             let failure = Some(format!("no thread: {error}"));
             exchange.report(Pass { failure, ..Pass::default() });
         }
-        Self { exchange, pairs: BTreeMap::new(), unnamed: 0 }
+        let revoked = RevokedTuples::adopting(found, Instant::now());
+        Self { exchange, pairs: BTreeMap::new(), unnamed: 0, revoked, lost: 0 }
     }
 
     /// Has the connections of the scope looked at, for the sake of a commit that the kernel just acknowledged.
@@ -87,8 +98,8 @@ impl Revocation {
         self.exchange.has_candidates()
     }
 
-    /// Judges some of the connections that wait, by the program that is in force.
-    pub(super) fn judge(&mut self, program: &Program, snapshot: &Snapshot) {
+    /// Judges some of the connections that wait, by the program that is in force; returns those that it forbids. `cut` must follow.
+    pub(super) fn judge(&mut self, program: &Program, snapshot: &Snapshot) -> Vec<Entry> {
         let mut entries = self.exchange.take_candidates(SLICE);
         entries.retain(|entry| {
             let live = entry.live();
@@ -98,7 +109,42 @@ impl Revocation {
             }
             is_forbidden
         });
-        self.exchange.judged(entries);
+        entries
+    }
+
+    /// Has connections deleted.
+    pub(super) fn cut(&mut self, forbidden: Vec<Entry>) {
+        self.exchange.judged(forbidden);
+    }
+
+    /// What must not be sent, lest connections that were cut begin anew.
+    pub(super) fn tuples(&self) -> &RevokedTuples {
+        &self.revoked
+    }
+
+    /// What the tables must hold for the sake of connections that were cut.
+    pub(super) fn facts(&self) -> &HostFacts {
+        self.revoked.facts()
+    }
+
+    /// Notes what must not be sent once these connections are cut; whether the tables must hold more than before.
+    pub(super) fn revoke_answers(&mut self, forbidden: &[Entry], now: Instant) -> bool {
+        let is_new = self.revoked.revoke(forbidden, now);
+        if self.revoked.lost() > self.lost {
+            let count = self.revoked.lost() - self.lost;
+            tracing::warn!(
+                "of {count} connections that were cut, the answering end may open them anew: more than {MAX_TUPLES} are not remembered"
+            );
+            self.lost = self.revoked.lost();
+        }
+        is_new
+    }
+
+    /// Forgets what is no longer needed of it; whether the tables must hold less than before.
+    pub(super) fn review_answers(&mut self, program: &Program, now: Instant) -> bool {
+        // Where the kernel does not tell, all count as used.
+        let dropped = DenyCounters::read().map_or(u64::MAX, |counters| counters.revoked.packets);
+        self.revoked.review(program, dropped, now)
     }
 
     fn name(&mut self, connection: &Connection, snapshot: &Snapshot) {

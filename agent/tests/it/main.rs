@@ -15,6 +15,7 @@ mod check;
 mod command;
 mod counters;
 mod demo;
+mod deny_action;
 mod examples;
 mod explain;
 mod files;

@@ -187,6 +187,52 @@ fn what_is_forbidden_now_is_cut_whoever_speaks_next_and_all_else_goes_on() {
     }
 }
 
+/// Of TCP only a SYN begins a connection. Of other protocols any packet does, in its own direction, and what the other end sends next
+/// is then its answer.
+#[test]
+fn the_answering_end_does_not_begin_a_cut_connection_anew() {
+    for (layout, family) in LAYOUTS_AND_FAMILIES {
+        let what = format!("{layout:?} {family:?}");
+        let mut node = Node::new(layout, &guard(&["a", "c"]));
+        let (b, c) = (node.at("b", family), node.at("c", family));
+        let first = |from, to, protocol, source_port, port| {
+            Packet::first(&Connection { from, to, protocol, port }, source_port, 0xa5a5_0001)
+        };
+        let asked = [(UDP, 53), (SCTP, 80)].map(|(protocol, port)| {
+            (first(c, b, protocol, 4000, port), first(b, c, protocol, port, 4000))
+        });
+        for (question, _) in &asked {
+            assert!(node.passes("c", "b", question), "{what}: {}", question.protocol);
+        }
+        let status = node.enforce(&guard(&["a"]));
+        assert_eq!((status.connections.cut, status.connections.revoked_tuples), (2, 2), "{what}");
+        let is_closed = |node: &Node| {
+            asked.iter().all(|(question, answer)| {
+                !node.passes("b", "c", answer) && !node.passes("c", "b", question)
+            })
+        };
+        assert!(is_closed(&node), "{what}");
+        assert_eq!(node.ids(b, c), [], "{what}");
+        // Nothing keeps B from connections of its own.
+        assert!(node.passes("b", "c", &first(b, c, UDP, 53, 4001)), "{what}");
+        node.agent.verify();
+
+        // The next agent goes on.
+        assert_eq!(node.agent.end("-TERM"), Some(0));
+        assert!(is_closed(&node), "{what}");
+        node.agent = Agent::of_node(node.scene.lab.node(), &node.scratch.0, &[]);
+        node.agent.until_enforcing();
+        assert!(is_closed(&node), "{what}");
+        node.agent.verify();
+        node.scratch.write("policy.yaml", &guard(&["a", "c"]));
+        node.agent.until("what is allowed again", |s| {
+            s.connections.revoked_tuples == 0 && s.state == State::Enforcing
+        });
+        assert!(node.passes("b", "c", &asked[0].1), "{what}");
+        node.agent.verify();
+    }
+}
+
 /// A pod's own labels, a peer's labels and a namespace's are as good a reason as a policy.
 #[test]
 fn a_label_that_a_peer_loses_cuts_its_connections() {

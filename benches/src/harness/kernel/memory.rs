@@ -47,7 +47,7 @@ pub fn measure_load(settings: &Settings, cell: Cell, name: &str) -> Result<LoadM
     testbed.load(&scenario, &expected, patience).map_err(|error| error.to_string())?;
     let kernel = kernel_memory() - before;
     // As the agent does after a load.
-    palisade_heap::give_back();
+    palisade_heap::return_unused();
     Ok(LoadMemory { kernel, user: testbed.contender.resident() })
 }
 
