@@ -225,8 +225,7 @@ fn follow_with_engine(seed: u64) -> Result<(u64, u64), String> {
     let one_in = [0, 12, 5, 8][(seed % 4) as usize];
     let mut fake = failing(&mut rng, one_in);
     let mut dataplane = loop {
-        match Dataplane::start_with(fake, Options { capacities: capacities, ..Options::default() })
-        {
+        match Dataplane::start_with(fake, Options { capacities, ..Options::default() }) {
             Ok(dataplane) => break dataplane,
             Err(_) => fake = failing(&mut rng, one_in),
         }
