@@ -29,6 +29,7 @@ mod monitoring;
 mod oneshot;
 mod openmetrics;
 mod operator;
+mod other_paths;
 mod packets;
 mod readme;
 mod recovery;
