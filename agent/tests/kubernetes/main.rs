@@ -11,6 +11,7 @@
 
 mod changes;
 mod cluster;
+mod cni;
 #[allow(dead_code, reason = "shared with the other tests of the agent, which use more of it")]
 #[path = "../it/command.rs"]
 mod command;
@@ -18,6 +19,8 @@ mod events;
 mod faults;
 mod install;
 mod lists;
+mod nodes;
+mod nodes_network;
 mod observed;
 #[allow(dead_code, reason = "shared with the other tests of the agent, which use more of it")]
 #[path = "../it/openmetrics.rs"]
