@@ -231,7 +231,7 @@ fn clients_that_send_nothing_keep_nobody_out() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_waited_for_and_one_that_is_forbidden_is_an_error() {
+fn a_port_that_is_taken_or_forbidden_is_waited_for_while_policy_is_enforced() {
     let netns = netns();
     let scratch = Scratch::guarded();
     let taken = within(&netns.path(), || TcpListener::bind(DEFAULT).unwrap());
@@ -250,12 +250,17 @@ fn a_port_that_is_taken_is_waited_for_and_one_that_is_forbidden_is_an_error() {
     drop(silent);
 
     let socket = scratch.0.join("s");
-    let run = ["run", "-f", scratch.path(), "--socket", socket.to_str().unwrap(), "--listen"];
     let without = ["--bounding-set", "-net_bind_service", env!("CARGO_BIN_EXE_palisade")];
-    let args = [&without[..], &run, &["127.0.0.1:80"]].concat();
-    let refused = finish(netns.command("setpriv", &args), "").exits(2);
-    refused.complains("127.0.0.1:80").complains("--listen");
-    netns.palisade(&[&run[..], &["9674"]].concat()).exits(2).complains("--listen");
+    let run = ["run", "-f", scratch.path(), "--listen", "127.0.0.1:80"];
+    let forbidden = netns.command("setpriv", &[&without[..], &run].concat());
+    let forbidden = Agent::start_by(forbidden, Scratch::new(), None);
+    forbidden.until_enforcing();
+    forbidden.until_log("127.0.0.1:80 yet (Permission denied");
+    forbidden.verify();
+    drop(forbidden);
+    let socket = socket.to_str().unwrap();
+    let wrong = ["run", "-f", scratch.path(), "--socket", socket, "--listen", "9674"];
+    netns.palisade(&wrong).exits(2).complains("--listen");
 }
 
 /// As in a rolling update: both have the same socket and port.
