@@ -218,7 +218,7 @@ fn present_or_needed(actual: &Actual, host: &HostFacts) -> impl Iterator<Item = 
     TableFamily::ALL.into_iter().filter(|family| {
         TableFamily::OF_PROGRAM.contains(family)
             || actual.contains_key(family)
-            || !host.within(*family).is_empty()
+            || host.has_any_within(*family)
     })
 }
 

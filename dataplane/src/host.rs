@@ -37,6 +37,11 @@ impl HostFacts {
         facts
     }
 
+    /// Whether one table holds some of them.
+    pub fn has_any_within(&self, table: TableFamily) -> bool {
+        table.sets().any(|set| self.count(set) > 0)
+    }
+
     /// Adds those of another.
     pub fn extend(&mut self, other: &Self) {
         for set in SetName::ALL {

@@ -15,7 +15,6 @@ use super::output::{Format, Progress, note, say, say_json};
 use super::{Exit, Failure};
 use crate::bridged;
 use crate::edits;
-use crate::gaps;
 use crate::progress::{Done, ObservedRuleset};
 use steps::describe;
 
@@ -114,7 +113,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         for family in switched.were_off {
             note(format_args!("bridged {family:?} packets now pass nftables (br_netfilter)"));
         }
-        outcome.not_enforced = switched.gaps.into_iter().chain(gaps::of_other_paths()).collect();
+        outcome.not_enforced = switched.gaps;
         for gap in &outcome.not_enforced {
             note(format_args!("warning: NOT ENFORCED: {gap}"));
         }

@@ -13,7 +13,6 @@ use super::output::{Format, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
 use crate::bridged;
-use crate::gaps;
 use crate::protocol::{MAX_LISTED, Request, Response, Verified};
 use crate::socket::{Client, DEFAULT};
 
@@ -95,8 +94,7 @@ fn compare_with_files(args: &Args) -> Result<Outcome, Failure> {
     let placement = bridged::find(program).map_err(Failure::bridges)?;
     let features = kernel.features();
     let host = bridged::facts(&placement, features);
-    let gaps = bridged::gaps(&placement, features).into_iter().chain(gaps::of_other_paths());
-    let not_enforced = gaps.collect();
+    let not_enforced = bridged::gaps(&placement, features);
     let differences = dataplane::verify(&mut kernel, program, &host, args.deny.deny_action)?;
     Ok(Outcome {
         equal: differences.is_empty(),

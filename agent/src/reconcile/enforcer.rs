@@ -1,5 +1,6 @@
 //! The program -> the kernel: claims the tables, keeps them equal, compares and heals.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use palisade_compiler::compile::Compiler;
@@ -112,21 +113,19 @@ impl Enforcer {
 
     /// Has the next commit put the facts of the host into force; whether they are others than before.
     fn set_host(&mut self, others: [&HostFacts; 2]) -> bool {
-        let mut merged = None;
-        let mut facts = self.subjects.facts();
+        let mut facts = Cow::Borrowed(self.subjects.facts());
         for other in others.into_iter().filter(|other| !other.is_empty()) {
-            let merged = merged.get_or_insert_with(|| self.subjects.facts().clone());
-            merged.extend(other);
+            facts.to_mut().extend(other);
         }
-        facts = merged.as_ref().unwrap_or(facts);
-        if self.dataplane.host() == facts {
+        if self.dataplane.host() == &*facts {
             return false;
         }
         // Its counters go with the table.
-        if has_inet_table(self.dataplane.host()) && !has_inet_table(facts) {
+        let had_table = self.dataplane.host().has_any_within(TableFamily::Inet);
+        if had_table && !facts.has_any_within(TableFamily::Inet) {
             self.held_packets += DenyCounters::read().map_or(0, |counters| counters.held.packets);
         }
-        self.dataplane.set_host(facts.clone());
+        self.dataplane.set_host(facts.into_owned());
         true
     }
 
@@ -163,10 +162,6 @@ impl Enforcer {
     pub(super) fn not_enforced(&self) -> Vec<String> {
         self.subjects.gaps().to_vec()
     }
-}
-
-fn has_inet_table(facts: &HostFacts) -> bool {
-    TableFamily::Inet.sets().any(|set| facts.count(set) > 0)
 }
 
 /// Logs the progress of long work, and measures all of it.

@@ -18,7 +18,7 @@ use crate::transaction::{
 pub(super) fn needed(host: &HostFacts) -> impl Iterator<Item = TableFamily> {
     TableFamily::ALL
         .into_iter()
-        .filter(|table| TableFamily::OF_PROGRAM.contains(table) || !host.within(*table).is_empty())
+        .filter(|table| TableFamily::OF_PROGRAM.contains(table) || host.has_any_within(*table))
 }
 
 /// Tables from nothing: sets, elements in bounded transactions, and in the last one the rules.
