@@ -41,7 +41,7 @@ mod lines;
 mod list;
 mod locate;
 mod metadata;
-mod names;
+pub(crate) mod names;
 mod node;
 mod object;
 mod output;
@@ -64,6 +64,7 @@ mod yaml;
 mod tests;
 
 pub use diagnostic::{Diagnostic, ObjectRef, Place, Severity};
+pub(crate) use metadata::DEFAULT_NAMESPACE;
 pub use output::{Object, Parsed, Settings, Withheld};
 pub use report::MAX_DIAGNOSTICS;
 pub use tree::MAX_DEPTH;
