@@ -46,6 +46,7 @@ mod node;
 mod object;
 mod output;
 mod path;
+mod places;
 mod pod;
 mod policy;
 mod report;
@@ -66,6 +67,7 @@ mod tests;
 pub use diagnostic::{Diagnostic, ObjectRef, Place, Severity};
 pub(crate) use metadata::DEFAULT_NAMESPACE;
 pub use output::{Object, Parsed, Settings, Withheld};
+pub use places::places;
 pub use report::MAX_DIAGNOSTICS;
 pub use tree::MAX_DEPTH;
 
