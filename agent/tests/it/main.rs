@@ -22,6 +22,7 @@ mod handover;
 mod healing;
 mod hold;
 mod lab;
+mod lint;
 mod metrics;
 mod missing;
 mod monitoring;

@@ -108,7 +108,7 @@ impl Report {
     /// Brings the findings into their order, and cuts the list to its bound.
     pub fn finish(&mut self) {
         if self.findings.len() > MAX_FINDINGS {
-            self.findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+            self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
             self.findings.truncate(MAX_FINDINGS);
         }
         self.findings.sort_by(|a, b| a.order().cmp(&b.order()));

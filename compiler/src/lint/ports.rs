@@ -17,13 +17,16 @@ const MOST_KINDS: usize = 64;
 /// Services of a namespace with the same port that are compared with pods.
 const MOST_SERVICES: usize = 16;
 
+/// A Service, and what one of its ports is translated to.
+type ServiceTarget<'s> = (&'s Service, &'s TargetPort);
+
 /// The ports that pods declare, and those of Services.
 #[derive(Debug)]
 pub(super) struct PortIndex<'s> {
     names: HashSet<(&'s str, Protocol)>,
     numbers: HashSet<(u16, Protocol)>,
     /// Services with a target that may be another number, by namespace, protocol and port.
-    services: HashMap<(&'s str, Protocol, u16), Vec<(&'s Service, &'s TargetPort)>>,
+    services: HashMap<(&'s str, Protocol, u16), Vec<ServiceTarget<'s>>>,
 }
 
 impl<'s> PortIndex<'s> {

@@ -33,6 +33,7 @@ fn pod(name: &str, label: &str) -> Object {
         started: None,
         containers_gone: false,
         ports: Arc::from([]),
+        lint_ignore: None,
     })
 }
 
