@@ -16,6 +16,7 @@
 mod blocks;
 mod code;
 mod coverage;
+mod destinations;
 mod dns;
 mod finding;
 mod input;
@@ -37,6 +38,7 @@ use crate::model::Policy;
 use crate::parse::Diagnostic;
 use crate::snapshot::Snapshot;
 use coverage::Coverage;
+use destinations::PortIndex;
 use dns::Resolver;
 use near::Near;
 use survey::Survey;
@@ -87,9 +89,10 @@ fn check_policies(snapshot: &Snapshot, report: &mut Report) {
         }
         return;
     }
-    let ports = ports::PortIndex::of(&survey);
+    let ports = PortIndex::of(&survey);
+    let mut known = subjects::Known::new();
     for policy in &policies {
-        subjects::check(&survey, &near, policy, report);
+        subjects::check(&survey, &near, &mut known, policy, report);
         peers::check(&survey, &near, policy, report);
         ports::check(&survey, &ports, policy, report);
     }

@@ -1,54 +1,19 @@
 //! The entries of `ports` beside the pods that are connected to: names and numbers that they do not have.
 
-use hashbrown::{HashMap, HashSet};
-
 use super::code::Code;
+use super::destinations::{Destinations, PortIndex};
 use super::finding::{Finding, Report};
 use super::near::edits;
 use super::survey::{Kind, Survey};
 use super::words::{self, finding, port_field};
 use crate::model::{
-    Direction, NamedPort, Peer, Peers, Policy, PolicyRule, PortMatch, PortSpec, Ports, Protocol,
-    Selector, Service, TargetPort,
+    Direction, NamedPort, Policy, PortMatch, PortSpec, Ports, Protocol, Service, TargetPort,
 };
 
 /// Kinds of pods that are compared with Services.
 const MOST_KINDS: usize = 64;
 /// Services of a namespace with the same port that are compared with pods.
 const MOST_SERVICES: usize = 16;
-
-/// A Service, and what one of its ports is translated to.
-type ServiceTarget<'s> = (&'s Service, &'s TargetPort);
-
-/// The ports that pods declare, and those of Services.
-#[derive(Debug)]
-pub(super) struct PortIndex<'s> {
-    names: HashSet<(&'s str, Protocol)>,
-    numbers: HashSet<(u16, Protocol)>,
-    /// Services with a target that may be another number, by namespace, protocol and port.
-    services: HashMap<(&'s str, Protocol, u16), Vec<ServiceTarget<'s>>>,
-}
-
-impl<'s> PortIndex<'s> {
-    pub(super) fn of(survey: &Survey<'s>) -> Self {
-        let (mut names, mut numbers) = (HashSet::new(), HashSet::new());
-        let mut seen = HashSet::new();
-        for list in survey.kinds.iter().flat_map(|kind| &kind.ports) {
-            if seen.insert(list.as_ptr() as usize) {
-                names.extend(list.iter().map(|port| (&*port.name, port.protocol)));
-                numbers.extend(list.iter().map(|port| (port.port, port.protocol)));
-            }
-        }
-        let mut services: HashMap<_, Vec<_>> = HashMap::new();
-        for service in survey.snapshot.services().filter(|service| service.selector.is_some()) {
-            for port in &service.ports {
-                let key = (&*service.namespace, port.protocol, port.port);
-                services.entry(key).or_default().push((service, &port.target));
-            }
-        }
-        Self { names, numbers, services }
-    }
-}
 
 pub(super) fn check<'s>(
     survey: &Survey<'s>,
@@ -70,44 +35,7 @@ pub(super) fn check<'s>(
     }
 }
 
-/// The pods that connections of a rule lead to: the subjects for ingress, the peers for egress.
-struct Destinations<'a, 's> {
-    survey: &'a Survey<'s>,
-    index: &'a PortIndex<'s>,
-    policy: &'s Policy,
-    direction: Direction,
-    rule: &'s PolicyRule,
-}
-
-impl<'a, 's> Destinations<'a, 's> {
-    /// Those with an identity.
-    fn kinds(&self) -> Box<dyn Iterator<Item = &'a Kind<'s>> + 'a> {
-        let own = self.policy.key.namespace.as_ref();
-        let survey = self.survey;
-        let subjects: &'s Selector = &self.policy.subjects;
-        let kinds: Box<dyn Iterator<Item = &'a Kind<'s>> + 'a> =
-            match (self.direction, &self.rule.peers) {
-                (Direction::Ingress, _) => {
-                    Box::new(survey.select(survey.kinds_of(own), subjects).map(|(_, kind)| kind))
-                }
-                (Direction::Egress, Peers::AnyOf(peers)) if peers.iter().all(is_pods) => {
-                    let own = own.to_owned();
-                    Box::new(peers.iter().flat_map(move |peer| {
-                        let of = match peer {
-                            Peer::Pods { namespaces, pods } => {
-                                Some(survey.peers(&own, namespaces, pods))
-                            }
-                            Peer::Block(_) => None,
-                        };
-                        of.into_iter().flatten().map(|(_, kind)| kind)
-                    }))
-                }
-                // A block may hold any pod.
-                (Direction::Egress, _) => Box::new(survey.kinds.iter()),
-            };
-        Box::new(kinds.filter(|kind| kind.own > 0))
-    }
-
+impl Destinations<'_, '_> {
     fn check(&self, port: &PortMatch, field: String) -> Option<Finding> {
         match &port.port {
             PortSpec::Any => None,
@@ -122,12 +50,10 @@ impl<'a, 's> Destinations<'a, 's> {
     }
 
     fn check_name(&self, name: &str, protocol: Protocol, field: String) -> Option<Finding> {
-        self.kinds().next()?;
-        let is_it = |port: &NamedPort| *port.name == *name && port.protocol == protocol;
-        let is_anywhere = self.index.names.contains(&(name, protocol));
-        if is_anywhere && self.kinds().any(|kind| kind.named_ports().any(is_it)) {
+        if self.with_name(name, protocol).is_some() {
             return None;
         }
+        self.kinds().next()?;
         let message = format!(
             "is for the {protocol} port named {name}, which none of the pods connected to has"
         );
@@ -144,24 +70,13 @@ impl<'a, 's> Destinations<'a, 's> {
 
     /// Whether pods declare the number, and all that do declare it with another protocol.
     fn check_protocol(&self, number: u16, protocol: Protocol, field: String) -> Option<Finding> {
-        let mut others = Protocol::ALL.into_iter().filter(|other| *other != protocol);
-        if !others.any(|other| self.index.numbers.contains(&(number, other))) {
+        let others = Protocol::ALL.into_iter().filter(|other| *other != protocol);
+        let mut others = others.filter_map(|other| Some((other, self.with_number(number, other)?)));
+        let (other, kind) = others.next()?;
+        if self.with_number(number, protocol).is_some() {
             return None;
         }
-        // The least of all, whatever the order of the pods.
-        let mut other: Option<(Protocol, String)> = None;
-        for kind in self.kinds() {
-            for port in kind.named_ports().filter(|port| port.port == number) {
-                if port.protocol == protocol {
-                    return None;
-                }
-                let found = (port.protocol, words::pod(kind.example));
-                if other.as_ref().is_none_or(|least| found < *least) {
-                    other = Some(found);
-                }
-            }
-        }
-        let (other, pod) = other?;
+        let pod = words::pod(kind.example);
         // The rule may have an entry for that protocol as well.
         if let Ports::AnyOf(ports) = &self.rule.ports
             && ports.iter().any(|port| port.protocol == other && holds(&port.port, number))
@@ -176,20 +91,17 @@ impl<'a, 's> Destinations<'a, 's> {
 
     /// Whether a Service in front of all these pods has the port, and none of the pods has it.
     fn check_service(&self, number: u16, protocol: Protocol, field: String) -> Option<Finding> {
-        if self.index.services.is_empty() || self.is_beyond_pods() {
+        if self.is_any() {
             return None;
         }
         let first = self.kinds().next()?;
         let namespace = first.example.namespace.as_ref();
-        let services = self.index.services.get(&(namespace, protocol, number))?;
+        let services = self.index.services(namespace, protocol, number);
         let kinds: Vec<&Kind<'_>> = self.kinds().take(MOST_KINDS + 1).collect();
         if kinds.len() > MOST_KINDS || services.len() > MOST_SERVICES {
             return None;
         }
-        let declares = |kind: &&Kind<'_>| {
-            kind.named_ports().any(|port| port.port == number && port.protocol == protocol)
-        };
-        if kinds.iter().any(declares) {
+        if self.with_number(number, protocol).is_some() {
             return None;
         }
         let mut in_front = services
@@ -211,16 +123,6 @@ impl<'a, 's> Destinations<'a, 's> {
         let remedy = format!("Write port: {target}.");
         Some(finding(Code::ServicePort, self.policy, field, &message).with_remedy(Some(remedy)))
     }
-
-    /// Whether the rule is for more than pods that it selects.
-    fn is_beyond_pods(&self) -> bool {
-        self.direction == Direction::Egress
-            && !matches!(&self.rule.peers, Peers::AnyOf(peers) if peers.iter().all(is_pods))
-    }
-}
-
-fn is_pods(peer: &Peer) -> bool {
-    matches!(peer, Peer::Pods { .. })
 }
 
 fn holds(spec: &PortSpec, number: u16) -> bool {

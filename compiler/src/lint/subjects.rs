@@ -1,15 +1,26 @@
 //! Whom a policy selects: nobody, or pods that policies do not apply to.
 
+use std::collections::HashMap;
+
 use super::code::Code;
 use super::finding::Report;
 use super::near::Near;
 use super::survey::{Kind, Survey};
 use super::words::{self, finding};
-use crate::model::Policy;
+use crate::model::{Policy, Selector};
 
 const FIELD: &str = "spec.podSelector";
 
-pub(super) fn check<'s>(survey: &Survey<'s>, near: &Near, policy: &'s Policy, report: &mut Report) {
+/// What selectors select, by namespace and selector: many policies have the same.
+pub(super) type Known<'s> = HashMap<(&'s str, &'s Selector), Selected>;
+
+pub(super) fn check<'s>(
+    survey: &Survey<'s>,
+    near: &Near,
+    known: &mut Known<'s>,
+    policy: &'s Policy,
+    report: &mut Report,
+) {
     let own = &policy.key.namespace;
     let within = survey.kinds_of(own);
     if within.is_empty() {
@@ -18,16 +29,19 @@ pub(super) fn check<'s>(survey: &Survey<'s>, near: &Near, policy: &'s Policy, re
             finding(Code::NamespaceHasNoPods, policy, "metadata.namespace".into(), &message);
         return report.add_to(policy, found);
     }
-    let mut selected = Selected::default();
-    survey.select(within, &policy.subjects).for_each(|(_, kind)| selected.count(kind));
-    let Selected { kinds, own: pods, hosts, .. } = selected;
+    let selected = known.entry((own, &policy.subjects)).or_insert_with(|| {
+        let mut selected = Selected::default();
+        survey.select(within, &policy.subjects).for_each(|(_, kind)| selected.count(kind));
+        selected
+    });
+    let Selected { kinds, own: pods, hosts, ref host } = *selected;
     if kinds == 0 {
         return report.add_to(policy, nobody(survey, near, policy));
     }
     if hosts == 0 {
         return;
     }
-    let named = words::some_of(selected.host, hosts);
+    let named = words::some_of(host, hosts);
     let hosts = words::counted(hosts, "pod");
     let (code, message) = if pods == 0 {
         let message = format!("selects no other pods than {hosts} on the host's network ({named})");
@@ -39,8 +53,9 @@ pub(super) fn check<'s>(survey: &Survey<'s>, near: &Near, policy: &'s Policy, re
     report.add_to(policy, finding(code, policy, FIELD.into(), &message));
 }
 
+/// How many pods a selector selects.
 #[derive(Debug, Default)]
-struct Selected {
+pub(super) struct Selected {
     /// How many kinds of pods, pods that have ended included: who selects those did not misspell their labels.
     kinds: usize,
     own: usize,

@@ -4,6 +4,7 @@ mod cases;
 mod examples;
 mod page;
 mod random;
+mod scale;
 
 use palisade_compiler::lint::{Code, Finding, Report, lint_with};
 use palisade_compiler::parse::parse;
