@@ -11,7 +11,7 @@ use palisade_dataplane::bridges::{self, BridgeFilter, BridgeFilterError};
 use palisade_dataplane::host::HostFacts;
 use palisade_dataplane::ruleset::Features;
 
-use crate::{flow_tables, ipvs};
+use crate::gaps;
 
 fn subjects(program: &Program) -> BTreeSet<IpAddr> {
     program.iter().flat_map(|(_, t)| t.local_in.iter().chain(&t.local_out)).copied().collect()
@@ -187,8 +187,7 @@ impl AttachedSubjects {
             self.gaps
                 .push("the bridges of this host's pods cannot be found (rtnetlink)".to_owned());
         }
-        self.gaps.extend(ipvs::gap());
-        self.gaps.extend(flow_tables::gap());
+        self.gaps.extend(gaps::of_other_paths());
         self.facts = facts(placement, self.features);
         self.bridge_names = placement.bridges.iter().map(|&index| interface_name(index)).collect();
     }

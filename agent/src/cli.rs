@@ -4,6 +4,7 @@ mod apply;
 mod check;
 mod completions;
 mod demo;
+mod deny;
 mod eval;
 mod explain;
 mod failure;

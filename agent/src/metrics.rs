@@ -39,18 +39,15 @@ pub enum EventSource {
     Links,
     /// Changes of nftables by others.
     Nftables,
-    /// Flows of the connection tracking.
-    Conntrack,
 }
 
 impl EventSource {
-    const ALL: [Self; 3] = [Self::Links, Self::Nftables, Self::Conntrack];
+    const ALL: [Self; 2] = [Self::Links, Self::Nftables];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Links => "links",
             Self::Nftables => "nftables",
-            Self::Conntrack => "conntrack",
         }
     }
 }

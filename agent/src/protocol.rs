@@ -408,6 +408,12 @@ pub struct Connections {
     pub cut: u64,
     /// Connections that were deleted because their address left its pod.
     pub flushed: u64,
+    /// Connections without TCP that were cut and of which packets of the answering end are dropped, lest they begin anew.
+    #[serde(default)]
+    pub revoked_tuples: usize,
+    /// Connections beyond the bound of these: their answering end may open them anew.
+    #[serde(default)]
+    pub lost_tuples: u64,
     /// How long the last look took, from the commit to the last connection cut, in microseconds.
     pub last_us: Option<u64>,
     pub max_us: Option<u64>,

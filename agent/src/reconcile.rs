@@ -14,6 +14,7 @@
 mod enforcer;
 mod healing;
 mod hold_report;
+mod opening;
 mod revocation;
 mod status_report;
 mod upkeep;
@@ -24,8 +25,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::program::Delta;
 use palisade_compiler::program::narrowing::Narrowing;
-use palisade_compiler::program::{Delta, Program};
 use palisade_compiler::snapshot::{Change, ObjectKind, Snapshot, UndeclaredNamespaces};
 use palisade_dataplane::ruleset::RulesetError;
 
@@ -37,7 +38,9 @@ use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
 use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
 use crate::published_status::PublishedStatus;
 use enforcer::Enforcer;
+pub use enforcer::TableSettings;
 use healing::Healing;
+use opening::{is_hopeless, open};
 use revocation::{Revocation, Scope};
 use status_report::{EnforcedChange, StatusReport, counted, micros};
 use upkeep::{Task, Upkeep};
@@ -46,6 +49,8 @@ use upkeep::{Task, Upkeep};
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
 /// How often the bridges of pods are looked for though no link changed: addresses in other network namespaces change unnoticed.
 const FIND_BRIDGES_EVERY: Duration = Duration::from_secs(30);
+/// How often it is looked whether what cut connections leave behind is still needed; after a change at once.
+const REVIEW_REVOKED_EVERY: Duration = Duration::from_secs(10);
 /// How long after a change the rows are counted for the status.
 const COUNT_ROWS_AFTER: Duration = Duration::from_secs(2);
 /// How long to wait after a failure, or for a table that another process owns: at first, and at most.
@@ -62,8 +67,7 @@ const MAX_LOGGED_DELTA: usize = 65_536;
 pub struct Settings {
     /// The node whose pods are local; every pod with an address is where there is none.
     pub node: Option<String>,
-    /// Whether the tables belong to the agent, where the kernel knows owners.
-    pub owns_tables: bool,
+    pub tables: TableSettings,
     /// The ranges of the node's pods; those of the Node object apply where there are none.
     pub pod_ranges: Vec<IpNet>,
     /// What a namespace is that the source has not declared.
@@ -80,14 +84,16 @@ pub fn run(
     inbox: &Inbox,
     published: PublishedStatus,
 ) -> Result<(), RulesetError> {
-    let Settings { node, owns_tables, pod_ranges, undeclared } = settings;
+    let Settings { node, tables, pod_ranges, undeclared } = settings;
     let report = StatusReport::new(published, node.clone());
-    let Some((enforcer, found)) = open(&report, owns_tables, inbox)? else { return Ok(()) };
+    let backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
+    let Some((enforcer, found)) = open(&report, tables, inbox, backoff)? else { return Ok(()) };
     let locality = match &node {
         Some(node) => Locality::Node(node.as_str().into()),
         None => Locality::Everywhere,
     };
     let healing = Healing::start(enforcer.port(), inbox.waker(), report.metrics().clone());
+    let revocation = Revocation::start(inbox.waker(), enforcer.host());
     let mut reconciler = Reconciler {
         inbox,
         compiler: Compiler::adopting(locality, &found).with_undeclared(undeclared),
@@ -98,7 +104,7 @@ pub fn run(
         in_sync: Err("the source has just begun".to_owned()),
         begun: false,
         behind: Behind::default(),
-        revocation: Revocation::start(inbox.waker()),
+        revocation,
         backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
         upkeep: Upkeep::default(),
         healing,
@@ -106,56 +112,6 @@ pub fn run(
         source_behind: false,
     };
     reconciler.run()
-}
-
-/// Waits until the kernel's tables can be read and belong to nobody else; `None` if the loop should end meanwhile.
-fn open(
-    report: &StatusReport,
-    owns_tables: bool,
-    inbox: &Inbox,
-) -> Result<Option<(Enforcer, Program)>, RulesetError> {
-    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
-    loop {
-        report.expect_at(Instant::now());
-        let error = match Enforcer::open(owns_tables, report.metrics()) {
-            Ok(opened) => return Ok(Some(opened)),
-            Err(error) if is_hopeless(&error) => return Err(error),
-            Err(error) => error,
-        };
-        report.metrics().failed(&error);
-        let state = match error {
-            RulesetError::Owned { .. } => State::WaitingForTable,
-            _ => State::Behind,
-        };
-        report.hindered(state, error.to_string());
-        let now = Instant::now();
-        backoff.failed(now);
-        let retry_at = backoff.retry_at().unwrap_or(now);
-        report.expect_at(retry_at);
-        while Instant::now() < retry_at {
-            let contents = inbox.take_asks(retry_at);
-            if contents.shutdown {
-                return Ok(None);
-            }
-            for Ask { answer, .. } in contents.asks {
-                // The client may be gone.
-                _ = answer.send(Response::NotReady { reason: report.why_not() });
-            }
-        }
-    }
-}
-
-/// Whether waiting mends nothing.
-fn is_hopeless(error: &RulesetError) -> bool {
-    match error {
-        RulesetError::NotPermitted { .. } | RulesetError::Unsupported { .. } => true,
-        RulesetError::Retry { .. }
-        | RulesetError::Unknown { .. }
-        | RulesetError::Full { .. }
-        | RulesetError::Owned { .. }
-        | RulesetError::Refused { .. }
-        | RulesetError::Io(_) => false,
-    }
 }
 
 /// What the program changed by and the kernel has not.
@@ -311,6 +267,9 @@ impl Reconciler<'_> {
         self.report.revision += 1;
         self.report.compiled(&self.compiler);
         self.upkeep.schedule(Task::CountRows, Instant::now() + COUNT_ROWS_AFTER);
+        if self.revocation.tuples().len() > 0 {
+            self.upkeep.schedule(Task::ReviewRevoked, Instant::now());
+        }
         tracing::debug!(
             revision = self.report.revision,
             took_us = micros(now.elapsed()),
@@ -339,7 +298,8 @@ impl Reconciler<'_> {
         // The engine takes the delta; a copy is for the log.
         let kept = (element_count <= MAX_LOGGED_DELTA).then(|| delta.clone());
         self.holding.update(&self.compiler, self.node.as_deref(), self.source_behind);
-        match self.enforcer.enforce(&self.compiler, delta, self.holding.facts(), find_bridges) {
+        let facts = [self.holding.facts(), self.revocation.facts()];
+        match self.enforcer.enforce(&self.compiler, delta, facts, find_bridges) {
             Ok(()) => {
                 self.backoff.succeeded();
                 let change = (object_count > 0).then_some(EnforcedChange {
@@ -354,6 +314,7 @@ impl Reconciler<'_> {
                 // Gaps are published first, so that the status never says "enforcing" without them.
                 self.report.facts(&self.enforcer);
                 self.report.hold(&self.holding, self.enforcer.held_packets());
+                self.report.revoked_tuples(self.revocation.tuples());
                 self.report.enforced(change, recovers);
                 self.revocation.want(Scope::new(narrowing, released, self.compiler.program()));
                 Ok(())
@@ -395,6 +356,9 @@ impl Reconciler<'_> {
         }
         self.upkeep.want(Task::JudgeConnections, self.can_judge_connections(), now);
         self.upkeep.want(Task::RemoveUnused, self.enforcer.is_unsettled(), now);
+        if self.revocation.tuples().len() > 0 {
+            self.upkeep.schedule(Task::ReviewRevoked, now + REVIEW_REVOKED_EVERY);
+        }
         self.upkeep.want(Task::Tidy, self.compiler.is_untidy(), now);
         self.upkeep.schedule(Task::Compare, now + COMPARE_EVERY);
         self.upkeep.schedule(Task::FindBridges, now + FIND_BRIDGES_EVERY);
@@ -405,8 +369,18 @@ impl Reconciler<'_> {
         let began = Instant::now();
         match task {
             Task::JudgeConnections => {
-                self.revocation.judge(self.compiler.program(), self.compiler.snapshot());
-                Ok(())
+                let (program, snapshot) = (self.compiler.program(), self.compiler.snapshot());
+                let forbidden = self.revocation.judge(program, snapshot);
+                // What would begin them anew is dropped before they are cut.
+                let is_new = self.revocation.revoke_answers(&forbidden, began);
+                let outcome = if is_new { self.enforce(began, false) } else { Ok(()) };
+                self.report.revoked_tuples(self.revocation.tuples());
+                self.revocation.cut(forbidden);
+                outcome
+            }
+            Task::ReviewRevoked => {
+                let is_other = self.revocation.review_answers(self.compiler.program(), began);
+                if is_other { self.enforce(began, false) } else { Ok(()) }
             }
             Task::FindBridges => self.enforce(began, true),
             Task::RemoveUnused => match self.enforcer.settle() {
@@ -432,7 +406,7 @@ impl Reconciler<'_> {
         let began = Instant::now();
         let result = self.enforcer.verify(&self.compiler);
         // At the start too, whose load is the largest there is; and reading the kernel back takes some memory.
-        palisade_heap::give_back();
+        palisade_heap::return_unused();
         match result {
             Ok(differences) => {
                 self.report.checked(began, &differences);
@@ -481,7 +455,7 @@ impl Reconciler<'_> {
             }
         };
         self.report.checked(began, &differences);
-        palisade_heap::give_back();
+        palisade_heap::return_unused();
         if !differences.is_empty() {
             // The answer says what was found; the next turn heals it.
             self.enforcer.lose_step();

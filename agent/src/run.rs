@@ -19,7 +19,7 @@ use crate::inbox::{Sender, inbox};
 use crate::link_events;
 use crate::published_status::PublishedStatus;
 use crate::recent_log::RecentLog;
-use crate::reconcile::{self, Settings};
+use crate::reconcile::{self, Settings, TableSettings};
 use crate::socket::lock::{Attempt, SocketError, SocketLock};
 use crate::socket::server::Server;
 use crate::sources::file_source::FileSource;
@@ -47,8 +47,7 @@ pub struct Config {
     pub node: Option<String>,
     /// The ranges of the node's pods; those of the Node object apply where there are none.
     pub pod_ranges: Vec<IpNet>,
-    /// Whether the tables belong to the agent, where the kernel knows owners: nobody else can write to them then.
-    pub owns_tables: bool,
+    pub tables: TableSettings,
     /// Where metrics and health are served by HTTP.
     pub listen: Listen,
     /// Where the last lines of the log are kept.
@@ -202,7 +201,7 @@ async fn serve(
     };
     let settings = Settings {
         node: config.node,
-        owns_tables: config.owns_tables,
+        tables: config.tables,
         pod_ranges: config.pod_ranges,
         undeclared,
     };

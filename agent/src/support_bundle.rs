@@ -12,7 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use palisade_compiler::program::render::render_on;
-use palisade_dataplane::dataplane::Dataplane;
+use palisade_compiler::program::skeleton::DenyAction;
+use palisade_dataplane::dataplane::{self, Dataplane};
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::RulesetError;
 use serde::Serialize;
@@ -120,9 +121,12 @@ fn asked(socket: &Path) -> Vec<SupportFile> {
 /// Only what the tables hold: elements that are not understood are named by palisade verify.
 fn tables() -> String {
     let read = || {
-        let dataplane = Dataplane::inspect(Kernel::open_without_owner()?)?;
+        let kernel = Kernel::open_without_owner()?;
+        let dataplane = Dataplane::inspect(kernel, dataplane::Options::default())?;
         let (program, host) = (dataplane.found(), dataplane.host());
-        Ok::<_, RulesetError>(render_on(&program, &|set| host.elements(set).collect()).to_string())
+        let elements = |set| host.elements(set).collect();
+        let text = render_on(&program, &elements, DenyAction::default()).to_string();
+        Ok::<_, RulesetError>(text)
     };
     read().unwrap_or_else(|error| format!("# {error}\n"))
 }

@@ -42,7 +42,7 @@ pub struct WatchState {
     pub decides: bool,
     /// Whether every object of the kind was listed once.
     pub in_sync: bool,
-    /// Whether all objects are being listed, so that what is known of them may be old.
+    /// Whether all objects are being listed, or must be, so that what is known of them may be old.
     pub is_listing: bool,
     /// Whether the agent may read the kind. Only of a kind on which no verdict depends a refusal is no outage.
     pub is_permitted: bool,

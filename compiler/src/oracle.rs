@@ -1,4 +1,4 @@
-//! Snapshot, connection -> decision, by the letter of the specification: slow, obvious, and the referee of the compile.
+//! Snapshot, connection -> decision, by the letter of the specification: slow, obvious, and what the compile is judged by.
 //!
 //! It shares the model and nothing else: no index, no owner table, no class. Every pod is judged, as if it were local.
 //! IPv6 neighbour discovery is not its matter: that is a packet's property, not a connection's.

@@ -130,6 +130,17 @@ pub struct PortElement {
     pub port: u16,
 }
 
+/// One element of `revoked_ipv4` or `revoked_ipv6`: what packets of one direction of a connection have in common. `protocol` is an
+/// IANA number of a protocol with ports, `source_port` and `port` (the destination's) are in host byte order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TupleElement {
+    pub protocol: u8,
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub source_port: u16,
+    pub port: u16,
+}
+
 /// One element of `port_ranges`: ports `first` to `last`, both included; ranges of one (profile, protocol) are disjoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortRangeElement {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use palisade_compiler::program::TableFamily;
-use palisade_compiler::program::skeleton::{ChainName, Rule, SetName, VERSION, rules};
+use palisade_compiler::program::skeleton::{ChainName, DenyAction, Rule, SetName, VERSION, rules};
 use palisade_compiler::program::{Program, Tables, render};
 
 use crate::contents::Contents;
@@ -132,6 +132,14 @@ fn kind(set: SetName) -> &'static str {
     if set.is_map() { "map" } else { "set" }
 }
 
+/// What tables are to be besides their contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Structure {
+    /// The kernel can give tables an owner, so they should have one.
+    pub owned: bool,
+    pub deny_action: DenyAction,
+}
+
 /// How the structure of what was read departs from the skeleton; elements are another matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Soundness {
@@ -142,10 +150,10 @@ pub enum Soundness {
     Table,
 }
 
-/// Whether both tables are the skeleton's. `owned`: the kernel can give tables an owner, so they should have one.
-pub fn soundness(actual: &Actual, owned: bool) -> Soundness {
+/// Whether all tables are the skeleton's.
+pub fn soundness(actual: &Actual, expected: Structure) -> Soundness {
     let differences: Vec<What> = present_or_needed(actual, &HostFacts::default())
-        .flat_map(|family| structure(actual, family, owned))
+        .flat_map(|family| structure(actual, family, expected))
         .collect();
     if differences.is_empty() {
         Soundness::Sound
@@ -161,11 +169,11 @@ pub fn differences(
     actual: &Actual,
     program: &Program,
     host: &HostFacts,
-    owned: bool,
+    expected: Structure,
 ) -> Vec<Difference> {
     let mut all = Vec::new();
     for family in present_or_needed(actual, host) {
-        let mut found = structure(actual, family, owned);
+        let mut found = structure(actual, family, expected);
         if let Some(table) = actual.get(&family) {
             let host = host.within(family);
             let contents = Contents::of(family, program, &host);
@@ -214,7 +222,7 @@ fn present_or_needed(actual: &Actual, host: &HostFacts) -> impl Iterator<Item = 
     })
 }
 
-fn structure(actual: &Actual, family: TableFamily, owned: bool) -> Vec<What> {
+fn structure(actual: &Actual, family: TableFamily, expected: Structure) -> Vec<What> {
     let Some(table) = actual.get(&family) else { return vec![What::NoTable] };
     let mut found = Vec::new();
     if table.version != Some(VERSION) {
@@ -223,11 +231,11 @@ fn structure(actual: &Actual, family: TableFamily, owned: bool) -> Vec<What> {
     if table.dormant {
         found.push(What::Dormant);
     }
-    if owned && !table.persistent {
+    if expected.owned && !table.persistent {
         found.push(What::Unowned);
     }
     found.extend(table.foreign.iter().cloned().map(What::Foreign));
-    chain_differences(table, family, &mut found);
+    chain_differences(table, family, expected.deny_action, &mut found);
     let generations = table.generations();
     for set in family.sets() {
         let id = generations.id(set);
@@ -245,7 +253,12 @@ fn structure(actual: &Actual, family: TableFamily, owned: bool) -> Vec<What> {
     found
 }
 
-fn chain_differences(table: &ActualTable, family: TableFamily, found: &mut Vec<What>) {
+fn chain_differences(
+    table: &ActualTable,
+    family: TableFamily,
+    deny_action: DenyAction,
+    found: &mut Vec<What>,
+) {
     let generations = table.generations();
     let mut extra: BTreeSet<&str> = table.chains.keys().map(String::as_str).collect();
     for chain in ChainName::of(family) {
@@ -258,7 +271,8 @@ fn chain_differences(table: &ActualTable, family: TableFamily, found: &mut Vec<W
         if actual.base != base {
             found.push(What::ChainAltered { chain, base: actual.base.clone() });
         }
-        rule_differences(chain, family, &actual.rules, &generations, found);
+        let expected = rules(family, chain, deny_action);
+        rule_differences(chain, (family, &expected), &actual.rules, &generations, found);
     }
     found.extend(extra.into_iter().map(|chain| What::ChainExtra(chain.to_owned())));
 }
@@ -266,12 +280,11 @@ fn chain_differences(table: &ActualTable, family: TableFamily, found: &mut Vec<W
 /// The rules that are missing and those that are too many, in order: what is left when a longest common sequence is taken out.
 fn rule_differences(
     chain: ChainName,
-    family: TableFamily,
+    (family, expected): (TableFamily, &[Rule]),
     actual: &[ActualRule],
     generations: &Generations,
     found: &mut Vec<What>,
 ) {
-    let expected = rules(family, chain);
     let same = |expected: &Rule, actual: &ActualRule| match actual {
         // A rule that names a set of another generation than its fellows looks up what nobody keeps.
         ActualRule::Known { rule, sets } => {
@@ -279,7 +292,7 @@ fn rule_differences(
         }
         ActualRule::Foreign(_) => false,
     };
-    let kept = common(&expected, actual, same);
+    let kept = common(expected, actual, same);
     let text = |rule: &Rule| render::rule(family, rule).to_string();
     for (i, rule) in expected.iter().enumerate() {
         if !kept.contains_key(&i) {

@@ -20,9 +20,10 @@ mod sizing;
 mod transactions;
 mod writer;
 
+use palisade_compiler::program::skeleton::DenyAction;
 use palisade_compiler::program::{Delta, Program};
 
-use crate::compare::{self, Difference};
+use crate::compare::{self, Difference, Structure};
 use crate::host::HostFacts;
 use crate::netlink::describe_owner;
 use crate::ruleset::{Ruleset, RulesetError, TableName};
@@ -37,6 +38,13 @@ pub use writer::Counters;
 
 /// How often a change is tried again after nftables changed under it, or its outcome was not known.
 pub const ATTEMPTS: usize = 5;
+
+/// How tables are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    pub capacities: Capacities,
+    pub deny_action: DenyAction,
+}
 
 /// Keeps both families' tables of a ruleset equal to a program.
 #[derive(Debug)]
@@ -58,29 +66,29 @@ impl<R: Ruleset> Dataplane<R> {
     ///
     /// `Owned` if a table belongs to another live process; else those of reading.
     pub fn start(ruleset: R) -> Result<Self, RulesetError> {
-        Self::start_with(ruleset, Capacities::default())
+        Self::start_with(ruleset, Options::default())
     }
 
-    /// As `start`, with sets of other sizes.
+    /// As `start`, with other options. Tables that were made with others are brought to these by the next `install`.
     ///
     /// # Errors
     ///
     /// As `start`.
-    pub fn start_with(ruleset: R, capacities: Capacities) -> Result<Self, RulesetError> {
-        let mut dataplane = Self::of_nothing(ruleset, capacities);
+    pub fn start_with(ruleset: R, options: Options) -> Result<Self, RulesetError> {
+        let mut dataplane = Self::of_nothing(ruleset, options);
         dataplane.read_again()?;
         dataplane.host = dataplane.main.host();
         Ok(dataplane)
     }
 
-    /// As `start`, but tables of another live process are read, too: for `found`, `owner` and `preview`. Whatever would write
+    /// As `start_with`, but tables of another live process are read, too: for `found`, `owner` and `preview`. Whatever would write
     /// to them fails with `Owned` as long as that process lives.
     ///
     /// # Errors
     ///
     /// Those of reading.
-    pub fn inspect(ruleset: R) -> Result<Self, RulesetError> {
-        let mut dataplane = Self::of_nothing(ruleset, Capacities::default());
+    pub fn inspect(ruleset: R, options: Options) -> Result<Self, RulesetError> {
+        let mut dataplane = Self::of_nothing(ruleset, options);
         match dataplane.read_again() {
             Ok(()) | Err(RulesetError::Owned { .. }) => {}
             Err(error) => return Err(error),
@@ -89,12 +97,13 @@ impl<R: Ruleset> Dataplane<R> {
         Ok(dataplane)
     }
 
-    fn of_nothing(ruleset: R, capacities: Capacities) -> Self {
+    fn of_nothing(ruleset: R, options: Options) -> Self {
         Self {
             writer: Writer {
                 ruleset,
                 counters: Counters::default(),
-                sizing: Sizing::new(capacities),
+                sizing: Sizing::new(options.capacities),
+                deny_action: options.deny_action,
             },
             main: ManagedTables::of_nothing(TableName::Main),
             stand_in: ManagedTables::of_nothing(TableName::StandIn),
@@ -244,7 +253,8 @@ impl<R: Ruleset> Dataplane<R> {
     /// Those of reading, and of `settle`.
     pub fn verify(&mut self, program: &Program) -> Result<Vec<Difference>, RulesetError> {
         self.settle()?;
-        let differences = verify(&mut self.writer.ruleset, program, &self.host);
+        let differences =
+            verify(&mut self.writer.ruleset, program, &self.host, self.writer.deny_action);
         // After a failed read, too, the next `install` reads first: it opens a dead socket anew.
         self.is_current &= differences.as_ref().is_ok_and(Vec::is_empty);
         differences
@@ -365,13 +375,15 @@ pub fn verify<R: Ruleset>(
     ruleset: &mut R,
     program: &Program,
     host: &HostFacts,
+    deny_action: DenyAction,
 ) -> Result<Vec<Difference>, RulesetError> {
-    let owned = ruleset.features().persistent_owner;
+    let expected = Structure { owned: ruleset.features().persistent_owner, deny_action };
     let mut last = None;
     for _ in 0..ATTEMPTS {
         // Last what is there for long: a kernel that owns it does not go on listening for others.
         let stand_in = ruleset.read(TableName::StandIn)?;
-        let mut found = compare::differences(&ruleset.read(TableName::Main)?, program, host, owned);
+        let mut found =
+            compare::differences(&ruleset.read(TableName::Main)?, program, host, expected);
         found.extend(compare::stand_ins(&stand_in));
         if found.is_empty() || last.as_ref() == Some(&found) {
             return Ok(found);

@@ -8,7 +8,7 @@ use palisade_compiler::program::delta::{
 };
 use palisade_compiler::program::element::{Container, Kind, kind};
 use palisade_compiler::program::sets::{Planning, SetName};
-use palisade_compiler::program::{AddressRange, TableFamily};
+use palisade_compiler::program::{AddressRange, TableFamily, TupleElement};
 use palisade_compiler::set_contents;
 
 use crate::transaction::Element;

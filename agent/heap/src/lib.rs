@@ -5,7 +5,7 @@
 
 /// Returns every page that contains no allocation to the system. It takes some milliseconds for a heap of 100 MB. Does
 /// nothing if the allocator is not that of the GNU C library.
-pub fn give_back() {
+pub fn return_unused() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: `malloc_trim` takes no pointer, touches no allocation, and may be called by any thread at any time
     // (malloc_trim(3): MT-Safe).

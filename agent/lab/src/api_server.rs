@@ -1,7 +1,9 @@
 //! A real kube-apiserver with its etcd, in a network namespace of a test's own.
 //!
 //! There is no kubelet, scheduler or controller: pods are what a test writes, their statuses included, and a namespace that is
-//! deleted stays `Terminating` until its finalizer is removed (`delete_namespace`).
+//! deleted stays `Terminating`, because nothing empties it.
+
+mod writes;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -14,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use crate::tool::{self, ToolError};
 use crate::{LabError, Namespace};
+
+pub use writes::{ApiClient, Write};
 
 /// How long the server may take until it is ready: some seconds on a free machine.
 const READY_WITHIN: Duration = Duration::from_secs(180);
@@ -65,28 +69,26 @@ impl Drop for Directory {
 /// Where etcd, kube-apiserver and kubectl are: `KUBEBUILDER_ASSETS`, or where `deploy/kubernetes/build` puts them.
 ///
 /// # Errors
-/// `Missing` where they are not there.
+/// `NoApiServer` where they are not there.
 pub fn assets() -> Result<PathBuf, LabError> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let cache = || {
-        let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| Some(Path::new(&variable("HOME")?).join(".cache")));
-        Some(cache?.join("palisade/kubernetes-v1.34.4"))
+        let home = || Path::new(&variable("HOME").unwrap_or_default()).join(".cache");
+        let cache = variable("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
+        cache.join("palisade/kubernetes-v1.34.4")
     };
-    let assets = variable("KUBEBUILDER_ASSETS").map(PathBuf::from).or_else(cache);
-    let found = assets.filter(|assets| {
-        ["etcd", "kube-apiserver", "kubectl"].iter().all(|tool| assets.join(tool).exists())
-    });
-    found.ok_or_else(|| LabError::Missing {
-        what: "etcd, kube-apiserver and kubectl: run deploy/kubernetes/build, or set KUBEBUILDER_ASSETS".to_owned(),
-    })
+    let assets = variable("KUBEBUILDER_ASSETS").map_or_else(cache, PathBuf::from);
+    if ["etcd", "kube-apiserver", "kubectl"].iter().all(|tool| assets.join(tool).exists()) {
+        return Ok(assets);
+    }
+    Err(LabError::NoApiServer { directory: assets.display().to_string() })
 }
 
 impl ApiServer {
     /// Starts a server on the loopback interface of the namespace, and waits until it is ready.
     ///
     /// # Errors
-    /// `Missing` without its programs; `Io` with the end of its log if it does not become ready.
+    /// `NoApiServer` without its programs; `Io` with the end of its log if it does not become ready.
     pub fn start(namespace: &Namespace) -> Result<Self, LabError> {
         Self::start_with(namespace, &[])
     }

@@ -4,6 +4,7 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::utsname::uname;
+use palisade_compiler::program::skeleton::DenyAction;
 use palisade_dataplane::dataplane::rehearse;
 use palisade_dataplane::netlink::{GraceMethod, Kernel, grace_method};
 use palisade_dataplane::ruleset::{Features, Ruleset as _, RulesetError};
@@ -51,10 +52,11 @@ fn judge_release(release: &str) -> Finding {
 pub(super) fn features() -> Vec<Finding> {
     let (tried, place) = in_own_namespace(try_tables);
     let mut findings = match tried {
-        Ok(features) => {
+        Ok((features, rejects)) => {
             let seen = format!("this kernel takes all sets and rules (tried in {place})");
             let mut findings = vec![Finding::ok("nftables", seen)];
             findings.extend(of_features(features));
+            findings.push(rejection(rejects));
             findings
         }
         Err(error) => vec![refused(&error)],
@@ -63,10 +65,25 @@ pub(super) fn features() -> Vec<Finding> {
     findings
 }
 
-fn try_tables() -> Result<Features, RulesetError> {
+/// The kernel's features, and whether it can answer denied packets.
+fn try_tables() -> Result<(Features, Result<(), RulesetError>), RulesetError> {
     let mut kernel = Kernel::open()?;
-    rehearse(&mut kernel)?;
-    Ok(kernel.features())
+    rehearse(&mut kernel, DenyAction::Drop)?;
+    let rejects = rehearse(&mut kernel, DenyAction::Reject);
+    Ok((kernel.features(), rejects))
+}
+
+fn rejection(rejects: Result<(), RulesetError>) -> Finding {
+    match rejects {
+        Ok(()) => Finding::ok("deny-action", "denied packets can be dropped or rejected"),
+        Err(error) => Finding::new(
+            Severity::Note,
+            "deny-action",
+            format!("denied packets cannot be rejected: {error}"),
+            "An agent with --deny-action reject enforces nothing here.",
+            "Leave --deny-action at drop, or load the modules nft_reject_ipv4 and nft_reject_ipv6.",
+        ),
+    }
 }
 
 /// Runs in a new network namespace where that is permitted, else in this one; says where it was.

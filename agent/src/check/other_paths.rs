@@ -4,7 +4,7 @@ use palisade_dataplane::netlink::{self, FlowTable, LinkProgram, LinkPrograms};
 use palisade_dataplane::ruleset::RulesetError;
 
 use super::finding::{Finding, Severity, list};
-use crate::ipvs;
+use crate::gaps;
 
 pub(super) fn findings() -> Vec<Finding> {
     vec![flow_tables(netlink::flow_tables()), ipvs(), link_programs()]
@@ -35,7 +35,7 @@ fn flow_tables(found: Result<Vec<FlowTable>, RulesetError>) -> Finding {
 }
 
 fn ipvs() -> Finding {
-    match ipvs::gap() {
+    match gaps::ipvs() {
         Some(_) => Finding::new(
             Severity::Failure,
             "ipvs",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::dataplane::{Dataplane, Options};
 use palisade_dataplane::netlink::Kernel;
 
 use super::finding::{Finding, Severity, list};
@@ -70,7 +70,8 @@ fn words(status: &Status) -> String {
 
 /// The tables as they are, if they can be read; `agent` is the process that answers at the socket.
 fn tables(agent: Option<u32>) -> Option<Finding> {
-    let dataplane = Dataplane::inspect(Kernel::open_without_owner().ok()?).ok()?;
+    let dataplane =
+        Dataplane::inspect(Kernel::open_without_owner().ok()?, Options::default()).ok()?;
     let elements = dataplane.found().elements();
     Some(match (dataplane.is_in_force(), dataplane.owner()) {
         (false, None) => Finding::ok("tables", "there are no tables of Palisade"),

@@ -9,12 +9,13 @@ use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
 use serde::Serialize;
 
+use super::deny::Deny;
 use super::input::{Manifests, Node, compile};
 use super::output::{Format, Progress, note, say, say_json};
 use super::{Exit, Failure};
 use crate::bridged;
 use crate::edits;
-use crate::ipvs;
+use crate::gaps;
 use crate::progress::{Done, ObservedRuleset};
 use steps::describe;
 
@@ -39,6 +40,8 @@ pub(super) struct Args {
     manifests: Manifests,
     #[command(flatten)]
     node: Node,
+    #[command(flatten)]
+    deny: Deny,
     /// Print which pods would be isolated or freed, what would change in the tables and by which transactions, and change
     /// nothing. Works while an agent owns the tables, and says that it does
     #[arg(long)]
@@ -81,7 +84,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
             progress.at(began, format_args!("{elements} elements"));
         }
     });
-    let mut dataplane = Dataplane::inspect(observed)?;
+    let mut dataplane = Dataplane::inspect(observed, args.deny.options())?;
     if let Some(owner) = dataplane.owner().filter(|_| !args.dry_run) {
         return Err(RulesetError::Owned { owner }.into());
     }
@@ -111,7 +114,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         for family in switched.were_off {
             note(format_args!("bridged {family:?} packets now pass nftables (br_netfilter)"));
         }
-        outcome.not_enforced = switched.gaps.into_iter().chain(ipvs::gap()).collect();
+        outcome.not_enforced = switched.gaps.into_iter().chain(gaps::of_other_paths()).collect();
         for gap in &outcome.not_enforced {
             note(format_args!("warning: NOT ENFORCED: {gap}"));
         }

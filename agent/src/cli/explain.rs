@@ -141,13 +141,13 @@ fn print_one(explained: &Explained, verbose: bool) -> Result<(), Failure> {
 }
 
 /// Misses that a person is shown; the rest is counted.
-const MOST_MISSES: usize = 10;
+const MAX_MISSES: usize = 10;
 
 fn print_side(what: &str, who: &str, side: &Side) -> Result<(), Failure> {
     say(format_args!("  {what} {who}: {}: {}", painted(&side.verdict), side.reason))?;
-    let shown = side.misses.iter().take(MOST_MISSES);
+    let shown = side.misses.iter().take(MAX_MISSES);
     shown.into_iter().try_for_each(|miss| say(format_args!("    {}", miss.text)))?;
-    match side.misses.len().checked_sub(MOST_MISSES) {
+    match side.misses.len().checked_sub(MAX_MISSES) {
         Some(more) if more > 0 => {
             say(format_args!("    and {more} more rules do not match; -o json has them"))?;
         }

@@ -1,6 +1,7 @@
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::program::render::render;
 
+use super::deny::Deny;
 use super::input::{Manifests, Node, compile};
 use super::output::say;
 use super::{Exit, Failure};
@@ -19,12 +20,14 @@ pub(super) struct Args {
     manifests: Manifests,
     #[command(flatten)]
     node: Node,
+    #[command(flatten)]
+    deny: Deny,
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let input = args.manifests.load()?;
     let mut compiler = Compiler::new(args.node.locality());
     let lacks = compile(&mut compiler, &args.node.locality(), input.changes)?;
-    say(render(compiler.program()))?;
+    say(render(compiler.program(), args.deny.deny_action))?;
     Ok(if input.has_errors || lacks { Exit::No } else { Exit::Done })
 }

@@ -8,10 +8,12 @@ use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::deny::Deny;
 use super::input::{Node, ReadOptions};
 use super::{Exit, Failure};
 use crate::http::{self, Listen};
 use crate::recent_log::RecentLog;
+use crate::reconcile::TableSettings;
 use crate::run::{Config, Follow, RunError, run};
 use crate::socket::DEFAULT;
 use crate::socket::lock::SocketError;
@@ -56,6 +58,8 @@ pub(super) struct Args {
     /// node that policies isolate has no address yet, packets from and to unknown addresses of these ranges are held
     #[arg(long = "pod-cidr", value_name = "CIDR")]
     pod_ranges: Vec<IpNet>,
+    #[command(flatten)]
+    deny: Deny,
     /// Make tables that belong to nobody. Else, where the kernel can (Linux 6.9), nobody but the agent can write to them, and
     /// listings show the flags of an owner also after the agent has ended, which nft before 1.1 prints wrongly. Tables that
     /// have the flags already keep them
@@ -96,7 +100,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         follow,
         node: args.node.node_name.clone(),
         pod_ranges: args.pod_ranges.iter().map(IpNet::trunc).collect(),
-        owns_tables: !args.no_owner,
+        tables: TableSettings { owned: !args.no_owner, deny_action: args.deny.deny_action },
         listen: args.listen,
         log,
     };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use palisade_compiler::model::Family;
 use palisade_compiler::program::Tables;
-use palisade_dataplane::dataplane::Dataplane;
+use palisade_dataplane::dataplane::{Dataplane, Options};
 use palisade_dataplane::netlink::{DenyCounters, Kernel};
 use serde::Serialize;
 
@@ -79,7 +79,7 @@ fn without_agent(format: Format, error: ClientError) -> Result<Exit, Failure> {
 }
 
 fn kernel_status() -> Result<KernelStatus, Failure> {
-    let dataplane = Dataplane::inspect(Kernel::open_without_owner()?)?;
+    let dataplane = Dataplane::inspect(Kernel::open_without_owner()?, Options::default())?;
     let program = dataplane.found();
     let counters = DenyCounters::read()?;
     let sum = |count: fn(&Tables) -> usize| {

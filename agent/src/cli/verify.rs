@@ -7,12 +7,13 @@ use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{Ruleset, TableName};
 use serde::Serialize;
 
+use super::deny::Deny;
 use super::input::{Manifests, Node, ReadOptions, compile};
 use super::output::{Format, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
 use crate::bridged;
-use crate::ipvs;
+use crate::gaps;
 use crate::protocol::{MAX_LISTED, Request, Response, Verified};
 use crate::socket::{Client, DEFAULT};
 
@@ -37,6 +38,9 @@ pub(super) struct Args {
     socket: PathBuf,
     #[command(flatten)]
     node: Node,
+    // A running agent knows what it was started with.
+    #[command(flatten)]
+    deny: Deny,
     /// How to print the result
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -91,8 +95,9 @@ fn compare_with_files(args: &Args) -> Result<Outcome, Failure> {
     let placement = bridged::find(program).map_err(Failure::bridges)?;
     let features = kernel.features();
     let host = bridged::facts(&placement, features);
-    let not_enforced = bridged::gaps(&placement, features).into_iter().chain(ipvs::gap()).collect();
-    let differences = dataplane::verify(&mut kernel, program, &host)?;
+    let gaps = bridged::gaps(&placement, features).into_iter().chain(gaps::of_other_paths());
+    let not_enforced = gaps.collect();
+    let differences = dataplane::verify(&mut kernel, program, &host, args.deny.deny_action)?;
     Ok(Outcome {
         equal: differences.is_empty(),
         elements: program.elements() + host.len(),

@@ -4,9 +4,9 @@ use palisade_compiler::model::Pod;
 use palisade_compiler::snapshot::Snapshot;
 
 /// Names that are suggested.
-const MOST_NAMES: usize = 5;
+const MAX_NAMES: usize = 5;
 /// Letters that a misspelt name may differ by.
-const MOST_EDITS: usize = 2;
+const MAX_EDITS: usize = 2;
 
 /// A remedy for a pod name without a namespace.
 pub(super) fn of_bare_name(snapshot: &Snapshot, name: &str) -> String {
@@ -50,7 +50,7 @@ fn is_misspelt(given: &str, name: &str) -> bool {
     // Pods of a Deployment have two random parts behind the name that people know.
     let stem = name.rsplitn(3, '-').nth(2).unwrap_or(name);
     // Of a short name, two other letters leave nothing.
-    let most = MOST_EDITS.min(given.len() / 3);
+    let most = MAX_EDITS.min(given.len() / 3);
     [name, stem].iter().any(|name| {
         name.len().abs_diff(given.len()) <= most && strsim::osa_distance(given, name) <= most
     })
@@ -61,6 +61,6 @@ fn names(snapshot: &Snapshot, is_meant: impl Fn(&Pod) -> bool) -> Option<String>
     let mut names: Vec<String> =
         meant.map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
     names.sort_unstable();
-    names.truncate(MOST_NAMES);
+    names.truncate(MAX_NAMES);
     (!names.is_empty()).then(|| names.join(", "))
 }

@@ -376,10 +376,24 @@ fn connections(samples: &mut Samples<'_>, connections: &Connections) -> fmt::Res
         connections.flushed,
     )?;
     counter(
+        "revocation_tuples_lost",
+        "Connections that were cut and that their answering end may open anew, since more are remembered than there is room for. If it \
+         grows, policies cut very many connections of UDP or SCTP at once.",
+        connections.lost_tuples,
+    )?;
+    counter(
         "revocation_failures",
         "Times that the connections under way could not be looked at. It is tried again; if it grows, forbidden connections go on: \
          palisade status says why.",
         connections.failures,
+    )?;
+    samples.gauge(
+        &named(
+            "revoked_tuples",
+            "Connections of UDP and SCTP that were cut and whose answering end must not open them anew. Each is forgotten two minutes \
+             after the last such packet.",
+        ),
+        Some(connections.revoked_tuples as f64),
     )
 }
 

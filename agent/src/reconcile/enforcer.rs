@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use palisade_compiler::compile::Compiler;
-use palisade_compiler::program::{Delta, Program};
+use palisade_compiler::program::skeleton::DenyAction;
+use palisade_compiler::program::{Delta, Program, TableFamily};
 use palisade_dataplane::compare::Difference;
-use palisade_dataplane::dataplane::{Counters, Dataplane};
+use palisade_dataplane::dataplane::{Counters, Dataplane, Options};
 use palisade_dataplane::host::HostFacts;
 use palisade_dataplane::netlink::{DenyCounters, Kernel};
 use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
@@ -13,6 +14,14 @@ use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
 use crate::bridged::AttachedSubjects;
 use crate::metrics::Metrics;
 use crate::progress::{Done, LOG_EVERY, ObservedRuleset, Pace};
+
+/// How the tables are made.
+#[derive(Debug, Clone, Copy)]
+pub struct TableSettings {
+    /// Whether they belong to the agent, where the kernel knows owners: nobody else can write to them then.
+    pub owned: bool,
+    pub deny_action: DenyAction,
+}
 
 /// Holds the kernel's tables as long as it lives: where tables have an owner it is the engine's socket, so the engine is never
 /// dropped for a failure.
@@ -28,11 +37,15 @@ pub(super) struct Enforcer {
 impl Enforcer {
     /// Reads what the kernel has; changes nothing. Returns the program found, to take ids from.
     pub(super) fn open(
-        owns_tables: bool,
+        settings: TableSettings,
         metrics: &Metrics,
     ) -> Result<(Self, Program), RulesetError> {
-        let kernel = if owns_tables { Kernel::open()? } else { Kernel::open_without_owner()? };
-        let dataplane = Dataplane::start(observed(kernel, metrics.clone()))?;
+        let TableSettings { owned, deny_action } = settings;
+        let kernel = if owned { Kernel::open()? } else { Kernel::open_without_owner()? };
+        let dataplane = Dataplane::start_with(
+            observed(kernel, metrics.clone()),
+            Options { deny_action, ..Options::default() },
+        )?;
         let found = dataplane.found();
         let subjects = AttachedSubjects::open(dataplane.ruleset().features());
         let metrics = metrics.clone();
@@ -63,12 +76,13 @@ impl Enforcer {
     }
 
     /// Puts the compiler's program into force, of which `delta` is what changed since the last time. Where subjects are attached
-    /// to this host is looked up for those that came, and after links changed; of all of them if `find_all` says so.
+    /// to this host is looked up for those that came, and after links changed; of all of them if `find_all` says so. `facts` are what
+    /// the tables must hold of the host besides.
     pub(super) fn enforce(
         &mut self,
         compiler: &Compiler,
         delta: Delta,
-        hold: &HostFacts,
+        facts: [&HostFacts; 2],
         find_all: bool,
     ) -> Result<(), RulesetError> {
         // What is bridged must be seen before anything claims that it is judged.
@@ -77,7 +91,7 @@ impl Enforcer {
         } else {
             self.subjects.update(compiler.program(), &delta);
         }
-        let is_new = self.set_host(hold);
+        let is_new = self.set_host(facts);
         if self.in_step {
             if delta.is_empty() && !is_new {
                 return Ok(());
@@ -97,30 +111,28 @@ impl Enforcer {
     }
 
     /// Has the next commit put the facts of the host into force; whether they are others than before.
-    fn set_host(&mut self, hold: &HostFacts) -> bool {
+    fn set_host(&mut self, others: [&HostFacts; 2]) -> bool {
         let mut merged = None;
-        let facts = match hold.is_empty() {
-            true => self.subjects.facts(),
-            false => {
-                let merged = merged.insert(self.subjects.facts().clone());
-                merged.extend(hold);
-                &*merged
-            }
-        };
+        let mut facts = self.subjects.facts();
+        for other in others.into_iter().filter(|other| !other.is_empty()) {
+            let merged = merged.get_or_insert_with(|| self.subjects.facts().clone());
+            merged.extend(other);
+        }
+        facts = merged.as_ref().unwrap_or(facts);
         if self.dataplane.host() == facts {
             return false;
         }
         // Its counters go with the table.
-        if hold.is_empty() && self.is_holding() {
+        if has_inet_table(self.dataplane.host()) && !has_inet_table(facts) {
             self.held_packets += DenyCounters::read().map_or(0, |counters| counters.held.packets);
         }
         self.dataplane.set_host(facts.clone());
         true
     }
 
-    fn is_holding(&self) -> bool {
-        let facts = self.dataplane.host();
-        !(facts.held_ipv4.is_empty() && facts.held_ipv6.is_empty())
+    /// What the tables hold of the host.
+    pub(super) fn host(&self) -> &HostFacts {
+        self.dataplane.host()
     }
 
     /// How many packets were held by holds that have ended.
@@ -151,6 +163,10 @@ impl Enforcer {
     pub(super) fn not_enforced(&self) -> Vec<String> {
         self.subjects.gaps().to_vec()
     }
+}
+
+fn has_inet_table(facts: &HostFacts) -> bool {
+    TableFamily::Inet.sets().any(|set| facts.count(set) > 0)
 }
 
 /// Logs the progress of long work, and measures all of it.

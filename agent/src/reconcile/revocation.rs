@@ -2,7 +2,7 @@
 //! are flushed.
 //!
 //! ```text
-//! loop:    commit --want--> . . . . . . . judge, in slices --> . . . . --> report
+//! loop:    commit --want--> . . . . . . . judge, in slices, revoke answers --> report
 //!                  |                       ^          |             ^
 //! worker:          +-> grace period -> dump entries   +-> delete ---+
 //! ```
@@ -12,10 +12,12 @@
 //! only a dump that begins after it lists them all. What is wanted while a pass is under way has its own pass afterwards.
 
 mod exchange;
+mod revoked_tuples;
 mod scope;
 mod worker;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,8 +25,13 @@ use std::time::{Duration, Instant};
 use palisade_compiler::model::Connection;
 use palisade_compiler::program::Program;
 use palisade_compiler::snapshot::Snapshot;
+use palisade_dataplane::host::HostFacts;
+use palisade_dataplane::netlink::DenyCounters;
+use palisade_dataplane::netlink::conntrack::Entry;
 
 use exchange::Exchange;
+use revoked_tuples::MAX_TUPLES;
+pub(super) use revoked_tuples::RevokedTuples;
 pub(super) use scope::Scope;
 
 /// Entries that are judged at a time; one takes about a microsecond.
@@ -51,19 +58,31 @@ pub(super) struct Pass {
     pub(super) failure: Option<String>,
 }
 
+/// The ends of forbidden connections.
+#[derive(Debug)]
+struct Pair {
+    /// `namespace/name` of a pod, or the address, of the end that opened them and of the other.
+    names: [String; 2],
+    count: usize,
+}
+
 /// The loop's side.
 #[derive(Debug)]
 pub(super) struct Revocation {
     exchange: Arc<Exchange>,
-    /// Between whom connections were forbidden since the last pass, and how many.
-    pairs: BTreeMap<(String, String), usize>,
-    /// Those beyond `MAX_PAIRS`.
+    /// Between whom connections were forbidden since the last pass.
+    pairs: BTreeMap<[IpAddr; 2], Pair>,
+    /// Connections of pairs beyond `MAX_PAIRS`.
     unnamed: usize,
+    revoked: RevokedTuples,
+    /// Of `revoked`, how many losses were logged.
+    lost: u64,
 }
 
 impl Revocation {
     /// Starts the worker in the network namespace of the calling thread; `wake` is called when the loop has something to do.
-    pub(super) fn start(wake: impl Fn() + Send + Sync + 'static) -> Self {
+    /// `found` are the facts that a predecessor left in the tables.
+    pub(super) fn start(wake: impl Fn() + Send + Sync + 'static, found: &HostFacts) -> Self {
         let exchange = Arc::new(Exchange::new(wake));
         let worker = Arc::clone(&exchange);
         let spawned =
@@ -72,7 +91,8 @@ impl Revocation {
             let failure = Some(format!("no thread: {error}"));
             exchange.report(Pass { failure, ..Pass::default() });
         }
-        Self { exchange, pairs: BTreeMap::new(), unnamed: 0 }
+        let revoked = RevokedTuples::adopting(found, Instant::now());
+        Self { exchange, pairs: BTreeMap::new(), unnamed: 0, revoked, lost: 0 }
     }
 
     /// Has the connections of the scope looked at, for the sake of a commit that the kernel just acknowledged.
@@ -87,8 +107,8 @@ impl Revocation {
         self.exchange.has_candidates()
     }
 
-    /// Judges some of the connections that wait, by the program that is in force.
-    pub(super) fn judge(&mut self, program: &Program, snapshot: &Snapshot) {
+    /// Judges some of the connections that wait, by the program that is in force; returns those that it forbids. `cut` must follow.
+    pub(super) fn judge(&mut self, program: &Program, snapshot: &Snapshot) -> Vec<Entry> {
         let mut entries = self.exchange.take_candidates(SLICE);
         entries.retain(|entry| {
             let live = entry.live();
@@ -98,17 +118,54 @@ impl Revocation {
             }
             is_forbidden
         });
-        self.exchange.judged(entries);
+        entries
+    }
+
+    /// Has connections deleted.
+    pub(super) fn cut(&mut self, forbidden: Vec<Entry>) {
+        self.exchange.judged(forbidden);
+    }
+
+    /// What must not be sent, lest connections that were cut begin anew.
+    pub(super) fn tuples(&self) -> &RevokedTuples {
+        &self.revoked
+    }
+
+    /// What the tables must hold for the sake of connections that were cut.
+    pub(super) fn facts(&self) -> &HostFacts {
+        self.revoked.facts()
+    }
+
+    /// Notes what must not be sent once these connections are cut; whether the tables must hold more than before.
+    pub(super) fn revoke_answers(&mut self, forbidden: &[Entry], now: Instant) -> bool {
+        let is_new = self.revoked.revoke(forbidden, now);
+        if self.revoked.lost() > self.lost {
+            let count = self.revoked.lost() - self.lost;
+            tracing::warn!(
+                "of {count} connections that were cut, the answering end may open them anew: more than {MAX_TUPLES} are not remembered"
+            );
+            self.lost = self.revoked.lost();
+        }
+        is_new
+    }
+
+    /// Forgets what is no longer needed of it; whether the tables must hold less than before.
+    pub(super) fn review_answers(&mut self, program: &Program, now: Instant) -> bool {
+        // Where the kernel does not tell, all count as used.
+        let dropped = DenyCounters::read().map_or(u64::MAX, |counters| counters.revoked.packets);
+        self.revoked.review(program, dropped, now)
     }
 
     fn name(&mut self, connection: &Connection, snapshot: &Snapshot) {
-        let name = |address| match snapshot.owner(address) {
-            Some(pod) => format!("{}/{}", pod.namespace, pod.name),
-            None => address.to_string(),
-        };
-        let pair = (name(connection.from), name(connection.to));
-        if self.pairs.len() < MAX_PAIRS || self.pairs.contains_key(&pair) {
-            *self.pairs.entry(pair).or_default() += 1;
+        let ends = [connection.from, connection.to];
+        if let Some(pair) = self.pairs.get_mut(&ends) {
+            pair.count += 1;
+        } else if self.pairs.len() < MAX_PAIRS {
+            let name = |address| match snapshot.owner(address) {
+                Some(pod) => format!("{}/{}", pod.namespace, pod.name),
+                None => address.to_string(),
+            };
+            self.pairs.insert(ends, Pair { names: ends.map(name), count: 1 });
         } else {
             self.unnamed += 1;
         }
@@ -148,12 +205,13 @@ impl Revocation {
 
     /// `x/a -> x/b (12), x/a -> x/c (1) and 2 more`; starts counting anew.
     fn describe(&mut self) -> String {
-        let mut pairs: Vec<_> = std::mem::take(&mut self.pairs).into_iter().collect();
-        pairs.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        let mut pairs: Vec<Pair> = std::mem::take(&mut self.pairs).into_values().collect();
+        pairs.sort_by_key(|pair| std::cmp::Reverse(pair.count));
         let others = pairs.len().saturating_sub(MAX_NAMED) + std::mem::take(&mut self.unnamed);
         let named = pairs.into_iter().take(MAX_NAMED);
-        let named: Vec<_> =
-            named.map(|((from, to), count)| format!("{from} -> {to} ({count})")).collect();
+        let named: Vec<_> = named
+            .map(|Pair { names: [from, to], count }| format!("{from} -> {to} ({count})"))
+            .collect();
         let more = if others > 0 { format!(" and {others} more") } else { String::new() };
         named.join(", ") + &more
     }

@@ -16,7 +16,7 @@ use palisade_dataplane::dataplane::Counters;
 
 use super::enforcer::Enforcer;
 use super::hold_report::ReportedHold;
-use super::revocation::Pass;
+use super::revocation::{Pass, RevokedTuples};
 use crate::hold::Holding;
 use crate::inbox::SourceState;
 use crate::metrics::Metrics;
@@ -330,6 +330,14 @@ impl StatusReport {
                 connections.last_us = Some(took);
                 connections.max_us = connections.max_us.max(Some(took));
             }
+        });
+    }
+
+    /// What is dropped for the sake of connections that were cut.
+    pub(super) fn revoked_tuples(&self, tuples: &RevokedTuples) {
+        self.update(|status| {
+            status.connections.revoked_tuples = tuples.len();
+            status.connections.lost_tuples = tuples.lost();
         });
     }
 

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 pub(super) enum Task {
     /// Judges some of the connections that a commit may have forbidden.
     JudgeConnections,
+    /// Forgets what cut connections left behind, where it is no longer needed.
+    ReviewRevoked,
     /// Puts right what somebody changed.
     Heal,
     /// Finds the bridges of local pods: an interface may come after its pod's manifest.
@@ -22,8 +24,9 @@ pub(super) enum Task {
 }
 
 impl Task {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::JudgeConnections,
+        Self::ReviewRevoked,
         Self::Heal,
         Self::FindBridges,
         Self::RemoveUnused,
@@ -36,7 +39,7 @@ impl Task {
     const fn patience(self) -> Duration {
         match self {
             Self::JudgeConnections | Self::Heal | Self::FindBridges => Duration::ZERO,
-            Self::RemoveUnused => Duration::from_secs(1),
+            Self::RemoveUnused | Self::ReviewRevoked => Duration::from_secs(1),
             Self::Tidy => Duration::from_secs(5),
             Self::CountRows => Duration::from_secs(10),
             Self::Compare => Duration::from_secs(30),
@@ -52,10 +55,19 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     fn due(&mut self, task: Task) -> &mut Option<Instant> {
-        let [judge_connections, heal, find_bridges, remove_unused, tidy, count_rows, compare] =
-            &mut self.due;
+        let [
+            judge_connections,
+            review_revoked,
+            heal,
+            find_bridges,
+            remove_unused,
+            tidy,
+            count_rows,
+            compare,
+        ] = &mut self.due;
         match task {
             Task::JudgeConnections => judge_connections,
+            Task::ReviewRevoked => review_revoked,
             Task::Heal => heal,
             Task::FindBridges => find_bridges,
             Task::RemoveUnused => remove_unused,

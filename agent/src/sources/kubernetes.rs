@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! watch of each kind (list, follow, go on after failures) --messages--> collector --inputs--> inbox
+//!                                                                          |
+//! Events about faulty policies <--------------faults-----------------------+
 //! ```
 //!
 //! The watches share a thread, whose runtime waits for the server; the collector has another, which waits for the loop. Both
@@ -9,10 +11,12 @@
 
 mod access;
 mod collector;
+mod event_writer;
 mod failure;
 mod items;
 mod kind;
 mod lines;
+mod local_namespaces;
 mod objects;
 mod request;
 mod retry;
@@ -76,7 +80,8 @@ impl KubernetesSource {
                 let (sender, receiver) = mpsc::channel(MAX_MESSAGES);
                 let kinds = watched(&node);
                 let states = kinds.map(|kind| WatchState::new(kind.kind, kind.decides)).collect();
-                let collector = Collector::new(server.url.clone(), states);
+                let (reporter, faults) = event_writer::channel();
+                let collector = Collector::new(server.url.clone(), node.clone(), states, reporter);
                 let collecting = thread::Builder::new()
                     .name("collect".into())
                     .spawn(move || collector.run(receiver, &inbox));
@@ -90,6 +95,7 @@ impl KubernetesSource {
                     watches.spawn(Watch::new(server.clone(), kind, sender.clone()).run());
                 }
                 drop(sender);
+                tokio::spawn(event_writer::run(server, node, faults));
                 tokio::select! {
                     // Sent never; the other end was dropped.
                     _ = stopped => {}

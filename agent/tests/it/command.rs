@@ -124,6 +124,11 @@ pub(crate) fn palisade(args: &[&str]) -> Ran {
     palisade_reads(args, "")
 }
 
+/// In the namespace of a lab's node.
+pub(crate) fn palisade_in(node: &Namespace, args: &[&str]) -> Ran {
+    finish(enter(&node.path(), env!("CARGO_BIN_EXE_palisade"), args), "")
+}
+
 pub(crate) fn palisade_reads(args: &[&str], input: &str) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
     command.args(args);

@@ -7,6 +7,7 @@ use palisade::bridged;
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
 use palisade_compiler::parse::parse;
+use palisade_compiler::program::skeleton::DenyAction;
 use palisade_compiler::program::{Program, render};
 use palisade_compiler::snapshot::{Change, Snapshot};
 use palisade_dataplane::host::HostFacts;
@@ -75,9 +76,15 @@ impl Scene {
     /// Puts the manifest's policies in force, as text by nft.
     #[track_caller]
     pub(crate) fn enforce(&self) {
+        self.enforce_by(DenyAction::Drop);
+    }
+
+    #[track_caller]
+    pub(crate) fn enforce_by(&self, deny_action: DenyAction) {
         let program = self.compiler.program();
         let host = host_facts(&self.lab, program);
-        let text = render::render_on(program, &|set| host.elements(set).collect()).to_string();
+        let elements = |set| host.elements(set).collect();
+        let text = render::render_on(program, &elements, deny_action).to_string();
         nft(self.lab.node(), &text);
     }
 

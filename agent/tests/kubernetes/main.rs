@@ -14,6 +14,7 @@ mod cluster;
 #[allow(dead_code, reason = "shared with the other tests of the agent, which use more of it")]
 #[path = "../it/command.rs"]
 mod command;
+mod events;
 mod faults;
 mod install;
 mod lists;

@@ -6,7 +6,7 @@ use palisade::bridged::AttachedSubjects;
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::Delta;
-use palisade_compiler::program::skeleton::{self, ChainName, SetName};
+use palisade_compiler::program::skeleton::{self, ChainName, DenyAction, SetName};
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::Ruleset as _;
@@ -49,7 +49,9 @@ impl Contender for Palisade {
         dataplane.install(compiler.program())?;
         let (elapsed, committed) = (started.elapsed(), called.elapsed());
         let chains = Family::ALL.len() * ChainName::ALL.len();
-        let rules_of = |family| ChainName::ALL.map(|chain| skeleton::rules(family, chain).len());
+        let rules_of = |family| {
+            ChainName::ALL.map(|chain| skeleton::rules(family, chain, DenyAction::Drop).len())
+        };
         let loaded = Loaded {
             elapsed,
             committed,

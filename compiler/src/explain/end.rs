@@ -79,7 +79,7 @@ impl End {
 }
 
 /// Pods on the host's network that are named; the rest is counted.
-const MOST_HOST_PODS: usize = 3;
+const MAX_HOST_PODS: usize = 3;
 
 /// `shop/api (10.0.0.2)`, `192.168.0.1 (node worker-1, host-network pod kube-system/proxy)`, `203.0.113.7`.
 impl fmt::Display for End {
@@ -106,9 +106,9 @@ impl fmt::Display for End {
 
 /// `host-network pod kube-system/proxy`, `host-network pods a/b, c/d and 2 more`.
 pub(super) fn host_pods(pods: &[ObjectName]) -> String {
-    let named: Vec<String> = pods.iter().take(MOST_HOST_PODS).map(ToString::to_string).collect();
+    let named: Vec<String> = pods.iter().take(MAX_HOST_PODS).map(ToString::to_string).collect();
     let plural = if pods.len() == 1 { "" } else { "s" };
-    let more = match pods.len().saturating_sub(MOST_HOST_PODS) {
+    let more = match pods.len().saturating_sub(MAX_HOST_PODS) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };

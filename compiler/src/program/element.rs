@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::protocol::{ICMP, ICMPV6};
-use super::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
+use super::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, TupleElement};
 use crate::model::{Family, Protocol};
 
 /// An element with its value where it has one.
@@ -30,6 +30,8 @@ pub enum Element {
     Row(IpAddr, ClassId, ProfileId),
     Port(PortElement),
     PortRange(PortRangeElement),
+    /// `revoked_ipv4`, `revoked_ipv6`
+    Tuple(TupleElement),
     /// `* : 0:0` of a hash map
     CatchAll,
 }
@@ -44,6 +46,9 @@ impl Element {
             | Self::Row(address, ..) => Family::of(address) == family,
             Self::Range(range) | Self::Cidr(range, _) => {
                 Family::of(range.first) == family && Family::of(range.last) == family
+            }
+            Self::Tuple(TupleElement { source, destination, .. }) => {
+                Family::of(source) == family && Family::of(destination) == family
             }
             Self::Bridge(_)
             | Self::Interface(_)
@@ -77,6 +82,10 @@ impl fmt::Display for Element {
             }
             Self::PortRange(PortRangeElement { profile, protocol, first, last }) => {
                 write!(f, "{profile} . {} . {first}-{last}", protocol_name(*protocol))
+            }
+            Self::Tuple(TupleElement { protocol, source, destination, source_port, port }) => {
+                let protocol = protocol_name(*protocol);
+                write!(f, "{protocol} . {source} . {destination} . {source_port} . {port}")
             }
             Self::CatchAll => write!(f, "* : {}", ClassId::UNKNOWN),
         }
@@ -176,6 +185,8 @@ kinds! {
     Port: port as PortElement => () as () = (port);
     /// A range of ports of a profile.
     PortRange: range as PortRangeElement => () as () = (range);
+    /// What packets of one direction of a connection have in common.
+    Tuple: tuple as TupleElement => () as () = (tuple);
 }
 
 /// A typed set or map, seen as entries of key and value.

@@ -11,10 +11,10 @@ use std::sync::OnceLock;
 use super::element::ElementKind;
 use super::sets::Planning;
 use super::skeleton::{
-    self, ChainName, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK, TCP_SYN,
-    TOS_MASK, TOS_PRIORITIES, ct,
+    self, ChainName, DenyAction, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK,
+    TCP_SYN, TOS_MASK, TOS_PRIORITIES, ct,
 };
-use super::{ClassId, Element, PortElement, ProfileId, Program, TableFamily, Tables};
+use super::{ClassId, Element, PortElement, ProfileId, Program, TableFamily, Tables, TupleElement};
 use crate::model::{Connection, Family, Verdict};
 
 /// What connection tracking makes of a packet.
@@ -49,6 +49,8 @@ impl CtState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     pub connection: Connection,
+    /// Of protocols with ports, in host byte order.
+    pub source_port: u16,
     pub ct_state: CtState,
     /// `ct status dnat`: a Service translated the connection's destination.
     pub dnat: bool,
@@ -67,11 +69,12 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// The first packet of the connection: new, SYN for TCP, an echo request for ICMP and ICMPv6; routed from interface 1 to
+    /// The first packet of the connection, from port 40,000: new, SYN for TCP, an echo request for ICMP and ICMPv6; routed from interface 1 to
     /// interface 2.
     pub const fn first(connection: Connection) -> Self {
         Self {
             connection,
+            source_port: 40_000,
             ct_state: CtState::New,
             dnat: false,
             tcp_flags: TCP_SYN,
@@ -256,10 +259,11 @@ impl Skeleton {
     }
 }
 
+/// What is done with denied packets beside denying them makes no difference here.
 fn chains(table: TableFamily) -> Chains {
     let mut order = ChainName::ALL;
     order.sort_by_key(|&chain| chain as usize);
-    order.map(|chain| skeleton::rules(table, chain))
+    order.map(|chain| skeleton::rules(table, chain, DenyAction::default()))
 }
 
 /// How a rule ended.
@@ -304,7 +308,9 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
         for &expr in rule {
             match expr {
                 Expr::Accept => return self.verdict(chain, Verdict::Allow),
-                Expr::Drop => return self.verdict(chain, Verdict::Deny),
+                Expr::Drop | Expr::RejectByReset | Expr::RejectByError => {
+                    return self.verdict(chain, Verdict::Deny);
+                }
                 Expr::Goto(to) => {
                     self.trace.step(Step::Enter(to));
                     return Ended::Goto(to);
@@ -346,6 +352,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 }
                 Expr::AddressIn(_, set)
                 | Expr::PairIn(set)
+                | Expr::TupleIn(set)
                 | Expr::InterfacesIn(set)
                 | Expr::InterfaceIn(_, set)
                 | Expr::PortIn(set) => {
@@ -419,6 +426,10 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             }),
             ElementKind::Port | ElementKind::PortRange => {
                 Element::Port(PortElement { profile: ProfileId(self.priority), protocol, port })
+            }
+            ElementKind::Tuple => {
+                let (source, destination, source_port) = (from, to, self.packet.source_port);
+                Element::Tuple(TupleElement { protocol, source, destination, source_port, port })
             }
             ElementKind::Hairpin
             | ElementKind::Bridge

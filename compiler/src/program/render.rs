@@ -7,9 +7,9 @@ use std::fmt;
 use super::capacity::capacity;
 use super::element::{ElementKind, protocol_name};
 use super::skeleton::{
-    self, ChainName, Direction, Expr, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT,
-    ND_ROUTER_ADVERT, SetName, Side, TCP_FLAGS_WORD, TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
-    TOS_PRIORITIES, ct,
+    self, ChainName, DenyAction, Direction, Expr, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT,
+    ND_REDIRECT, ND_ROUTER_ADVERT, SetName, Side, TCP_FLAGS_WORD, TCP_OPENING_MASK, TCP_SYN,
+    TOS_MASK, TOS_PRIORITIES, ct,
 };
 use super::{ClassId, Element, Program, TableFamily};
 use crate::model::Family;
@@ -18,14 +18,18 @@ use crate::model::Family;
 type HostElements<'a> = &'a dyn Fn(SetName) -> Vec<Element>;
 
 /// The whole ruleset: the tables with their elements, in the place of what they were before. `nft -f` loads it as one
-/// transaction. Without facts of a host, and without the bridge table, which holds nothing else.
-pub fn render(program: &Program) -> impl fmt::Display {
-    Ruleset { program, host: &|_| Vec::new() }
+/// transaction. Without facts of a host, and without the tables that hold nothing else.
+pub fn render(program: &Program, deny_action: DenyAction) -> impl fmt::Display {
+    Ruleset { program, host: &|_| Vec::new(), deny_action }
 }
 
-/// As `render`, with the elements of those sets that are facts of a host, and with the bridge table if there are some for it.
-pub fn render_on<'a>(program: &'a Program, host: HostElements<'a>) -> impl fmt::Display + 'a {
-    Ruleset { program, host }
+/// As `render`, with the elements of those sets that are facts of a host, and with the other tables if there are some for them.
+pub fn render_on<'a>(
+    program: &'a Program,
+    host: HostElements<'a>,
+    deny_action: DenyAction,
+) -> impl fmt::Display + 'a {
+    Ruleset { program, host, deny_action }
 }
 
 /// One rule, as nft writes it.
@@ -52,6 +56,9 @@ pub fn set_type(table: impl Into<TableFamily>, set: SetName) -> String {
         Kind::Interface => "iface_index".to_owned(),
         Kind::Class | Kind::Cidr => format!("{address} : classid"),
         Kind::Row => format!("{address} . classid : classid"),
+        Kind::Tuple => {
+            format!("inet_proto . {address} . {address} . inet_service . inet_service")
+        }
         Kind::Port | Kind::PortRange => "classid . inet_proto . inet_service".to_owned(),
     }
 }
@@ -59,6 +66,7 @@ pub fn set_type(table: impl Into<TableFamily>, set: SetName) -> String {
 struct Ruleset<'a> {
     program: &'a Program,
     host: HostElements<'a>,
+    deny_action: DenyAction,
 }
 
 impl fmt::Display for Ruleset<'_> {
@@ -79,7 +87,7 @@ impl fmt::Display for Ruleset<'_> {
                 write_set(f, table, set, elements.collect())?;
             }
             for chain in ChainName::of(table) {
-                write_chain(f, table, chain)?;
+                write_chain(f, table, chain, self.deny_action)?;
             }
             writeln!(f, "}}")?;
         }
@@ -112,7 +120,12 @@ fn write_set(
     writeln!(f, "\t}}")
 }
 
-fn write_chain(f: &mut fmt::Formatter<'_>, table: TableFamily, chain: ChainName) -> fmt::Result {
+fn write_chain(
+    f: &mut fmt::Formatter<'_>,
+    table: TableFamily,
+    chain: ChainName,
+    deny_action: DenyAction,
+) -> fmt::Result {
     writeln!(f, "\n\tchain {} {{", chain.as_str())?;
     if chain.is_base() {
         let priority = match table {
@@ -121,7 +134,7 @@ fn write_chain(f: &mut fmt::Formatter<'_>, table: TableFamily, chain: ChainName)
         };
         writeln!(f, "\t\ttype filter hook forward priority {priority}; policy accept;")?;
     }
-    for exprs in skeleton::rules(table, chain) {
+    for exprs in skeleton::rules(table, chain, deny_action) {
         writeln!(f, "\t\t{}", rule(table, &exprs))?;
     }
     writeln!(f, "\t}}")
@@ -176,6 +189,11 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
             let (source, destination) = (address(Side::Source), address(Side::Destination));
             write!(f, "{source} . {destination} @{}", set.as_str())
         }
+        Expr::TupleIn(set) => {
+            let ip = header(set.family(table));
+            let ends = format!("{ip} saddr . {ip} daddr . th sport . th dport");
+            write!(f, "meta l4proto . {ends} @{}", set.as_str())
+        }
         Expr::InterfaceIn(Side::Source, set) => write!(f, "iif @{}", set.as_str()),
         Expr::InterfaceIn(Side::Destination, set) => write!(f, "oif @{}", set.as_str()),
         Expr::IsIpv6 => f.write_str("meta protocol ip6"),
@@ -211,6 +229,11 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
         Expr::Log(direction) => write_log(f, direction),
         Expr::Accept => f.write_str("accept"),
         Expr::Drop => f.write_str("drop"),
+        Expr::RejectByReset => f.write_str("reject with tcp reset"),
+        Expr::RejectByError => {
+            let errors = if table == TableFamily::Ip { "icmp" } else { "icmpv6" };
+            write!(f, "reject with {errors} type admin-prohibited")
+        }
         Expr::Goto(chain) => write!(f, "goto {}", chain.as_str()),
         Expr::Jump(chain) => write!(f, "jump {}", chain.as_str()),
     }

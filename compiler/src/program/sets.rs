@@ -93,6 +93,13 @@ macro_rules! set_catalogue {
                 /// The IPv6 addresses.
                 known_ipv6: BTreeSet<IpAddr> = KnownIpv6, "known_ipv6", Address,
                     (Form::Hash { least: 4096 }), (Planning::HostExemptions), (&[TableFamily::Inet]);
+                /// What packets from the answering end of connections that were cut look like, over IPv4: by none of them may the
+                /// connection begin anew.
+                revoked_ipv4: BTreeSet<TupleElement> = RevokedIpv4, "revoked_ipv4", Tuple,
+                    (Form::Hash { least: 4096 }), (Planning::HostChecks), (&[TableFamily::Inet]);
+                /// Over IPv6.
+                revoked_ipv6: BTreeSet<TupleElement> = RevokedIpv6, "revoked_ipv6", Tuple,
+                    (Form::Hash { least: 4096 }), (Planning::HostChecks), (&[TableFamily::Inet]);
             }
         }
     };
@@ -167,8 +174,8 @@ impl SetName {
     /// The family of the addresses in the set, in the table.
     pub const fn family(self, table: TableFamily) -> Family {
         match (self, table) {
-            (Self::HeldIpv4 | Self::KnownIpv4, _) => Family::V4,
-            (Self::HeldIpv6 | Self::KnownIpv6, _) => Family::V6,
+            (Self::HeldIpv4 | Self::KnownIpv4 | Self::RevokedIpv4, _) => Family::V4,
+            (Self::HeldIpv6 | Self::KnownIpv6 | Self::RevokedIpv6, _) => Family::V6,
             (_, TableFamily::Ip) => Family::V4,
             (_, TableFamily::Ip6 | TableFamily::Bridge | TableFamily::Inet) => Family::V6,
         }

@@ -12,7 +12,7 @@
 //! masks and comparisons of 4 bytes).
 
 mod bridge;
-mod hold;
+mod inet;
 
 use ipnet::IpNet;
 
@@ -22,7 +22,7 @@ use super::{ClassId, ProfileId, TableFamily};
 use crate::model::Family;
 
 /// Incremented with every change of the skeleton, and kept in the table's comment. A table of another version is replaced.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The name of both tables.
 pub const TABLE: &str = "palisade";
@@ -65,6 +65,7 @@ pub enum ChainName {
     Guard,
     Hold,
     HoldDestination,
+    Revoked,
     Midstream,
     Egress,
     BaseOut,
@@ -81,10 +82,11 @@ pub enum ChainName {
 
 impl ChainName {
     /// Every chain comes before the chains whose rules name it.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Guard,
         Self::Hold,
         Self::HoldDestination,
+        Self::Revoked,
         Self::Pass,
         Self::Control,
         Self::DenyIn,
@@ -106,6 +108,7 @@ impl ChainName {
             Self::Guard => "guard",
             Self::Hold => "hold",
             Self::HoldDestination => "hold_destination",
+            Self::Revoked => "revoked",
             Self::Midstream => "midstream",
             Self::Egress => "egress",
             Self::BaseOut => "base_out",
@@ -126,7 +129,7 @@ impl ChainName {
         let is_there = move |chain: &Self| match chain {
             Self::Forward => true,
             Self::Guard => table == TableFamily::Bridge,
-            Self::Hold | Self::HoldDestination => table == TableFamily::Inet,
+            Self::Hold | Self::HoldDestination | Self::Revoked => table == TableFamily::Inet,
             _ => TableFamily::OF_PROGRAM.contains(&table),
         };
         Self::ALL.into_iter().filter(is_there)
@@ -174,6 +177,8 @@ pub enum Expr {
     AddressIn(Side, SetName),
     /// `ip saddr . ip daddr @self`
     PairIn(SetName),
+    /// `meta l4proto . ip saddr . ip daddr . th sport . th dport @revoked_ipv4`
+    TupleIn(SetName),
     /// `iif . oif @bridges`
     InterfacesIn(SetName),
     /// `iif @bridge_ports` for the source, `oif @bridge_ports` for the destination.
@@ -206,11 +211,47 @@ pub enum Expr {
     Log(Direction),
     Accept,
     Drop,
+    /// `reject with tcp reset`: drops, and the sender gets a reset.
+    RejectByReset,
+    /// `reject with icmp type admin-prohibited`, `reject with icmpv6 type admin-prohibited`: drops, and the sender gets this error.
+    RejectByError,
     Goto(ChainName),
     Jump(ChainName),
 }
 
 pub use crate::model::Direction;
+
+/// What is done with a first packet that policies deny. It is not delivered in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DenyAction {
+    /// Its sender hears nothing, and waits until it gives up.
+    #[default]
+    Drop,
+    /// Its sender is answered: a TCP segment by a reset (RFC 9293, 3.5.2), other packets by the ICMP error "communication
+    /// administratively prohibited" (RFC 1812, 5.2.7.1; RFC 4443, 3.1).
+    Reject,
+}
+
+impl DenyAction {
+    pub const ALL: [Self; 2] = [Self::Drop, Self::Reject];
+
+    /// The name in nft.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+        }
+    }
+
+    fn rules(self) -> Vec<Rule> {
+        match self {
+            Self::Drop => vec![vec![Expr::Drop]],
+            Self::Reject => {
+                vec![vec![Expr::Protocol(TCP), Expr::RejectByReset], vec![Expr::RejectByError]]
+            }
+        }
+    }
+}
 
 /// TOS bits (mask 0x18) and the priority that `ip_forward` derives from them.
 pub const TOS_MASK: u8 = 0x18;
@@ -227,25 +268,31 @@ pub const fn log_prefix(direction: Direction) -> &'static str {
 pub type Rule = Vec<Expr>;
 
 /// The rules of a table's chain, first to last.
-pub fn rules(table: impl Into<TableFamily>, chain: ChainName) -> Vec<Rule> {
+pub fn rules(
+    table: impl Into<TableFamily>,
+    chain: ChainName,
+    deny_action: DenyAction,
+) -> Vec<Rule> {
     match table.into() {
-        TableFamily::Ip => program_rules(Family::V4, chain),
-        TableFamily::Ip6 => program_rules(Family::V6, chain),
+        TableFamily::Ip => program_rules(Family::V4, chain, deny_action),
+        TableFamily::Ip6 => program_rules(Family::V6, chain, deny_action),
         TableFamily::Bridge => bridge::rules(chain),
-        TableFamily::Inet => hold::rules(chain),
+        TableFamily::Inet => inet::rules(chain),
     }
 }
 
 /// The rules of a chain of the tables that hold a program.
-fn program_rules(family: Family, chain: ChainName) -> Vec<Rule> {
+fn program_rules(family: Family, chain: ChainName, deny_action: DenyAction) -> Vec<Rule> {
     match chain {
-        ChainName::Guard | ChainName::Hold | ChainName::HoldDestination => Vec::new(),
+        ChainName::Guard | ChainName::Hold | ChainName::HoldDestination | ChainName::Revoked => {
+            Vec::new()
+        }
         ChainName::Forward => forward(),
         ChainName::Midstream => midstream(),
         ChainName::Egress => EGRESS.judge(family),
         ChainName::BaseOut => EGRESS.base(),
         ChainName::WideOut => EGRESS.wide(family),
-        ChainName::DenyOut => EGRESS.deny(family),
+        ChainName::DenyOut => EGRESS.deny(family, deny_action),
         ChainName::PassOut => {
             let ingress = [
                 Expr::AddressIn(Side::Destination, SetName::LocalIn),
@@ -260,7 +307,7 @@ fn program_rules(family: Family, chain: ChainName) -> Vec<Rule> {
         ChainName::Ingress => INGRESS.judge(family),
         ChainName::BaseIn => INGRESS.base(),
         ChainName::WideIn => INGRESS.wide(family),
-        ChainName::DenyIn => INGRESS.deny(family),
+        ChainName::DenyIn => INGRESS.deny(family, deny_action),
         ChainName::Pass => pass(family),
         ChainName::Control => control(family),
     }
@@ -363,19 +410,20 @@ impl Judgement {
     }
 
     /// The exceptions, and the end of every other packet that is not allowed.
-    fn deny(&self, family: Family) -> Vec<Rule> {
+    fn deny(&self, family: Family, deny_action: DenyAction) -> Vec<Rule> {
         let protocol = match family {
             Family::V4 => ICMP,
             Family::V6 => ICMPV6,
         };
-        vec![
+        let mut rules = vec![
             vec![Expr::Protocol(protocol), Expr::Jump(ChainName::Control)],
             // Only where a Service translated the packet: a forged packet from an address to itself is no hairpin.
             vec![Expr::CtStatusDnat, Expr::PairIn(SetName::Hairpin), Expr::Goto(self.pass)],
             vec![Expr::Counter],
             vec![Expr::Limit(LOG_RATE_PER_SECOND), Expr::Log(self.direction)],
-            vec![Expr::Drop],
-        ]
+        ];
+        rules.extend(deny_action.rules());
+        rules
     }
 }
 

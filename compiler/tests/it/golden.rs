@@ -12,8 +12,10 @@ use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::parse::parse;
 use palisade_compiler::program::render::{render, render_on};
 use palisade_compiler::program::sets::SetName;
+use palisade_compiler::program::skeleton::DenyAction;
 use palisade_compiler::program::{
     AddressRange, ClassId, Element, PortElement, PortRangeElement, ProfileId, Program, Tables,
+    TupleElement,
 };
 use palisade_compiler::snapshot::Change;
 
@@ -24,7 +26,7 @@ fn golden(case: &str, program: &Program) {
 
 #[track_caller]
 fn golden_on(case: &str, program: &Program, host: &dyn Fn(SetName) -> Vec<Element>) {
-    let text = render_on(program, host).to_string();
+    let text = render_on(program, host, DenyAction::Drop).to_string();
     let path =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{case}.nft"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -117,8 +119,21 @@ fn facts_of_every_kind(set: SetName) -> Vec<Element> {
         SetName::HeldIpv6 => vec![Element::Range(range("fd00::", "fd00::ffff:ffff:ffff:ffff"))],
         SetName::KnownIpv4 => vec![Element::Address(ip("10.0.0.2"))],
         SetName::KnownIpv6 => vec![Element::Address(ip("fd00::2"))],
+        SetName::RevokedIpv4 => vec![tuple("10.0.0.2", "10.0.0.1")],
+        SetName::RevokedIpv6 => vec![tuple("fd00::2", "fd00::1")],
         _ => Vec::new(),
     }
+}
+
+fn tuple(source: &str, destination: &str) -> Element {
+    let (source, destination) = (ip(source), ip(destination));
+    Element::Tuple(TupleElement {
+        protocol: 17,
+        source,
+        destination,
+        source_port: 53,
+        port: 40_000,
+    })
 }
 
 /// Every kind of element, ids at the ends of their number spaces, hexadecimal digits everywhere.
@@ -195,7 +210,7 @@ fn equal_programs_render_alike() {
         for address in addresses {
             program.v4.class.insert(ip(address), ClassId(ClassId::FIRST));
         }
-        render(&program).to_string()
+        render(&program, DenyAction::Drop).to_string()
     };
     assert_eq!(
         program(&["10.0.0.1", "9.0.0.1", "100.0.0.1"]),

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use palisade_compiler::program::skeleton::DenyAction;
 use palisade_compiler::program::{Delta, Program, TableFamily};
 
 use super::transactions;
 use super::writer::Writer;
-use crate::compare::{self, Soundness};
+use crate::compare::{self, Soundness, Structure};
 use crate::contents::Contents;
 use crate::host::HostFacts;
 use crate::plan::{Planner, Step};
@@ -43,7 +44,8 @@ impl ManagedTables {
     ) -> Result<Self, RulesetError> {
         let actual = writer.ruleset.read(name)?;
         let mut tables = Self::of_nothing(name);
-        tables.adopt(&actual, writer.ruleset.features().persistent_owner);
+        let owned = writer.ruleset.features().persistent_owner;
+        tables.adopt(&actual, owned, writer.deny_action);
         Ok(tables)
     }
 
@@ -61,8 +63,8 @@ impl ManagedTables {
         }
     }
 
-    fn adopt(&mut self, actual: &Actual, owned: bool) {
-        self.soundness = compare::soundness(actual, owned);
+    fn adopt(&mut self, actual: &Actual, owned: bool, deny_action: DenyAction) {
+        self.soundness = compare::soundness(actual, Structure { owned, deny_action });
         let (mut found, mut host) = (Program::default(), BTreeMap::new());
         for (&family, table) in actual {
             self.present.push(family);
@@ -131,6 +133,10 @@ impl ManagedTables {
         planner.set_host(host);
         let mut steps = planner.plan(delta)?;
         steps.extend(planner.idle());
+        // To wait for packets means nothing where nothing is changed.
+        if !steps.iter().any(|step| matches!(step, Step::Commit(_))) {
+            steps.clear();
+        }
         Some(steps)
     }
 
@@ -253,9 +259,8 @@ impl ManagedTables {
                 continue;
             }
             let facts = self.host.within(table);
-            let new =
-                transactions::new_tables(&[table], &Program::default(), &facts, &writer.sizing);
-            for transaction in new {
+            let (tables, program) = ([table], Program::default());
+            for transaction in writer.new_tables(&tables, &program, &facts) {
                 writer.commit(self.name, transaction)?;
             }
             self.note_new(writer, table, Contents { program: None, host: &facts });
@@ -358,7 +363,9 @@ impl ManagedTables {
             of_family.set(new);
             deletions.push((family, old));
         }
-        let rules = reloads.iter().flat_map(|(&family, g)| transactions::reload(family, g));
+        let deny_action = writer.deny_action;
+        let reload = |(&family, g)| transactions::reload(family, g, deny_action);
+        let rules = reloads.iter().flat_map(reload);
         writer.commit(self.name, Transaction { ops: rules.collect() })?;
         for (family, generations) in reloads {
             self.planner.set_generations(family, generations);
@@ -406,7 +413,8 @@ impl ManagedTables {
         let actual = writer.ruleset.read(self.name)?;
         let tables = actual.iter().filter(|(family, _)| families.contains(family));
         let mend = |(&family, table): (&TableFamily, &ActualTable)| {
-            transactions::mend(family, table, &self.planner.generations(family))
+            let generations = self.planner.generations(family);
+            transactions::mend(family, table, &generations, writer.deny_action)
         };
         writer.commit(self.name, Transaction { ops: tables.flat_map(mend).collect() })?;
         writer.counters.replaced += 1;
@@ -423,7 +431,7 @@ impl ManagedTables {
         host: &HostFacts,
     ) -> Result<(), RulesetError> {
         let tables: Vec<TableFamily> = transactions::needed(host).collect();
-        for transaction in transactions::new_tables(&tables, program, host, &writer.sizing) {
+        for transaction in writer.new_tables(&tables, program, host) {
             writer.commit(self.name, transaction)?;
         }
         // No packet came before the rules, so the next change need not wait for any.
@@ -441,7 +449,7 @@ impl ManagedTables {
     ) -> Result<(), RulesetError> {
         let mut ops = self.deletions();
         let tables: Vec<TableFamily> = transactions::needed(host).collect();
-        let new = transactions::new_tables(&tables, program, host, &writer.sizing);
+        let new = writer.new_tables(&tables, program, host);
         ops.extend(new.into_iter().flat_map(|transaction| transaction.ops));
         writer.commit(self.name, Transaction { ops })?;
         self.built(writer, program, host, Planner::new(program.clone()));

@@ -1,5 +1,6 @@
 //! Whether the kernel takes our tables, tried without making them.
 
+use palisade_compiler::program::skeleton::DenyAction;
 use palisade_compiler::program::{Program, TableFamily};
 
 use super::sizing::{Capacities, Sizing};
@@ -15,13 +16,14 @@ use crate::transaction::Transaction;
 ///
 /// `Refused` names the first operation that this kernel cannot do, `Unsupported` and `NotPermitted` what is missing. `Owned`
 /// where another process owns tables of the name that is tried, which are there only while others are replaced.
-pub fn rehearse(kernel: &mut Kernel) -> Result<(), RulesetError> {
+pub fn rehearse(kernel: &mut Kernel, deny_action: DenyAction) -> Result<(), RulesetError> {
     let tables: &[TableFamily] = match kernel.features().bridge_tables {
         true => &TableFamily::ALL,
         false => &TableFamily::OF_PROGRAM,
     };
     let sizing = Sizing::new(Capacities::default());
-    let parts = new_tables(tables, &Program::default(), &HostFacts::default(), &sizing);
+    let (program, host) = (Program::default(), HostFacts::default());
+    let parts = new_tables(tables, &program, &host, &sizing, deny_action);
     let ops = parts.into_iter().flat_map(|part| part.ops).collect();
     kernel.rehearse(TableName::StandIn, &Transaction { ops })
 }

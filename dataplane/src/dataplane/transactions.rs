@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use palisade_compiler::program::Program;
 use palisade_compiler::program::TableFamily;
-use palisade_compiler::program::skeleton::{ChainName, rules};
+use palisade_compiler::program::skeleton::{ChainName, DenyAction, rules};
 
 use super::sizing::Sizing;
 use crate::contents::Contents;
@@ -27,6 +27,7 @@ pub(super) fn new_tables(
     program: &Program,
     host: &HostFacts,
     sizing: &Sizing,
+    deny_action: DenyAction,
 ) -> Vec<Transaction> {
     let (mut first, mut elements, mut rules) = (Vec::new(), Vec::new(), Vec::new());
     for &family in tables {
@@ -45,7 +46,7 @@ pub(super) fn new_tables(
         }
         let create = |chain| TableOp { family, op: Op::CreateChain(chain) };
         rules.extend(ChainName::of(family).map(create));
-        rules.extend(add_rules(family, &Generations::default()));
+        rules.extend(add_rules(family, &Generations::default(), deny_action));
     }
     let mut transactions = vec![Transaction { ops: first }];
     transactions.append(&mut elements);
@@ -63,9 +64,13 @@ fn append(transactions: &mut Vec<Transaction>, ops: impl Iterator<Item = TableOp
     }
 }
 
-fn add_rules(family: TableFamily, generations: &Generations) -> Vec<TableOp> {
+fn add_rules(
+    family: TableFamily,
+    generations: &Generations,
+    deny_action: DenyAction,
+) -> Vec<TableOp> {
     let of_chain = |chain| {
-        rules(family, chain).into_iter().map(move |rule| TableOp {
+        rules(family, chain, deny_action).into_iter().map(move |rule| TableOp {
             family,
             op: Op::AddRule { chain, rule, generations: *generations },
         })
@@ -85,9 +90,13 @@ pub(super) fn entrances(families: &[TableFamily]) -> impl Iterator<Item = (Table
 }
 
 /// The rules of all chains anew, naming these generations.
-pub(super) fn reload(family: TableFamily, generations: &Generations) -> Vec<TableOp> {
+pub(super) fn reload(
+    family: TableFamily,
+    generations: &Generations,
+    deny_action: DenyAction,
+) -> Vec<TableOp> {
     let flushes = ChainName::of(family).map(|chain| flush(family, chain.as_str()));
-    flushes.chain(add_rules(family, generations)).collect()
+    flushes.chain(add_rules(family, generations, deny_action)).collect()
 }
 
 /// Catch-alls and chains that are missing, all rules anew, and no other chains.
@@ -95,6 +104,7 @@ pub(super) fn mend(
     family: TableFamily,
     table: &ActualTable,
     generations: &Generations,
+    deny_action: DenyAction,
 ) -> Vec<TableOp> {
     let is_ours = |name: &str| ChainName::of(family).any(|chain| chain.as_str() == name);
     let missing = ChainName::of(family).filter(|c| !table.chains.contains_key(c.as_str()));
@@ -105,7 +115,7 @@ pub(super) fn mend(
     ops.extend(ours.into_iter().chain(extra.iter().copied()).map(|chain| flush(family, chain)));
     let delete = |chain: &String| TableOp { family, op: Op::DeleteChain(chain.clone()) };
     ops.extend(extra.into_iter().map(delete));
-    ops.extend(add_rules(family, generations));
+    ops.extend(add_rules(family, generations, deny_action));
     for set in family.sets().filter(|set| set.has_catch_all()) {
         let id = generations.id(set);
         let is_missing = |set: &ActualSet| !set.elements.contains(&Element::CatchAll);

@@ -1,6 +1,11 @@
 //! What goes to the ruleset, counted.
 
+use palisade_compiler::program::skeleton::DenyAction;
+use palisade_compiler::program::{Program, TableFamily};
+
 use super::sizing::Sizing;
+use super::transactions;
+use crate::host::HostFacts;
 use crate::ruleset::{Ruleset, RulesetError, TableName};
 use crate::transaction::{Op, TableOp, Transaction};
 
@@ -26,6 +31,7 @@ pub(super) struct Writer<R> {
     pub(super) ruleset: R,
     pub(super) counters: Counters,
     pub(super) sizing: Sizing,
+    pub(super) deny_action: DenyAction,
 }
 
 impl<R: Ruleset> Writer<R> {
@@ -42,6 +48,16 @@ impl<R: Ruleset> Writer<R> {
         let is_element = |op: &TableOp| matches!(op.op, Op::Add(..) | Op::Remove(..));
         self.counters.elements += transaction.ops.iter().filter(|op| is_element(op)).count() as u64;
         Ok(())
+    }
+
+    /// The transactions that make tables from nothing.
+    pub(super) fn new_tables(
+        &self,
+        tables: &[TableFamily],
+        program: &Program,
+        host: &HostFacts,
+    ) -> Vec<Transaction> {
+        transactions::new_tables(tables, program, host, &self.sizing, self.deny_action)
     }
 
     pub(super) fn grace(&mut self) -> Result<(), RulesetError> {

@@ -6,6 +6,7 @@ use super::instruction::{Instruction, VERDICT_REGISTER};
 
 /// An attribute of a libnftnl expression.
 pub(super) enum Value<'a> {
+    U8(u8),
     U16(u16),
     U32(u32),
     U64(u64),
@@ -16,7 +17,7 @@ pub(super) enum Value<'a> {
 /// libnftnl's name for the instruction, and its attributes.
 pub(super) fn attributes(instruction: &Instruction) -> (&'static str, Vec<(u32, Value<'_>)>) {
     use Instruction as I;
-    use Value::{Bytes, Text, U16, U32, U64};
+    use Value::{Bytes, Text, U8, U16, U32, U64};
     match instruction {
         I::Meta { .. } => ("meta", numbers(instruction)),
         I::SetMeta { .. } => ("meta", numbers(instruction)),
@@ -66,6 +67,10 @@ pub(super) fn attributes(instruction: &Instruction) -> (&'static str, Vec<(u32, 
             let group = (nft::NFTNL_EXPR_LOG_GROUP, U16(*group));
             ("log", vec![group, (nft::NFTNL_EXPR_LOG_PREFIX, Text(prefix))])
         }
+        I::Reject { kind, code } => {
+            let kind = (nft::NFTNL_EXPR_REJECT_TYPE, U32(*kind));
+            ("reject", vec![kind, (nft::NFTNL_EXPR_REJECT_CODE, U8(*code))])
+        }
     }
 }
 
@@ -109,7 +114,7 @@ fn numbers(instruction: &Instruction) -> Vec<(u32, Value<'_>)> {
             (nft::NFTNL_EXPR_IMM_DREG, VERDICT_REGISTER),
             (nft::NFTNL_EXPR_IMM_VERDICT, code.cast_unsigned()),
         ],
-        I::Counter | I::Limit { .. } | I::Log { .. } => Vec::new(),
+        I::Counter | I::Limit { .. } | I::Log { .. } | I::Reject { .. } => Vec::new(),
     };
     values.into_iter().map(|(kind, value)| (kind, Value::U32(value))).collect()
 }

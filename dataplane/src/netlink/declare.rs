@@ -62,6 +62,9 @@ pub(super) fn declaration(family: TableFamily, set: SetName) -> Declaration {
         Kind::Bridge => (&[IFACE_INDEX, IFACE_INDEX], 8),
         Kind::Interface => (&[IFACE_INDEX], 4),
         Kind::Row => (&[address, CLASSID], length + ID),
+        Kind::Tuple => {
+            (&[INET_PROTO, address, address, INET_SERVICE, INET_SERVICE], 2 * length + 12)
+        }
         Kind::Port | Kind::PortRange => (&[CLASSID, INET_PROTO, INET_SERVICE], 12),
     };
     let mut flags = 0;

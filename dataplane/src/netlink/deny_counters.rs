@@ -14,8 +14,10 @@ use crate::ruleset::RulesetError;
 pub struct DenyCounters {
     pub ingress: DenyCounter,
     pub egress: DenyCounter,
-    /// Held because an address was not known. Counted from zero whenever a hold begins.
+    /// Held because an address was not known. Counted from zero whenever the inet table is made anew.
     pub held: DenyCounter,
+    /// Dropped because they would have opened a connection that was cut. Counted as `held`.
+    pub revoked: DenyCounter,
 }
 
 /// What was denied in one direction.
@@ -34,7 +36,7 @@ impl std::ops::AddAssign for DenyCounter {
 }
 
 impl DenyCounters {
-    /// Reads them in the network namespace of the calling thread; zeros where there are no tables. It takes the kernel five
+    /// Reads them in the network namespace of the calling thread; zeros where there are no tables. It takes the kernel six
     /// short dumps, whatever the tables hold.
     ///
     /// # Errors
@@ -53,6 +55,7 @@ impl DenyCounters {
             ingress: sum(&TableFamily::OF_PROGRAM, ChainName::DenyIn)?,
             egress: sum(&TableFamily::OF_PROGRAM, ChainName::DenyOut)?,
             held: sum(&[TableFamily::Inet], ChainName::Hold)?,
+            revoked: sum(&[TableFamily::Inet], ChainName::Revoked)?,
         })
     }
 }

@@ -11,7 +11,9 @@ use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::element::ElementKind as Kind;
 use palisade_compiler::program::sets::SetName;
-use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
+use palisade_compiler::program::{
+    AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, TupleElement,
+};
 
 use super::wire::{Attribute, Attributes, close_nest, open_nest, put};
 use crate::transaction::Element;
@@ -48,15 +50,18 @@ pub(super) fn fits(table: TableFamily, set: SetName, element: &Element) -> bool 
     set.tables().contains(&table) && is_of_kind && is_range && is_of_family
 }
 
-/// A key or a value: at most 36 bytes.
+/// The longest key, of a tuple over IPv6.
+const MAX_KEY: usize = 44;
+
+/// A key or a value.
 struct Bytes {
-    buffer: [u8; 36],
+    buffer: [u8; MAX_KEY],
     length: usize,
 }
 
 impl Default for Bytes {
     fn default() -> Self {
-        Self { buffer: [0; 36], length: 0 }
+        Self { buffer: [0; MAX_KEY], length: 0 }
     }
 }
 
@@ -126,9 +131,16 @@ pub(super) fn put_element(out: &mut Vec<u8>, element: &Element) {
             };
             Parts { key: end(first), key_end: end(last), ..Parts::default() }
         }
+        Element::Tuple(tuple) => Parts { key: tuple_key(tuple), ..Parts::default() },
         Element::CatchAll => Parts { flags: CATCH_ALL, data: key().id(0), ..Parts::default() },
     };
     put_parts(out, &parts);
+}
+
+fn tuple_key(tuple: TupleElement) -> Bytes {
+    let TupleElement { protocol, source, destination, source_port, port } = tuple;
+    let ends = Bytes::default().field(&[protocol]).address(source).address(destination);
+    ends.field(&source_port.to_be_bytes()).field(&port.to_be_bytes())
 }
 
 fn put_range(out: &mut Vec<u8>, range: AddressRange, class: Option<ClassId>) {
@@ -288,8 +300,20 @@ impl Collector {
                 let (profile, protocol, first) = from;
                 Element::PortRange(PortRangeElement { profile, protocol, first, last: to.2 })
             }
+            Kind::Tuple => Element::Tuple(self.tuple(key)?),
             Kind::Cidr | Kind::Range => return None,
         })
+    }
+
+    fn tuple(&self, key: &[u8]) -> Option<TupleElement> {
+        let (protocol, rest) = key.split_at_checked(4)?;
+        let &[protocol, 0, 0, 0] = protocol else { return None };
+        let (ends, ports) = rest.split_at_checked(rest.len().checked_sub(8)?)?;
+        let (source, destination) = ends.split_at_checked(ends.len() / 2)?;
+        let (source, destination) = (self.address(source)?, self.address(destination)?);
+        let &[s0, s1, 0, 0, p0, p1, 0, 0] = ports else { return None };
+        let [source_port, port] = [[s0, s1], [p0, p1]].map(u16::from_be_bytes);
+        Some(TupleElement { protocol, source, destination, source_port, port })
     }
 
     fn address(&self, bytes: &[u8]) -> Option<IpAddr> {

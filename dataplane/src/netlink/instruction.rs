@@ -51,6 +51,12 @@ pub(super) mod verdict {
     pub(crate) const GOTO: i32 = -4;
 }
 
+/// `enum nft_reject_types`
+pub(super) mod reject {
+    pub(crate) const ICMP_UNREACHABLE: u32 = 0;
+    pub(crate) const TCP_RESET: u32 = 1;
+}
+
 /// One instruction. Values are bytes as they stand in the registers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Instruction {
@@ -116,6 +122,11 @@ pub(super) enum Instruction {
     Log {
         group: u16,
         prefix: String,
+    },
+    /// `kind` is of `enum nft_reject_types`, `code` an ICMP code, unless the answer is a TCP reset.
+    Reject {
+        kind: u32,
+        code: u8,
     },
 }
 
@@ -204,6 +215,10 @@ fn one(name: &str, data: Attributes<'_>) -> Option<Instruction> {
             group: data.get(1)?.be_u16()?,
             prefix: data.get(2)?.string()?.to_owned(),
         },
+        "reject" => {
+            let code = data.get(2).map_or(Some(0), |code| code.value.first().copied())?;
+            Instruction::Reject { kind: number(1)?, code }
+        }
         _ => return None,
     })
 }
@@ -238,6 +253,7 @@ pub(super) fn names(instructions: &[Instruction]) -> String {
         Instruction::Counter => "counter".to_owned(),
         Instruction::Limit { rate, .. } => format!("limit {rate}"),
         Instruction::Log { prefix, .. } => format!("log {prefix:?}"),
+        Instruction::Reject { kind, code } => format!("reject {kind} {code}"),
     };
     instructions.iter().map(name).collect::<Vec<_>>().join(" ")
 }

@@ -15,7 +15,7 @@ use palisade_compiler::program::skeleton::{
 };
 
 use super::instruction::{
-    EQUAL, HTON, Instruction, NOT_EQUAL, Register, base, ct_key, meta, register, verdict,
+    EQUAL, HTON, Instruction, NOT_EQUAL, Register, base, ct_key, meta, register, reject, verdict,
 };
 use crate::transaction::{Generations, SetId};
 use recognise::recognise;
@@ -170,6 +170,7 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
             address(family, Side::Destination, after_address(family)),
             names.lookup(set, None),
         ],
+        Expr::TupleIn(set) => tuple_in(TableFamily::from(set.family(family)), set, names),
         Expr::InterfacesIn(set) => vec![
             Instruction::Meta { key: meta::IIF, to: FIRST },
             Instruction::Meta { key: meta::OIF, to: register(4) },
@@ -207,6 +208,11 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
         Expr::Log(direction) => vec![log(direction)],
         Expr::Accept => vec![Instruction::Verdict { code: verdict::ACCEPT, chain: None }],
         Expr::Drop => vec![Instruction::Verdict { code: verdict::DROP, chain: None }],
+        Expr::RejectByReset => vec![Instruction::Reject { kind: reject::TCP_RESET, code: 0 }],
+        Expr::RejectByError => {
+            let code = prohibited(family);
+            vec![Instruction::Reject { kind: reject::ICMP_UNREACHABLE, code }]
+        }
         Expr::Goto(chain) => vec![to_chain(verdict::GOTO, chain)],
         Expr::Jump(chain) => vec![to_chain(verdict::JUMP, chain)],
     }
@@ -346,6 +352,20 @@ fn port_in(family: TableFamily, set: SetName, names: &Names) -> Vec<Instruction>
     out
 }
 
+/// Both ends of the packet; `of_addresses` is the table whose addresses are of the set's family.
+fn tuple_in(of_addresses: TableFamily, set: SetName, names: &Names) -> Vec<Instruction> {
+    let (_, length) = field(of_addresses, Side::Source);
+    let (source, destination, ports) = (4, 4 + length, 4 + 2 * length);
+    vec![
+        Instruction::Meta { key: meta::L4PROTO, to: FIRST },
+        address(of_addresses, Side::Source, register(source)),
+        address(of_addresses, Side::Destination, register(destination)),
+        payload(base::TRANSPORT, 0, 2, register(ports)),
+        payload(base::TRANSPORT, 2, 2, register(ports + 4)),
+        names.lookup(set, None),
+    ]
+}
+
 fn set_priority() -> Instruction {
     Instruction::SetMeta { key: meta::PRIORITY, from: FIRST }
 }
@@ -362,6 +382,14 @@ fn restore_priority(id: Option<u32>) -> Vec<Instruction> {
 fn log(direction: Direction) -> Instruction {
     let prefix = skeleton::log_prefix(direction).to_owned();
     Instruction::Log { group: skeleton::LOG_GROUP, prefix }
+}
+
+/// `ICMP_PKT_FILTERED` (linux/icmp.h), `ICMPV6_ADM_PROHIBITED` (linux/icmpv6.h).
+const fn prohibited(table: TableFamily) -> u8 {
+    match table {
+        TableFamily::Ip => 13,
+        TableFamily::Ip6 | TableFamily::Bridge | TableFamily::Inet => 1,
+    }
 }
 
 fn to_chain(code: i32, chain: ChainName) -> Instruction {

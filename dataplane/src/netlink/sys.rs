@@ -378,6 +378,7 @@ fn set_attribute(expression: NonNull<nft::nftnl_expr>, kind: u16, value: &Value<
     // SAFETY: the expression is alive, and libnftnl copies what it is given.
     unsafe {
         match *value {
+            Value::U8(value) => nft::nftnl_expr_set_u8(expression, kind, value),
             Value::U16(value) => nft::nftnl_expr_set_u16(expression, kind, value),
             Value::U32(value) => nft::nftnl_expr_set_u32(expression, kind, value),
             Value::U64(value) => nft::nftnl_expr_set_u64(expression, kind, value),

@@ -254,6 +254,7 @@ impl TableState {
             | Element::Hairpin(_)
             | Element::Port(_)
             | Element::PortRange(_)
+            | Element::Tuple(_)
             | Element::CatchAll => {}
         }
     }
@@ -278,6 +279,7 @@ impl TableState {
             | Element::Hairpin(_)
             | Element::Port(_)
             | Element::PortRange(_)
+            | Element::Tuple(_)
             | Element::CatchAll => {}
         }
     }

@@ -10,7 +10,7 @@ use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{ClassId, Delta, ProfileId, Program};
 use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::{pod, policy, rule};
-use palisade_dataplane::dataplane::{Capacities, Dataplane};
+use palisade_dataplane::dataplane::{Capacities, Dataplane, Options};
 use palisade_dataplane::fake::{Event, Fake, Fault};
 use palisade_dataplane::plan::{Limits, MAX_PENDING, Planner};
 
@@ -153,7 +153,11 @@ fn what_waits_for_its_removal_stays_bounded_under_steady_change() {
 /// The same with sets that are as small as they can be: room is found by removing, and only then by growing.
 #[test]
 fn room_is_made_by_removing_before_it_is_made_by_growing() {
-    let mut dataplane = Dataplane::start_with(Fake::default(), Capacities::Tight).unwrap();
+    let mut dataplane = Dataplane::start_with(
+        Fake::default(),
+        Options { capacities: Capacities::Tight, ..Options::default() },
+    )
+    .unwrap();
     let at = |n: u32| {
         let mut program = subjects(0);
         program.v4.local_in.insert(address(n));

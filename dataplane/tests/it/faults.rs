@@ -3,9 +3,10 @@
 
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::Program;
+use palisade_compiler::program::skeleton::DenyAction;
 use palisade_compiler::snapshot::{Change, Snapshot};
 use palisade_compiler::testkit::{Cluster, Rng, random_edit};
-use palisade_dataplane::dataplane::{self, Capacities, Dataplane};
+use palisade_dataplane::dataplane::{self, Capacities, Dataplane, Options};
 use palisade_dataplane::fake::{Event, Fake, Fault};
 use palisade_dataplane::host::HostFacts;
 use palisade_dataplane::ruleset::{Features, Ruleset as _};
@@ -48,7 +49,10 @@ fn spoil(fake: &mut Fake) {
 fn carry_out(fake: &mut Fake, seed: u64, capacities: Capacities) -> usize {
     let mut failed = 0;
     let mut dataplane = loop {
-        match Dataplane::start_with(&mut *fake, capacities) {
+        match Dataplane::start_with(
+            &mut *fake,
+            Options { capacities: capacities, ..Options::default() },
+        ) {
             Ok(dataplane) => break dataplane,
             Err(error) => {
                 failed += 1;
@@ -167,8 +171,13 @@ fn what_settles_leaves_nothing_whatever_failed_meanwhile() {
                 assert_eq!(result.is_ok(), passes, "seed {seed}, call {call}, {fault:?}");
                 drop(dataplane);
                 if passes {
-                    let differences =
-                        dataplane::verify(&mut fake, &program, &HostFacts::default()).unwrap();
+                    let differences = dataplane::verify(
+                        &mut fake,
+                        &program,
+                        &HostFacts::default(),
+                        DenyAction::Drop,
+                    )
+                    .unwrap();
                     let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
                     assert!(told.is_empty(), "seed {seed}, call {call}, {fault:?}: {told:#?}");
                     settled += 1;

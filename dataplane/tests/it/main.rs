@@ -11,6 +11,7 @@ mod births;
 mod bridges;
 mod capacities;
 mod crash;
+mod deny_action;
 mod engine;
 mod faults;
 mod hold;

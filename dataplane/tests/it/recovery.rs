@@ -9,7 +9,7 @@ use std::rc::Rc;
 use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::SetName;
 use palisade_compiler::program::{ClassId, Delta, Program};
-use palisade_dataplane::dataplane::{Capacities, Dataplane};
+use palisade_dataplane::dataplane::{Capacities, Dataplane, Options};
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{Actual, Features, Ruleset, RulesetError, TableName};
 use palisade_dataplane::transaction::{Element, Op, SetId, TableOp, Transaction};
@@ -118,7 +118,11 @@ impl Ruleset for Meddled {
 fn start(open: Open, capacities: Capacities) -> (Dataplane<Meddled>, Rc<Plot>) {
     let plot = Rc::<Plot>::default();
     let meddled = Meddled { kernel: open().unwrap(), plot: Rc::clone(&plot) };
-    (Dataplane::start_with(meddled, capacities).unwrap(), plot)
+    (
+        Dataplane::start_with(meddled, Options { capacities: capacities, ..Options::default() })
+            .unwrap(),
+        plot,
+    )
 }
 
 /// The owners of our tables as another process sees them.
@@ -203,8 +207,11 @@ fn a_set_that_is_full_against_all_that_is_known_is_built_larger() {
         let before = program(1..=9);
         dataplane.install(&before).unwrap();
         plot.next.set(Some(Wrong::SizesLie));
-        let mut dataplane =
-            Dataplane::start_with(dataplane.into_ruleset(), Capacities::Tight).unwrap();
+        let mut dataplane = Dataplane::start_with(
+            dataplane.into_ruleset(),
+            Options { capacities: Capacities::Tight, ..Options::default() },
+        )
+        .unwrap();
         dataplane.install(&before).unwrap();
         assert_eq!(dataplane.counters().grown, 0);
         let after = program(1..=13);

@@ -1,6 +1,7 @@
 //! What the kernel can do is tried without a trace, and the operation that it cannot do is named.
 
 use palisade_compiler::program::Program;
+use palisade_compiler::program::skeleton::DenyAction;
 use palisade_dataplane::dataplane::{Dataplane, rehearse};
 use palisade_dataplane::host::HostFacts;
 use palisade_dataplane::netlink::{all_chains, interfaces};
@@ -12,7 +13,9 @@ use crate::netns::{each_way, in_netns, nft, run};
 fn a_rehearsal_leaves_nothing_and_disturbs_nobody() {
     each_way(|open| {
         let mut kernel = open().unwrap();
-        rehearse(&mut kernel).unwrap();
+        for deny_action in DenyAction::ALL {
+            rehearse(&mut kernel, deny_action).unwrap();
+        }
         assert_eq!(nft(&["list", "ruleset"]), "");
         // Beside tables in force, whoever owns them.
         let mut program = Program::default();
@@ -21,7 +24,9 @@ fn a_rehearsal_leaves_nothing_and_disturbs_nobody() {
         dataplane.install(&program).unwrap();
         let before = nft(&["-a", "list", "ruleset"]);
         assert!(before.contains("10.0.0.2"), "{before}");
-        rehearse(&mut kernel).unwrap();
+        for deny_action in DenyAction::ALL {
+            rehearse(&mut kernel, deny_action).unwrap();
+        }
         assert_eq!(nft(&["-a", "list", "ruleset"]), before);
         assert_eq!(dataplane.verify(&program).unwrap(), []);
         // The kernel commits nothing else behind it either: the next change is taken at once.
@@ -41,7 +46,7 @@ fn what_the_kernel_refuses_is_named() {
         nft(&["add", "table", "ip", "palisade_stand_in"]);
         nft(&["add", "set", "ip", "palisade_stand_in", "local_in", "{ type inet_service; }"]);
         let before = nft(&["list", "ruleset"]);
-        let error = rehearse(&mut kernel).unwrap_err();
+        let error = rehearse(&mut kernel, DenyAction::Drop).unwrap_err();
         match &error {
             RulesetError::Refused { op, .. } => assert!(op.contains("palisade_stand_in"), "{op}"),
             other => panic!("{other}"),

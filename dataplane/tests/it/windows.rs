@@ -8,7 +8,7 @@ use palisade_compiler::model::Family;
 use palisade_compiler::program::{Delta, Program, Tables};
 use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::{Cluster, Rng, probes, random_edit};
-use palisade_dataplane::dataplane::{Capacities, Dataplane};
+use palisade_dataplane::dataplane::{Capacities, Dataplane, Options};
 use palisade_dataplane::fake::{Event, Fake, Fault};
 use palisade_dataplane::plan::{Planner, Step};
 use palisade_dataplane::transaction::{Op, Transaction};
@@ -214,7 +214,8 @@ fn follow_with_engine(seed: u64) -> Result<(u64, u64), String> {
     let one_in = [0, 12, 5, 8][(seed % 4) as usize];
     let mut fake = failing(&mut rng, one_in);
     let mut dataplane = loop {
-        match Dataplane::start_with(fake, capacities) {
+        match Dataplane::start_with(fake, Options { capacities: capacities, ..Options::default() })
+        {
             Ok(dataplane) => break dataplane,
             Err(_) => fake = failing(&mut rng, one_in),
         }

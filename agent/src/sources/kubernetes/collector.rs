@@ -8,6 +8,8 @@ use palisade_compiler::parse::Severity;
 use palisade_compiler::snapshot::{Change, ObjectKind};
 use tokio::sync::mpsc::Receiver;
 
+use super::event_writer::{PolicyFault, Reporter};
+use super::local_namespaces::LocalNamespaces;
 use super::watch::{Fate, Message, ObjectEvent};
 use crate::inbox::{Ended, Input, MAX_DESCRIBED, Sender, SourceState};
 use crate::sources::object::ObjectKey;
@@ -22,15 +24,25 @@ const STATE_EVERY: Duration = Duration::from_secs(1);
 
 type Problems = Vec<(Severity, String)>;
 
+/// What is wrong with an object.
+struct Noted {
+    /// In or after which list of its kind it was found.
+    list: u64,
+    uid: String,
+    problems: Problems,
+}
+
 /// Gathers what has come and hands it to the loop as one input. Where the loop is slow this waits, and the watches with it:
 /// their connections fill, and the server waits.
 pub(super) struct Collector {
     state: KubernetesState,
-    problems: BTreeMap<ObjectKey, (u64, Problems)>,
+    problems: BTreeMap<ObjectKey, Noted>,
     /// Objects with problems that found no place above.
     unlisted: usize,
     /// How many lists of each kind began: of a list that ended, the problems of an earlier number are gone.
     lists: BTreeMap<ObjectKind, u64>,
+    local: LocalNamespaces,
+    reporter: Reporter,
     in_sync: Result<(), String>,
     sent: Option<(Arc<SourceState>, Instant)>,
     /// Whether the state says something new, beside when something was last heard.
@@ -45,12 +57,20 @@ struct Batch {
 }
 
 impl Collector {
-    pub(super) fn new(server: String, watches: Vec<WatchState>) -> Self {
+    /// For the node of that name.
+    pub(super) fn new(
+        server: String,
+        node: String,
+        watches: Vec<WatchState>,
+        reporter: Reporter,
+    ) -> Self {
         let mut collector = Self {
             state: KubernetesState { server, watches },
             problems: BTreeMap::new(),
             unlisted: 0,
             lists: BTreeMap::new(),
+            local: LocalNamespaces::new(node),
+            reporter,
             in_sync: Ok(()),
             sent: None,
             is_new: true,
@@ -90,6 +110,9 @@ impl Collector {
             Message::BeginList(kind) => {
                 *self.lists.entry(kind).or_default() += 1;
                 self.set_listing(kind, true);
+                if kind == ObjectKind::Pod {
+                    self.local.clear();
+                }
                 batch.changes.push(Change::BeginReset(kind));
             }
             Message::EndList(kind) => {
@@ -97,7 +120,7 @@ impl Collector {
                 self.set_listing(kind, false);
                 let latest = self.lists.get(&kind).copied().unwrap_or_default();
                 let before = self.problems.len();
-                self.problems.retain(|key, (list, _)| key.kind() != kind || *list >= latest);
+                self.problems.retain(|key, noted| key.kind() != kind || noted.list >= latest);
                 self.is_new |= self.problems.len() != before;
             }
             Message::Object(event) => self.object(*event, batch),
@@ -105,7 +128,8 @@ impl Collector {
             Message::State(state) => {
                 let own = self.state.watches.iter_mut().find(|watch| watch.kind == state.kind);
                 if let Some(own) = own {
-                    *own = WatchState { heard: own.heard, is_listing: own.is_listing, ..state };
+                    let is_listing = own.is_listing || state.is_listing;
+                    *own = WatchState { heard: own.heard, is_listing, ..state };
                 }
                 self.in_sync = self.obstacle();
                 self.is_new = true;
@@ -114,7 +138,7 @@ impl Collector {
     }
 
     fn object(&mut self, event: ObjectEvent, batch: &mut Batch) {
-        let ObjectEvent { key, change, fate, problems, at } = event;
+        let ObjectEvent { key, change, fate, uid, problems, at } = event;
         self.heard(key.kind(), at);
         if fate != Fate::Listed {
             batch.since.get_or_insert(at);
@@ -122,7 +146,11 @@ impl Collector {
         if batch.described.len() < MAX_DESCRIBED {
             batch.described.extend(describe(&key, fate));
         }
-        self.note(key, problems);
+        let came = self.local.take(&key, &change);
+        if let Some(namespace) = came.filter(|_| !self.problems.is_empty()) {
+            self.report_all(&namespace);
+        }
+        self.note(key, uid, problems);
         batch.changes.push(change);
     }
 
@@ -142,7 +170,7 @@ impl Collector {
     }
 
     /// Notes what is wrong with an object, or that nothing is.
-    fn note(&mut self, key: ObjectKey, problems: Problems) {
+    fn note(&mut self, key: ObjectKey, uid: String, problems: Problems) {
         if problems.is_empty() {
             self.is_new |= self.problems.remove(&key).is_some();
             return;
@@ -150,9 +178,33 @@ impl Collector {
         let list = self.lists.get(&key.kind()).copied().unwrap_or_default();
         self.is_new = true;
         if self.problems.len() < MAX_PROBLEM_OBJECTS || self.problems.contains_key(&key) {
-            self.problems.insert(key, (list, problems));
+            let noted = Noted { list, uid, problems };
+            self.report(&key, &noted);
+            self.problems.insert(key, noted);
         } else {
             self.unlisted += 1;
+        }
+    }
+
+    /// Reports the faults of all policies of a namespace that has a pod here from now on.
+    fn report_all(&self, namespace: &str) {
+        let is_of = |key: &ObjectKey| matches!(key, ObjectKey::Policy(policy) if &*policy.namespace == namespace);
+        for (key, noted) in self.problems.iter().filter(|(key, _)| is_of(key)) {
+            self.report(key, noted);
+        }
+    }
+
+    /// Reports what of a policy is not enforced as it is written, if that may concern pods of this node.
+    fn report(&self, key: &ObjectKey, noted: &Noted) {
+        let ObjectKey::Policy(policy) = key else { return };
+        if !self.local.has(&policy.namespace) {
+            return;
+        }
+        let errors = noted.problems.iter().filter(|(severity, _)| *severity == Severity::Error);
+        let notes: Vec<&str> = errors.map(|(_, what)| what.as_str()).collect();
+        if !notes.is_empty() {
+            let (key, uid) = (policy.clone(), noted.uid.clone());
+            self.reporter.report(PolicyFault { key, uid, note: notes.join("; ") });
         }
     }
 
@@ -199,7 +251,7 @@ impl Collector {
             let what = format!("{} more findings about objects are not listed", self.unlisted);
             (Severity::Error, what)
         });
-        let of_objects = self.problems.values().flat_map(|(_, problems)| problems).cloned();
+        let of_objects = self.problems.values().flat_map(|noted| &noted.problems).cloned();
         SourceState {
             problems: out.chain(unlisted).chain(of_objects).collect(),
             kubernetes: Some(self.state.clone()),

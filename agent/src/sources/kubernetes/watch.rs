@@ -64,6 +64,8 @@ pub(super) struct ObjectEvent {
     pub(super) key: ObjectKey,
     pub(super) change: Change,
     pub(super) fate: Fate,
+    /// Empty where there are no problems.
+    pub(super) uid: String,
     pub(super) problems: Vec<(Severity, String)>,
     pub(super) at: Instant,
 }
@@ -306,7 +308,8 @@ impl Watch {
                 (change, problems)
             }
         };
-        let event = ObjectEvent { key, change, fate, problems, at };
+        let uid = if problems.is_empty() { String::new() } else { metadata.uid.into_owned() };
+        let event = ObjectEvent { key, change, fate, uid, problems, at };
         self.tell(Message::Object(Box::new(event))).await?;
         Ok(metadata.resource_version.into_owned())
     }
@@ -345,6 +348,7 @@ impl Watch {
         self.retry.succeeded();
         self.version = Some(version);
         self.state.lists += 1;
+        self.state.is_listing = false;
         self.state.in_sync = true;
         self.tell(Message::EndList(self.of.kind)).await?;
         self.tell(Message::State(self.state.clone())).await?;
@@ -363,6 +367,8 @@ impl Watch {
         if failure.is_gone() {
             tracing::info!("{resource} are listed anew: {failure}");
             self.newest = self.version.take().or(self.newest.take());
+            // From now until the list has ended it is not known what happened.
+            self.state.is_listing = true;
         } else if is_lasting {
             if self.state.is_permitted {
                 tracing::info!("{resource} may not be read, so that explain does not know them");

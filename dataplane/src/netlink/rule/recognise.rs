@@ -7,7 +7,7 @@ use palisade_compiler::model::{Direction, Family};
 use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{self, ChainName, Expr, ICMP, ICMPV6, Side, TCP};
 
-use super::super::instruction::{EQUAL, Instruction, base, ct_key, meta, verdict};
+use super::super::instruction::{EQUAL, Instruction, base, ct_key, meta, reject, verdict};
 use super::{HOP_LIMIT_OFFSET, PROTOCOL_OFFSET, TOS_WORD, field, nfproto};
 use crate::transaction::SetId;
 
@@ -74,6 +74,8 @@ pub(super) fn recognise(
         [I::Log { prefix, .. }, ..] => {
             Expr::Log(Direction::ALL.into_iter().find(|&d| skeleton::log_prefix(d) == prefix)?)
         }
+        [I::Reject { kind: reject::TCP_RESET, .. }, ..] => Expr::RejectByReset,
+        [I::Reject { .. }, ..] => Expr::RejectByError,
         [I::Verdict { code, chain }, ..] => judged(*code, chain.as_deref())?,
         _ => return looked_up(family, rest),
     };
@@ -95,6 +97,7 @@ fn looked_up(family: TableFamily, rest: &[Instruction]) -> Option<(Expr, Option<
         }
         [I::Meta { key: meta::IIF, .. }, ..] => Expr::InterfacesIn(set),
         [I::Meta { key: meta::PRIORITY, .. }, ..] => Expr::PortIn(set),
+        [I::Meta { key: meta::L4PROTO, .. }, ..] => Expr::TupleIn(set),
         [I::Payload { offset, .. }, I::Lookup { to: None, .. }, ..] => {
             Expr::AddressIn(side_at(TableFamily::from(set.family(family)), *offset)?, set)
         }

@@ -1,4 +1,4 @@
-use palisade_compiler::program::skeleton::rules;
+use palisade_compiler::program::skeleton::{DenyAction, rules};
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn every_rule_of_the_skeleton_is_read_back() {
     generations.set(SetId { set: SetName::Class, generation: 3 });
     for family in TableFamily::ALL {
         for chain in ChainName::ALL {
-            for rule in rules(family, chain) {
+            for rule in DenyAction::ALL.into_iter().flat_map(|deny| rules(family, chain, deny)) {
                 let encoded = encode(family, &rule, &generations, None);
                 let (decoded, sets) =
                     decode(family, encoded, |name| name == RESTORE_MAP).expect("decodes");

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{SetName, VERSION};
-use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
+use palisade_compiler::program::{
+    AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, TupleElement,
+};
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{Ruleset as _, TableName};
 use palisade_dataplane::transaction::Element;
@@ -18,7 +20,14 @@ const TEXT: &str = include_str!("skeleton.nft");
 fn hold_by_hand() -> Contents {
     let ip = |text: &str| text.parse().expect("an address");
     let held = |first, last| Element::Range(AddressRange { first: ip(first), last: ip(last) });
+    let tuple = |source, destination| {
+        let (source, destination) = (ip(source), ip(destination));
+        let (protocol, source_port, port) = (17, 53, 40_000);
+        Element::Tuple(TupleElement { protocol, source, destination, source_port, port })
+    };
     [
+        (SetName::RevokedIpv4, tuple("10.1.0.7", "10.1.0.8")),
+        (SetName::RevokedIpv6, tuple("fd01::7", "fd01::8")),
         (SetName::KnownIpv4, Element::Address(ip("10.1.0.7"))),
         (SetName::KnownIpv6, Element::Address(ip("fd01::7"))),
         (SetName::HeldIpv4, held("10.1.0.0", "10.1.0.255")),
@@ -150,8 +159,8 @@ fn every_way_of_listing_works_also_on_an_owned_table() {
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         let objects = json["nftables"].as_array().expect("an array");
         let count = |kind: &str| objects.iter().filter(|object| object.get(kind).is_some()).count();
-        assert_eq!((count("table"), count("chain")), (4, 31));
-        assert_eq!((count("set"), count("map")), (16, 8));
+        assert_eq!((count("table"), count("chain")), (4, 32));
+        assert_eq!((count("set"), count("map")), (18, 8));
         for options in [&[][..], &["-a"], &["-n"], &["-s"], &["-t"], &["-j"]] {
             for what in ["ruleset", "tables", "chains", "sets", "maps", "counters"] {
                 nft(&[options, &["list", what]].concat());

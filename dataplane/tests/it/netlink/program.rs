@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
-use palisade_compiler::program::skeleton::{ChainName, SetName, rules};
-use palisade_compiler::program::{AddressRange, ClassId, PortElement, PortRangeElement, ProfileId};
+use palisade_compiler::program::skeleton::{ChainName, DenyAction, SetName, rules};
+use palisade_compiler::program::{
+    AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, TupleElement,
+};
 use palisade_dataplane::ruleset::{Actual, ActualRule};
 use palisade_dataplane::transaction::{Element, Generations, Op, SetId, TableOp, Transaction};
 
@@ -47,7 +49,7 @@ pub(crate) fn create(
     for chain in ChainName::of(family) {
         ops.push(op(family, Op::CreateChain(chain)));
         ops.extend(
-            rules(family, chain)
+            rules(family, chain, DenyAction::Drop)
                 .into_iter()
                 .map(|rule| op(family, Op::AddRule { chain, rule, generations })),
         );
@@ -83,7 +85,7 @@ pub(crate) fn assert_holds(actual: &Actual, contents: &BTreeMap<TableFamily, Con
                     ActualRule::Foreign(what) => panic!("{family:?} {chain:?}: {what}"),
                 })
                 .collect();
-            assert_eq!(known, rules(family, chain), "{family:?} {chain:?}");
+            assert_eq!(known, rules(family, chain, DenyAction::Drop), "{family:?} {chain:?}");
         }
         assert_eq!(table.sets.len(), family.sets().count());
         for set in family.sets() {
@@ -238,6 +240,17 @@ pub(crate) fn contents(random: &mut Random, table: TableFamily) -> Contents {
     for set in [SetName::HeldIpv4, SetName::HeldIpv6] {
         let held = ranges(random, set.family(table)).into_iter().map(Element::Range);
         contents.insert(set, held.collect());
+    }
+    for set in [SetName::RevokedIpv4, SetName::RevokedIpv6] {
+        let of_set = set.family(table);
+        let mut port = || u16::try_from(random.below(65_536)).unwrap();
+        let [source_port, port] = [port(), port()];
+        let tuples = (0..random.below(60)).map(|_| {
+            let [source, destination] = [random.address(of_set), random.address(of_set)];
+            let protocol = random.protocol();
+            Element::Tuple(TupleElement { protocol, source, destination, source_port, port })
+        });
+        contents.insert(set, tuples.collect());
     }
     contents.retain(|set, _| set.tables().contains(&table));
     contents

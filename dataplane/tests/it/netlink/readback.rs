@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use palisade_compiler::program::ClassId;
 use palisade_compiler::program::TableFamily;
-use palisade_compiler::program::skeleton::{ChainName, SetName};
+use palisade_compiler::program::skeleton::{ChainName, DenyAction, SetName};
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::{ActualRule, Ruleset as _, TableName};
 use palisade_dataplane::transaction::{Element, Generations, Op, SetId};
@@ -95,7 +95,8 @@ fn a_fuller_set_takes_over_under_the_next_generation() {
         ];
         for chain in [ChainName::Egress, ChainName::Ingress] {
             ops.push(op(family, Op::FlushChain(chain.as_str().to_owned())));
-            for rule in palisade_compiler::program::skeleton::rules(family, chain) {
+            for rule in palisade_compiler::program::skeleton::rules(family, chain, DenyAction::Drop)
+            {
                 ops.push(op(family, Op::AddRule { chain, rule, generations }));
             }
         }

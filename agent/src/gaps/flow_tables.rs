@@ -4,7 +4,7 @@ use palisade_dataplane::netlink::{self, FlowTable};
 use palisade_dataplane::ruleset::RulesetError;
 
 /// What is not enforced, where there are flow tables.
-pub(crate) fn gap() -> Option<String> {
+pub(super) fn gap() -> Option<String> {
     told(netlink::flow_tables())
 }
 
