@@ -45,7 +45,7 @@ fn check_namespace(
         pods.examples.first()?;
         let who = words::counted(pods.count, "pod");
         let named = words::some_of(&pods.examples, pods.count);
-        let message = format!("In the namespace {name}, {who} ({named}) {message}");
+        let message = format!("The namespace {name} has {who} ({named}) {message}");
         Some(Finding::new(code, Some(words::namespace(name)), message))
     };
     let standing = |at| coverage.standing(at);
@@ -56,11 +56,12 @@ fn check_namespace(
     if !is_any_isolated {
         let open = pods(Code::NamespaceNotIsolated, &|_| true);
         let is = if open.count == 1 {
-            "is the only one, and is not isolated"
+            "no policy isolates it"
         } else {
-            "are all, and none is isolated"
+            "no policy isolates any of them"
         };
-        all.extend(found(Code::NamespaceNotIsolated, &open, is));
+        let is = format!("and {is}");
+        all.extend(found(Code::NamespaceNotIsolated, &open, &is));
         return all;
     }
     for (direction, other) in
@@ -69,13 +70,13 @@ fn check_namespace(
         let code = Code::OneDirection;
         let some = pods(code, &|at| standing(at).only_direction() == Some(direction));
         let is = if some.count == 1 { "is" } else { "are" };
-        let message = format!("{is} isolated for {direction} only, and open for {other}");
+        let message = format!("that {is} isolated for {direction} only, and open for {other}");
         all.extend(found(code, &some, &message));
     }
     let code = Code::PodsNotSelected;
     let open = pods(code, &|at| !standing(at).is_isolated());
     let is = if open.count == 1 { "is" } else { "are" };
-    let message = format!("{is} isolated by no policy, and others are");
+    let message = format!("that {is} isolated by no policy, and others are");
     all.extend(found(code, &open, &message));
     all
 }

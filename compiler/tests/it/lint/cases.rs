@@ -201,21 +201,21 @@ const CASES: &[Case] = &[
     Case(
         Code::OneDirection,
         "policy shop/p {podSelector: {}, policyTypes: [Ingress]}",
-        "In the namespace shop, 4 pods (api, db, syslog and 1 more) are isolated for ingress only",
+        "The namespace shop has 4 pods (api, db, syslog and 1 more) that are isolated for ingress only",
         "policyTypes",
         "policy shop/p {podSelector: {}, policyTypes: [Ingress, Egress]}",
     ),
     Case(
         Code::NamespaceNotIsolated,
         "policy ops/p {podSelector: {}}",
-        "In the namespace shop, 4 pods",
+        "The namespace shop has 4 pods (api, db, syslog and 1 more) and no policy isolates any of them",
         "policyTypes: [Ingress, Egress]",
         "policy ops/p {podSelector: {}}\npolicy shop/p {podSelector: {}}\npolicy kube-system/p {podSelector: {}}",
     ),
     Case(
         Code::PodsNotSelected,
         "policy shop/p {podSelector: {matchLabels: {tier: back}}}",
-        "In the namespace shop, 2 pods (syslog, web) are isolated by no policy",
+        "The namespace shop has 2 pods (syslog, web) that are isolated by no policy",
         "podSelector: {}",
         "policy shop/p {podSelector: {matchExpressions: [{key: app, operator: Exists}]}}",
     ),
@@ -344,7 +344,7 @@ fn pods_and_namespaces_are_accepted_too() {
         "{apiVersion: v1, kind: Pod, metadata: {namespace: a, name: two, labels: {app: one}}}\n";
     assert!(open(two)[0].contains("2 pods (one and 1 more)"), "{:?}", open(two));
     let accepted = annotated("Pod", "namespace: a, name: two, labels: {app: one}");
-    assert!(open(&accepted)[0].contains("1 pod (one) is"), "{:?}", open(&accepted));
+    assert!(open(&accepted)[0].contains("1 pod (one) that is"), "{:?}", open(&accepted));
     assert!(open(&annotated("Namespace", "name: a")).is_empty());
 }
 
