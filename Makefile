@@ -22,8 +22,9 @@ test: check
 	@echo '==> the image' >&2
 	@deploy/image/build
 	@$(SUDO) deploy/image/test
-	@echo "==> the demo on Debian 12's kernel, in an emulated machine" >&2
+	@echo "==> the demo and the systemd unit on Debian 12's kernel, in an emulated machine" >&2
 	cargo $(IN_MACHINE) run --quiet --locked -p palisade -- demo
+	PALISADE_BINARY=target/debug/palisade $(SUDO) deploy/vm/boot deploy/vm/try-systemd
 
 # Format, lints, documentation, dependencies, the chart, and that each crate compiles without what other crates ask of its dependencies.
 # `cargo deny check advisories` is not part of it: it downloads the RustSec database from GitHub, which not every machine reaches.

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::http::{HttpServer, Listen, ListenError};
+use crate::http::{self, Listen};
 use crate::inbox::{Sender, inbox};
 use crate::link_events;
 use crate::published_status::PublishedStatus;
@@ -58,8 +58,6 @@ pub struct Config {
 pub enum RunError {
     #[error(transparent)]
     Socket(#[from] SocketError),
-    #[error(transparent)]
-    Listen(#[from] ListenError),
     #[error(transparent)]
     Ruleset(#[from] RulesetError),
     #[error(transparent)]
@@ -192,7 +190,7 @@ async fn serve(
     let status = PublishedStatus::default();
     // Only who has the socket listens: until then probes reach the agent that is about to end.
     if let Listen::At(address) = config.listen {
-        tokio::spawn(HttpServer::listen(address).await?.serve(status.clone()));
+        tokio::spawn(http::serve(address, status.clone()));
     }
     let (ended, mut end) = oneshot::channel::<()>();
     let undeclared = match &config.follow {

@@ -26,6 +26,7 @@ mod probe;
 mod sockets;
 mod spec;
 pub mod tool;
+mod tracking;
 
 #[cfg(feature = "api-server")]
 pub use api_server::{AGENT_USER, ApiClient, ApiServer, Write, assets};
