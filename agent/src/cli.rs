@@ -10,6 +10,7 @@ mod explain;
 mod failure;
 mod flush;
 pub(crate) mod input;
+mod lint;
 mod man;
 pub(crate) mod output;
 mod render;
@@ -35,13 +36,14 @@ const AFTER_HELP: &str = "\
 Examples:
   palisade explain -f examples/shop shop/frontend shop/api --port 8080
   palisade render -f examples/shop | less
+  palisade lint -f examples/shop
   kubectl get ns,nodes,pods,netpol -A -o yaml | palisade apply -f - --node-name $(hostname) --dry-run
   palisade run -f /etc/palisade/manifests
 
 Exit status:
   0  done
-  1  the answer is no: verify differs, a connection could not be judged, a manifest has errors, check found a failure, or not all
-     that policy speaks of is enforced
+  1  the answer is no: verify differs, a connection could not be judged, a manifest has errors, check found a failure, lint found
+     something, or not all that policy speaks of is enforced
   2  usage, or input that cannot be read
   3  not permitted: CAP_NET_ADMIN or nf_tables is missing, or another process owns the table
   4  the kernel refused
@@ -59,6 +61,7 @@ enum Command {
     Render(render::Args),
     Eval(eval::Args),
     Explain(explain::Args),
+    Lint(lint::Args),
     SupportBundle(support_bundle::Args),
     Demo(demo::Args),
     Completions(completions::Args),
@@ -85,6 +88,7 @@ pub fn main() -> Exit {
         Command::Render(args) => render::execute(&args),
         Command::Eval(args) => eval::execute(&args),
         Command::Explain(args) => explain::execute(&args),
+        Command::Lint(args) => lint::execute(&args),
         Command::SupportBundle(args) => support_bundle::execute(&args),
         Command::Demo(args) => demo::execute(&args),
         Command::Completions(args) => completions::execute(&args),

@@ -27,6 +27,7 @@ pub use end::{End, ObjectName, Owner};
 pub use excerpt::excerpt;
 pub use nearest::{PeerMiss, PortMiss, RuleMiss};
 pub use service::{Backend, PortQuery, ServiceError, Translation, translate};
+pub(crate) use words::{Needed, PortsOf, peers_field};
 
 use crate::compile::{Judge, Standing};
 use crate::decision::{Decision, Reason, RuleRef};

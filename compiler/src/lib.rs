@@ -5,6 +5,7 @@
 //!                                    |          |
 //!                                    |          +-> Judge -> explain (the verdict with all reasons)
 //!                                    +----> oracle (the specification read literally)
+//!                                    +----> lint (what is most likely not meant)
 //! ```
 //!
 //! Pure: no clock, no I/O, no kernel, no async. Nothing here fails; what is wrong with the input comes out as
@@ -17,6 +18,7 @@ pub mod compile;
 pub mod decision;
 pub mod explain;
 mod intern;
+pub mod lint;
 pub mod model;
 pub mod oracle;
 pub mod parse;

@@ -3,6 +3,7 @@
 //! `parse` turns what was written into these types; everything after it relies on their invariants.
 //! Strings are shared (`Arc<str>`), so that a snapshot can hold each one once.
 
+mod lint_ignore;
 mod per_family;
 mod service;
 mod uid;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use lint_ignore::{LintIgnore, MAX_IGNORED_CODES};
 pub use per_family::PerFamily;
 pub use service::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, SERVICE_NAME_LABEL, Service,
@@ -187,6 +189,8 @@ impl Requirement {
 pub struct Namespace {
     pub name: Arc<str>,
     pub labels: Arc<Labels>,
+    /// No verdict depends on it.
+    pub lint_ignore: Option<Arc<LintIgnore>>,
 }
 
 /// The label that every namespace carries, with its own name as the value.
@@ -277,6 +281,8 @@ pub struct Pod {
     pub containers_gone: bool,
     /// Ports of containers and of restartable init containers.
     pub ports: Arc<[NamedPort]>,
+    /// No verdict depends on it.
+    pub lint_ignore: Option<Arc<LintIgnore>>,
 }
 
 impl Pod {
@@ -334,6 +340,8 @@ pub struct Policy {
     pub egress: Vec<PolicyRule>,
     /// Why the policy has no rules, if it is because some of its fields are wrong: the first error.
     pub fault: Option<Arc<str>>,
+    /// No verdict depends on it.
+    pub lint_ignore: Option<Arc<LintIgnore>>,
 }
 
 impl Policy {

@@ -41,11 +41,12 @@ mod lines;
 mod list;
 mod locate;
 mod metadata;
-mod names;
+pub(crate) mod names;
 mod node;
 mod object;
 mod output;
 mod path;
+mod places;
 mod pod;
 mod policy;
 mod report;
@@ -64,7 +65,9 @@ mod yaml;
 mod tests;
 
 pub use diagnostic::{Diagnostic, ObjectRef, Place, Severity};
+pub(crate) use metadata::DEFAULT_NAMESPACE;
 pub use output::{Object, Parsed, Settings, Withheld};
+pub use places::places;
 pub use report::MAX_DIAGNOSTICS;
 pub use tree::MAX_DEPTH;
 

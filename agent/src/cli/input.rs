@@ -10,7 +10,7 @@ use palisade_compiler::snapshot::{Change, Snapshot};
 
 use super::Failure;
 use super::output::{Progress, note};
-use crate::sources::declarations::Declarations;
+use crate::sources::declarations::{Declarations, ObjectChange};
 use crate::sources::files::{Limits, MAX_FILE_BYTES, ManifestFiles, Problem, Rescan, Update};
 
 /// Which manifests, and what of them is this host's.
@@ -99,6 +99,18 @@ impl Manifests {
     /// A file that cannot be read, and a document or an object that is not understood: it is not known what the rest means
     /// without it. A directory without a manifest, which would otherwise open everything.
     pub(crate) fn load(&self) -> Result<Input, Failure> {
+        let read = self.read();
+        read.problems().for_each(note);
+        read.check()?;
+        let has_errors = read.has_errors();
+        Ok(Input {
+            changes: read.objects.into_iter().map(|object| object.change).collect(),
+            has_errors,
+        })
+    }
+
+    /// Reads everything, and reports nothing yet.
+    pub(crate) fn read(&self) -> Read {
         let limits = self.options.limits(true);
         let mut files = ManifestFiles::new(self.files.iter().cloned(), limits);
         let (mut progress, since) = (Progress::new("reading"), Instant::now());
@@ -113,23 +125,45 @@ impl Manifests {
                 edit.set_file(&file, manifest);
             }
         }
-        let changes = edit.finish().into_iter().map(|object| object.change).collect();
-        let conflicts: Vec<Problem> = declarations.conflicts().map(Problem::Conflict).collect();
-        let mut has_errors = false;
-        let mut unreadable = false;
-        for problem in files.problems().chain(&conflicts) {
-            note(problem);
-            has_errors |= problem.severity() == Severity::Error;
-            unreadable |= problem.is_unreadable_input();
-        }
-        if unreadable || files.lacks_manifests() {
+        let objects = edit.finish();
+        let conflicts = declarations.conflicts().map(Problem::Conflict).collect();
+        Read { objects, files, conflicts, since }
+    }
+}
+
+/// Manifests as they were read.
+pub(crate) struct Read {
+    /// What they declare, each with its file.
+    pub(crate) objects: Vec<ObjectChange>,
+    files: ManifestFiles,
+    conflicts: Vec<Problem>,
+    /// When reading began.
+    since: Instant,
+}
+
+impl Read {
+    pub(crate) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.files.problems().chain(&self.conflicts)
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.problems().any(|problem| problem.severity() == Severity::Error)
+    }
+
+    /// Whether the objects are all that is declared.
+    ///
+    /// # Errors
+    ///
+    /// As `Manifests::load`.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.problems().any(Problem::is_unreadable_input) || self.files.lacks_manifests() {
             return Err(Failure::Unreadable);
         }
         // Nobody knows what a withheld object says, so that the rest must not be taken for the whole.
-        if files.held(since).next().is_some() || !files.is_complete() {
+        if self.files.held(self.since).next().is_some() || !self.files.is_complete() {
             return Err(Failure::Manifests);
         }
-        Ok(Input { changes, has_errors })
+        Ok(())
     }
 }
 

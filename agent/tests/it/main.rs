@@ -23,6 +23,7 @@ mod handover;
 mod healing;
 mod hold;
 mod lab;
+mod lint;
 mod metrics;
 mod missing;
 mod monitoring;

@@ -11,7 +11,7 @@ use crate::model::{
 };
 
 /// The field that a rule of the direction lists its peers in.
-fn peers_field(direction: Direction) -> &'static str {
+pub(crate) fn peers_field(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => "from",
         Direction::Egress => "to",
@@ -192,7 +192,7 @@ impl fmt::Display for PortDifference {
 }
 
 /// `TCP`, `TCP port 80`, `TCP ports 8000-8080`, `the TCP port named http`.
-struct PortsOf<'a>(Protocol, &'a PortSpec);
+pub(crate) struct PortsOf<'a>(pub(crate) Protocol, pub(crate) &'a PortSpec);
 
 impl fmt::Display for PortsOf<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -209,7 +209,7 @@ impl fmt::Display for PortsOf<'_> {
 }
 
 /// A requirement as kubectl writes it: `app=web`, `app in (a, b)`, `app notin (a, b)`, `app`, `!app`.
-struct Needed<'a>(&'a Requirement);
+pub(crate) struct Needed<'a>(pub(crate) &'a Requirement);
 
 impl fmt::Display for Needed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::key::{Key, given_twice};
-use super::tree::{skip_list, skip_map};
+use super::tree::{Skip, skip_list, skip_map};
+use crate::model::LintIgnore;
 
 /// A field of a manifest.
 #[derive(Debug, Default)]
@@ -109,6 +110,25 @@ impl<'de> Shape<'de> for Pairs {
             read.push((Arc::from(&*key.0), map.next_value()?));
         }
         Ok(Lenient::Is(Self(read)))
+    }
+}
+
+/// Of the annotations the one that is for the linter, if it has a value of text. Whatever else is wrong with annotations
+/// changes nothing, since no verdict depends on them.
+#[derive(Debug, Default)]
+pub(super) struct LintAnnotation(pub(super) Option<LintIgnore>);
+
+impl<'de> Shape<'de> for LintAnnotation {
+    fn of_map<A: MapAccess<'de>>(mut map: A) -> Result<Lenient<Self>, A::Error> {
+        let mut found = None;
+        while let Some(Key(key)) = map.next_key()? {
+            if key != LintIgnore::ANNOTATION {
+                map.next_value::<Skip>()?;
+            } else if let Lenient::Is(text) = map.next_value::<Lenient<Arc<str>>>()? {
+                found = LintIgnore::of_text(&text);
+            }
+        }
+        Ok(Lenient::Is(Self(found)))
     }
 }
 

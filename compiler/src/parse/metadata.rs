@@ -5,16 +5,16 @@ use std::sync::Arc;
 use super::diagnostic::{ObjectRef, Severity};
 use super::duplicates::Name;
 use super::kinds::Kind;
-use super::lenient::{Lenient, Pairs};
+use super::lenient::{Lenient, LintAnnotation, Pairs};
 use super::names::{self, DNS_LABEL_RULE, DNS_SUBDOMAIN_RULE, LABEL_KEY_RULE, LABEL_VALUE_RULE};
 use super::path::{OBJECT, Path};
 use super::report::{Finding, Report};
 use super::subject::{Reported, Subject};
 use super::wire::Metadata;
-use crate::model::Labels;
+use crate::model::{Labels, LintIgnore};
 
 /// The namespace of objects that name none, as for `kubectl apply`.
-const DEFAULT_NAMESPACE: &str = "default";
+pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 
 const METADATA: &Path<'static> = &Path::Field(OBJECT, "metadata");
 const NAME: &Path<'static> = &Path::Field(METADATA, "name");
@@ -211,6 +211,14 @@ pub(super) fn check(subject: &mut Subject<'_, '_>, identified: &Identified) {
         };
         subject.error(&METADATA.field(field), "is not a field of metadata", remedy);
         subject.unsound = true;
+    }
+}
+
+/// Which findings of the linter the object's author accepts.
+pub(super) fn lint_ignore(metadata: &mut Metadata) -> Option<Arc<LintIgnore>> {
+    match std::mem::take(&mut metadata.annotations) {
+        Lenient::Is(LintAnnotation(ignore)) => ignore.map(Arc::new),
+        Lenient::Missing | Lenient::Null | Lenient::Wrong(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::lenient::Lenient;
-use super::metadata::labels;
+use super::metadata::{labels, lint_ignore};
 use super::path::{OBJECT, Path};
 use super::subject::{Reported, Subject};
 use super::wire::{Metadata, NodeAddress, NodeSpec, NodeStatus};
@@ -15,8 +15,9 @@ use crate::model::{Labels, NAMESPACE_NAME_LABEL, Namespace, Node};
 pub(super) fn namespace(
     subject: &mut Subject<'_, '_>,
     name: Arc<str>,
-    metadata: Metadata,
+    mut metadata: Metadata,
 ) -> Result<Namespace, Reported> {
+    let lint_ignore = lint_ignore(&mut metadata);
     let given = labels(subject, metadata.labels)?;
     if given.get(NAMESPACE_NAME_LABEL).is_some_and(|label| *label != name) {
         let path = OBJECT.field("metadata");
@@ -28,7 +29,7 @@ pub(super) fn namespace(
     let own = (Arc::from(NAMESPACE_NAME_LABEL), Arc::clone(&name));
     let given = given.iter().map(|(key, value)| (Arc::clone(key), Arc::clone(value)));
     let labels: Labels = given.chain([own]).collect();
-    Ok(Namespace { name, labels: Arc::new(labels) })
+    Ok(Namespace { name, labels: Arc::new(labels), lint_ignore })
 }
 
 /// A node with those of its addresses (`NodeStatus.addresses`) and of its pods' ranges (`NodeSpec.podCIDRs`) that can be read.

@@ -121,7 +121,8 @@ fn read_kind(
             Ok(Object::EndpointSlice(read))
         }
         Kind::Policy => {
-            return read_policy(subject, namespaced, written.spec, is_given_again);
+            let parts = (metadata, written.spec);
+            return read_policy(subject, namespaced, parts, is_given_again);
         }
     };
     match read {
@@ -139,7 +140,7 @@ fn read_kind(
 fn read_policy(
     mut subject: Subject<'_, '_>,
     (namespace, name): (Arc<str>, Arc<str>),
-    spec: Option<Value>,
+    (metadata, spec): (Metadata, Option<Value>),
     is_given_again: bool,
 ) -> Read {
     if !names::is_dns_subdomain(&name) {
@@ -147,7 +148,7 @@ fn read_policy(
         let message = is_no_name(Kind::Policy, &name);
         subject.error(&path.field("name"), message, DNS_SUBDOMAIN_RULE);
     }
-    let policy = policy::read(&mut subject, PolicyKey { namespace, name }, spec);
+    let policy = policy::read(&mut subject, PolicyKey { namespace, name }, metadata, spec);
     if is_given_again {
         subject.set_consequence(
             "What was known of it stays; if nothing was, both isolate what they select and allow nothing",

@@ -6,7 +6,7 @@ mod containers;
 use std::sync::Arc;
 
 use super::lenient::Lenient;
-use super::metadata::labels;
+use super::metadata::{labels, lint_ignore};
 use super::path::{OBJECT, Path};
 use super::subject::{Reported, Subject};
 use super::wire::{Metadata, PodSpec, PodStatus};
@@ -23,9 +23,10 @@ const IDENTITY: [&str; 4] = ["nodeName", "hostNetwork", "podIP", "podIPs"];
 pub(super) fn read(
     subject: &mut Subject<'_, '_>,
     (namespace, name): (Arc<str>, Arc<str>),
-    metadata: Metadata,
+    mut metadata: Metadata,
     (spec, status): (Lenient<PodSpec>, Lenient<PodStatus>),
 ) -> Result<Pod, Reported> {
+    let lint_ignore = lint_ignore(&mut metadata);
     let labels = labels(subject, metadata.labels);
     let spec = subject.read(spec, "a map", SPEC).map(Option::unwrap_or_default);
     let status = subject.read(status, "a map", STATUS).map(Option::unwrap_or_default);
@@ -66,6 +67,7 @@ pub(super) fn read(
         started: started(subject, status.start_time),
         containers_gone,
         ports: ports.into(),
+        lint_ignore,
     })
 }
 

@@ -14,8 +14,10 @@ mod spec;
 use serde_json::Value;
 
 use super::fields::wrong_type;
+use super::metadata::lint_ignore;
 use super::path::OBJECT;
 use super::subject::Subject;
+use super::wire::Metadata;
 use crate::model::{Isolation, Policy, PolicyKey, Selector};
 pub(super) use spec::SPEC_FIELDS;
 use spec::Spec;
@@ -25,6 +27,7 @@ use spec::Spec;
 pub(super) fn read(
     subject: &mut Subject<'_, '_>,
     key: PolicyKey,
+    mut metadata: Metadata,
     written: Option<Value>,
 ) -> Policy {
     let path = OBJECT.field("spec");
@@ -44,7 +47,8 @@ pub(super) fn read(
         (spec.ingress, spec.egress) = (Vec::new(), Vec::new());
     }
     let Spec { subjects, isolates, ingress, egress } = spec;
-    Policy { key, subjects, isolates, ingress, egress, fault: subject.fault() }
+    let (fault, lint_ignore) = (subject.fault(), lint_ignore(&mut metadata));
+    Policy { key, subjects, isolates, ingress, egress, fault, lint_ignore }
 }
 
 /// A sentence without its period: what a policy with errors isolates until they are corrected.

@@ -10,6 +10,7 @@ use super::lines::Lines;
 use super::locate;
 use super::output::{Object, Parsed, Withheld};
 use super::path::{Path, Step, Steps};
+use super::places::Sought;
 use super::split::beginning;
 use super::unread::Unread;
 use crate::intern::Interner;
@@ -97,6 +98,8 @@ pub(super) struct Report<'a> {
     readable: bool,
     withheld: BTreeMap<ObjectRef, Option<Policy>>,
     cut_short: Option<Place>,
+    /// Fields whose places are asked for.
+    pub(super) sought: Option<Sought>,
 }
 
 impl<'a> Report<'a> {
@@ -122,6 +125,7 @@ impl<'a> Report<'a> {
             readable: true,
             withheld: BTreeMap::new(),
             cut_short: None,
+            sought: None,
         }
     }
 
@@ -170,6 +174,10 @@ impl<'a> Report<'a> {
 
     /// Finds the places of the document's diagnostics. `document` is its text.
     pub(super) fn end_document(&mut self, document: &str) {
+        let (number, base) = (self.document, self.offset_of(document));
+        if let Some(sought) = &mut self.sought {
+            sought.end_document(document, number, base.unwrap_or_default());
+        }
         let unplaced = std::mem::take(&mut self.unplaced);
         if unplaced.is_empty() {
             return;
@@ -291,6 +299,9 @@ impl<'a> Report<'a> {
 
     /// Notes an object. Returns where another one of the same name stands.
     pub(super) fn note(&mut self, name: &Name, spot: Spot) -> Option<Spot> {
+        if let Some(sought) = &mut self.sought {
+            sought.meet(&name.reference(), spot, &self.items);
+        }
         let mut name = name.clone();
         name.namespace = name.namespace.map(|namespace| self.interner.string(&namespace));
         self.seen.note(name, spot)

@@ -18,11 +18,20 @@ pub(super) fn read(
         Ok(text) => text,
         Err(undecodable) => return refuse(source, bytes, &undecodable),
     };
-    let mut report = Report::new(source, &text);
+    read_text(Report::new(source, &text), &text, settings, sink).finish()
+}
+
+/// As `read`, of a text that is decoded.
+pub(super) fn read_text<'a>(
+    mut report: Report<'a>,
+    text: &'a str,
+    settings: &Settings,
+    sink: &mut dyn FnMut(Object),
+) -> Report<'a> {
     report.is_misspelling_possible = !settings.from_api_server;
     let mut reader = Reader::new(report, settings, sink);
     let mut last = None;
-    for document in documents(&text) {
+    for document in documents(text) {
         match json_of(document) {
             Some(values) => read_json(&mut reader, values, document),
             None => read_yaml(&mut reader, document),
@@ -36,7 +45,7 @@ pub(super) fn read(
     {
         reader.report.set_cut_short(document, offset, &steps);
     }
-    reader.report.finish()
+    reader.report
 }
 
 fn refuse(source: &str, bytes: &[u8], undecodable: &Undecodable) -> Parsed {

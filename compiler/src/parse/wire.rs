@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::de::MapAccess;
 
 use super::key::Key;
-use super::lenient::{Lenient, Pairs, Present, Shape};
+use super::lenient::{Lenient, LintAnnotation, Pairs, Present, Shape};
 use super::tree::Skip;
 
 type Text = Arc<str>;
@@ -68,13 +68,13 @@ wire! {
         namespace: Text = "namespace",
         uid: Text = "uid",
         labels: Pairs = "labels",
+        annotations: LintAnnotation = "annotations",
         deletion_timestamp: Text = "deletionTimestamp",
         // Of a list that is not the whole.
         next: Text = "continue",
         remaining: i64 = "remainingItemCount",
         shard: Present = "shardInfo",
     } and [
-            "annotations",
             "clusterName",
             "creationTimestamp",
             "deletionGracePeriodSeconds",

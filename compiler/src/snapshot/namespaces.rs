@@ -87,7 +87,8 @@ impl NamespaceTable {
         }
         let name = interner.string(&namespace.name);
         let labels = interner.labels(&namespace.labels);
-        let namespace = Namespace { name: Arc::clone(&name), labels };
+        let lint_ignore = namespace.lint_ignore;
+        let namespace = Namespace { name: Arc::clone(&name), labels, lint_ignore };
         let existed = self.get(&name).is_some();
         match self.entries.get_mut(&name) {
             Some(entry) => {
@@ -163,7 +164,11 @@ impl NamespaceTable {
 
 fn undeclared(name: &Arc<str>, interner: &mut Interner) -> Namespace {
     let labels = with_name_label(&Labels::default(), name);
-    Namespace { name: Arc::clone(name), labels: interner.labels(&Arc::new(labels)) }
+    Namespace {
+        name: Arc::clone(name),
+        labels: interner.labels(&Arc::new(labels)),
+        lint_ignore: None,
+    }
 }
 
 fn with_name_label(labels: &Labels, name: &Arc<str>) -> Labels {

@@ -70,7 +70,7 @@ fn requirement(text: &str) -> Requirement {
 
 /// A namespace with these labels. The snapshot adds `kubernetes.io/metadata.name`.
 pub fn namespace(name: &str, text: &str) -> Namespace {
-    Namespace { name: name.into(), labels: labels(text) }
+    Namespace { name: name.into(), labels: labels(text), lint_ignore: None }
 }
 
 impl From<Namespace> for Change {
@@ -106,6 +106,7 @@ pub fn pod(name: &str) -> Pod {
         started: None,
         containers_gone: false,
         ports: Arc::new([]),
+        lint_ignore: None,
     }
 }
 
@@ -177,6 +178,7 @@ pub fn policy(name: &str) -> Policy {
         ingress: Vec::new(),
         egress: Vec::new(),
         fault: None,
+        lint_ignore: None,
     }
 }
 

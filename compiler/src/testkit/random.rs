@@ -134,7 +134,7 @@ fn labels(rng: &mut Rng, pool: &[(&str, &[&str])]) -> Arc<Labels> {
 }
 
 fn namespace(rng: &mut Rng, name: &str) -> Namespace {
-    Namespace { name: name.into(), labels: labels(rng, &NAMESPACE_LABELS) }
+    Namespace { name: name.into(), labels: labels(rng, &NAMESPACE_LABELS), lint_ignore: None }
 }
 
 fn node(rng: &mut Rng) -> Node {
@@ -185,6 +185,7 @@ fn pod(rng: &mut Rng, namespaces: usize) -> Pod {
         started: rng.chance(60).then(|| rng.below(3) as i64),
         containers_gone: rng.chance(4),
         ports: rng.many(0, 3, named_port).into(),
+        lint_ignore: None,
     }
 }
 
@@ -216,6 +217,7 @@ fn policy(rng: &mut Rng, namespaces: usize) -> Policy {
         ingress: rng.many(0, 3, rule),
         egress: rng.many(0, 3, rule),
         fault: None,
+        lint_ignore: None,
     }
 }
 

@@ -13,6 +13,7 @@ mod churn;
 mod edges;
 mod explain;
 mod golden;
+mod lint;
 mod meaning;
 mod narrowing;
 mod parallel;

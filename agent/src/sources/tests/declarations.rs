@@ -33,6 +33,7 @@ fn pod(name: &str, label: &str) -> Object {
         started: None,
         containers_gone: false,
         ports: Arc::from([]),
+        lint_ignore: None,
     })
 }
 
@@ -160,6 +161,7 @@ fn a_withheld_policy_is_closed_where_its_file_never_gave_it_and_else_stays() {
         ingress,
         egress: Vec::new(),
         fault: None,
+        lint_ignore: None,
     };
     let everyone = || vec![PolicyRule { peers: Peers::Everyone, ports: Ports::Every }];
     let (open, closed) = (policy(everyone()), policy(Vec::new()));

@@ -1,0 +1,167 @@
+//! `palisade lint`: what of the manifests is most likely not meant as it is written.
+
+mod places;
+mod sarif;
+mod text;
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use palisade_compiler::lint::{Finding, Report, Severity, lint_unread, lint_with};
+use palisade_compiler::parse::Diagnostic;
+use palisade_compiler::snapshot::Snapshot;
+use serde::Serialize;
+
+use super::input::{Manifests, Read};
+use super::output::{note, say_json};
+use super::{Exit, Failure};
+use crate::sources::files::Problem;
+
+/// Find what is written in policies and most likely not meant
+///
+/// Looks for selectors and port names that match nothing (a misspelt label is named), AND where OR was meant and the reverse,
+/// exceptions that another entry allows again, rules that allow more than they look, pods that no policy isolates, egress without DNS, and more.
+/// Every finding has a code, the object and field, why it matters, and a remedy: docs/lint.md has them all. Nothing is
+/// asked of a kernel or an agent, and nothing is changed.
+///
+/// What is found is certain of the input, so give all of it: pods and namespaces as well as policies, and Services if blocks and
+/// ports are to be compared with them. What is often meant is a note. A finding is accepted by the annotation
+/// palisade.io/lint-ignore on the object, which lists the codes (PAL101,PAL505).
+///
+/// Exit status 1 if something is found that is at least as severe as --severity says.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  palisade lint -f examples/recipes
+  kubectl get ns,nodes,pods,svc,netpol -A -o yaml | palisade lint -f -
+  palisade lint -f manifests --severity note
+  palisade lint -f manifests -o sarif > lint.sarif    # for code hosts and editors")]
+pub(super) struct Args {
+    #[command(flatten)]
+    manifests: Manifests,
+    /// Show findings from this severity on, and exit with 1 if there are any
+    #[arg(long, value_enum, default_value_t)]
+    severity: Threshold,
+    /// How to print the findings
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// The least severity that counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Threshold {
+    /// Everything
+    Note,
+    /// What is most likely not meant
+    #[default]
+    Warning,
+    /// Only what does not take effect as it is written
+    Error,
+}
+
+impl From<Threshold> for Severity {
+    fn from(threshold: Threshold) -> Self {
+        match threshold {
+            Threshold::Note => Self::Note,
+            Threshold::Warning => Self::Warning,
+            Threshold::Error => Self::Error,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    #[default]
+    Text,
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
+}
+
+/// What is shown. `-o json` prints it.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    /// From which severity on findings are listed.
+    severity: Severity,
+    findings: Vec<Finding>,
+    /// How many more there are from this severity on.
+    further: usize,
+    /// How many there are of each severity, listed or not.
+    counts: BTreeMap<Severity, usize>,
+    /// How many were accepted by annotations.
+    ignored: usize,
+    /// Whether all manifests were understood. Otherwise, only what is wrong with them is listed.
+    complete: bool,
+}
+
+pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
+    let read = args.manifests.read();
+    let mut diagnostics: Vec<Diagnostic> = Vec::new();
+    let mut has_other_errors = false;
+    for problem in read.problems() {
+        match problem {
+            Problem::Manifest { diagnostic, .. } => diagnostics.push(diagnostic.clone()),
+            other => {
+                note(other);
+                has_other_errors |= other.severity() == palisade_compiler::parse::Severity::Error;
+            }
+        }
+    }
+    let (mut report, complete) = match read.check() {
+        Ok(()) => (lint_with(&snapshot(&read), &diagnostics), true),
+        Err(Failure::Manifests) => {
+            note(
+                "the manifests are not understood as a whole: only what is wrong with them is reported",
+            );
+            (lint_unread(&diagnostics), false)
+        }
+        Err(failure) => {
+            diagnostics.iter().for_each(note);
+            return Err(failure);
+        }
+    };
+    places::find(&read, &args.manifests.options, &mut report.findings);
+    let outcome = Outcome::of(report, args.severity.into(), complete);
+    match args.output {
+        Output::Text => text::print(&outcome)?,
+        Output::Json => say_json(&outcome)?,
+        Output::Sarif => say_json(&sarif::log(&outcome))?,
+    }
+    let is_clean = outcome.shown() == 0 && !has_other_errors && complete;
+    Ok(if is_clean { Exit::Done } else { Exit::No })
+}
+
+fn snapshot(read: &Read) -> Snapshot {
+    let mut snapshot = Snapshot::new();
+    read.objects.iter().for_each(|object| snapshot.apply(object.change.clone()));
+    snapshot
+}
+
+impl Outcome {
+    fn of(mut report: Report, severity: Severity, complete: bool) -> Self {
+        for each in Severity::ALL {
+            report.counts.entry(each).or_default();
+        }
+        let all = report.count_from(severity);
+        let mut findings = report.findings;
+        findings.retain(|finding| finding.severity >= severity);
+        Self {
+            severity,
+            further: all.saturating_sub(findings.len()),
+            findings,
+            counts: report.counts,
+            ignored: report.ignored,
+            complete,
+        }
+    }
+
+    /// How many findings count, listed or not.
+    fn shown(&self) -> usize {
+        self.findings.len() + self.further
+    }
+
+    /// How many are below the severity that counts.
+    fn below(&self) -> usize {
+        self.counts.range(..self.severity).map(|(_, count)| count).sum()
+    }
+}

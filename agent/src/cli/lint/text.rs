@@ -1,0 +1,100 @@
+//! Findings for people: by object, the reason once for each code.
+
+use std::collections::HashSet;
+
+use palisade_compiler::lint::{Code, Finding, Severity};
+use palisade_compiler::parse::ObjectRef;
+
+use super::Outcome;
+use crate::cli::Failure;
+use crate::cli::output::{colours, say};
+
+pub(super) fn print(outcome: &Outcome) -> Result<(), Failure> {
+    let colours = colours();
+    let mut object: Option<&Option<ObjectRef>> = None;
+    let mut explained: HashSet<Code> = HashSet::new();
+    for finding in &outcome.findings {
+        if object != Some(&finding.object) {
+            object = Some(&finding.object);
+            let name =
+                finding.object.as_ref().map_or_else(|| "The input".to_owned(), ToString::to_string);
+            say(bold(&printable(&name), colours))?;
+        }
+        print_one(finding, explained.insert(finding.code), colours)?;
+    }
+    if outcome.further > 0 {
+        say(format_args!("... and {} more findings", outcome.further))?;
+    }
+    say(summary(outcome))
+}
+
+fn print_one(finding: &Finding, is_first: bool, colours: bool) -> Result<(), Failure> {
+    let Finding { code, severity, message, why, remedy, place, .. } = finding;
+    let place = place.as_ref().map_or_else(String::new, |place| format!(" {place}"));
+    let severity = painted(*severity, colours);
+    say(format_args!("  {severity} {code} {}{}", code.entry().name, printable(&place)))?;
+    let end = if message.ends_with(['.', '?']) { "" } else { "." };
+    say(format_args!("    {}{end}", printable(message)))?;
+    if is_first {
+        say(format_args!("    {why}"))?;
+    }
+    say(format_args!("    -> {}", printable(remedy)))
+}
+
+fn painted(severity: Severity, colours: bool) -> String {
+    let colour = match severity {
+        Severity::Error => 31,
+        Severity::Warning => 33,
+        Severity::Note => 36,
+    };
+    if colours { format!("\x1b[{colour}m{severity}\x1b[0m") } else { severity.to_string() }
+}
+
+fn bold(text: &str, colours: bool) -> String {
+    if colours { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// Escapes control characters, which could drive the terminal.
+fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            safe.extend(character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}
+
+fn summary(outcome: &Outcome) -> String {
+    let count = |severity: &Severity| outcome.counts.get(severity).copied().unwrap_or_default();
+    let shown = Severity::ALL.iter().rev().filter(|s| **s >= outcome.severity && count(s) > 0);
+    let counted = |(count, what): (usize, String)| {
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{count} {what}{plural}")
+    };
+    let shown: Vec<String> = shown.map(|s| counted((count(s), s.to_string()))).collect();
+    let mut text = if shown.is_empty() { "nothing found".to_owned() } else { shown.join(", ") };
+    if outcome.below() > 0 {
+        let least = Severity::ALL.iter().find(|severity| count(severity) > 0);
+        let least = least.map(ToString::to_string).unwrap_or_default();
+        let below = counted((outcome.below(), "less severe finding".to_owned()));
+        text += &format!("; {below} not shown (--severity {least})");
+    }
+    if outcome.ignored > 0 {
+        text += &format!("; {} accepted by annotation", outcome.ignored);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_drive_a_terminal_is_shown_as_text() {
+        assert_eq!(printable("a\x1b[31mb\n"), "a\\u{1b}[31mb\\n");
+        assert_eq!(printable("ä"), "ä");
+    }
+}

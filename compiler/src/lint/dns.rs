@@ -1,0 +1,172 @@
+//! The cluster's DNS: whether pods that may connect to something reach it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::code::Code;
+use super::coverage::Coverage;
+use super::finding::Report;
+use super::rules::DNS_PORT;
+use super::survey::{Kind, RESOLVER_LABEL, Survey};
+use super::words::{self, finding};
+use crate::model::{
+    Labels, Namespaces, Operator, Peer, Peers, Policy, PolicyRule, PortMatch, PortSpec, Ports,
+    Protocol, Requirement, Selector, TargetPort,
+};
+
+/// The label of a resolver that runs on every node, on the node's own network: pods always reach it.
+const NODE_RESOLVER: &str = "node-local-dns";
+/// Addresses of resolvers that blocks are compared with.
+const MOST_ADDRESSES: usize = 100;
+
+/// The pods of the cluster's DNS.
+#[derive(Debug)]
+pub(super) struct Resolver<'s> {
+    kinds: Vec<ResolverKind<'s>>,
+    addresses: Vec<IpAddr>,
+}
+
+/// Resolvers with the same labels and ports.
+#[derive(Debug)]
+struct ResolverKind<'s> {
+    labels: &'s Labels,
+    namespace: &'s str,
+    /// `None` where the namespace is not known.
+    namespace_labels: Option<&'s Labels>,
+    /// The numbers that they answer UDP queries on, with the names that containers give to them.
+    ports: Vec<(u16, Vec<&'s str>)>,
+}
+
+impl<'s> Resolver<'s> {
+    /// Finds the resolver by its label; `None` where none is known, or where it is on the nodes' own network.
+    pub(super) fn find(survey: &Survey<'s>) -> Option<Self> {
+        let with = |value: &str| {
+            let (key, operator) = (RESOLVER_LABEL.0.into(), Operator::In(vec![value.into()]));
+            Selector { requirements: vec![Requirement { key, operator }] }
+        };
+        let (resolver, on_nodes) = (with(RESOLVER_LABEL.1), with(NODE_RESOLVER));
+        let is_on_nodes = survey.select(survey.all_kinds(), &on_nodes).any(|(_, k)| k.hosts > 0);
+        let found: Vec<&Kind<'s>> = survey
+            .select(survey.all_kinds(), &resolver)
+            .map(|(_, kind)| kind)
+            .filter(|kind| kind.own > 0)
+            .collect();
+        if is_on_nodes || found.is_empty() {
+            return None;
+        }
+        let with_label = survey.snapshot.pods().filter(|pod| pod.has_identity());
+        let with_label = with_label.filter(|pod| resolver.matches(&pod.labels));
+        let mut addresses: Vec<IpAddr> = with_label.flat_map(|pod| pod.addresses.iter()).collect();
+        addresses.sort_unstable();
+        addresses.truncate(MOST_ADDRESSES);
+        let kinds = found.into_iter().map(|kind| ResolverKind::of(survey, kind)).collect();
+        Some(Self { kinds, addresses })
+    }
+
+    /// Whether an egress rule of the policy allows UDP queries to one of the resolvers.
+    pub(super) fn is_allowed_by(&self, policy: &Policy) -> bool {
+        policy.egress.iter().any(|rule| self.is_allowed(rule, &policy.key.namespace))
+    }
+
+    fn is_allowed(&self, rule: &PolicyRule, own: &str) -> bool {
+        let on_ports = |kind: &&ResolverKind<'_>| kind.answers_on(&rule.ports);
+        let Peers::AnyOf(peers) = &rule.peers else {
+            return self.kinds.iter().any(|k| on_ports(&k));
+        };
+        peers.iter().any(|peer| match peer {
+            Peer::Block(block) => {
+                self.kinds.iter().any(|kind| on_ports(&kind))
+                    && self.addresses.iter().any(|address| block.contains(*address))
+            }
+            Peer::Pods { namespaces, pods } => self.kinds.iter().filter(on_ports).any(|kind| {
+                pods.matches(kind.labels)
+                    && kind.namespace_labels.is_some_and(|labels| match namespaces {
+                        Namespaces::Own => kind.namespace == own,
+                        Namespaces::Selected(selector) => selector.matches(labels),
+                    })
+            }),
+        })
+    }
+}
+
+impl<'s> ResolverKind<'s> {
+    fn of(survey: &Survey<'s>, kind: &Kind<'s>) -> Self {
+        let pod = kind.example;
+        let names = |number: u16| {
+            let udp = pod.ports.iter().filter(|p| p.protocol == Protocol::Udp && p.port == number);
+            udp.map(|port| port.name.as_ref()).collect()
+        };
+        let mut numbers: Vec<u16> = Vec::new();
+        for service in survey.snapshot.services().filter(|s| *s.namespace == *pod.namespace) {
+            let Some(selector) = &service.selector else { continue };
+            if !selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value)) {
+                continue;
+            }
+            let udp = service.ports.iter().filter(|port| port.protocol == Protocol::Udp);
+            for port in udp.filter(|port| port.port == DNS_PORT) {
+                match &port.target {
+                    TargetPort::Number(number) => numbers.push(*number),
+                    TargetPort::Named(name) => numbers.extend(pod.named_ports(name, Protocol::Udp)),
+                }
+            }
+        }
+        if numbers.is_empty() {
+            numbers.push(DNS_PORT);
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        let namespace = survey.snapshot.namespace(&pod.namespace);
+        Self {
+            labels: &pod.labels,
+            namespace: &pod.namespace,
+            namespace_labels: namespace.map(|namespace| &*namespace.labels),
+            ports: numbers.into_iter().map(|number| (number, names(number))).collect(),
+        }
+    }
+
+    /// Whether the ports hold one that it answers UDP queries on.
+    fn answers_on(&self, ports: &Ports) -> bool {
+        let Ports::AnyOf(ports) = ports else { return true };
+        let holds = |port: &PortMatch, number: u16, names: &[&str]| match &port.port {
+            PortSpec::Any => true,
+            PortSpec::Range { first, last } => (*first..=*last).contains(&number),
+            PortSpec::Named(name) => names.contains(&name.as_ref()),
+        };
+        let mut udp = ports.iter().filter(|port| port.protocol == Protocol::Udp);
+        udp.any(|port| self.ports.iter().any(|(number, names)| holds(port, *number, names)))
+    }
+}
+
+/// Pods that some rule allows to connect, and none to the resolver: reported at the first policy with such a rule.
+pub(super) fn check(
+    survey: &Survey<'_>,
+    coverage: &Coverage,
+    policies: &[&Policy],
+    resolver: &Resolver<'_>,
+    report: &mut Report,
+) {
+    let code = Code::EgressWithoutDns;
+    let mut by_policy: BTreeMap<usize, (usize, Vec<String>)> = BTreeMap::new();
+    for (at, kind) in survey.kinds.iter().enumerate() {
+        let standing = coverage.standing(at);
+        let count = kind.own_for(code);
+        let Some(policy) = standing.first_egress.filter(|_| !standing.dns && count > 0) else {
+            continue;
+        };
+        let (pods, examples) = by_policy.entry(policy).or_default();
+        *pods += count;
+        examples.push(words::pod(kind.example));
+    }
+    let Some(kind) = resolver.kinds.first() else { return };
+    let labels =
+        format!("{}: {} in the namespace {}", RESOLVER_LABEL.0, RESOLVER_LABEL.1, kind.namespace);
+    for (at, (count, examples)) in by_policy {
+        let Some(policy) = policies.get(at) else { continue };
+        let who = words::counted(count, "pod");
+        let named = words::some_of(&examples, count);
+        let message = format!(
+            "lets {who} ({named}) connect, and no policy lets them query the DNS ({labels})"
+        );
+        report.add_to(policy, finding(code, policy, "spec.egress".into(), &message));
+    }
+}

@@ -1,0 +1,72 @@
+//! Parts of sentences.
+
+use std::fmt::Display;
+
+use super::code::Code;
+use super::finding::Finding;
+use crate::explain::{Needed, peers_field};
+use crate::model::{Direction, Pod, Policy, Selector};
+use crate::parse::ObjectRef;
+
+/// Names that are written out; the rest is counted.
+const MOST_NAMES: usize = 3;
+
+pub(super) fn object(policy: &Policy) -> ObjectRef {
+    ObjectRef {
+        kind: "NetworkPolicy".to_owned(),
+        namespace: Some(policy.key.namespace.to_string()),
+        name: policy.key.name.to_string(),
+    }
+}
+
+pub(super) fn namespace(name: &str) -> ObjectRef {
+    ObjectRef { kind: "Namespace".to_owned(), namespace: None, name: name.to_owned() }
+}
+
+/// A finding about a field of a policy. The message follows the name of the field.
+pub(super) fn finding(code: Code, policy: &Policy, field: String, message: &str) -> Finding {
+    Finding::new(code, Some(object(policy)), format!("{field} {message}")).at(field)
+}
+
+/// `spec.ingress[0]`
+pub(super) fn rule_field(direction: Direction, rule: usize) -> String {
+    format!("spec.{direction}[{rule}]")
+}
+
+/// `spec.ingress[0].from[1]`
+pub(super) fn peer_field(direction: Direction, rule: usize, peer: usize) -> String {
+    format!("spec.{direction}[{rule}].{}[{peer}]", peers_field(direction))
+}
+
+/// `spec.ingress[0].ports[1]`
+pub(super) fn port_field(direction: Direction, rule: usize, port: usize) -> String {
+    format!("spec.{direction}[{rule}].ports[{port}]")
+}
+
+/// As kubectl writes it: `app=web,tier in (a, b)`; `{}` for the selector of everything.
+pub(super) fn selector(selector: &Selector) -> String {
+    if selector.requirements.is_empty() {
+        return "{}".to_owned();
+    }
+    let all = selector.requirements.iter().map(|each| Needed(each).to_string());
+    all.collect::<Vec<_>>().join(",")
+}
+
+pub(super) fn pod(pod: &Pod) -> String {
+    format!("{}/{}", pod.namespace, pod.name)
+}
+
+/// `1 pod`, `2 pods`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+/// The first few names, with how many of `count` there are more: `a, b, c and 2 more`.
+pub(super) fn some_of<T: Display>(names: impl IntoIterator<Item = T>, count: usize) -> String {
+    let named: Vec<String> = names.into_iter().take(MOST_NAMES).map(|n| n.to_string()).collect();
+    match count.saturating_sub(named.len()) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
