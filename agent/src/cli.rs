@@ -11,6 +11,7 @@ mod failure;
 mod flush;
 pub(crate) mod input;
 mod man;
+mod observe;
 pub(crate) mod output;
 mod render;
 mod run;
@@ -52,6 +53,7 @@ Exit status:
 enum Command {
     Run(run::Args),
     Status(status::Args),
+    Observe(observe::Args),
     Check(check::Args),
     Apply(apply::Args),
     Flush(flush::Args),
@@ -78,6 +80,7 @@ pub fn main() -> Exit {
     let result = match cli.command {
         Command::Run(args) => run::execute(&args),
         Command::Status(args) => status::execute(&args),
+        Command::Observe(args) => observe::execute(&args),
         Command::Check(args) => check::execute(&args),
         Command::Apply(args) => apply::execute(&args),
         Command::Flush(args) => flush::execute(&args),

@@ -233,8 +233,9 @@ impl Inbox {
 
     /// Takes all there is, or waits for something until the deadline.
     pub fn take(&self, deadline: Instant) -> Contents {
-        let mut queues =
-            self.wait(deadline, |q| !q.inputs.is_empty() || q.links_changed || q.woken || q.batch.is_some());
+        let mut queues = self.wait(deadline, |q| {
+            !q.inputs.is_empty() || q.links_changed || q.woken || q.batch.is_some()
+        });
         queues.woken = false;
         let contents = Contents {
             inputs: queues.inputs.drain(..).collect(),

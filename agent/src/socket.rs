@@ -106,7 +106,10 @@ impl Responses {
     /// # Errors
     ///
     /// `ClientError`: there will be no more.
-    #[expect(clippy::should_implement_trait, reason = "an error ends the stream, which `for` would go on with")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an error ends the stream, which `for` would go on with"
+    )]
     pub fn next(&mut self) -> Result<Option<Response>, ClientError> {
         let garbled = |why: String| ClientError::Garbled { path: self.path.clone(), why };
         let mut line = Vec::new();

@@ -245,11 +245,6 @@ pub(super) fn changes(attempts: &Attempts, before: &Outcomes, after: &Outcomes) 
     attempts.differences(before, after).into_iter().map(line).collect()
 }
 
-/// An address with its port: `10.0.0.1:80` or `[fd00::1]:80`.
-pub(super) fn endpoint(address: IpAddr, port: u16) -> String {
-    SocketAddr::new(address, port).to_string()
-}
-
 fn letter(service: usize) -> char {
     ('a'..='z').nth(service).unwrap_or('*')
 }

@@ -18,6 +18,7 @@ pub struct Filter {
     /// `namespace/name`, of either end.
     pub pods: Vec<String>,
     /// Blocks that hold the address of either end.
+    #[serde(with = "blocks")]
     pub addresses: Vec<IpNet>,
     /// Destination ports.
     pub ports: Vec<u16>,
@@ -71,6 +72,30 @@ impl Filter {
     }
 }
 
+/// Blocks as text: `10.0.0.0/24`.
+mod blocks {
+    use ipnet::IpNet;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        blocks: &[IpNet],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(blocks.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<IpNet>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let parse = |text: &String| {
+            text.parse().map_err(|error| D::Error::custom(format!("{text:?}: {error}")))
+        };
+        texts.iter().map(parse).collect()
+    }
+}
+
 fn meets<T>(wanted: &[T], is_met: impl FnOnce(&[T]) -> bool) -> bool {
     wanted.is_empty() || is_met(wanted)
 }
@@ -99,11 +124,18 @@ mod tests {
             to: end("data/db", "10.0.0.2"),
             protocol: 6,
             port: Some(5432),
-            judgement: Judgement {
-                isolated_by: vec!["data/guard".into()],
-                ..Judgement::default()
-            },
+            judgement: Judgement { isolated_by: vec!["data/guard".into()], ..Judgement::default() },
         }
+    }
+
+    #[test]
+    fn a_filter_passes_over_the_socket() {
+        let addresses = vec!["10.0.0.0/24".parse().unwrap(), "fd00::1/128".parse().unwrap()];
+        let filter = Filter { addresses, ports: vec![80], ..Filter::default() };
+        let text = serde_json::to_string(&filter).unwrap();
+        assert!(text.contains(r#"["10.0.0.0/24","fd00::1/128"]"#), "{text}");
+        assert_eq!(serde_json::from_str::<Filter>(&text).unwrap(), filter);
+        assert!(serde_json::from_str::<Filter>(r#"{"addresses":["x"]}"#).is_err());
     }
 
     #[test]

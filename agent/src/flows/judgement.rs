@@ -111,10 +111,15 @@ enum Earlier {
     /// The program that the kernel holds denies it, and the latest one does not.
     DeniedPending,
     /// The change of this revision allowed it.
-    DeniedBefore { revision: u64, changed: String },
+    DeniedBefore {
+        revision: u64,
+        changed: String,
+    },
     /// A change is not known any more that lies between.
     Unknown,
-    Never { path: String },
+    Never {
+        path: String,
+    },
 }
 
 fn earlier(evidence: Evidence<'_>, observation: &Observation) -> Earlier {

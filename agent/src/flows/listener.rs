@@ -39,7 +39,9 @@ pub(super) fn listen(store: &FlowStore, queue: &SyncSender<Observation>) {
             (counts.is_listening, counts.failure) = (false, Some(failure.clone()));
         });
         if logged.as_ref() != Some(&failure) {
-            tracing::warn!("denied connections are counted, and not shown by palisade observe: {failure}; trying again");
+            tracing::warn!(
+                "denied connections are counted, and not shown by palisade observe: {failure}; trying again"
+            );
             logged = Some(failure);
         }
         thread::sleep(match error {
@@ -73,11 +75,7 @@ fn read(
 }
 
 /// Gives a record to the recorder, or counts what becomes of it.
-fn take(
-    record: &Record,
-    store: &FlowStore,
-    queue: &SyncSender<Observation>,
-) -> Result<(), Ended> {
+fn take(record: &Record, store: &FlowStore, queue: &SyncSender<Observation>) -> Result<(), Ended> {
     let Some(direction) = record.direction else {
         store.count(|counts| counts.foreign += 1);
         return Ok(());

@@ -131,15 +131,16 @@ impl FlowStore {
     pub(super) fn repeat(&self, observation: &Observation, revision: u64) -> bool {
         let key = observation.key();
         let mut state = self.state();
-        let State { flows, divergences, .. } = &mut *state;
-        let mut rings = [flows, divergences].into_iter();
-        let is_known = |ring: &Ring| {
+        let is_known = |ring: &&mut Ring| {
             ring.get(&key).is_some_and(|flow| flow.judgement.revision == Some(revision))
         };
-        let Some(ring) = rings.find(|ring| is_known(ring)) else { return false };
-        ring.touch(&key, |flow| seen_again(flow, observation));
-        state.emit_later(key, observation.at);
-        true
+        let State { flows, divergences, .. } = &mut *state;
+        let ring = [flows, divergences].into_iter().find(is_known);
+        let is_repeat = ring.map(|ring| ring.touch(&key, |flow| seen_again(flow, observation)));
+        if is_repeat.is_some() {
+            state.emit_later(key, observation.at);
+        }
+        is_repeat.is_some()
     }
 
     /// Notes a flow that was judged anew. What repeats have in common it keeps from before.

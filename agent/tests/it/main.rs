@@ -26,6 +26,7 @@ mod lab;
 mod metrics;
 mod missing;
 mod monitoring;
+mod observe;
 mod oneshot;
 mod openmetrics;
 mod operator;

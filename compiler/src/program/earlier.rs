@@ -84,7 +84,8 @@ impl Earlier<'_> {
     /// The class of the atom that held the address.
     fn atom_over(&self, address: IpAddr) -> Option<ClassId> {
         for delta in &self.deltas {
-            let mut over = delta.cidr.iter().filter(|(range, _)| range.contains(address)).peekable();
+            let mut over =
+                delta.cidr.iter().filter(|(range, _)| range.contains(address)).peekable();
             if over.peek().is_some() {
                 // Of the atoms that came and went over it, at most one was there before.
                 return over.find_map(|(_, edit)| edit.before);

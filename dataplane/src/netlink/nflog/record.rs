@@ -85,7 +85,8 @@ mod tests {
     use super::*;
 
     fn packet() -> Vec<u8> {
-        let mut packet = vec![0x45, 0, 0, 32, 0, 0, 0x40, 0, 63, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let mut packet =
+            vec![0x45, 0, 0, 32, 0, 0, 0x40, 0, 63, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
         packet.extend([0x9c, 0x40, 0, 53, 0, 12, 0, 0, 1, 2, 3, 4]);
         packet
     }
@@ -97,11 +98,7 @@ mod tests {
         wire::put_str(&mut out, PREFIX, prefix);
         wire::put(&mut out, INPUT, &3u32.to_be_bytes());
         wire::put(&mut out, OUTPUT, &4u32.to_be_bytes());
-        wire::put(
-            &mut out,
-            TIMESTAMP,
-            &[7u64.to_be_bytes(), 5u64.to_be_bytes()].concat(),
-        );
+        wire::put(&mut out, TIMESTAMP, &[7u64.to_be_bytes(), 5u64.to_be_bytes()].concat());
         wire::put(&mut out, NUMBER, &9u32.to_be_bytes());
         wire::put(&mut out, PAYLOAD, &packet());
         out
