@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    struct RemovedAtTheEnd<'a>(&'a std::path::Path);
+    struct RemovedAtTheEnd<'a>(&'a Path);
 
     impl Drop for RemovedAtTheEnd<'_> {
         fn drop(&mut self) {

@@ -1,7 +1,7 @@
 //! Every connection that the demo tries, what became of it, and that as text.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use palisade_compiler::model::{Connection, Family, Protocol, Verdict};
 use palisade_compiler::oracle::decide;

@@ -78,12 +78,8 @@ fn unexplained(evidence: Evidence<'_>, observation: &Observation) -> Judgement {
         divergence: Some(why),
         ..at(Some(evidence.revision), "no policy denies it".to_owned())
     };
-    match observation.header.upper {
-        Upper::LaterFragment | Upper::CutShort => {
-            let reason = "its port cannot be known: it is a fragment, or cut short";
-            return at(Some(evidence.revision), reason.to_owned());
-        }
-        Upper::Ports { .. } | Upper::Icmp { .. } | Upper::Other => {}
+    if let Some(reason) = form(observation) {
+        return at(Some(evidence.revision), reason.to_owned());
     }
     match earlier(evidence, observation) {
         Earlier::DeniedNow => divergence(
@@ -101,6 +97,20 @@ fn unexplained(evidence: Evidence<'_>, observation: &Observation) -> Judgement {
         Earlier::Never { path } => divergence(format!(
             "no revision that was in force denies it; the program's way: {path}"
         )),
+    }
+}
+
+/// Why the packet is denied for its form, whatever the policies say.
+fn form(observation: &Observation) -> Option<&'static str> {
+    let header = &observation.header;
+    if header.source == header.destination {
+        return Some("it comes from its own destination, and no Service has translated it");
+    }
+    match header.upper {
+        Upper::LaterFragment | Upper::CutShort => {
+            Some("its port cannot be known: it is a fragment, or cut short")
+        }
+        Upper::Ports { .. } | Upper::Icmp { .. } | Upper::Other => None,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::published_status::PublishedStatus;
 /// Packets that wait to be judged at most; later ones are counted as lost.
 const MAX_WAITING: usize = 1024;
 /// Packets that the loop judges in a row.
-pub const MAX_BATCH: usize = 32;
+const MAX_BATCH: usize = 32;
 /// How many times as long as the loop took for a batch it is left alone.
 const PAUSES: u32 = 9;
 const MAX_PAUSE: Duration = Duration::from_secs(1);

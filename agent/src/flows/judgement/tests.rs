@@ -154,9 +154,21 @@ fn where_a_change_is_not_known_any_more_nothing_is_claimed() {
 }
 
 #[test]
-fn a_fragment_of_which_no_port_is_known_is_no_divergence() {
-    let mut fragment = observation(0);
+fn a_packet_that_is_denied_for_its_form_is_no_divergence() {
+    let case = Case::new(&[80, 53]);
+    let mut fragment = observation(53);
     fragment.header.upper = Upper::LaterFragment;
-    let judgement = Case::new(&[80]).judge(fragment);
-    assert_eq!(judgement.divergence, None);
+    // By a port that cannot be known, no rule allows it.
+    assert_eq!(case.judge(fragment).isolated_by, ["n/guard"]);
+    let mut forged = observation(53);
+    forged.header.source = forged.header.destination;
+    let evidence = Evidence {
+        compiler: &case.compiler,
+        revision: 1,
+        revisions: &case.revisions,
+        pending: &Delta::default(),
+    };
+    let [judged] = judge(evidence, &[forged]).try_into().unwrap();
+    assert!(judged.judgement.reason.contains("from its own destination"), "{judged:?}");
+    assert_eq!(judged.judgement.divergence, None);
 }
