@@ -22,8 +22,9 @@ test: check
 	@echo '==> the image' >&2
 	@deploy/image/build
 	@$(SUDO) deploy/image/test
-	@echo "==> the demo on Debian 12's kernel, in an emulated machine" >&2
+	@echo "==> the demo and the systemd unit on Debian 12's kernel, in an emulated machine" >&2
 	cargo $(IN_MACHINE) run --quiet --locked -p palisade -- demo
+	PALISADE_BINARY=target/debug/palisade $(SUDO) deploy/vm/boot deploy/vm/try-systemd
 
 # Format, lints, documentation, dependencies, the chart, and that each crate compiles without what other crates ask of its dependencies.
 # `cargo deny check advisories` is not part of it: it downloads the RustSec database from GitHub, which not every machine reaches.
@@ -48,8 +49,8 @@ test-kernel:
 	$(SUDO) deploy/vm/boot deploy/vm/try-systemd
 	cargo $(IN_MACHINE) run --quiet --locked -p palisade -- demo
 	cargo $(IN_MACHINE) test --locked -p palisade-lab --test it
-	cargo $(IN_MACHINE) test --locked -p palisade-dataplane --test it -- bridges engine flow_tables hold neighbours netlink
-	PALISADE_PACKET_CLUSTERS=20 cargo $(IN_MACHINE) test --locked -p palisade --test it -- agent attacks counters healing hold packets revocation services
+	cargo $(IN_MACHINE) test --locked -p palisade-dataplane --test it -- bridges deny_action engine flow_tables hold neighbours netlink
+	PALISADE_FULL_KERNEL=1 PALISADE_PACKET_CLUSTERS=20 cargo $(IN_MACHINE) test --locked -p palisade --test it -- agent attacks counters deny_action healing hold other_paths packets revocation services
 
 # The agent at 100,000 pods and 10,000 policies of a real API server, with the figures printed: half an hour or more.
 test-scale:

@@ -1,7 +1,7 @@
 //! The agent's HTTP listener: metrics and health.
 //!
 //! ```text
-//! listen (once, or again until the port is free) -> accept -> one task a connection -> routes
+//! listen (again until it succeeds) -> accept -> one task a connection -> routes
 //! ```
 //!
 //! Each connection carries one request. There are few at a time, each within a time: where more come, the oldest goes, so that
@@ -20,7 +20,6 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -41,7 +40,7 @@ const MAX_HEADERS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may last, the answer included.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often to try for a port that another process has, or an address that the host does not have yet.
+/// How often to try to listen.
 const LISTEN_EVERY: Duration = Duration::from_secs(1);
 /// How many attempts are made between two lines of the log about it.
 const LOGGED_ATTEMPTS: u64 = 300;
@@ -75,57 +74,14 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Nobody may listen there, however long one waits.
-#[derive(Debug, Error)]
-#[error(
-    "HTTP cannot be served at {address} ({error}); name another address and port with --listen, or off"
-)]
-pub struct ListenError {
-    address: SocketAddr,
-    error: io::Error,
-}
-
-/// A listener that was asked for, and perhaps must be waited for.
-#[derive(Debug)]
-pub struct HttpServer {
-    address: SocketAddr,
-    listener: Option<TcpListener>,
-}
-
-impl HttpServer {
-    /// Tries to listen. Where another process has the port (an agent that is about to end, say), or the host does not have the
-    /// address yet, `serve` goes on trying.
-    ///
-    /// # Errors
-    ///
-    /// `ListenError`: waiting does not help.
-    pub async fn listen(address: SocketAddr) -> Result<Self, ListenError> {
-        let listener = match TcpListener::bind(address).await {
-            Ok(listener) => Some(listener),
-            Err(error) if may_pass(&error) => {
-                log_wait(address, &error);
-                None
-            }
-            Err(error) => return Err(ListenError { address, error }),
-        };
-        Ok(Self { address, listener })
-    }
-
-    /// Serves until the task is dropped.
-    pub async fn serve(self, published: PublishedStatus) {
-        let metrics = published.metrics.clone();
-        let router = routes::router(published);
-        let listener = match self.listener {
-            Some(listener) => listener,
-            None => listen_again(self.address).await,
-        };
-        tracing::info!(address = %self.address, "serving metrics and health by HTTP");
-        accept(&listener, &router, &metrics).await;
-    }
-}
-
-fn may_pass(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
+/// Listens and serves until the task is dropped. Where that fails (another process has the port, an agent that is about to end, say;
+/// the host does not have the address yet; a sandbox forbids it), it is tried again: enforcement waits for no metrics.
+pub async fn serve(address: SocketAddr, published: PublishedStatus) {
+    let metrics = published.metrics.clone();
+    let router = routes::router(published);
+    let listener = listen(address).await;
+    tracing::info!(%address, "serving metrics and health by HTTP");
+    accept(&listener, &router, &metrics).await;
 }
 
 fn log_wait(address: SocketAddr, error: &io::Error) {
@@ -134,16 +90,17 @@ fn log_wait(address: SocketAddr, error: &io::Error) {
     );
 }
 
-async fn listen_again(address: SocketAddr) -> TcpListener {
-    for attempt in 1_u64.. {
-        sleep(LISTEN_EVERY).await;
+async fn listen(address: SocketAddr) -> TcpListener {
+    let mut attempts: u64 = 0;
+    loop {
         match TcpListener::bind(address).await {
             Ok(listener) => return listener,
-            Err(error) if attempt.is_multiple_of(LOGGED_ATTEMPTS) => log_wait(address, &error),
+            Err(error) if attempts.is_multiple_of(LOGGED_ATTEMPTS) => log_wait(address, &error),
             Err(_) => {}
         }
+        attempts += 1;
+        sleep(LISTEN_EVERY).await;
     }
-    std::future::pending().await
 }
 
 async fn accept(listener: &TcpListener, router: &Router, metrics: &Metrics) {

@@ -88,7 +88,8 @@ pub fn run(
 ) -> Result<(), RulesetError> {
     let Settings { node, tables, pod_ranges, undeclared } = settings;
     let report = StatusReport::new(published, node.clone());
-    let Some((enforcer, found)) = open(&report, tables, inbox)? else { return Ok(()) };
+    let backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
+    let Some((enforcer, found)) = open(&report, tables, inbox, backoff)? else { return Ok(()) };
     let locality = match &node {
         Some(node) => Locality::Node(node.as_str().into()),
         None => Locality::Everywhere,
@@ -322,6 +323,7 @@ impl Reconciler<'_> {
                 // Gaps are published first, so that the status never says "enforcing" without them.
                 self.report.facts(&self.enforcer);
                 self.report.hold(&self.holding, self.enforcer.held_packets());
+                self.report.revoked_tuples(self.revocation.tuples());
                 self.report.enforced(change, recovers);
                 self.revocation.want(Scope::new(narrowing, released, self.compiler.program()));
                 Ok(())
@@ -387,7 +389,6 @@ impl Reconciler<'_> {
             }
             Task::ReviewRevoked => {
                 let is_other = self.revocation.review_answers(self.compiler.program(), began);
-                self.report.revoked_tuples(self.revocation.tuples());
                 if is_other { self.enforce(began, false) } else { Ok(()) }
             }
             Task::FindBridges => self.enforce(began, true),

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::flows::recorder;
-use crate::http::{HttpServer, Listen, ListenError};
+use crate::http::{self, Listen};
 use crate::inbox::{Sender, inbox};
 use crate::link_events;
 use crate::published_status::PublishedStatus;
@@ -59,8 +59,6 @@ pub struct Config {
 pub enum RunError {
     #[error(transparent)]
     Socket(#[from] SocketError),
-    #[error(transparent)]
-    Listen(#[from] ListenError),
     #[error(transparent)]
     Ruleset(#[from] RulesetError),
     #[error(transparent)]
@@ -193,7 +191,7 @@ async fn serve(
     let status = PublishedStatus::default();
     // Only who has the socket listens: until then probes reach the agent that is about to end.
     if let Listen::At(address) = config.listen {
-        tokio::spawn(HttpServer::listen(address).await?.serve(status.clone()));
+        tokio::spawn(http::serve(address, status.clone()));
     }
     let (ended, mut end) = oneshot::channel::<()>();
     let undeclared = match &config.follow {

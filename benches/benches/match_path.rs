@@ -6,14 +6,8 @@
 //! packets (all or none) does not arrive in a round.
 
 #![allow(missing_docs, reason = "criterion's macros define undocumented items")]
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a bench that measures nothing must not go on"
-)]
+#![allow(clippy::expect_used, reason = "a bench that measures nothing must not go on")]
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
@@ -23,6 +17,7 @@ use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::{Family, Verdict};
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
+use palisade_lab::tool;
 
 /// Policies, pods, and numbers of flows. The state of 64 flows stays in the caches, that of 1,024 flows of a large cluster
 /// does not.
@@ -102,7 +97,7 @@ fn contenders(scenario: &Scenario) -> [Contender; 3] {
         Some(dataplane)
     };
     let conntrack = || {
-        nft(CONNTRACK);
+        tool::run("nft", &["-f", "-"], CONNTRACK).expect("nft");
         None
     };
     [
@@ -110,13 +105,6 @@ fn contenders(scenario: &Scenario) -> [Contender; 3] {
         Contender::new("conntrack", conntrack),
         Contender::new("palisade", palisade),
     ]
-}
-
-fn nft(rules: &str) {
-    let child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn();
-    let mut child = child.expect("nft");
-    child.stdin.take().expect("piped").write_all(rules.as_bytes()).expect("written");
-    assert!(child.wait().expect("nft").success(), "nft refused {rules}");
 }
 
 /// One path for each kind, family and number of flows, with fewer flows if the scenario has fewer.

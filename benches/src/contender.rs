@@ -28,7 +28,7 @@ pub use engines::engines;
 pub use kube_router::KubeRouter;
 
 use crate::inject::{Flow, InjectError};
-use crate::scenario::{Edit, Scenario};
+use crate::scenario::{Edit, EditKind, Scenario};
 use ipset::Ipset;
 use iptables::{Linear, Tools};
 use nftables::{Nft, NftShape};
@@ -51,12 +51,30 @@ pub trait Contender: Send {
         true
     }
 
+    /// Does what precedes a load and is no part of it, for example starts the API server that an engine watches. Must be
+    /// called in the namespace that will be loaded. If it is not called, `load` does it.
+    ///
+    /// # Errors
+    /// As `load`.
+    fn prepare(&mut self, _: &Scenario) -> Result<(), ContenderError> {
+        Ok(())
+    }
+
     /// Programs the network namespace of the calling thread, which must have no rules yet.
     ///
     /// # Errors
     /// `TooLarge` or `TooSlow` if this contender cannot handle a cluster of this size. Otherwise the errors of the tool or
     /// the kernel.
     fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError>;
+
+    /// Does what precedes an edit and changes no verdict, for example creates a pod that has no address yet. An engine, which
+    /// does not acknowledge, is given every edit here before `edit`.
+    ///
+    /// # Errors
+    /// As `edit`.
+    fn prepare_edit(&mut self, _: &Edit) -> Result<(), ContenderError> {
+        Ok(())
+    }
 
     /// Carries out an edit in the way of the real engine, for example by programming everything again. If the contender
     /// acknowledges, the kernel has done so when this returns. Must be called in the network namespace that was loaded.
@@ -204,7 +222,9 @@ pub enum ContenderError {
     #[error("{engine} was still busy {patience:?} after the last change")]
     NotIdle { engine: &'static str, patience: Duration },
     #[error(transparent)]
-    ApiServer(#[from] crate::api_server::ApiServerError),
+    ApiServer(#[from] palisade_lab::LabError),
+    #[error("no request to an API server makes the edit {0}")]
+    NoRequest(EditKind),
     #[error(transparent)]
     Kernel(#[from] palisade_dataplane::ruleset::RulesetError),
     #[error("{what}: {source}")]

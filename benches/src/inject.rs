@@ -28,7 +28,6 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 use palisade_compiler::model::Connection;
-use palisade_lab::tool::ToolError;
 use palisade_lab::{LabError, Namespace};
 use thiserror::Error;
 
@@ -120,16 +119,7 @@ pub const BATCH: u32 = 64;
 #[derive(Debug, Error)]
 pub enum InjectError {
     #[error(transparent)]
-    Namespace(#[from] LabError),
-    #[error("not permitted: {what} (run as root, with CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF)")]
-    NotPermitted { what: String },
-    #[error("this kernel lacks {what}")]
-    Missing { what: String },
-    #[error("{what}: {source}")]
-    Io { what: String, source: io::Error },
-    /// A program that sets up the router failed.
-    #[error(transparent)]
-    Tool(#[from] ToolError),
+    Lab(#[from] LabError),
     #[error("no packets can be created for {flow:?}: {why}")]
     Flow { flow: Box<Flow>, why: &'static str },
     #[error("a round has 1 to {MAX_FLOWS} flows, {0} were given")]
@@ -151,18 +141,11 @@ pub enum InjectError {
 
 impl InjectError {
     fn io(what: impl Into<String>, source: io::Error) -> Self {
-        let what = what.into();
-        match source.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::EPERM | Errno::EACCES) => Self::NotPermitted { what },
-            Some(Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT) => {
-                Self::Missing { what }
-            }
-            _ => Self::Io { what, source },
-        }
+        LabError::io(what, source).into()
     }
 
     fn errno(what: impl Into<String>, errno: Errno) -> Self {
-        Self::io(what, errno.into())
+        LabError::of_errno(what, errno).into()
     }
 }
 
@@ -190,7 +173,7 @@ impl Router {
     /// work, and the packet socket otherwise.
     ///
     /// # Errors
-    /// `NotPermitted`. `Missing` if the kernel has no veth, nf_tables or conntrack. `Tool` if `ip` or `nft` is missing.
+    /// `Lab`: without privileges, if the kernel has no veth, nf_tables or conntrack, or if `ip`, `tc` or `nft` is missing.
     pub fn new() -> Result<Self, InjectError> {
         let mut router = Self::with_packet_socket()?;
         match router.try_live_frames() {
@@ -209,6 +192,9 @@ impl Router {
     /// As `new`.
     pub fn with_packet_socket() -> Result<Self, InjectError> {
         let namespace = Namespace::new()?;
+        for family in ["ipv4", "ipv6"] {
+            namespace.set(&format!("{family}/conf/all/forwarding"), "1")?;
+        }
         let (sink, socket) = namespace.run(|| {
             route::set_up()?;
             Ok::<_, InjectError>((Sink::new()?, PacketSocket::new()?))

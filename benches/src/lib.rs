@@ -3,7 +3,6 @@
 #![deny(unsafe_code)]
 
 pub mod allocations;
-pub mod api_server;
 mod bpf;
 pub mod contender;
 pub mod harness;

@@ -17,7 +17,6 @@ pub fn namespace(namespace: &Namespace) -> Value {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {"name": *namespace.name, "labels": labels_of(&namespace.labels)},
-        "status": {"phase": "Active"},
     })
 }
 

@@ -8,6 +8,7 @@ mod edits;
 mod flows;
 mod node_oracle;
 mod shape;
+mod writes;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use edits::{Edit, EditKind};
 pub use flows::Selected;
 pub use shape::ScenarioShape;
 use shape::WithAddresses;
+pub use writes::EditWrites;
 
 /// The number of pods on a node. It is the default limit of the kubelet.
 pub const LOCAL_PODS: usize = 110;
@@ -89,17 +91,18 @@ impl Scenario {
     /// node.
     pub fn nodes(&self) -> Vec<Node> {
         let last = u16::try_from(self.empty_node()).unwrap_or(u16::MAX - 1);
-        let node = |n: u16| {
-            let v4 = IpAddr::V4(Ipv4Addr::from(0xc612_0000 + u32::from(n) + 1));
-            let v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, n + 1));
-            let v6 = self.dual_stack.then_some(v6);
-            Node {
-                name: format!("node-{n}").into(),
-                addresses: std::iter::once(v4).chain(v6).collect(),
-                pod_ranges: Vec::new(),
-            }
+        let node = |n: u16| Node {
+            name: format!("node-{n}").into(),
+            addresses: self.node_addresses(n),
+            pod_ranges: Vec::new(),
         };
         (0..=last).map(node).collect()
+    }
+
+    fn node_addresses(&self, n: u16) -> Vec<IpAddr> {
+        let v4 = IpAddr::V4(Ipv4Addr::from(0xc612_0001 + u32::from(n)));
+        let v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, n.saturating_add(1)));
+        std::iter::once(v4).chain(self.dual_stack.then_some(v6)).collect()
     }
 
     /// The number of a node without pods. Pods that edits add are placed there.

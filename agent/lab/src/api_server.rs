@@ -1,7 +1,9 @@
 //! A real kube-apiserver with its etcd, in a network namespace of a test's own.
 //!
 //! There is no kubelet, scheduler or controller: pods are what a test writes, their statuses included, and a namespace that is
-//! deleted stays `Terminating` until its finalizer is removed (`delete_namespace`).
+//! deleted stays `Terminating`, because nothing empties it.
+
+mod writes;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -14,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use crate::tool::{self, ToolError};
 use crate::{LabError, Namespace};
+
+pub use writes::{ApiClient, Write};
 
 /// How long the server may take until it is ready: some seconds on a free machine.
 const READY_WITHIN: Duration = Duration::from_secs(180);
@@ -33,6 +37,8 @@ const SUPERVISE: &str = r#""$@" & child=$!; cat >&2; kill -9 $child; wait $child
 #[derive(Debug)]
 pub struct ApiServer {
     namespace: Namespace,
+    /// Of the namespace, where the server listens.
+    address: Ipv4Addr,
     assets: PathBuf,
     directory: Directory,
     /// Flags beside the usual ones.
@@ -65,28 +71,26 @@ impl Drop for Directory {
 /// Where etcd, kube-apiserver and kubectl are: `KUBEBUILDER_ASSETS`, or where `deploy/kubernetes/build` puts them.
 ///
 /// # Errors
-/// `Missing` where they are not there.
+/// `NoApiServer` where they are not there.
 pub fn assets() -> Result<PathBuf, LabError> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let cache = || {
-        let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| Some(Path::new(&variable("HOME")?).join(".cache")));
-        Some(cache?.join("palisade/kubernetes-v1.34.4"))
+        let home = || Path::new(&variable("HOME").unwrap_or_default()).join(".cache");
+        let cache = variable("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
+        cache.join("palisade/kubernetes-v1.34.4")
     };
-    let assets = variable("KUBEBUILDER_ASSETS").map(PathBuf::from).or_else(cache);
-    let found = assets.filter(|assets| {
-        ["etcd", "kube-apiserver", "kubectl"].iter().all(|tool| assets.join(tool).exists())
-    });
-    found.ok_or_else(|| LabError::Missing {
-        what: "etcd, kube-apiserver and kubectl: run deploy/kubernetes/build, or set KUBEBUILDER_ASSETS".to_owned(),
-    })
+    let assets = variable("KUBEBUILDER_ASSETS").map_or_else(cache, PathBuf::from);
+    if ["etcd", "kube-apiserver", "kubectl"].iter().all(|tool| assets.join(tool).exists()) {
+        return Ok(assets);
+    }
+    Err(LabError::NoApiServer { directory: assets.display().to_string() })
 }
 
 impl ApiServer {
     /// Starts a server on the loopback interface of the namespace, and waits until it is ready.
     ///
     /// # Errors
-    /// `Missing` without its programs; `Io` with the end of its log if it does not become ready.
+    /// `NoApiServer` without its programs; `Io` with the end of its log if it does not become ready.
     pub fn start(namespace: &Namespace) -> Result<Self, LabError> {
         Self::start_with(namespace, &[])
     }
@@ -96,6 +100,18 @@ impl ApiServer {
     /// # Errors
     /// As `start`.
     pub fn start_with(namespace: &Namespace, flags: &[&str]) -> Result<Self, LabError> {
+        Self::start_at(namespace, Ipv4Addr::LOCALHOST, flags)
+    }
+
+    /// As `start_with`, on another address of the namespace, by which others can reach it. The kubeconfigs name that address.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_at(
+        namespace: &Namespace,
+        address: Ipv4Addr,
+        flags: &[&str],
+    ) -> Result<Self, LabError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let assets = assets()?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -110,7 +126,7 @@ impl ApiServer {
         );
         make(fs::write(directory.0.join("tokens.csv"), tokens))?;
         for (name, token) in [("admin", ADMIN_TOKEN), ("agent", AGENT_TOKEN)] {
-            make(fs::write(directory.0.join(name), kubeconfig(&directory.0, token)))?;
+            make(fs::write(directory.0.join(name), kubeconfig(&directory.0, address, token)))?;
         }
         let key = directory.0.join("service-account.key").display().to_string();
         tool::run(
@@ -122,14 +138,14 @@ impl ApiServer {
         let etcd =
             spawn(&namespace, &directory.0, &assets.join("etcd"), &etcd_flags(&directory.0))?;
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let mut server = Self { namespace, assets, directory, flags, etcd, server: None };
+        let mut server = Self { namespace, address, assets, directory, flags, etcd, server: None };
         server.restart()?;
         Ok(server)
     }
 
-    /// The URL by which it is reached in its namespace.
+    /// The URL by which it is reached, in its namespace and from where there is a route to its address.
     pub fn url(&self) -> String {
-        url()
+        url(self.address)
     }
 
     /// A kubeconfig that may do everything.
@@ -199,7 +215,7 @@ impl ApiServer {
     pub fn restart(&mut self) -> Result<(), LabError> {
         self.server = None;
         let program = self.assets.join("kube-apiserver");
-        let mut flags = server_flags(&self.directory.0);
+        let mut flags = server_flags(&self.directory.0, self.address);
         flags.extend(self.flags.iter().cloned());
         self.server = Some(spawn(&self.namespace, &self.directory.0, &program, &flags)?);
         let deadline = Instant::now() + READY_WITHIN;
@@ -266,13 +282,13 @@ impl Drop for ApiServer {
     }
 }
 
-fn url() -> String {
-    format!("https://127.0.0.1:{API_PORT}")
+fn url(address: Ipv4Addr) -> String {
+    format!("https://{address}:{API_PORT}")
 }
 
 /// The server signs its own certificate, which is the authority for it, too.
-fn kubeconfig(directory: &Path, token: &str) -> String {
-    let (url, authority) = (url(), directory.join("certificates/apiserver.crt"));
+fn kubeconfig(directory: &Path, address: Ipv4Addr, token: &str) -> String {
+    let (url, authority) = (url(address), directory.join("certificates/apiserver.crt"));
     format!(
         "apiVersion: v1\nkind: Config\n\
          clusters: [{{name: lab, cluster: {{server: \"{url}\", certificate-authority: \"{}\"}}}}]\n\
@@ -298,12 +314,13 @@ fn etcd_flags(directory: &Path) -> Vec<String> {
     ]
 }
 
-fn server_flags(directory: &Path) -> Vec<String> {
+/// The server makes a certificate for the address that it advertises.
+fn server_flags(directory: &Path, address: Ipv4Addr) -> Vec<String> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", directory.join(name).display());
     vec![
         format!("--etcd-servers=http://127.0.0.1:{ETCD_PORT}"),
-        "--bind-address=127.0.0.1".to_owned(),
-        "--advertise-address=127.0.0.1".to_owned(),
+        format!("--bind-address={address}"),
+        format!("--advertise-address={address}"),
         format!("--secure-port={API_PORT}"),
         file("cert-dir", "certificates"),
         file("token-auth-file", "tokens.csv"),

@@ -1,5 +1,6 @@
 //! Why a lab could not be created, or why it proved nothing.
 
+use std::error::Error;
 use std::io;
 use std::net::IpAddr;
 
@@ -15,6 +16,11 @@ pub enum LabError {
     NotPermitted { what: String },
     #[error("this kernel lacks {what}")]
     Missing { what: String },
+    #[error(
+        "etcd, kube-apiserver and kubectl are not in {directory}: build them by deploy/kubernetes/build, or set KUBEBUILDER_ASSETS to \
+         the directory that they are in"
+    )]
+    NoApiServer { directory: String },
     #[error("the lab cannot have address {address}: {why}")]
     Address { address: IpAddr, why: &'static str },
     #[error("a lab has at most {MAX_MACHINES} machines, {0} were asked for")]
@@ -23,6 +29,9 @@ pub enum LabError {
     NoPath { from: IpAddr, to: IpAddr },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
+    /// The API server refused a request, or did not answer it.
+    #[error("{request}: {source}")]
+    Request { request: String, source: Box<dyn Error + Send + Sync> },
     #[error(transparent)]
     Tool(#[from] ToolError),
     /// Nothing was proved: the marker did not arrive. It is sent after the other packets, to prove that none of them is
@@ -35,7 +44,8 @@ pub enum LabError {
 }
 
 impl LabError {
-    pub(crate) fn of_errno(what: impl Into<String>, errno: Errno) -> Self {
+    /// The variant for an error of a system call; `what` says what was tried.
+    pub fn of_errno(what: impl Into<String>, errno: Errno) -> Self {
         let what = what.into();
         match errno {
             Errno::EPERM | Errno::EACCES => Self::NotPermitted { what },
@@ -46,7 +56,8 @@ impl LabError {
         }
     }
 
-    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
+    /// The same for an error that may have an error number.
+    pub fn io(what: impl Into<String>, source: io::Error) -> Self {
         match source.raw_os_error() {
             Some(errno) => Self::of_errno(what, Errno::from_raw(errno)),
             None => Self::Io { what: what.into(), source },

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "api-server")]
 mod api_server;
 mod arrival;
 mod conversation;
@@ -25,8 +26,10 @@ mod probe;
 mod sockets;
 mod spec;
 pub mod tool;
+mod tracking;
 
-pub use api_server::{AGENT_USER, ApiServer, assets};
+#[cfg(feature = "api-server")]
+pub use api_server::{AGENT_USER, ApiClient, ApiServer, Write, assets};
 pub use conversation::{Conversation, Servers};
 pub use error::LabError;
 pub use flood::{Flood, FloodCount};

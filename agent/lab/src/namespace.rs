@@ -30,16 +30,26 @@ impl Namespace {
         in_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET)
                 .map_err(|errno| LabError::of_errno("a new network namespace", errno))?;
-            let file = File::open(OWN_NAMESPACE)
-                .map_err(|error| LabError::io(format!("open {OWN_NAMESPACE}"), error))?;
+            let namespace = Self::current()?;
             for (name, value) in EVERY_NAMESPACE {
                 write_sysctl(name, value)?;
             }
             let mut links = Batch::new();
             links.up(LOOPBACK);
             links.commit()?;
-            Ok(Self { file })
+            Ok(namespace)
         })
+    }
+
+    /// The namespace of the calling thread.
+    ///
+    /// # Errors
+    /// That of opening a file of `/proc`.
+    pub fn current() -> Result<Self, LabError> {
+        match File::open(OWN_NAMESPACE) {
+            Ok(file) => Ok(Self { file }),
+            Err(error) => Err(LabError::io(format!("open {OWN_NAMESPACE}"), error)),
+        }
     }
 
     /// Runs `work` on a thread inside the namespace. Sockets that it opens stay in the namespace, whichever thread uses them later, and

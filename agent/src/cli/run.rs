@@ -157,9 +157,7 @@ impl From<RunError> for Failure {
             {
                 Self::NotPermitted(error.to_string())
             }
-            RunError::Socket(_) | RunError::Listen(_) | RunError::Access(_) => {
-                Self::Usage(error.to_string())
-            }
+            RunError::Socket(_) | RunError::Access(_) => Self::Usage(error.to_string()),
             RunError::Process(error) => Self::Io { what: "the agent's process".into(), error },
             RunError::Fault => Self::No(error.to_string()),
         }

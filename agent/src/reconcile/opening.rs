@@ -7,7 +7,6 @@ use palisade_dataplane::ruleset::RulesetError;
 
 use super::enforcer::{Enforcer, TableSettings};
 use super::status_report::StatusReport;
-use super::{RETRY_FIRST, RETRY_MOST};
 use crate::backoff::Backoff;
 use crate::inbox::{Ask, Inbox};
 use crate::protocol::{Response, State};
@@ -17,8 +16,8 @@ pub(super) fn open(
     report: &StatusReport,
     settings: TableSettings,
     inbox: &Inbox,
+    mut backoff: Backoff,
 ) -> Result<Option<(Enforcer, Program)>, RulesetError> {
-    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     loop {
         report.expect_at(Instant::now());
         let error = match Enforcer::open(settings, report.metrics()) {

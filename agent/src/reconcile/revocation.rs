@@ -17,6 +17,7 @@ mod scope;
 mod worker;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,13 +58,21 @@ pub(super) struct Pass {
     pub(super) failure: Option<String>,
 }
 
+/// The ends of forbidden connections.
+#[derive(Debug)]
+struct Pair {
+    /// `namespace/name` of a pod, or the address, of the end that opened them and of the other.
+    names: [String; 2],
+    count: usize,
+}
+
 /// The loop's side.
 #[derive(Debug)]
 pub(super) struct Revocation {
     exchange: Arc<Exchange>,
-    /// Between whom connections were forbidden since the last pass, and how many.
-    pairs: BTreeMap<(String, String), usize>,
-    /// Those beyond `MAX_PAIRS`.
+    /// Between whom connections were forbidden since the last pass.
+    pairs: BTreeMap<[IpAddr; 2], Pair>,
+    /// Connections of pairs beyond `MAX_PAIRS`.
     unnamed: usize,
     revoked: RevokedTuples,
     /// Of `revoked`, how many losses were logged.
@@ -148,13 +157,15 @@ impl Revocation {
     }
 
     fn name(&mut self, connection: &Connection, snapshot: &Snapshot) {
-        let name = |address| match snapshot.owner(address) {
-            Some(pod) => format!("{}/{}", pod.namespace, pod.name),
-            None => address.to_string(),
-        };
-        let pair = (name(connection.from), name(connection.to));
-        if self.pairs.len() < MAX_PAIRS || self.pairs.contains_key(&pair) {
-            *self.pairs.entry(pair).or_default() += 1;
+        let ends = [connection.from, connection.to];
+        if let Some(pair) = self.pairs.get_mut(&ends) {
+            pair.count += 1;
+        } else if self.pairs.len() < MAX_PAIRS {
+            let name = |address| match snapshot.owner(address) {
+                Some(pod) => format!("{}/{}", pod.namespace, pod.name),
+                None => address.to_string(),
+            };
+            self.pairs.insert(ends, Pair { names: ends.map(name), count: 1 });
         } else {
             self.unnamed += 1;
         }
@@ -194,12 +205,13 @@ impl Revocation {
 
     /// `x/a -> x/b (12), x/a -> x/c (1) and 2 more`; starts counting anew.
     fn describe(&mut self) -> String {
-        let mut pairs: Vec<_> = std::mem::take(&mut self.pairs).into_iter().collect();
-        pairs.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        let mut pairs: Vec<Pair> = std::mem::take(&mut self.pairs).into_values().collect();
+        pairs.sort_by_key(|pair| std::cmp::Reverse(pair.count));
         let others = pairs.len().saturating_sub(MAX_NAMED) + std::mem::take(&mut self.unnamed);
         let named = pairs.into_iter().take(MAX_NAMED);
-        let named: Vec<_> =
-            named.map(|((from, to), count)| format!("{from} -> {to} ({count})")).collect();
+        let named: Vec<_> = named
+            .map(|Pair { names: [from, to], count }| format!("{from} -> {to} ({count})"))
+            .collect();
         let more = if others > 0 { format!(" and {others} more") } else { String::new() };
         named.join(", ") + &more
     }

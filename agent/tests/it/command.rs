@@ -316,10 +316,16 @@ impl Agent {
         }
     }
 
-    /// Sends the signal and waits for the end; the exit status, if it ended by itself.
-    pub(crate) fn end(&mut self, signal: &str) -> Option<i32> {
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Sends the signal and waits for the end; the exit status, if it ended by itself.
+    #[track_caller]
+    pub(crate) fn end(&mut self, signal: &str) -> Option<i32> {
+        self.signal(signal);
         self.child.wait().unwrap().code()
     }
 }

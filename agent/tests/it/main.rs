@@ -30,6 +30,7 @@ mod observe;
 mod oneshot;
 mod openmetrics;
 mod operator;
+mod other_paths;
 mod packets;
 mod readme;
 mod recovery;

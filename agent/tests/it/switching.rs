@@ -210,3 +210,73 @@ fn no_packet_is_misjudged_while_the_agent_is_killed_and_started_again() {
     assert!(dataplane.verify(program).expect("read").is_empty());
     std::fs::remove_dir_all(&directory).expect("removed");
 }
+
+/// What b takes on top of its policy: a and the host outside on port 8085, each time by other blocks, ports and ranges of them.
+const WAYS: [(&str, &str, &str); 6] = [
+    (
+        r#"{"podSelector": {"matchLabels": {"pod": "a"}}}"#,
+        "203.0.113.0/24",
+        r#""port": 8080, "endPort": 8090"#,
+    ),
+    (
+        r#"{"podSelector": {"matchLabels": {"pod": "a"}}}"#,
+        "203.0.113.0/25",
+        r#""port": 8085, "endPort": 8091"#,
+    ),
+    (r#"{"ipBlock": {"cidr": "10.1.0.1/32"}}"#, "203.0.113.0/28", r#""port": 8085"#),
+    (
+        r#"{"ipBlock": {"cidr": "10.1.0.0/30"}}"#,
+        "203.0.113.5/32",
+        r#""port": 8000, "endPort": 8085"#,
+    ),
+    (r#"{"podSelector": {}}"#, "0.0.0.0/1", r#""port": 8085"#),
+    (r#"{"ipBlock": {"cidr": "10.1.0.0/31"}}"#, "128.0.0.0/1", r#""port": 1, "endPort": 65535"#),
+];
+
+fn way((pods, block, ports): (&str, &str, &str)) -> Vec<Change> {
+    changes(&format!(
+        r#"{{"kind": "NetworkPolicy", "apiVersion": "networking.k8s.io/v1", "metadata": {{"namespace": "n", "name": "way"}},
+        "spec": {{"podSelector": {{"matchLabels": {{"pod": "b"}}}}, "policyTypes": ["Ingress"],
+        "ingress": [{{"from": [{pods}, {{"ipBlock": {{"cidr": "{block}"}}}}], "ports": [{{{ports}}}]}},
+                    {{"from": [{{"ipBlock": {{"cidr": "203.0.113.5/32"}}}}, {{"ipBlock": {{"cidr": "10.1.0.1/32"}}}}], "ports": [{{"port": 8085, "endPort": 8086}}]}}]}}}}"#
+    ))
+}
+
+/// Sets of intervals change for packets later than other sets in the same transaction: what leads to them must not come with them.
+#[test]
+fn no_packet_is_misjudged_while_blocks_and_ranges_of_ports_change() {
+    let mut compiler = Compiler::new(Locality::Everywhere);
+    compiler.apply(changes(CAST));
+    compiler.apply(way(WAYS[0]));
+    let outside = address("203.0.113.5");
+    let lab = LabSpec {
+        outside: vec![outside],
+        ..LabSpec::new(Layout::Routed, hosts(compiler.snapshot()))
+    };
+    let lab = Arc::new(Lab::new(&lab).expect("a lab"));
+    let kernel = lab.node().run(Kernel::open).expect("entered").expect("nf_tables");
+    let mut dataplane = Dataplane::start(kernel).expect("started");
+    dataplane.set_host(host_facts(&lab, compiler.program()));
+    dataplane.install(compiler.program()).expect("installed");
+    let to_b = |from| Connection { from, to: address("10.1.0.2"), protocol: TCP, port: 8085 };
+    let all = [to_b(address("10.1.0.1")), to_b(outside)];
+    let flood = Flood::start(&lab, &all).expect("flood");
+    let begun = Instant::now();
+    let mut rounds = 0;
+    while begun.elapsed() < FLOODED || rounds < ROUNDS {
+        for from in WAYS {
+            for to in WAYS {
+                for next in [from, to] {
+                    dataplane.update(&compiler.apply(way(next))).expect("updated");
+                }
+            }
+        }
+        rounds += 1;
+    }
+    let counts = flood.stop().expect("no error");
+    println!("{rounds} rounds, {counts:?}");
+    for (connection, count) in all.iter().zip(counts) {
+        assert!(count.sent > 100, "{connection:?} {count:?}");
+        assert_eq!(count.missing(), 0, "{connection:?} {count:?}");
+    }
+}

@@ -32,7 +32,11 @@ fn populated() -> Cluster {
 fn policies_and_labels_are_enforced_as_they_change() {
     let cluster = populated();
     let agent = cluster.agent();
-    let status = until_in_sync(&agent);
+    until_in_sync(&agent);
+    // Of kinds on which no verdict depends as well, which may be listed later.
+    let status = agent.until("all lists", |status| {
+        status.kubernetes.as_ref().is_some_and(|api| api.watches.iter().all(|it| it.lists > 0))
+    });
     let api = status.kubernetes.expect("the API server");
     assert_eq!((api.server.as_str(), api.behind_seconds), ("https://127.0.0.1:6443", None));
     assert!(api.watches.iter().all(|watch| watch.lists == 1 && watch.errors.is_empty()), "{api:?}");

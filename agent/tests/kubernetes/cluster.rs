@@ -1,9 +1,10 @@
 //! An API server and pods on one node, in network namespaces of a test's own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use palisade::protocol::{State, Status};
 use palisade_compiler::model::{Connection, Verdict};
@@ -51,6 +52,19 @@ impl Cluster {
         cluster
     }
 
+    /// With the namespace `x` and no nodes: the server is at this address, for nodes that a test connects to the lab's own node.
+    #[track_caller]
+    pub(crate) fn reached_at(address: Ipv4Addr) -> Self {
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spec = LabSpec::new(Layout::Routed, Vec::new());
+        spec.node.push(address.into());
+        let lab = Arc::new(Lab::new(&spec).expect("a lab"));
+        let server = ApiServer::start_at(lab.node(), address, &[]).expect("an API server");
+        let cluster = Self { lab, server, _one: one };
+        cluster.add_namespace("x");
+        cluster
+    }
+
     pub(crate) fn node(&self) -> &Namespace {
         self.lab.node()
     }
@@ -90,10 +104,17 @@ impl Cluster {
     /// A pod that is bound to a node and has no address yet.
     #[track_caller]
     pub(crate) fn bind(&self, pod: &str, node: &str) {
+        let (_, name) = pod.split_once('/').unwrap();
+        self.bind_labelled(pod, node, &format!("app: {name}"));
+    }
+
+    /// As `bind`, with other labels, as in `app: a, role: client`.
+    #[track_caller]
+    pub(crate) fn bind_labelled(&self, pod: &str, node: &str, labels: &str) {
         let (namespace, name) = pod.split_once('/').unwrap();
         self.apply(&format!(
             "apiVersion: v1\nkind: Pod\n\
-             metadata: {{namespace: {namespace}, name: {name}, labels: {{app: {name}}}}}\n\
+             metadata: {{namespace: {namespace}, name: {name}, labels: {{{labels}}}}}\n\
              spec: {{nodeName: {node}, containers: [{{name: c, image: none, ports: [{{name: web, containerPort: 80}}]}}]}}\n"
         ));
     }
@@ -128,10 +149,7 @@ impl Cluster {
     }
 
     pub(crate) fn palisade(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.node().path()));
-        command.arg(env!("CARGO_BIN_EXE_palisade")).args(arguments);
-        command
+        palisade_in(self.node(), arguments)
     }
 
     #[track_caller]
@@ -144,10 +162,45 @@ impl Cluster {
         self.agent_by(&self.server.admin_kubeconfig())
     }
 
+    /// An agent whose tables belong to nobody, so that others can change them.
+    pub(crate) fn agent_without_ownership(&self) -> Agent {
+        let mut command = self.agent_command(&self.server.admin_kubeconfig());
+        command.arg("--no-owner");
+        Agent::start_by(command, Scratch::new(), None)
+    }
+
     pub(crate) fn agent_by(&self, kubeconfig: &Path) -> Agent {
+        Agent::start_by(self.agent_command(kubeconfig), Scratch::new(), None)
+    }
+
+    /// An agent on another node, in that node's namespace.
+    pub(crate) fn agent_on(&self, node: &Namespace, name: &str) -> Agent {
+        let kubeconfig = self.server.admin_kubeconfig();
         let kubeconfig = kubeconfig.to_str().unwrap();
-        let arguments = ["run", "--kubeconfig", kubeconfig, "--node-name", NODE];
-        Agent::start_by(self.palisade(&arguments), Scratch::new(), None)
+        let arguments = ["run", "--kubeconfig", kubeconfig, "--node-name", name];
+        Agent::start_by(palisade_in(node, &arguments), Scratch::new(), None)
+    }
+
+    /// What starts an agent, but for its socket.
+    pub(crate) fn agent_command(&self, kubeconfig: &Path) -> Command {
+        let kubeconfig = kubeconfig.to_str().unwrap();
+        self.palisade(&["run", "--kubeconfig", kubeconfig, "--node-name", NODE])
+    }
+
+    /// Waits until the kernel holds what the objects of the server mean, as another process than the agent reads them.
+    #[track_caller]
+    pub(crate) fn until_enforced_as_the_server_says(&self) {
+        let kinds = "namespaces,nodes,pods,networkpolicies,services,endpointslices";
+        let verify = ["verify", "-f", "-", "--node-name", NODE];
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let objects = self.kubectl(&["get", kinds, "--all-namespaces", "-o", "json"]);
+            let ran = finish(self.palisade(&verify), &objects);
+            if ran.exit == 0 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the kernel holds something else: {ran:?}");
+        }
     }
 
     /// Whether the first packet of a connection arrives.
@@ -165,6 +218,13 @@ impl Cluster {
     }
 }
 
+fn palisade_in(namespace: &Namespace, arguments: &[&str]) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", namespace.path()));
+    command.arg(env!("CARGO_BIN_EXE_palisade")).args(arguments);
+    command
+}
+
 pub(crate) const A: &str = "10.0.0.1";
 pub(crate) const B: &str = "10.0.0.2";
 pub(crate) const C: &str = "10.0.0.3";
@@ -172,7 +232,13 @@ pub(crate) const C: &str = "10.0.0.3";
 /// The machines `a`, `b` and `c` as pods: a may reach b, c may not. With flags for kube-apiserver.
 #[track_caller]
 pub(crate) fn guarded(flags: &[&str]) -> Cluster {
-    let pods = [("a", A), ("b", B), ("c", C)];
+    guarded_among(&[], flags)
+}
+
+/// As `guarded`, with more machines as pods, which nothing isolates.
+#[track_caller]
+pub(crate) fn guarded_among(others: &[(&str, &str)], flags: &[&str]) -> Cluster {
+    let pods = [&[("a", A), ("b", B), ("c", C)], others].concat();
     let cluster = Cluster::with(&pods, flags);
     for (name, address) in pods {
         cluster.add_pod(&format!("x/{name}"), NODE, address);

@@ -4,7 +4,7 @@ use crate::cluster::{A, B, Cluster, NODE, until_in_sync};
 use crate::command::until;
 
 /// The API server takes it, and it means nothing: IPv4 packets have no such addresses.
-const MAPPED: &str =
+pub(crate) const MAPPED: &str =
     "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: '::ffff:10.0.0.0/104'}}]}]}";
 
 fn events(cluster: &Cluster, namespace: &str) -> Vec<String> {

@@ -6,13 +6,7 @@ use palisade::protocol::{Request, Response, State};
 use palisade_lab::Flood;
 
 use crate::cluster::{A, B, C, Cluster, NODE, connection, guarded, until_in_sync};
-use crate::command::{Agent, finish};
-
-fn signal(agent: &Agent, signal: &str) {
-    let mut kill = std::process::Command::new("kill");
-    kill.args([signal, &agent.pid().to_string()]);
-    finish(kill, "").exits(0);
-}
+use crate::command::finish;
 
 #[test]
 fn an_outage_changes_no_verdict_and_is_shown() {
@@ -58,7 +52,7 @@ fn what_happened_while_the_agent_heard_nothing_is_found_by_a_new_list() {
     let flood = Flood::start(&cluster.lab, &[connection(A, B, 80)]).expect("flood");
 
     // The agent stands still; meanwhile a pod goes, another and a policy come, and the server forgets how.
-    signal(&agent, "-STOP");
+    agent.signal("-STOP");
     cluster.delete_pod("x/c");
     cluster.add_policy("alone", "{podSelector: {matchLabels: {app: a}}, policyTypes: [Ingress]}");
     cluster.add_namespace("blue");
@@ -66,7 +60,7 @@ fn what_happened_while_the_agent_heard_nothing_is_found_by_a_new_list() {
     cluster.server.kill();
     cluster.server.compact().expect("compacted");
     cluster.server.restart().expect("restarted");
-    signal(&agent, "-CONT");
+    agent.signal("-CONT");
 
     // Some of it was under way already when the agent stood still: what the server had sent is not lost.
     let status = agent.until("new lists", |status| {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -33,6 +34,10 @@ pub(crate) struct Faults {
     pub(crate) holds: Option<&'static str>,
     /// After so many lines each answer is cut.
     pub(crate) cuts_after: Option<usize>,
+    /// The resource whose next event is cut in its middle.
+    pub(crate) cuts_event: Option<&'static str>,
+    /// For how many milliseconds each piece of an answer is delayed: a random number of these, for each answer by itself.
+    pub(crate) delays: Range<u64>,
     /// Every request that came: path and query.
     pub(crate) requests: Vec<String>,
 }
@@ -42,7 +47,16 @@ struct Shared {
     faults: Mutex<Faults>,
     /// Cuts what is under way.
     cut: Notify,
+    /// Ends watches under way by an event.
+    forgets: Notify,
 }
+
+/// By which a server ends a watch whose version it does not know any more.
+const GONE: &str = concat!(
+    r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","#,
+    r#""message":"too old resource version","reason":"Expired","code":410}}"#,
+    "\n"
+);
 
 /// A running proxy, in a namespace with the server.
 pub(crate) struct Proxy {
@@ -84,6 +98,11 @@ impl Proxy {
     /// Cuts every answer that is under way.
     pub(crate) fn cut(&self) {
         self.shared.cut.notify_waiters();
+    }
+
+    /// Ends every watch that is under way, since its version is too old.
+    pub(crate) fn forget(&self) {
+        self.shared.forgets.notify_waiters();
     }
 }
 
@@ -140,6 +159,7 @@ async fn forward(
                 body: Body::new(body).into_data_stream().boxed(),
                 rest: Vec::new(),
                 count: 0,
+                end: None,
                 target,
                 shared,
             };
@@ -155,28 +175,52 @@ struct Lines {
     body: BoxStream<'static, Result<Bytes, axum::Error>>,
     rest: Vec<u8>,
     count: usize,
+    /// Set before the last piece: whether the connection is cut after it.
+    end: Option<IsCut>,
     target: String,
     shared: Arc<Shared>,
 }
 
-/// Cuts the connection.
+type IsCut = bool;
+/// An error cuts the connection.
 type Passed = Result<Vec<u8>, &'static str>;
 
 impl Lines {
     async fn next(mut self) -> Option<(Passed, Self)> {
         let shared = Arc::clone(&self.shared);
+        if let Some(is_cut) = self.end {
+            // What was sent before is on its way by then.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return is_cut.then_some((Err("cut"), self));
+        }
         tokio::select! {
             () = shared.cut.notified() => Some((Err("cut"), self)),
+            () = shared.forgets.notified(), if self.is_watch() => {
+                self.end = Some(false);
+                Some((Ok(GONE.into()), self))
+            }
             piece = self.body.next() => {
                 let piece = match piece? {
                     Ok(piece) => piece,
                     Err(_) => return Some((Err("the server ended"), self)),
                 };
                 self.rest.extend_from_slice(&piece);
+                let delays = shared.faults.lock().unwrap().delays.clone();
+                if !delays.is_empty() {
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(delays))).await;
+                }
                 let passed = self.pass().await;
                 Some((passed, self))
             }
         }
+    }
+
+    fn is_watch(&self) -> bool {
+        self.target.contains("watch=true")
+    }
+
+    fn is_of(&self, resource: &str) -> bool {
+        self.target.contains(&format!("/{resource}?"))
     }
 
     /// What passes of the lines that are whole.
@@ -186,15 +230,23 @@ impl Lines {
         }
         let end = self.rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let whole: Vec<u8> = self.rest.drain(..end).collect();
-        let faults = self.shared.faults.lock().unwrap();
-        let is_watch = self.target.contains("watch=true");
+        let shared = Arc::clone(&self.shared);
+        let mut faults = shared.faults.lock().unwrap();
+        let is_watch = self.is_watch();
         let mut passed = Vec::new();
         for line in whole.split_inclusive(|&byte| byte == b'\n') {
             self.count += 1;
             if faults.cuts_after.is_some_and(|most| self.count > most) {
                 return Err("cut");
             }
-            let is_end = String::from_utf8_lossy(line).contains("initial-events-end");
+            let text = String::from_utf8_lossy(line);
+            let is_end = text.contains("initial-events-end");
+            let is_event = is_watch && !text.starts_with(r#"{"type":"BOOKMARK""#);
+            if is_event && faults.cuts_event.take_if(|resource| self.is_of(resource)).is_some() {
+                passed.extend_from_slice(line.split_at(line.len() / 2).0);
+                self.end = Some(true);
+                break;
+            }
             if !(is_end && faults.drops_end) {
                 let times = 1 + usize::from(is_watch && faults.repeats && !is_end);
                 (0..times).for_each(|_| passed.extend_from_slice(line));
@@ -205,6 +257,6 @@ impl Lines {
 
     fn is_held(&self) -> bool {
         let faults = self.shared.faults.lock().unwrap();
-        faults.holds.is_some_and(|resource| self.target.contains(&format!("/{resource}?")))
+        faults.holds.is_some_and(|resource| self.is_of(resource))
     }
 }

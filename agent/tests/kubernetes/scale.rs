@@ -6,19 +6,14 @@ use std::fs;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use futures_util::stream::{self, StreamExt as _};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use palisade::protocol::{State, Status};
-use palisade_lab::{ApiServer, Namespace};
+use palisade_lab::Write;
 
 use crate::cluster::{Cluster, NODE, until_in_sync};
 use crate::command::Agent;
 
 const PODS_OF_NODE: usize = 110;
 const PODS_OF_NAMESPACE: usize = 200;
-/// Requests under way at once.
-const PARALLEL: usize = 32;
 /// How long the whole may take at the full size, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// The goals for the whole agent, in KiB, and half of them as room for what a debug build adds.
@@ -29,26 +24,16 @@ fn size(variable: &str, usual: usize) -> usize {
     std::env::var(variable).map_or(usual, |value| value.parse().expect("a number"))
 }
 
-/// A request to the server: method, path and JSON.
-struct Write {
-    method: &'static str,
-    path: String,
-    body: String,
-}
-
 fn namespace_of(pod: usize) -> usize {
     pod / PODS_OF_NAMESPACE
 }
 
 fn create_namespace(number: usize) -> Write {
-    Write {
-        method: "POST",
-        path: "/api/v1/namespaces".to_owned(),
-        body: format!(
-            r#"{{"metadata":{{"name":"ns-{number}","labels":{{"team":"t{}"}}}}}}"#,
-            number % 20
-        ),
-    }
+    let team = number % 20;
+    Write::create(
+        "/api/v1/namespaces",
+        format!(r#"{{"metadata":{{"name":"ns-{number}","labels":{{"team":"t{team}"}}}}}}"#),
+    )
 }
 
 /// As large as a pod of a small application is: some 4 KB as JSON.
@@ -66,78 +51,42 @@ fn create_pod(number: usize) -> Write {
         "env":[{}],"ports":[{{"name":"http","containerPort":8080}}]}}]}}}}"#,
         environment.join(",")
     );
-    Write { method: "POST", path: format!("/api/v1/namespaces/ns-{namespace}/pods"), body }
+    Write::create(format!("/api/v1/namespaces/ns-{namespace}/pods"), body)
 }
 
 fn patch_status(number: usize) -> Write {
     let [_, high, middle, low] = u32::try_from(number + 1).unwrap().to_be_bytes();
     let address = format!("10.{high}.{middle}.{low}");
     let (namespace, app) = (namespace_of(number), number % 10);
-    Write {
-        method: "PATCH",
-        path: format!("/api/v1/namespaces/ns-{namespace}/pods/app-{app}-{number}/status"),
-        body: format!(
+    Write::patch(
+        format!("/api/v1/namespaces/ns-{namespace}/pods/app-{app}-{number}/status"),
+        format!(
             r#"{{"status":{{"phase":"Running","podIP":"{address}","podIPs":[{{"ip":"{address}"}}],"hostIP":"192.0.2.9",
             "startTime":"2026-01-01T00:00:00Z","containerStatuses":[{{"name":"main","ready":true,"restartCount":0,"image":"registry.example/app","imageID":"","state":{{"running":{{"startedAt":"2026-01-01T00:00:00Z"}}}}}}]}}}}"#
         ),
-    }
+    )
 }
 
 fn create_policy(number: usize, namespaces: usize) -> Write {
     let (namespace, app) = (number % namespaces, number % 10);
     let (team, port) = (number % 20, 1024 + number % 50);
-    Write {
-        method: "POST",
-        path: format!("/apis/networking.k8s.io/v1/namespaces/ns-{namespace}/networkpolicies"),
-        body: format!(
+    Write::create(
+        format!("/apis/networking.k8s.io/v1/namespaces/ns-{namespace}/networkpolicies"),
+        format!(
             r#"{{"metadata":{{"name":"policy-{number}"}},"spec":{{"podSelector":{{"matchLabels":{{"app":"app-{app}"}}}},"policyTypes":["Ingress"],
             "ingress":[{{"from":[{{"namespaceSelector":{{"matchLabels":{{"team":"t{team}"}}}}}},{{"podSelector":{{"matchLabels":{{"app":"app-{}"}}}}}}],
             "ports":[{{"port":{port}}}]}}]}}}}"#,
             (app + 1) % 10
         ),
-    }
+    )
 }
 
 fn relabel(number: usize, round: usize) -> Write {
     let (namespace, app) = (namespace_of(number), number % 10);
-    Write {
-        method: "PATCH",
-        path: format!("/api/v1/namespaces/ns-{namespace}/pods/app-{app}-{number}"),
-        body: format!(r#"{{"metadata":{{"labels":{{"app":"app-{}"}}}}}}"#, (app + round) % 10),
-    }
-}
-
-/// Sends requests, many at once, and expects that each is answered well.
-fn write_all(
-    server: &ApiServer,
-    namespace: &Namespace,
-    writes: impl Iterator<Item = Write> + Send,
-) {
-    let kubeconfig = fs::read_to_string(server.admin_kubeconfig()).unwrap();
-    let work = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let kubeconfig = Kubeconfig::from_yaml(&kubeconfig).unwrap();
-            let options = KubeConfigOptions::default();
-            let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
-            let client = Client::try_from(config).unwrap();
-            let sent = stream::iter(writes).map(|Write { method, path, body }| {
-                let client = client.clone();
-                async move {
-                    let content = match method {
-                        "PATCH" => "application/merge-patch+json",
-                        _ => "application/json",
-                    };
-                    let request = http::Request::builder().method(method).uri(&path);
-                    let request = request.header("Content-Type", content).body(body.into_bytes());
-                    let answer = client.request_text(request.unwrap()).await;
-                    answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-                }
-            });
-            sent.buffer_unordered(PARALLEL).collect::<()>().await;
-        });
-    };
-    namespace.run(work).unwrap();
+    Write::patch(
+        format!("/api/v1/namespaces/ns-{namespace}/pods/app-{app}-{number}"),
+        format!(r#"{{"metadata":{{"labels":{{"app":"app-{}"}}}}}}"#, (app + round) % 10),
+    )
 }
 
 /// The agent's memory now and at most since the last call, in KiB.
@@ -185,13 +134,12 @@ fn many_pods_and_policies_fit_and_are_enforced_in_time() {
     let empty = memory(&agent).0;
 
     let began = Instant::now();
-    let write = |writes: &mut (dyn Iterator<Item = Write> + Send)| {
-        write_all(&cluster.server, cluster.node(), writes);
-    };
-    write(&mut (0..namespaces).map(create_namespace));
-    write(&mut (0..policies).map(|number| create_policy(number, namespaces)));
-    write(&mut (0..pods).flat_map(|number| [create_pod(number)]));
-    write(&mut (0..pods).map(patch_status));
+    let client = cluster.server.client().expect("a client");
+    client.write_all((0..namespaces).map(create_namespace)).expect("namespaces");
+    let all_policies = (0..policies).map(|number| create_policy(number, namespaces));
+    client.write_all(all_policies).expect("policies");
+    client.write_all((0..pods).map(create_pod)).expect("pods");
+    client.write_all((0..pods).map(patch_status)).expect("statuses");
     let written = began.elapsed();
     let status = until_has(&agent, pods, policies);
     let behind = began.elapsed() - written;
@@ -207,7 +155,8 @@ fn many_pods_and_policies_fit_and_are_enforced_in_time() {
     // Pods change their labels all the time.
     let took = Mutex::new(Vec::new());
     for round in 1..=3 {
-        write(&mut (0..pods.min(1_000)).map(|number| relabel(number, round)));
+        let relabelled = (0..pods.min(1_000)).map(|number| relabel(number, round));
+        client.write_all(relabelled).expect("relabelled");
         let status = until_has(&agent, pods, policies);
         took.lock().unwrap().extend(status.changes.iter().map(|change| change.took_us));
     }

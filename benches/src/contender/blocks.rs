@@ -70,23 +70,29 @@ pub(super) fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
     merged
 }
 
-/// The smallest list of prefixes that together make up a range.
-pub(super) fn prefixes((first, last): Range, family: Family) -> Vec<String> {
-    let bits = if family == Family::V4 { 32 } else { 128 };
-    // The number of addresses of a prefix, minus one.
-    let span = |free: u32| if free == 128 { u128::MAX } else { (1_u128 << free) - 1 };
+/// The smallest list of prefixes for the numbers from `first` to `last` with this many bits. Each prefix is given by its
+/// first number and its length.
+pub(super) fn prefixes((first, last): Range, bits: u32) -> Vec<(u128, u32)> {
     let mut prefixes = Vec::new();
-    let mut at = first;
-    loop {
-        let aligned = if at == 0 { bits } else { at.trailing_zeros().min(bits) };
-        let free = (0..=aligned).rev().find(|&free| span(free) <= last - at).unwrap_or(0);
-        prefixes.push(format!("{}/{}", address(at, family), bits - free));
-        let end = at + span(free);
-        if end >= last {
-            return prefixes;
+    let mut next = Some(first);
+    while let Some(first) = next.filter(|first| *first <= last) {
+        // The largest block that begins here and does not exceed the range.
+        let mut free = first.trailing_zeros().min(bits);
+        let end = |free: u32| first | (1_u128.checked_shl(free).map_or(u128::MAX, |size| size - 1));
+        while end(free) > last {
+            free -= 1;
         }
-        at = end + 1;
+        prefixes.push((first, bits - free));
+        next = end(free).checked_add(1);
     }
+    prefixes
+}
+
+/// The same for a range of addresses, each prefix for example as `10.0.0.0/29`.
+pub(super) fn prefix_texts(range: Range, family: Family) -> impl Iterator<Item = String> {
+    let bits = if family == Family::V4 { 32 } else { 128 };
+    let text = move |(first, length)| format!("{}/{length}", address(first, family));
+    prefixes(range, bits).into_iter().map(text)
 }
 
 /// `10.0.0.0-10.0.0.7`, or a single address.
@@ -121,7 +127,7 @@ mod tests {
     fn prefixes_make_up_the_range() {
         let of = |first: &str, last: &str| {
             let (first, last): (IpAddr, IpAddr) = (first.parse().unwrap(), last.parse().unwrap());
-            prefixes((number(first), number(last)), Family::of(first))
+            prefix_texts((number(first), number(last)), Family::of(first)).collect::<Vec<_>>()
         };
         assert_eq!(of("10.0.0.64", "10.0.0.255"), ["10.0.0.64/26", "10.0.0.128/25"]);
         assert_eq!(of("10.0.0.1", "10.0.0.1"), ["10.0.0.1/32"]);
@@ -130,5 +136,19 @@ mod tests {
         assert_eq!(of("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), ["::/0"]);
         assert_eq!(of("2001:db8::", "2001:db8::1"), ["2001:db8::/127"]);
         assert_eq!(of("128.0.0.0", "255.255.255.255"), ["128.0.0.0/1"]);
+    }
+
+    #[test]
+    fn ranges_are_their_prefixes() {
+        assert_eq!(prefixes((0, 65_535), 16), [(0, 0)]);
+        assert_eq!(prefixes((80, 80), 16), [(80, 16)]);
+        assert_eq!(prefixes((1, 6), 16), [(1, 16), (2, 15), (4, 15), (6, 16)]);
+        assert_eq!(prefixes((65_534, 65_535), 16), [(65_534, 15)]);
+        assert_eq!(prefixes((0, u128::MAX), 128), [(0, 0)]);
+        assert_eq!(prefixes((u128::MAX, u128::MAX), 128), [(u128::MAX, 128)]);
+        for (first, last) in [(0, 0), (1, 65_535), (1_000, 1_999), (30_001, 40_007)] {
+            let of: u32 = prefixes((first, last), 16).iter().map(|(_, l)| 1 << (16 - l)).sum();
+            assert_eq!(u128::from(of), last - first + 1);
+        }
     }
 }

@@ -224,8 +224,8 @@ fn peer_matches(rule: &ResolvedRule<'_>, family: Family) -> BTreeSet<String> {
         ResolvedPeers::Everyone => [String::new()].into_iter().collect(),
         ResolvedPeers::Some { pods, blocks } => {
             let pods = pods.iter().flat_map(|set| addresses(&set.pods, family));
-            let ranges = blocks::ranges(blocks, family);
-            let prefixes = ranges.into_iter().flat_map(|range| blocks::prefixes(range, family));
+            let ranges = blocks::ranges(blocks, family).into_iter();
+            let prefixes = ranges.flat_map(|range| blocks::prefix_texts(range, family));
             pods.map(|address| address.to_string()).chain(prefixes).collect()
         }
     }

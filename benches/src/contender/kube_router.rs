@@ -1,21 +1,19 @@
-//! `kube-router`: the engine itself, with an API server that serves the cluster to it.
+//! `kube-router`: the engine itself, which watches a real API server that has the cluster.
 //!
 //! It does not acknowledge what it has done, so packets must show it.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use palisade_compiler::model::Family;
-use palisade_compiler::snapshot::Change;
+use palisade_lab::{ApiClient, ApiServer, LabError, Namespace};
 
 use super::engines::find;
 use super::iptables::{Tools, try_in_namespace};
 use super::{Contender, ContenderError, Edited, Loaded, families};
-use crate::api_server::ApiServer;
 use crate::process::Process;
-use crate::scenario::{Edit, Scenario};
+use crate::scenario::{Edit, EditWrites, Scenario};
 
 const NAME: &str = "kube-router";
 /// How long it may keep working after packets have shown an edit. Work after that is counted in the time of the next edit.
@@ -25,6 +23,8 @@ const IDLE_PATIENCE: Duration = Duration::from_secs(60);
 pub struct KubeRouter {
     binary: PathBuf,
     version: String,
+    /// The API server, until the engine is started.
+    prepared: Option<Served>,
     running: Option<Running>,
 }
 
@@ -32,7 +32,29 @@ pub struct KubeRouter {
 struct Running {
     // Fields are dropped in this order: an engine without its API server would only report errors.
     process: Process,
+    served: Served,
+}
+
+/// An API server that has a scenario's cluster.
+#[derive(Debug)]
+struct Served {
+    scenario: Scenario,
+    client: ApiClient,
     server: ApiServer,
+}
+
+impl Served {
+    /// Starts the server in the network namespace of the calling thread.
+    fn new(scenario: &Scenario) -> Result<Self, LabError> {
+        let server = ApiServer::start(&Namespace::current()?)?;
+        let client = server.client()?;
+        scenario.write_to(&client)?;
+        Ok(Self { scenario: scenario.clone(), client, server })
+    }
+
+    fn writes(&self, edit: &Edit) -> Result<EditWrites, ContenderError> {
+        self.scenario.writes(edit).ok_or(ContenderError::NoRequest(edit.kind))
+    }
 }
 
 impl KubeRouter {
@@ -47,6 +69,7 @@ impl KubeRouter {
     pub fn at(binary: PathBuf) -> Result<Self, String> {
         Tools::find()?;
         try_in_namespace("ipset", &["create", "probe", "hash:ip"])?;
+        palisade_lab::assets().map_err(|error| error.to_string())?;
         let output = Command::new(&binary).arg("--version").stdin(Stdio::null()).output();
         let output = output.map_err(|error| format!("{}: {error}", binary.display()))?;
         let text = [output.stdout, output.stderr].concat();
@@ -56,17 +79,17 @@ impl KubeRouter {
         }
         // The text before the version contains the path of the binary.
         let version = version.find("version").and_then(|at| version.get(at..)).unwrap_or(&version);
-        Ok(Self { binary, version: version.trim().to_owned(), running: None })
+        Ok(Self { binary, version: version.trim().to_owned(), prepared: None, running: None })
     }
 
-    fn command(&self, scenario: &Scenario, server: SocketAddr) -> Command {
+    fn command(&self, scenario: &Scenario, kubeconfig: &Path) -> Command {
         let services: &[&str] = match families(scenario).as_slice() {
             [Family::V4] => &["--service-cluster-ip-range=10.96.0.0/12"],
             _ => &["--enable-ipv6", "--service-cluster-ip-range=10.96.0.0/12,fd01::/112"],
         };
         let mut command = Command::new(&self.binary);
         command
-            .arg(format!("--master=http://{server}"))
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--hostname-override={}", Scenario::node()))
             .args(["--run-firewall=true", "--run-router=false", "--run-service-proxy=false"])
             .arg("--health-port=0")
@@ -104,22 +127,38 @@ impl Contender for KubeRouter {
         false
     }
 
+    fn prepare(&mut self, scenario: &Scenario) -> Result<(), ContenderError> {
+        self.prepared = Some(Served::new(scenario)?);
+        Ok(())
+    }
+
     fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError> {
         self.running = None;
-        let nodes = scenario.nodes().into_iter().map(Change::ApplyNode);
-        let server = ApiServer::start(nodes.chain(scenario.changes()))?;
-        let command = self.command(scenario, server.address());
+        let served = match self.prepared.take() {
+            Some(served) => served,
+            None => Served::new(scenario)?,
+        };
+        let command = self.command(scenario, &served.server.admin_kubeconfig());
         let started = Instant::now();
         let process = Process::start(command)
             .map_err(|source| ContenderError::Tool { tool: NAME, source })?;
-        self.running = Some(Running { process, server });
+        self.running = Some(Running { process, served });
         Ok(Loaded { elapsed: started.elapsed(), ..Loaded::default() })
     }
 
+    /// A pod is created without an address. The engine has dealt with it when this returns.
+    fn prepare_edit(&mut self, edit: &Edit) -> Result<(), ContenderError> {
+        let served = &self.running()?.served;
+        let Some(before) = served.writes(edit)?.before else { return Ok(()) };
+        served.client.write_all([before])?;
+        self.idle()
+    }
+
     fn edit(&mut self, edit: &Edit) -> Result<Edited, ContenderError> {
-        let change = edit.change.clone();
+        let served = &self.running()?.served;
+        let write = served.writes(edit)?.edit;
         let started = Instant::now();
-        self.running()?.server.apply(change);
+        served.client.write_all([write])?;
         Ok(Edited { elapsed: started.elapsed(), ..Edited::default() })
     }
 

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -20,9 +21,10 @@ use super::plot::PlotError;
 use super::progress::Progress;
 use super::report::Report;
 use super::run::{self, BenchError, Output, RunError};
-use super::settings::{Cell, Settings, shape_named};
+use super::settings::{Cell, Settings};
 use crate::contender;
 use crate::inject::InjectError;
+use crate::scenario::ScenarioShape;
 
 /// Enforces the same clusters in several ways, side by side in one run and one kernel, and measures each: the rule-scale harness.
 #[derive(Debug, Parser)]
@@ -76,13 +78,13 @@ struct RunArgs {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Only these shapes
-    #[arg(long, value_delimiter = ',', value_name = "SHAPE")]
+    #[arg(long, value_delimiter = ',', value_name = "SHAPE", value_parser = shapes())]
     shape: Vec<String>,
     /// Only these sizes, with ten pods for each policy (and at least 100 pods)
     #[arg(long, value_delimiter = ',', value_name = "N")]
     policies: Vec<usize>,
     /// Only these contenders; without `none` there is nothing to subtract
-    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = PossibleValuesParser::new(contender::NAMES))]
     contender: Vec<String>,
     /// Leave the dual-stack clusters out
     #[arg(long)]
@@ -204,18 +206,7 @@ impl RunArgs {
         let mut settings = if self.quick { Settings::quick() } else { Settings::full() };
         settings.seed = self.seed.unwrap_or(settings.seed);
         settings.rounds = self.rounds.unwrap_or(settings.rounds).max(1);
-        for name in &self.contender {
-            if !contender::NAMES.contains(&name.as_str()) {
-                let known = contender::NAMES.join(", ");
-                return Err(Failure::usage(format!("no contender {name:?}; there are {known}")));
-            }
-        }
         settings.contenders.clone_from(&self.contender);
-        for name in &self.shape {
-            shape_named(name).ok_or_else(|| {
-                Failure::usage(format!("no shape {name:?}; there are {}", shapes()))
-            })?;
-        }
         if !self.shape.is_empty() {
             settings.cells.retain(|cell| self.shape.iter().any(|name| name == cell.shape.name()));
         }
@@ -244,8 +235,8 @@ impl RunArgs {
     }
 }
 
-fn shapes() -> String {
-    crate::scenario::ScenarioShape::ALL.map(|shape| shape.name()).join(", ")
+fn shapes() -> PossibleValuesParser {
+    ScenarioShape::ALL.map(ScenarioShape::name).into()
 }
 
 fn measure(args: &RunArgs) -> Result<Exit, Failure> {

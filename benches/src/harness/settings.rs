@@ -43,7 +43,6 @@ pub struct Settings {
 /// A cluster that all contenders enforce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cell {
-    #[serde(with = "shape_name")]
     pub shape: ScenarioShape,
     pub policies: usize,
     pub pods: usize,
@@ -145,29 +144,4 @@ impl Settings {
     pub fn patience(&self) -> Duration {
         Duration::from_millis(self.patience_ms)
     }
-}
-
-/// Serializes shapes by their names.
-mod shape_name {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    use super::ScenarioShape;
-
-    pub(super) fn serialize<S: Serializer>(
-        shape: &ScenarioShape,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        to.serialize_str(shape.name())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<ScenarioShape, D::Error> {
-        let name = String::deserialize(from)?;
-        super::shape_named(&name).ok_or_else(|| D::Error::custom(format!("no shape {name:?}")))
-    }
-}
-
-pub fn shape_named(name: &str) -> Option<ScenarioShape> {
-    ScenarioShape::ALL.into_iter().find(|shape| shape.name() == name)
 }

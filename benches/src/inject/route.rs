@@ -1,6 +1,6 @@
-//! Sets up the router: its interfaces, routes and neighbours, and forwarding.
+//! Sets up the router: its interfaces, routes and neighbours.
 
-use palisade_lab::tool;
+use palisade_lab::{LabError, tool};
 
 use super::InjectError;
 
@@ -46,11 +46,6 @@ const SINK_KINDS: [&str; 2] = ["dummy", "ifb"];
 
 /// Turns the calling thread's namespace into the router.
 pub(super) fn set_up() -> Result<(), InjectError> {
-    for name in ["ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"] {
-        let path = format!("/proc/sys/net/{name}");
-        std::fs::write(&path, "1")
-            .map_err(|error| InjectError::io(format!("write to {path}"), error))?;
-    }
     let mut last = Ok(());
     for kind in SINK_KINDS {
         last = ip(&format!("link add sink index 30 type {kind}"));
@@ -98,5 +93,5 @@ fn ip(commands: &str) -> Result<(), InjectError> {
 
 /// Runs a program in the calling thread's namespace.
 pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<(), InjectError> {
-    Ok(tool::run(program, arguments, input).map(drop)?)
+    Ok(tool::run(program, arguments, input).map(drop).map_err(LabError::from)?)
 }

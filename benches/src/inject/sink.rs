@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
+use palisade_lab::LabError;
 
 use super::InjectError;
 use super::route::{Ingress, run};
@@ -61,7 +62,7 @@ impl Sink {
     /// Deletes all conntrack entries of this namespace.
     pub(super) fn forget_connections(&self) -> Result<(), InjectError> {
         let failed = |errno| match errno {
-            Errno::EINVAL => InjectError::Missing { what: "conntrack's netlink".into() },
+            Errno::EINVAL => LabError::Missing { what: "conntrack's netlink".into() }.into(),
             errno => InjectError::errno("flush conntrack", errno),
         };
         self.ask(DELETE_CONNECTIONS, libc::NLM_F_ACK as u16, 0, &[]).map(drop).map_err(failed)

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use palisade_compiler::model::{NAMESPACE_NAME_LABEL, Pod, Policy, PolicyRule, Protocol};
 use palisade_compiler::testkit::{Rng, pod, policy, rule};
+use serde::{Deserialize, Serialize};
 
 use super::{APPS, Scenario, team};
 
@@ -17,7 +18,8 @@ const SINGLE_PORTS: usize = 20;
 const PORT_RANGES: usize = 10;
 
 /// How the policies of a cluster are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ScenarioShape {
     /// Each app has policies for ingress and egress, with peers by label in its namespace and in the namespaces of its
     /// team.

@@ -1,23 +1,30 @@
-//! Engines: they are driven through an API server, only packets show what they enforce, and they end with their owner. In
+//! Engines: they are driven through a real API server, only packets show what they enforce, and they end with their owner. In
 //! these tests scripts replace them.
 
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use palisade_benches::contender::{
     Contender, ContenderError, Edited, KubeRouter, LeftOut, Loaded, contender,
 };
-use palisade_benches::harness::kernel::KernelBench;
+use palisade_benches::harness::kernel::{KernelBench, memory};
 use palisade_benches::harness::measure::Measure;
 use palisade_benches::harness::progress::Progress;
 use palisade_benches::harness::report::{CellReport, PALISADE};
 use palisade_benches::harness::run::Bench as _;
 use palisade_benches::harness::settings::{Cell, Settings};
 use palisade_benches::inject::Router;
-use palisade_benches::scenario::{Edit, Scenario, ScenarioShape};
+use palisade_benches::scenario::{Edit, EditKind, Scenario, ScenarioShape};
+
+use palisade_compiler::model::Pod;
+use palisade_compiler::snapshot::Change;
+
+use super::one_api_server;
 
 const NAME: &str = "kube-router";
 static NEVER_STOP: AtomicBool = AtomicBool::new(false);
@@ -78,6 +85,7 @@ fn running(text: &str) -> usize {
 
 #[test]
 fn a_deliberately_wrong_engine_is_refused() {
+    let _one = one_api_server();
     let _folder = Folder("open");
     let report =
         measured(|| vec![contender("none"), engine("open", "echo at ease; exec sleep 987")]);
@@ -88,6 +96,7 @@ fn a_deliberately_wrong_engine_is_refused() {
 
 #[test]
 fn an_engine_that_ends_says_why() {
+    let _one = one_api_server();
     let _folder = Folder("gone");
     let report = measured(|| {
         vec![contender("none"), engine("gone", "echo no way >&2; echo 'reason: none'; exit 7")]
@@ -101,6 +110,7 @@ fn an_engine_that_ends_says_why() {
 
 #[test]
 fn an_engine_is_gone_with_its_owner_and_so_is_what_it_started() {
+    let _one = one_api_server();
     let text = "setsid sleep 86398.5 & sleep 86397.5";
     let scenario = Scenario::new(ScenarioShape::Apps, 10, 100, 7);
     let _folder = Folder("children");
@@ -119,6 +129,79 @@ fn an_engine_is_gone_with_its_owner_and_so_is_what_it_started() {
     assert!(engine.check_alive().is_ok());
     drop(engine);
     assert_eq!(sleepers(), [0, 0]);
+}
+
+/// What the watching engine says of a pod: its name, address and app.
+fn line_of(pod: &Pod, address: Option<IpAddr>) -> String {
+    let address = address.map_or_else(|| "<none>".to_owned(), |address| address.to_string());
+    format!("{} {address} {}", pod.name, pod.labels.get("app").expect("an app"))
+}
+
+/// Waits until the engine has said the words.
+fn until_it_says(engine: &dyn Contender, words: &str) {
+    let output = || engine.last_output().unwrap_or_default();
+    let is_it = |line: &str| line.split_whitespace().eq(words.split_whitespace());
+    for _ in 0..6_000 {
+        if output().split("; ").any(is_it) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it does not say {words}: {}", output());
+}
+
+#[test]
+fn an_engine_is_given_the_cluster_and_each_edit() {
+    let _one = one_api_server();
+    let kubectl = palisade_lab::assets().expect("built").join("kubectl");
+    let columns =
+        "custom-columns=NAME:.metadata.name,ADDRESS:.status.podIP,APP:.metadata.labels.app";
+    let text = format!(
+        "for it; do case $it in --kubeconfig=*) config=${{it#*=}};; esac; done\n\
+         exec {} --kubeconfig \"$config\" --cache-dir \"$config-cache\" get pods -A --watch --no-headers -o {columns}",
+        kubectl.display()
+    );
+    let scenario = Scenario::new(ScenarioShape::Apps, 10, 100, 7);
+    let _folder = Folder("watching");
+    let mut engine = engine("watching", &text).expect("usable");
+    let router = Router::new().expect("root");
+    router.run(|| engine.load(&scenario)).expect("entered").expect("started");
+    // The list is sorted by namespace and name.
+    let pods = (0..scenario.pods).map(|i| scenario.pod(i));
+    let last = pods.max_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    let last = last.expect("a pod");
+    until_it_says(&*engine, &line_of(&last, last.addresses.iter().next()));
+    for edit in scenario.edits().take(3) {
+        let Change::ApplyPod(pod) = &edit.change else { panic!("{edit:?}") };
+        router.run(|| engine.prepare_edit(&edit)).expect("entered").expect("prepared");
+        if edit.kind == EditKind::PodBorn {
+            until_it_says(&*engine, &line_of(pod, None));
+        }
+        router.run(|| engine.edit(&edit)).expect("entered").expect("edited");
+        until_it_says(&*engine, &line_of(pod, pod.addresses.iter().next()));
+    }
+}
+
+#[test]
+fn without_an_api_server_the_engine_is_left_out_with_the_remedy() {
+    let _folder = Folder("alone");
+    let script = script("alone", "exit 1");
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let folder = script.parent().expect("a folder").to_owned();
+    let path = std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&paths)));
+    let settings = serde_json::to_string(&Settings::quick()).unwrap();
+    let cell = serde_json::to_string(&Cell::new(ScenarioShape::Apps, 10)).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_palisade-bench"))
+        .args([memory::COMMAND, &settings, &cell, NAME])
+        .env("PATH", path.expect("a path"))
+        .env("KUBEBUILDER_ASSETS", "/no/such/directory")
+        .output()
+        .expect("started");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    for part in ["kube-router is left out", "/no/such/directory", "deploy/kubernetes/build"] {
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]

@@ -8,9 +8,17 @@
     reason = "a test fails by panicking"
 )]
 
-mod api_server;
 mod contender;
 mod engine;
 mod harness;
 mod inject;
 mod scenario;
+mod writes;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// An API server takes a processor while it starts, and some 400 MB: one at a time.
+fn one_api_server() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -168,11 +168,7 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
         Expr::CtState(bits) => write!(f, "ct state {}", ct_states(bits)),
         Expr::CtStatusDnat => f.write_str("ct status dnat"),
         Expr::Protocol(number) => write!(f, "{} {}", protocol_field(table), protocol_name(number)),
-        Expr::TcpNotOpening => {
-            let [mask, syn] = [TCP_OPENING_MASK, TCP_SYN].map(|flags| u32::from(flags) << 16);
-            let (field, at) = (protocol_field(table), 8 * TCP_FLAGS_WORD);
-            write!(f, "{field} tcp @th,{at},32 & {mask:#x} != {syn:#x}")
-        }
+        Expr::TcpNotOpening => write_tcp_not_opening(f, table),
         Expr::IcmpType(number) => write!(f, "icmp type {}", icmp_type(number)),
         Expr::Icmpv6Type(number) => write!(f, "icmpv6 type {}", icmpv6_type(number)),
         Expr::HopLimit(number) => write!(f, "ip6 hoplimit {number}"),
@@ -191,8 +187,8 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
         }
         Expr::TupleIn(set) => {
             let ip = header(set.family(table));
-            let ends = format!("{ip} saddr . {ip} daddr . th sport . th dport");
-            write!(f, "meta l4proto . {ends} @{}", set.as_str())
+            let set = set.as_str();
+            write!(f, "meta l4proto . {ip} saddr . {ip} daddr . th sport . th dport @{set}")
         }
         Expr::InterfaceIn(Side::Source, set) => write!(f, "iif @{}", set.as_str()),
         Expr::InterfaceIn(Side::Destination, set) => write!(f, "oif @{}", set.as_str()),
@@ -218,25 +214,33 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
             write!(f, "meta priority . {field} . th dport @{}", set.as_str())
         }
         Expr::SetPriority(priority) => write!(f, "meta priority set {}", ClassId(priority)),
-        Expr::RestorePriority => {
-            let map = TOS_PRIORITIES
-                .map(|(tos, priority)| format!("{tos:#04x} : {}", ClassId(priority)))
-                .join(", ");
-            write!(f, "meta priority set @nh,8,8 & {TOS_MASK:#04x} map {{ {map} }}")
-        }
+        Expr::RestorePriority => write_restore_priority(f),
         Expr::Counter => f.write_str("counter"),
         Expr::Limit(rate) => write!(f, "limit rate {rate}/second"),
         Expr::Log(direction) => write_log(f, direction),
         Expr::Accept => f.write_str("accept"),
         Expr::Drop => f.write_str("drop"),
         Expr::RejectByReset => f.write_str("reject with tcp reset"),
-        Expr::RejectByError => {
-            let errors = if table == TableFamily::Ip { "icmp" } else { "icmpv6" };
-            write!(f, "reject with {errors} type admin-prohibited")
+        Expr::RejectByError if table == TableFamily::Ip => {
+            f.write_str("reject with icmp type admin-prohibited")
         }
+        Expr::RejectByError => f.write_str("reject with icmpv6 type admin-prohibited"),
         Expr::Goto(chain) => write!(f, "goto {}", chain.as_str()),
         Expr::Jump(chain) => write!(f, "jump {}", chain.as_str()),
     }
+}
+
+fn write_tcp_not_opening(f: &mut fmt::Formatter<'_>, table: TableFamily) -> fmt::Result {
+    let [mask, syn] = [TCP_OPENING_MASK, TCP_SYN].map(|flags| u32::from(flags) << 16);
+    let (field, at) = (protocol_field(table), 8 * TCP_FLAGS_WORD);
+    write!(f, "{field} tcp @th,{at},32 & {mask:#x} != {syn:#x}")
+}
+
+fn write_restore_priority(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let map = TOS_PRIORITIES
+        .map(|(tos, priority)| format!("{tos:#04x} : {}", ClassId(priority)))
+        .join(", ");
+    write!(f, "meta priority set @nh,8,8 & {TOS_MASK:#04x} map {{ {map} }}")
 }
 
 fn write_log(f: &mut fmt::Formatter<'_>, direction: Direction) -> fmt::Result {

@@ -29,7 +29,7 @@ pub use tuple::{Tuple, Upper};
 /// A dump's datagrams have at most 32 KiB (`netlink_dump` of the kernel).
 const BUFFER: usize = 64 * 1024;
 /// Deletions that are sent at once.
-const BATCH: usize = 128;
+const BATCH: usize = 512;
 /// Room for the answers to a batch: the kernel accounts an answer with up to 1 KiB.
 const ANSWERS: usize = 1024 * 1024;
 
@@ -189,10 +189,13 @@ impl Conntrack {
     fn delete_batch(&mut self, entries: &[Entry]) -> Result<usize, ConntrackError> {
         let mut request = Vec::with_capacity(entries.len() * 128);
         let first = self.sequence.wrapping_add(1);
+        let last = first.wrapping_add(entries.len() as u32).wrapping_sub(1);
         for entry in entries {
             let sequence = self.next_sequence();
             let (kind, family) = (conntrack_msg::DELETE, entry.family());
-            let header = Header { kind, flags: flag::ACK, family, sequence };
+            // A failure is answered in any case, and the answer to the last one says that there is no more.
+            let flags = if sequence == last { flag::ACK } else { 0 };
+            let header = Header { kind, flags, family, sequence };
             let at = wire::open_conntrack(&mut request, header);
             entry.put(&mut request);
             wire::close(&mut request, at);
@@ -200,19 +203,22 @@ impl Conntrack {
         self.deletions.grow_send_buffer(request.len() * 2)?;
         self.deletions.send(&request)?;
         // Every message was answered before `send` returned.
-        let (mut answered, mut deleted, mut failure) = (0, 0, None);
-        while answered < entries.len() {
+        let (mut is_answered, mut deleted, mut failure) = (entries.is_empty(), entries.len(), None);
+        while !is_answered {
             let length = self.deletions.receive(&mut self.buffer, true)?;
             let datagram = self.buffer.get(..length).unwrap_or_default();
             let _: ControlFlow<()> = wire::messages(datagram, |message| {
                 let at = message.sequence.wrapping_sub(first) as usize;
                 if message.kind == ERROR && at < entries.len() {
-                    answered += 1;
+                    is_answered |= message.sequence == last;
                     match message.errno() {
-                        0 => deleted += 1,
+                        0 => {}
                         // It has ended by itself.
-                        libc::ENOENT => {}
-                        errno => failure = failure.or(Some(errno)),
+                        libc::ENOENT => deleted -= 1,
+                        errno => {
+                            deleted -= 1;
+                            failure = failure.or(Some(errno));
+                        }
                     }
                 }
                 ControlFlow::Continue(())

@@ -154,11 +154,8 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
         }
         Expr::TosPriority { is_zero } => {
             let op = if is_zero { EQUAL } else { NOT_EQUAL };
-            vec![
-                payload(base::NETWORK, TOS_WORD, 4, FIRST),
-                mask(&second(TOS_MASK)),
-                compare(op, &[0; 4]),
-            ]
+            let word = payload(base::NETWORK, TOS_WORD, 4, FIRST);
+            vec![word, mask(&second(TOS_MASK)), compare(op, &[0; 4])]
         }
         Expr::InSubnet(side, net) => in_subnet(side, net),
         Expr::AddressIn(side, set) => vec![
@@ -206,13 +203,10 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
         Expr::Counter => vec![Instruction::Counter],
         Expr::Limit(rate) => vec![Instruction::Limit { rate, per: 1, burst: LIMIT_BURST }],
         Expr::Log(direction) => vec![log(direction)],
-        Expr::Accept => vec![Instruction::Verdict { code: verdict::ACCEPT, chain: None }],
-        Expr::Drop => vec![Instruction::Verdict { code: verdict::DROP, chain: None }],
+        Expr::Accept => vec![judge(verdict::ACCEPT)],
+        Expr::Drop => vec![judge(verdict::DROP)],
         Expr::RejectByReset => vec![Instruction::Reject { kind: reject::TCP_RESET, code: 0 }],
-        Expr::RejectByError => {
-            let code = prohibited(family);
-            vec![Instruction::Reject { kind: reject::ICMP_UNREACHABLE, code }]
-        }
+        Expr::RejectByError => vec![reject_by_error(family)],
         Expr::Goto(chain) => vec![to_chain(verdict::GOTO, chain)],
         Expr::Jump(chain) => vec![to_chain(verdict::JUMP, chain)],
     }
@@ -384,12 +378,17 @@ fn log(direction: Direction) -> Instruction {
     Instruction::Log { group: skeleton::LOG_GROUP, prefix }
 }
 
-/// `ICMP_PKT_FILTERED` (linux/icmp.h), `ICMPV6_ADM_PROHIBITED` (linux/icmpv6.h).
-const fn prohibited(table: TableFamily) -> u8 {
-    match table {
+fn judge(code: i32) -> Instruction {
+    Instruction::Verdict { code, chain: None }
+}
+
+/// By `ICMP_PKT_FILTERED` (linux/icmp.h) or `ICMPV6_ADM_PROHIBITED` (linux/icmpv6.h).
+fn reject_by_error(table: TableFamily) -> Instruction {
+    let code = match table {
         TableFamily::Ip => 13,
         TableFamily::Ip6 | TableFamily::Bridge | TableFamily::Inet => 1,
-    }
+    };
+    Instruction::Reject { kind: reject::ICMP_UNREACHABLE, code }
 }
 
 fn to_chain(code: i32, chain: ChainName) -> Instruction {

@@ -3,7 +3,8 @@
 //! What is looked up in them is decided before all that the program decides. So an edit that subjects packets to more checks
 //! narrows a decision that packets read first: it comes before everything else of a change, and what widens for packets that
 //! it may concern waits for a grace period. An edit that subjects packets to fewer checks comes last, with the change that
-//! makes them superfluous, or after it.
+//! makes them superfluous, or after it. An exemption from a check that ends too goes in a transaction of its own after it:
+//! within one, packets may already miss an element of a hash set while an interval set is as it was before (Linux 6.18).
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ pub(super) struct Host {
     kernel: BTreeMap<TableFamily, HostFacts>,
     /// How that differs from what it must have after the next change.
     wanted: BTreeMap<TableFamily, HostDelta>,
+    /// The sets that exempt from checks to which nothing will be subject after it.
+    idle: Vec<SetName>,
 }
 
 /// What a table without facts of the host has.
@@ -29,12 +32,17 @@ static NO_FACTS: HostFacts = HostFacts::EMPTY;
 impl Host {
     /// Whether the next change subjects packets of any address to more checks.
     pub(super) fn guards(&self) -> bool {
-        self.wanted.values().any(|delta| delta.narrows(|set| !is_of_hold(set)))
+        self.narrows(|set| !is_of_hold(set))
     }
 
     /// Whether the next change holds packets from or to unknown addresses that it did not hold before.
     pub(super) fn holds(&self) -> bool {
-        self.wanted.values().any(|delta| delta.narrows(is_of_hold))
+        self.narrows(is_of_hold)
+    }
+
+    fn narrows(&self, counts: impl Fn(SetName) -> bool) -> bool {
+        let counts = |set| counts(set) && !self.idle.contains(&set);
+        self.wanted.values().any(|delta| delta.narrows(counts))
     }
 
     fn of(&self, table: TableFamily) -> &HostFacts {
@@ -50,7 +58,7 @@ impl Planner {
     /// The planner of tables that hold these facts of the host beside the program.
     #[must_use]
     pub fn holding(mut self, kernel: BTreeMap<TableFamily, HostFacts>) -> Self {
-        self.host = Host { kernel, wanted: BTreeMap::new() };
+        self.host = Host { kernel, ..Host::default() };
         self
     }
 
@@ -78,6 +86,12 @@ impl Planner {
         let delta = |table| HostDelta::between(self.host.of(table), &host.within(table));
         let deltas = TableFamily::ALL.into_iter().map(|table| (table, delta(table)));
         self.host.wanted = deltas.filter(|(_, delta)| !delta.is_empty()).collect();
+        let known = [
+            (SetName::KnownIpv4, host.held_ipv4.is_empty()),
+            (SetName::KnownIpv6, host.held_ipv6.is_empty()),
+        ];
+        self.host.idle =
+            known.into_iter().filter_map(|(set, is_idle)| is_idle.then_some(set)).collect();
     }
 
     /// What is in force of the host after all steps so far, in any table.
@@ -102,19 +116,20 @@ impl Planner {
     }
 
     /// Puts the changes of the host's facts around the other steps: those that narrow in the first transaction, those that widen
-    /// in the last, where these have room for them.
+    /// in the last, where these have room for them, and then what exempts from checks that are no more.
     pub(super) fn change_host(&mut self, steps: &mut Vec<Step>) {
-        let (mut narrowing, mut widening) = (Vec::new(), Vec::new());
+        let (mut narrowing, mut widening, mut superfluous) = (Vec::new(), Vec::new(), Vec::new());
+        let idle = std::mem::take(&mut self.host.idle);
         for (family, delta) in std::mem::take(&mut self.host.wanted) {
             delta.apply_to(self.host.kernel.entry(family).or_default());
             let generations = self.generations(family);
             for set in family.sets() {
                 let id = generations.id(set);
                 for edit in delta.edits(set) {
-                    let ops = if is_narrowing(set, edit.after.is_some()) {
-                        &mut narrowing
-                    } else {
-                        &mut widening
+                    let ops = match is_narrowing(set, edit.after.is_some()) {
+                        true if idle.contains(&set) => &mut superfluous,
+                        true => &mut narrowing,
+                        false => &mut widening,
                     };
                     let gone = edit.before.map(|element| Op::Remove(id, element));
                     let come = edit.after.map(|element| Op::Add(id, element));
@@ -136,6 +151,9 @@ impl Planner {
                 first.ops.splice(0..0, narrowing);
             }
             _ => steps.insert(0, Step::Commit(Transaction { ops: narrowing })),
+        }
+        if !superfluous.is_empty() {
+            steps.push(Step::Commit(Transaction { ops: superfluous }));
         }
     }
 }

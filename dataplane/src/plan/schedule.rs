@@ -6,7 +6,7 @@
 //! | 1 | contents of profiles that no packet reads; new ranges in an earlier transaction | a row must find its ports |
 //! | 2 | added hairpins, then rows of classes that no address left | a packet that the rows deny must find its hairpin, and an address that enters a class must find its rows |
 //! | 3 | removed subjects; a grace period if any address moves | a packet in the middle of their rules must not see classes that they have no rows for |
-//! | 4 | changes of class: atoms, then addresses | all at once for each address |
+//! | 4 | changes of class: atoms, then addresses in a later transaction | all at once for each address |
 //! | 5 | grace period, then atoms over addresses that just got an element of their own | a packet may have missed that element |
 //! | 6 | added subjects | their rows exist |
 //! | 7 | grace period, then rows of classes that some address left | a packet may still have the class that its address left |
@@ -376,6 +376,10 @@ impl Scheduler<'_, '_> {
                 .map(|e| Change::Remove(SetName::Cidr, e))
                 .chain(come.map(|e| Change::Add(SetName::Cidr, e)));
             schedule.together(changes.collect());
+        }
+        if !groups.is_empty() {
+            // Within a transaction, packets see new atoms a moment later than what they look up before: subjects and addresses.
+            schedule.actions.push(Action::NextTransaction);
         }
     }
 

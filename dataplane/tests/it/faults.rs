@@ -49,10 +49,7 @@ fn spoil(fake: &mut Fake) {
 fn carry_out(fake: &mut Fake, seed: u64, capacities: Capacities) -> usize {
     let mut failed = 0;
     let mut dataplane = loop {
-        match Dataplane::start_with(
-            &mut *fake,
-            Options { capacities: capacities, ..Options::default() },
-        ) {
+        match Dataplane::start_with(&mut *fake, Options { capacities, ..Options::default() }) {
             Ok(dataplane) => break dataplane,
             Err(error) => {
                 failed += 1;

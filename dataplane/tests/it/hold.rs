@@ -107,6 +107,24 @@ fn what_unknown_addresses_are_allowed_waits_for_a_grace_period_after_the_hold_be
     assert!(Some(grace) < row, "{steps:?}");
 }
 
+/// A hold that ends with a change of several transactions holds none of the addresses that are known: not between these, nor
+/// within one, where packets may miss what goes from a hash set sooner than what goes from an interval set.
+#[test]
+fn known_addresses_are_forgotten_after_the_hold_ended() {
+    let mut compiler = node();
+    let mut planner = Planner::of_new_tables(compiler.program().clone());
+    planner.note_new_table(TableFamily::Inet, holding(&["10.0.0.1", "10.0.0.2"]));
+    let everybody = policy("x/open").select("app=db").allow_in(rule().tcp(81));
+    let delta = compiler.apply([Change::ApplyPolicy(everybody)]);
+    planner.set_host(&HostFacts::default());
+    let steps = planner.plan(&delta).unwrap();
+    assert!(steps.contains(&Step::Grace), "{steps:?}");
+    let goes =
+        |set: SetName| place(&steps, |op| matches!(op, Op::Remove(id, _) if id.set == set)).0;
+    let (held, known) = (goes(SetName::HeldIpv4), goes(SetName::KnownIpv4));
+    assert!(held < known, "{held} {known}: {steps:?}");
+}
+
 #[test]
 fn the_table_is_there_only_while_addresses_are_held() {
     in_netns(|| {

@@ -316,12 +316,16 @@ impl Watch {
 
     fn commit(&mut self, transaction: &Transaction) {
         let mut tables = self.last().clone();
+        let mut hashes = tables.clone();
         for op in &transaction.ops {
             assert_eq!(op.family, TableFamily::Ip);
             match &op.op {
                 Op::Add(id, element) => {
                     let before = tables.count(id.set);
                     tables.insert(id.set, *element);
+                    if !id.set.is_interval() {
+                        hashes.insert(id.set, *element);
+                    }
                     assert_eq!(tables.count(id.set), before + 1, "{element:?} was there");
                     let met = self.met.entry(id.set).or_insert(0);
                     *met = (*met).max(before + 1);
@@ -332,12 +336,19 @@ impl Watch {
                         "{id} has no {element:?}"
                     );
                     tables.remove(id.set, *element);
+                    if !id.set.is_interval() {
+                        hashes.remove(id.set, *element);
+                    }
                 }
                 other => panic!("not a change of elements: {other:?}"),
             }
         }
         assert!(!transaction.ops.is_empty(), "an empty transaction");
         self.log.push(format!("{:#?}", transaction.ops));
+        // The new contents of interval sets are seen a moment after those of hashes: see `windows`.
+        if hashes != tables && hashes != *self.last() {
+            self.states.push(hashes);
+        }
         self.states.push(tables);
     }
 

@@ -118,11 +118,7 @@ impl Ruleset for Meddled {
 fn start(open: Open, capacities: Capacities) -> (Dataplane<Meddled>, Rc<Plot>) {
     let plot = Rc::<Plot>::default();
     let meddled = Meddled { kernel: open().unwrap(), plot: Rc::clone(&plot) };
-    (
-        Dataplane::start_with(meddled, Options { capacities: capacities, ..Options::default() })
-            .unwrap(),
-        plot,
-    )
+    (Dataplane::start_with(meddled, Options { capacities, ..Options::default() }).unwrap(), plot)
 }
 
 /// The owners of our tables as another process sees them.

@@ -33,16 +33,27 @@ impl Watched {
         Self { family, states: vec![Tables::default()], programs: vec![Tables::default()] }
     }
 
+    /// Packets see the changes of all hashes at once, and those of interval sets a moment later: the kernel puts the new contents
+    /// of each in the place of the old ones after it has turned the generation (`nf_tables_commit`; Linux 6.18).
     fn commit(&mut self, transaction: &Transaction) {
-        let mut tables = self.states.last().unwrap().clone();
-        for op in transaction.ops.iter().filter(|op| op.family == self.family.into()) {
-            match &op.op {
-                Op::Add(id, element) => tables.insert(id.set, *element),
-                Op::Remove(id, element) => tables.remove(id.set, *element),
-                other => panic!("not a change of elements: {other:?}"),
+        for intervals in [false, true] {
+            let mut tables = self.states.last().unwrap().clone();
+            for op in transaction.ops.iter().filter(|op| op.family == self.family.into()) {
+                match &op.op {
+                    Op::Add(id, element) if id.set.is_interval() == intervals => {
+                        tables.insert(id.set, *element);
+                    }
+                    Op::Remove(id, element) if id.set.is_interval() == intervals => {
+                        tables.remove(id.set, *element);
+                    }
+                    Op::Add(..) | Op::Remove(..) => {}
+                    other => panic!("not a change of elements: {other:?}"),
+                }
+            }
+            if self.states.last() != Some(&tables) {
+                self.states.push(tables);
             }
         }
-        self.states.push(tables);
     }
 
     fn grace(&mut self, packets: &[Packet], programs: &[&Program]) -> Result<(), String> {
@@ -214,8 +225,7 @@ fn follow_with_engine(seed: u64) -> Result<(u64, u64), String> {
     let one_in = [0, 12, 5, 8][(seed % 4) as usize];
     let mut fake = failing(&mut rng, one_in);
     let mut dataplane = loop {
-        match Dataplane::start_with(fake, Options { capacities: capacities, ..Options::default() })
-        {
+        match Dataplane::start_with(fake, Options { capacities, ..Options::default() }) {
             Ok(dataplane) => break dataplane,
             Err(_) => fake = failing(&mut rng, one_in),
         }

@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn all_agents_use_one_name_for_one_fault_of_one_policy() {
         let one = fault("db", "u1", "spec: wrong");
-        assert_eq!(one.event_name(), one.clone().event_name());
+        assert_eq!(one.event_name(), fault("db", "u1", "spec: wrong").event_name());
         assert!(one.event_name().starts_with("db."));
         for other in [fault("db", "u2", "spec: wrong"), fault("db", "u1", "spec: worse")] {
             assert_ne!(one.event_name(), other.event_name());

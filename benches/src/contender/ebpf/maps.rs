@@ -9,7 +9,7 @@ use palisade_compiler::program::{
 };
 
 use crate::contender::ContenderError;
-use crate::contender::blocks::{self, number};
+use crate::contender::blocks::{self, number, prefixes};
 use crate::sys::{Map, MapKind};
 
 /// The directions in which an address is isolated, as bits of the upper half of its value in `addresses`. The lower half is
@@ -212,41 +212,9 @@ fn overlaid(edits: Vec<(Vec<Vec<u8>>, Option<u32>)>) -> BTreeMap<Vec<u8>, Option
     keys
 }
 
-/// The smallest list of prefixes for the numbers from `first` to `last` with this many bits. Each prefix is given by its
-/// first number and its length.
-fn prefixes((first, last): (u128, u128), bits: u32) -> Vec<(u128, u32)> {
-    let mut prefixes = Vec::new();
-    let mut next = Some(first);
-    while let Some(first) = next.filter(|first| *first <= last) {
-        // The largest block that begins here and does not exceed the range.
-        let mut free = first.trailing_zeros().min(bits);
-        let end = |free: u32| first | (1_u128.checked_shl(free).map_or(u128::MAX, |size| size - 1));
-        while end(free) > last {
-            free -= 1;
-        }
-        prefixes.push((first, bits - free));
-        next = end(free).checked_add(1);
-    }
-    prefixes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_are_their_prefixes() {
-        assert_eq!(prefixes((0, 65_535), 16), [(0, 0)]);
-        assert_eq!(prefixes((80, 80), 16), [(80, 16)]);
-        assert_eq!(prefixes((1, 6), 16), [(1, 16), (2, 15), (4, 15), (6, 16)]);
-        assert_eq!(prefixes((65_534, 65_535), 16), [(65_534, 15)]);
-        assert_eq!(prefixes((0, u128::MAX), 128), [(0, 0)]);
-        assert_eq!(prefixes((u128::MAX, u128::MAX), 128), [(u128::MAX, 128)]);
-        for (first, last) in [(0, 0), (1, 65_535), (1_000, 1_999), (30_001, 40_007)] {
-            let of: u32 = prefixes((first, last), 16).iter().map(|(_, l)| 1 << (16 - l)).sum();
-            assert_eq!(u128::from(of), last - first + 1);
-        }
-    }
 
     #[test]
     fn a_prefix_of_what_goes_and_comes_stays() {

@@ -162,6 +162,9 @@ impl KernelBench {
                 let patience = self.settings.engine_patience();
                 Until::Holds { arrives, without_break: ENGINE_HOLD_TIME, patience }
             };
+            router
+                .run(|| contender.prepare_edit(edit))
+                .map_err(|error| Stop::Contender(error.to_string()))??;
             let observed = router
                 .observe(&edit.probe, until, || contender.edit(edit))
                 .map_err(|error| Stop::Contender(error.to_string()))?;

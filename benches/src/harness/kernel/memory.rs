@@ -40,6 +40,8 @@ pub fn measure_load(settings: &Settings, cell: Cell, name: &str) -> Result<LoadM
     let expected =
         if contender.acknowledges() { Expected::none() } else { Expected::of(&scenario) };
     let mut testbed = Testbed::new(contender).map_err(|error| error.to_string())?;
+    // The memory of an API server is not that of the engine.
+    testbed.prepare(&scenario).map_err(|error| error.to_string())?;
     let before = kernel_memory();
     let patience = settings.engine_patience();
     testbed.load(&scenario, &expected, patience).map_err(|error| error.to_string())?;

@@ -88,6 +88,12 @@ impl Testbed {
         Ok(Self { contender, router: Router::new()? })
     }
 
+    /// Does what precedes a load and is not measured.
+    pub(super) fn prepare(&mut self, scenario: &Scenario) -> Result<(), LoadError> {
+        let Self { contender, router } = self;
+        Ok(router.run(|| contender.prepare(scenario))??)
+    }
+
     /// Loads until everything is enforced. The kernel acknowledges it, or packets must show it within `patience`.
     pub(super) fn load(
         &mut self,
@@ -113,6 +119,7 @@ impl Testbed {
         let Some(probe) = expected.allowed() else {
             return self.load(scenario, expected, patience).map(|_| Vec::new());
         };
+        self.prepare(scenario)?;
         let Self { contender, router } = self;
         let until = Until::Passed(Duration::ZERO);
         let observed = router.observe(probe, until, || {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+
 use super::super::super::quantity::Quantity;
 use super::super::super::report::{Absence, Report};
 use super::super::super::settings::Settings;
@@ -80,20 +82,10 @@ pub(in super::super) fn machine(report: &Report) -> String {
     format!("<h2>Machine and settings</h2>\n<dl>\n{rows}</dl>\n")
 }
 
-/// For example `2026-11-24 05:04 UTC`, in the Gregorian calendar.
+/// For example `2026-11-24 05:04 UTC`. Empty if a report names a year that has more than four digits.
 fn utc(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // The algorithm civil_from_days by Howard Hinnant, for days since 1970.
-    let days = days as i64 + 719_468;
-    let era = days / 146_097;
-    let of_era = days % 146_097;
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", rest / 3_600, rest / 60 % 60)
+    let time = i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok());
+    time.map_or_else(String::new, |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 #[cfg(test)]
@@ -105,5 +97,6 @@ mod tests {
         assert_eq!(utc(0), "1970-01-01 00:00 UTC");
         assert_eq!(utc(951_782_400), "2000-02-29 00:00 UTC");
         assert_eq!(utc(1_795_496_640), "2026-11-24 05:04 UTC");
+        assert_eq!(utc(u64::MAX), "");
     }
 }
