@@ -12,6 +12,7 @@ mod flush;
 pub(crate) mod input;
 mod lint;
 mod man;
+mod observe;
 pub(crate) mod output;
 mod render;
 mod run;
@@ -54,6 +55,7 @@ Exit status:
 enum Command {
     Run(run::Args),
     Status(status::Args),
+    Observe(observe::Args),
     Check(check::Args),
     Apply(apply::Args),
     Flush(flush::Args),
@@ -81,6 +83,7 @@ pub fn main() -> Exit {
     let result = match cli.command {
         Command::Run(args) => run::execute(&args),
         Command::Status(args) => status::execute(&args),
+        Command::Observe(args) => observe::execute(&args),
         Command::Check(args) => check::execute(&args),
         Command::Apply(args) => apply::execute(&args),
         Command::Flush(args) => flush::execute(&args),

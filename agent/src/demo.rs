@@ -11,13 +11,12 @@ mod output;
 use std::time::{Duration, Instant};
 
 use palisade_compiler::model::{Connection, Family, Pod};
-use palisade_compiler::program::skeleton::LOG_GROUP;
 use palisade_compiler::snapshot::Snapshot;
-use palisade_lab::packet::{Arrival, TCP};
-use palisade_lab::{Host, Lab, LabError, LabSpec, Layout, Nflog};
+use palisade_lab::packet::TCP;
+use palisade_lab::{Host, Lab, LabSpec, Layout};
 
 use agent::Agent;
-use connections::{Attempts, Outcomes, endpoint};
+use connections::{Attempts, Outcomes};
 use directory::Directory;
 pub use error::DemoError;
 use interrupt::Interrupt;
@@ -41,8 +40,8 @@ const CLIENTS: [(&str, [&str; 2]); 2] = [
 
 /// A connection that no policy of the shop allows.
 const DENIED: (&str, &str, u16) = ("shop/frontend", "shop/db", 5432);
-/// How often it is tried until it is logged: the rules log at most 100 denied packets a second, and the table before it may have used them up.
-const LOGGED_WITHIN_TRIES: usize = 50;
+/// How often it is tried until the agent has seen it: the rules log at most 100 denied packets a second, and the table before it may have used them up.
+const OBSERVED_WITHIN_TRIES: usize = 50;
 
 /// An edit of one file: what it does, and the text that it replaces.
 struct Edit {
@@ -197,21 +196,11 @@ impl Demo {
         }
     }
 
-    /// Makes a connection that is denied, and shows what a log daemon gets to see of it, and why it is denied.
+    /// Makes a connection that is denied, and shows what the agent saw of it, and why it is denied.
     fn show_denied(&self) -> Result<(), DemoError> {
         let (from, to, port) = DENIED;
         self.output.step(format_args!("A denied connection: {from} -> {to}, port {port}"))?;
-        match Nflog::listen(self.lab.node(), LOG_GROUP) {
-            Ok(log) => {
-                let logged = self.log_denied(&log)?;
-                self.output.text(format_args!("NFLOG group {LOG_GROUP} got: {logged}"))?;
-            }
-            Err(LabError::Missing { .. }) => {
-                self.output
-                    .text("This kernel has no NFLOG, so denied packets are only counted.")?;
-            }
-            Err(error) => return Err(error.into()),
-        }
+        self.show_observed()?;
         let arguments = ["explain", from, to, "--port", &port.to_string()];
         self.output.command(format_args!("palisade {}", arguments.join(" ")))?;
         let text = agent::ask(&self.lab, &self.directory, &arguments)?;
@@ -221,8 +210,8 @@ impl Demo {
         if others.is_empty() { Ok(()) } else { self.output.quote("...") }
     }
 
-    /// Tries the denied connection until the log has a record of it.
-    fn log_denied(&self, log: &Nflog) -> Result<String, DemoError> {
+    /// Tries the denied connection until the agent has seen it.
+    fn show_observed(&self) -> Result<(), DemoError> {
         let (from, to, port) = DENIED;
         let address = |name| {
             let machine = self.lab.machine_named(name);
@@ -231,23 +220,24 @@ impl Demo {
             v4.copied().ok_or_else(|| DemoError::Failed(format!("{name} has no IPv4 address")))
         };
         let connection = Connection { from: address(from)?, to: address(to)?, protocol: TCP, port };
-        for _ in 0..LOGGED_WITHIN_TRIES {
+        let (last, port) = (["--no-follow", "--last", "1", "-o", "text"], port.to_string());
+        let filters = ["--pod", from, "--address", &connection.to.to_string(), "--port", &port]
+            .map(ToOwned::to_owned);
+        let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+        let arguments = [&["observe"], &last[..], &filters].concat();
+        for _ in 0..OBSERVED_WITHIN_TRIES {
             self.interrupt.check()?;
             self.lab.converse(&[connection])?;
-            for record in log.records()? {
-                let Some(packet) = Arrival::read(&record.packet) else { continue };
-                if (packet.from, packet.to, packet.port) == (connection.from, connection.to, port) {
-                    return Ok(format!(
-                        "\"{}\" {} -> {} TCP",
-                        record.prefix,
-                        endpoint(packet.from, packet.source_port),
-                        endpoint(packet.to, packet.port)
-                    ));
-                }
+            let text = agent::ask(&self.lab, &self.directory, &arguments)?;
+            if text.is_empty() {
+                std::thread::sleep(POLL);
+                continue;
             }
-            std::thread::sleep(POLL);
+            self.output.command(format_args!("palisade observe {}", filters.join(" ")))?;
+            return self.output.quote(&text);
         }
-        Err(DemoError::Failed(format!("no record of a denied packet in NFLOG group {LOG_GROUP}")))
+        // A kernel without NFLOG, most likely: the status says what is missing.
+        self.output.text("The agent sees no denied connection; palisade status says why.")
     }
 
     /// Shows a command that asks the agent, and what it prints.
@@ -271,10 +261,7 @@ impl Demo {
             ("", format!("$P explain {from} {to} --port {port} --socket $D/agent.sock")),
             ("change a policy: it is enforced when you save it", "vi $D/manifests/db.yaml".into()),
             ("list the rules", format!("nsenter --net={node} nft list ruleset")),
-            (
-                "see what is denied as it happens",
-                format!("nsenter --net={node} tcpdump -n -i nflog:{LOG_GROUP}"),
-            ),
+            ("see what is denied as it happens", "$P observe --socket $D/agent.sock".to_owned()),
         ])?;
         for machine in self.lab.machines().iter().filter(|machine| machine.name.contains('/')) {
             let addresses: Vec<_> = machine.addresses.iter().map(ToString::to_string).collect();

@@ -268,19 +268,31 @@ fn side_of(snapshot: &Snapshot, side: &explain::Side, node: Option<&str>) -> Sid
 }
 
 fn misses_of(miss: &explain::PolicyMiss) -> Vec<Miss> {
-    let policy = miss.policy.to_string();
-    if miss.rules.is_empty() {
-        let text = format!("{policy} has no {} rule", miss.direction);
-        return vec![Miss { policy, rule: None, peer: None, port: None, text }];
+    match miss.rules.as_slice() {
+        [] => vec![nearest_miss(miss)],
+        rules => rules.iter().map(|rule| rule_miss(miss, rule)).collect(),
     }
-    let of_rule = |rule: &explain::RuleMiss| Miss {
-        policy: policy.clone(),
+}
+
+/// What the policy's nearest rule would have needed; where it has no rule in the direction, that.
+pub(crate) fn nearest_miss(miss: &explain::PolicyMiss) -> Miss {
+    if let Some(nearest) = miss.rules.first() {
+        return rule_miss(miss, nearest);
+    }
+    let policy = miss.policy.to_string();
+    let text = format!("{policy} has no {} rule", miss.direction);
+    Miss { policy, rule: None, peer: None, port: None, text }
+}
+
+fn rule_miss(miss: &explain::PolicyMiss, rule: &explain::RuleMiss) -> Miss {
+    let policy = miss.policy.to_string();
+    Miss {
         rule: Some(rule.rule),
         peer: rule.peers_sentence(miss.direction),
         port: rule.ports_sentence(),
         text: format!("{policy} {}", rule.sentence(miss.direction)),
-    };
-    miss.rules.iter().map(of_rule).collect()
+        policy,
+    }
 }
 
 /// What the verdict rests on, each once: the rules that allow, and the policies that isolate without allowing.

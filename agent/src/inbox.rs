@@ -3,13 +3,14 @@
 //! ```text
 //! source  --Input-->  +-------+
 //! client  --Ask---->  | Inbox |  --take-->  loop
+//! denied  --Batch-->  |       |
 //! kernel  --------->  |       |
 //! signal  --------->  +-------+
 //! ```
 //!
 //! Each kind waits in a queue of its own with a bound of its own, so that none keeps another out. A source waits where its
-//! queue is full (what happens meanwhile gathers where the source looks for it), a client is refused. That links changed, and
-//! that the process should end, are flags.
+//! queue is full (what happens meanwhile gathers where the source looks for it), a client is refused. Of denied packets one
+//! batch waits: who sends it waits for its answer. That links changed, and that the process should end, are flags.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ use palisade_compiler::parse::Severity;
 use palisade_compiler::snapshot::Change;
 use tokio::sync::oneshot;
 
+use crate::flows::observation::Batch;
 use crate::protocol::{Request, Response};
 use crate::watch_state::KubernetesState;
 
@@ -93,6 +95,7 @@ pub struct Ended;
 struct Queues {
     inputs: VecDeque<Input>,
     asks: VecDeque<Ask>,
+    batch: Option<Batch>,
     /// Links, addresses or routes of the network namespace changed.
     links_changed: bool,
     /// Another thread of the loop has something for it.
@@ -163,6 +166,21 @@ impl Sender {
         Ok(())
     }
 
+    /// Has denied packets judged, in the place of a batch that waits: there is one at a time.
+    ///
+    /// # Errors
+    ///
+    /// `Ended`: nobody judges any more.
+    pub fn judge(&self, batch: Batch) -> Result<(), Ended> {
+        let mut queues = self.0.queues();
+        if queues.ended {
+            return Err(Ended);
+        }
+        queues.batch = Some(batch);
+        self.0.arrived.notify_one();
+        Ok(())
+    }
+
     /// Notes that links, addresses or routes changed. A flag: it takes no place in a queue.
     ///
     /// # Errors
@@ -190,6 +208,8 @@ impl Sender {
 pub struct Contents {
     pub inputs: Vec<Input>,
     pub asks: Vec<Ask>,
+    /// Denied packets to be judged.
+    pub batch: Option<Batch>,
     /// Whether links, addresses or routes changed.
     pub links_changed: bool,
     /// Whether the loop should end.
@@ -213,12 +233,14 @@ impl Inbox {
 
     /// Takes all there is, or waits for something until the deadline.
     pub fn take(&self, deadline: Instant) -> Contents {
-        let mut queues =
-            self.wait(deadline, |q| !q.inputs.is_empty() || q.links_changed || q.woken);
+        let mut queues = self.wait(deadline, |q| {
+            !q.inputs.is_empty() || q.links_changed || q.woken || q.batch.is_some()
+        });
         queues.woken = false;
         let contents = Contents {
             inputs: queues.inputs.drain(..).collect(),
             asks: queues.asks.drain(..).collect(),
+            batch: queues.batch.take(),
             links_changed: std::mem::take(&mut queues.links_changed),
             shutdown: queues.shutdown,
         };
@@ -226,11 +248,11 @@ impl Inbox {
         contents
     }
 
-    /// As `take`, but leaves the inputs, for a time at which nothing can be done with them.
+    /// As `take`, but leaves the inputs and the denied packets, for a time at which nothing can be done with them.
     pub fn take_asks(&self, deadline: Instant) -> Contents {
         let mut queues = self.wait(deadline, |_| false);
         let asks = queues.asks.drain(..).collect();
-        Contents { inputs: Vec::new(), asks, links_changed: false, shutdown: queues.shutdown }
+        Contents { asks, shutdown: queues.shutdown, ..Contents::default() }
     }
 
     fn wait(&self, deadline: Instant, or: impl Fn(&Queues) -> bool) -> MutexGuard<'_, Queues> {
@@ -254,6 +276,7 @@ impl Drop for Inbox {
         queues.ended = true;
         queues.inputs.clear();
         queues.asks.clear();
+        queues.batch = None;
         self.0.taken.notify_all();
     }
 }
@@ -262,6 +285,7 @@ impl Drop for Inbox {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use std::sync::mpsc;
     use std::time::Duration;
 
     use super::*;
@@ -325,6 +349,25 @@ mod tests {
         assert_eq!(source.join().unwrap(), Err(Ended));
         assert!(answer.try_recv().is_err());
         assert_eq!(sender.ask(ask().0), Err(Refused::Ended(Ended)));
+    }
+
+    #[test]
+    fn denied_packets_wait_for_a_turn_and_their_sender_is_freed_at_the_end() {
+        let (sender, inbox) = inbox();
+        let send = || {
+            let (answer, judged) = mpsc::channel();
+            let sent = sender.judge(Batch { observations: Vec::new(), answer });
+            (sent, judged)
+        };
+        let (sent, _judged) = send();
+        assert_eq!(sent, Ok(()));
+        let later = Instant::now() + Duration::from_secs(30);
+        assert!(inbox.take_asks(Instant::now()).batch.is_none(), "nothing can be judged by yet");
+        assert!(inbox.take(later).batch.is_some());
+        let (_, judged) = send();
+        drop(inbox);
+        assert!(judged.recv().is_err());
+        assert_eq!(send().0, Err(Ended));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! when somebody asks.
 
 pub mod exposition;
+mod flow_samples;
 mod process;
 mod samples;
 mod status_samples;

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::Port;
 use crate::explanation::Explanation;
+use crate::flows::counts::FlowCounts;
+use crate::flows::filter::Filter;
+use crate::flows::flow::Flow;
 use crate::watch_state::KubernetesState;
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
@@ -54,6 +57,19 @@ pub enum Request {
     Verify,
     /// What a bug report needs beside the others.
     Support,
+    /// The flows seen lately, each a response. `End` follows them, or without an end the flows to come.
+    Observe(Observe),
+}
+
+/// Which flows are streamed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observe {
+    /// How many of those that were seen before, at most.
+    pub last: usize,
+    /// Whether those to come are streamed as well, until the client closes the connection.
+    pub follow: bool,
+    #[serde(default)]
+    pub filter: Filter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +79,13 @@ pub enum Response {
     Explanation(Box<Explanation>),
     Verified(Verified),
     Support(Box<Support>),
+    Flow(Box<Flow>),
+    /// So many flows were left out here, since the client was too slow.
+    Missed {
+        count: u64,
+    },
+    /// There are no more flows.
+    End,
     /// The agent cannot answer now: what it waits for.
     NotReady {
         reason: String,
@@ -160,6 +183,9 @@ pub struct Status {
     pub connections: Connections,
     #[serde(default)]
     pub hold: Hold,
+    /// Denied connections that were seen.
+    #[serde(default)]
+    pub flows: FlowCounts,
     pub bridges: Vec<String>,
     /// Traffic that policy speaks of and the kernel does not judge.
     pub not_enforced: Vec<String>,

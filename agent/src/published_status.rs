@@ -8,6 +8,7 @@ use palisade_dataplane::dataplane::Counters;
 use palisade_dataplane::host::HostDelta;
 
 use crate::edits;
+use crate::flows::store::FlowStore;
 use crate::heartbeat::Heartbeat;
 use crate::inbox::HeldFile;
 use crate::metrics::Metrics;
@@ -71,6 +72,7 @@ impl StatusAt {
 pub struct PublishedStatus {
     status: Arc<Mutex<StatusAt>>,
     pub revisions: RevisionLog,
+    pub flows: FlowStore,
     pub metrics: Metrics,
     pub heartbeat: Heartbeat,
 }
@@ -89,6 +91,7 @@ impl PublishedStatus {
     pub fn read(&self) -> Status {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).now();
         let latest = self.revisions.latest(MAX_CHANGES);
+        status.flows = self.flows.counts();
         status.changes = latest.iter().map(|revision| enforced(revision)).collect();
         status
     }

@@ -33,6 +33,8 @@ use palisade_dataplane::ruleset::RulesetError;
 use crate::backoff::Backoff;
 use crate::connection::Question;
 use crate::explanation::explain;
+use crate::flows::judgement::{Evidence, judge};
+use crate::flows::observation::{Batch, Judged, Observation};
 use crate::hold::Holding;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
 use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
@@ -169,6 +171,10 @@ impl Reconciler<'_> {
                 // The client may be gone.
                 _ = answer.send(self.answer(question));
             }
+            if let Some(Batch { observations, answer }) = contents.batch {
+                // Without a recorder there is nobody to answer.
+                _ = answer.send(self.judge(&observations));
+            }
             self.keep_up(is_idle)?;
             self.report.engine(self.enforcer.counters());
         }
@@ -302,6 +308,9 @@ impl Reconciler<'_> {
         match self.enforcer.enforce(&self.compiler, delta, facts, find_bridges) {
             Ok(()) => {
                 self.backoff.succeeded();
+                if let (0, Some(delta)) = (object_count, &kept) {
+                    self.report.revisions().extend_last(delta);
+                }
                 let change = (object_count > 0).then_some(EnforcedChange {
                     since,
                     began,
@@ -421,6 +430,22 @@ impl Reconciler<'_> {
         }
     }
 
+    /// Which policies deny these packets.
+    fn judge(&self, observations: &[Observation]) -> Judged {
+        if self.report.enforced_revision().is_none() {
+            return Judged::NotYet;
+        }
+        let began = Instant::now();
+        let evidence = Evidence {
+            compiler: &self.compiler,
+            revision: self.report.revision,
+            revisions: self.report.revisions(),
+            pending: &self.behind.delta,
+        };
+        let judgements = judge(evidence, observations);
+        Judged::Each { judgements, took: began.elapsed() }
+    }
+
     fn answer(&mut self, request: Request) -> Response {
         if !self.begun {
             let reason = self.in_sync.as_ref().err().cloned();
@@ -436,7 +461,7 @@ impl Reconciler<'_> {
                 }
             }
             Request::Verify => self.verify(),
-            Request::Support => {
+            Request::Support | Request::Observe(_) => {
                 Response::Bad { reason: "the socket answers that without the loop".to_owned() }
             }
         }

@@ -38,6 +38,19 @@ impl RevisionLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(revision);
     }
 
+    /// Notes elements that changed without any change of objects, so that no verdict changed: they belong to the last revision,
+    /// and its delta leads from before it to what the program holds now.
+    pub fn extend_last(&self, delta: &Delta) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_last(delta);
+    }
+
+    /// Those that the kernel acknowledged at that moment or later, the last first.
+    pub fn since(&self, moment: Instant) -> Vec<Arc<Revision>> {
+        let revisions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_later = |revision: &&Arc<Revision>| revision.committed >= moment;
+        revisions.revisions.iter().rev().take_while(is_later).cloned().collect()
+    }
+
     /// The latest ones, the last first.
     pub fn latest(&self, most: usize) -> Vec<Arc<Revision>> {
         let revisions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,6 +77,20 @@ impl Revisions {
             let Some(oldest) = self.revisions.pop_front() else { break };
             self.elements -= kept_elements(&oldest);
         }
+    }
+
+    fn extend_last(&mut self, delta: &Delta) {
+        let Some(last) = self.revisions.back_mut() else { return };
+        self.elements -= kept_elements(last);
+        let last = Arc::make_mut(last);
+        if let Some(kept) = &mut last.delta {
+            kept.then(delta.clone());
+            last.element_count = kept.len();
+            if last.element_count > MAX_ELEMENTS {
+                last.delta = None;
+            }
+        }
+        self.elements += kept_elements(last);
     }
 
     fn is_over(&self, now: Instant) -> bool {
@@ -123,5 +150,32 @@ mod tests {
         log.push(revision(3, now, MAX_ELEMENTS + 1));
         assert_eq!((numbers(&log), log.elements), (vec![2, 3], 1));
         assert!(log.revisions.back().is_some_and(|last| last.delta.is_none()));
+    }
+
+    #[test]
+    fn revisions_since_a_moment_come_the_last_first() {
+        let (start, log) = (Instant::now(), RevisionLog::default());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        (0..4).for_each(|number| log.push(revision(number, at(number), 1)));
+        let since = |moment| log.since(moment).iter().map(|r| r.number).collect::<Vec<_>>();
+        assert_eq!(since(at(2)), [3, 2]);
+        assert_eq!(since(at(4)), [0; 0]);
+        assert_eq!(since(start), [3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn elements_that_change_without_objects_belong_to_the_last_revision() {
+        use palisade_compiler::program::delta::Edit;
+
+        let mut log = Revisions::default();
+        let mut tidied = Delta::default();
+        let address = "10.0.0.1".parse().unwrap();
+        tidied.v4.local_in.insert(address, Edit { before: None, after: Some(()) });
+        log.extend_last(&tidied);
+        assert!(log.revisions.is_empty());
+        log.push(revision(1, Instant::now(), 0));
+        log.extend_last(&tidied);
+        let last = log.revisions.back().unwrap();
+        assert_eq!((last.delta.as_ref(), log.elements), (Some(&tidied), 1));
     }
 }

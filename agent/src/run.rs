@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use crate::flows::recorder;
 use crate::http::{self, Listen};
 use crate::inbox::{Sender, inbox};
 use crate::link_events;
@@ -210,6 +211,7 @@ async fn serve(
         reconcile::run(settings, &receiver, published)
     })?;
     link_events::forward(sender.clone(), status.metrics.clone());
+    recorder::spawn(sender.clone(), status.clone());
     let mut source = Source::begin(config.follow, sender.clone()).await?;
     let reread = source.reread();
     let server = Server { status, inbox: sender.clone(), log: config.log };

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -11,7 +11,9 @@ use crate::protocol::{
     Envelope, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Request, Response, VERSION,
 };
 
+mod flow_stream;
 pub mod lock;
+mod response;
 pub mod server;
 
 /// Where the agent answers (`--socket`).
@@ -57,30 +59,29 @@ impl Client {
     ///
     /// `ClientError`; what the agent itself refuses is a response.
     pub fn request(&self, request: &Request) -> Result<Response, ClientError> {
-        let no_agent = |error: io::Error| match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                ClientError::NotPermitted { path: self.path.clone() }
-            }
-            // The timeout passed, or too many wait to be accepted.
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                ClientError::Late { path: self.path.clone() }
-            }
-            _ => ClientError::NoAgent { path: self.path.clone(), error },
-        };
-        let line = self.exchange(request).map_err(no_agent)?;
-        let garbled = |why: String| ClientError::Garbled { path: self.path.clone(), why };
-        if line.is_empty() {
-            return Err(garbled("it closed the connection".into()));
-        }
-        let envelope: Envelope<serde_json::Value> =
-            serde_json::from_slice(&line).map_err(|error| garbled(error.to_string()))?;
-        if envelope.version != VERSION {
-            return Err(garbled(format!("protocol {}, not {VERSION}", envelope.version)));
-        }
-        serde_json::from_value(envelope.content).map_err(|error| garbled(error.to_string()))
+        let mut responses = self.send(request)?;
+        let garbled = |why: &str| ClientError::Garbled { path: self.path.clone(), why: why.into() };
+        responses.next()?.ok_or_else(|| garbled("it closed the connection"))
     }
 
-    fn exchange(&self, request: &Request) -> io::Result<Vec<u8>> {
+    /// Asks for a stream of responses. It waits for each as long as it takes, once the first has come.
+    ///
+    /// # Errors
+    ///
+    /// `ClientError`; what the agent itself refuses is a response.
+    pub fn stream(&self, request: &Request) -> Result<Responses, ClientError> {
+        let responses = self.send(request)?;
+        let unlimited = responses.lines.get_ref().set_read_timeout(None);
+        unlimited.map_err(|error| failure(&self.path, error))?;
+        Ok(responses)
+    }
+
+    fn send(&self, request: &Request) -> Result<Responses, ClientError> {
+        let stream = self.try_send(request).map_err(|error| failure(&self.path, error))?;
+        Ok(Responses { path: self.path.clone(), lines: BufReader::new(stream) })
+    }
+
+    fn try_send(&self, request: &Request) -> io::Result<UnixStream> {
         let mut stream = UnixStream::connect(&self.path)?;
         stream.set_read_timeout(Some(self.timeout))?;
         stream.set_write_timeout(Some(self.timeout))?;
@@ -88,10 +89,52 @@ impl Client {
         text.push(b'\n');
         debug_assert!(text.len() <= MAX_REQUEST_BYTES, "a request of the command line is short");
         stream.write_all(&text)?;
+        Ok(stream)
+    }
+}
+
+/// The agent's responses, one after another.
+#[derive(Debug)]
+pub struct Responses {
+    path: PathBuf,
+    lines: BufReader<UnixStream>,
+}
+
+impl Responses {
+    /// Waits for the next response; `None` where the agent has closed the connection.
+    ///
+    /// # Errors
+    ///
+    /// `ClientError`: there will be no more.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an error ends the stream, which `for` would go on with"
+    )]
+    pub fn next(&mut self) -> Result<Option<Response>, ClientError> {
+        let garbled = |why: String| ClientError::Garbled { path: self.path.clone(), why };
         let mut line = Vec::new();
         let limit = u64::try_from(MAX_RESPONSE_BYTES).unwrap_or(u64::MAX);
-        BufReader::new(stream.take(limit)).read_until(b'\n', &mut line)?;
-        Ok(line)
+        let read = (&mut self.lines).take(limit).read_until(b'\n', &mut line);
+        if read.map_err(|error| failure(&self.path, error))? == 0 {
+            return Ok(None);
+        }
+        let envelope: Envelope<serde_json::Value> =
+            serde_json::from_slice(&line).map_err(|error| garbled(error.to_string()))?;
+        if envelope.version != VERSION {
+            return Err(garbled(format!("protocol {}, not {VERSION}", envelope.version)));
+        }
+        let response = serde_json::from_value(envelope.content);
+        response.map(Some).map_err(|error| garbled(error.to_string()))
+    }
+}
+
+fn failure(path: &Path, error: io::Error) -> ClientError {
+    let path = path.to_path_buf();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::NotPermitted { path },
+        // The timeout passed, or too many wait to be accepted.
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Late { path },
+        _ => ClientError::NoAgent { path, error },
     }
 }
 
@@ -101,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    struct RemovedAtTheEnd<'a>(&'a std::path::Path);
+    struct RemovedAtTheEnd<'a>(&'a Path);
 
     impl Drop for RemovedAtTheEnd<'_> {
         fn drop(&mut self) {

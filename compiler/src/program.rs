@@ -6,6 +6,7 @@
 pub mod capacity;
 mod contents;
 pub mod delta;
+pub mod earlier;
 pub mod element;
 pub mod eval;
 pub mod live;

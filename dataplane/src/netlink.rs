@@ -22,6 +22,7 @@ mod inventory;
 mod link_programs;
 pub(crate) mod links;
 mod local_addresses;
+pub mod nflog;
 mod open;
 mod outcome;
 mod owner;

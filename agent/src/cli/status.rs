@@ -104,7 +104,10 @@ pub(super) fn unexpected(response: &Response) -> Failure {
         Response::Status(_)
         | Response::Explanation(_)
         | Response::Verified(_)
-        | Response::Support(_) => {
+        | Response::Support(_)
+        | Response::Flow(_)
+        | Response::Missed { .. }
+        | Response::End => {
             Failure::No("the agent answered another question than the one that was asked".into())
         }
     }

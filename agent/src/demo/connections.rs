@@ -1,7 +1,7 @@
 //! Every connection that the demo tries, what became of it, and that as text.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use palisade_compiler::model::{Connection, Family, Protocol, Verdict};
 use palisade_compiler::oracle::decide;
@@ -243,11 +243,6 @@ pub(super) fn changes(attempts: &Attempts, before: &Outcomes, after: &Outcomes) 
         format!("{what}: was {}, now {}", before.word(), after.word())
     };
     attempts.differences(before, after).into_iter().map(line).collect()
-}
-
-/// An address with its port: `10.0.0.1:80` or `[fd00::1]:80`.
-pub(super) fn endpoint(address: IpAddr, port: u16) -> String {
-    SocketAddr::new(address, port).to_string()
 }
 
 fn letter(service: usize) -> char {

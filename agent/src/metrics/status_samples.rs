@@ -10,6 +10,7 @@ use palisade_dataplane::netlink::DenyCounters;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
+use super::flow_samples::flows;
 use super::samples::{Labels, Named, Samples, named};
 use super::watch_samples::watches;
 use crate::health;
@@ -39,6 +40,7 @@ impl Collector for StatusSamples {
             let held = denied.as_ref().map_or(0, |counters| counters.held.packets);
             hold(&mut samples, &at.status.hold, held)
         })?;
+        flows(&mut samples, &self.0.flows.counts())?;
         denied.map_or(Ok(()), |counters| denials(&mut samples, counters))
     }
 }
@@ -406,8 +408,8 @@ fn denials(samples: &mut Samples<'_>, counters: DenyCounters) -> fmt::Result {
     samples.counters(
         &named(
             "denied_packets",
-            "Packets that policy denied, by direction, since the rules were last loaded. If it rises, the packets are copied to NFLOG \
-             group 7, and palisade explain says why one is denied.",
+            "Packets that policy denied, by direction, since the rules were last loaded. If it rises, palisade observe \
+             shows who is denied what, and why.",
         ),
         series(ingress.packets, egress.packets),
     )?;

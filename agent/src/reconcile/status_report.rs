@@ -22,7 +22,7 @@ use crate::inbox::SourceState;
 use crate::metrics::Metrics;
 use crate::protocol::{Isolated, MAX_LISTED, State, Status};
 use crate::published_status::PublishedStatus;
-use crate::revision_log::Revision;
+use crate::revision_log::{Revision, RevisionLog};
 
 /// Lines of one kind that are logged at a time; the rest is counted there, and listed by the status.
 const MAX_LOGGED: usize = 20;
@@ -86,6 +86,10 @@ impl StatusReport {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.published.metrics
+    }
+
+    pub(super) fn revisions(&self) -> &RevisionLog {
+        &self.published.revisions
     }
 
     /// The loop waits until that moment at most, or works from then on.

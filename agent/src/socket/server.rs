@@ -1,12 +1,12 @@
-//! Answers clients: the status and what a bug report needs at once, everything else by way of the loop.
+//! Answers clients: the status, flows and what a bug report needs at once, everything else by way of the loop.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_dataplane::netlink::DenyCounters;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::inbox::{Ask, Refused, Sender};
 use crate::metrics::exposition::Exposition;
@@ -15,11 +15,11 @@ use crate::protocol::{
 };
 use crate::published_status::PublishedStatus;
 use crate::recent_log::RecentLog;
+use crate::socket::flow_stream::stream_flows;
+use crate::socket::response::write;
 
 /// Connections that are answered at a time; further ones wait in the kernel's queue.
 const MAX_CLIENTS: usize = 16;
-/// How long a client may take to ask and to read.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take between questions.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -48,15 +48,18 @@ impl Server {
             };
             let server = self.clone();
             tokio::spawn(async move {
-                if let Err(error) = server.serve_client(stream).await {
+                if let Err(error) = server.serve_client(stream, slot).await {
                     tracing::debug!(%error, "a client of the socket went");
                 }
-                drop(slot);
             });
         }
     }
 
-    async fn serve_client(&self, mut stream: UnixStream) -> std::io::Result<()> {
+    async fn serve_client(
+        &self,
+        mut stream: UnixStream,
+        slot: OwnedSemaphorePermit,
+    ) -> std::io::Result<()> {
         let (peer, own) = (stream.peer_cred()?.uid(), nix::unistd::geteuid().as_raw());
         if peer != 0 && peer != own {
             return Err(std::io::ErrorKind::PermissionDenied.into());
@@ -73,22 +76,28 @@ impl Server {
                 return Ok(());
             }
             let complete = line.ends_with(b"\n");
-            let response = if complete { self.answer(&line).await } else { too_long() };
-            let mut text = serde_json::to_vec(&Envelope::new(response))?;
-            text.push(b'\n');
-            tokio::time::timeout(CLIENT_TIMEOUT, writer.write_all(&text)).await??;
+            let request = if complete { parse(&line) } else { Err(too_long()) };
+            let response = match request {
+                Ok(Request::Observe(observe)) => {
+                    // A reader that stays takes nobody's place who asks; there is another bound for readers.
+                    drop(slot);
+                    return stream_flows(&self.status.flows, observe, reader, writer).await;
+                }
+                Ok(request) => self.answer(request).await,
+                Err(reason) => Response::Bad { reason },
+            };
+            write(&mut writer, response).await?;
             if !complete {
                 return Ok(());
             }
         }
     }
 
-    async fn answer(&self, line: &[u8]) -> Response {
-        let question = match parse(line) {
-            Ok(Request::Status) => return Response::Status(Box::new(self.status())),
-            Ok(Request::Support) => return Response::Support(Box::new(self.support())),
-            Ok(request) => request,
-            Err(reason) => return Response::Bad { reason },
+    async fn answer(&self, request: Request) -> Response {
+        let question = match request {
+            Request::Status => return Response::Status(Box::new(self.status())),
+            Request::Support => return Response::Support(Box::new(self.support())),
+            request => request,
         };
         let stopping = || Response::Failed { reason: "the agent is stopping".into() };
         let (answer, received) = oneshot::channel();
@@ -127,8 +136,8 @@ impl Server {
     }
 }
 
-fn too_long() -> Response {
-    Response::Bad { reason: format!("a request is one line of at most {MAX_REQUEST_BYTES} bytes") }
+fn too_long() -> String {
+    format!("a request is one line of at most {MAX_REQUEST_BYTES} bytes")
 }
 
 fn parse(line: &[u8]) -> Result<Request, String> {

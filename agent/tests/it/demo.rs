@@ -34,7 +34,8 @@ fn it_shows_verdicts_a_denied_packet_and_the_agents_answers_in_80_columns() {
         for shown in [
             "160 answered",
             "monitoring/prometheus  ....      ..c.  ....",
-            "NFLOG group 7 got: \"palisade out\" 10.87.0.10:",
+            "# palisade observe --pod shop/frontend --address 10.87.0.30 --port 5432",
+            "deny egress",
             "# palisade explain shop/frontend shop/db --port 5432",
             "shop/api 9090/TCP: was answered, now dropped",
             "shop/db 5432/TCP: was dropped, now answered",

@@ -27,6 +27,7 @@ mod lint;
 mod metrics;
 mod missing;
 mod monitoring;
+mod observe;
 mod oneshot;
 mod openmetrics;
 mod operator;

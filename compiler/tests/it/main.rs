@@ -10,6 +10,7 @@
 
 mod bounds;
 mod churn;
+mod earlier;
 mod edges;
 mod explain;
 mod golden;

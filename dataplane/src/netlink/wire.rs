@@ -31,6 +31,7 @@ pub(super) const BATCH_BEGIN: u16 = 0x10;
 pub(super) const BATCH_END: u16 = 0x11;
 const SUBSYS_NFTABLES: u16 = 10;
 const SUBSYS_CONNTRACK: u16 = 1;
+const SUBSYS_LOG: u16 = 4;
 pub(super) const ERROR: u16 = 2;
 pub(super) const DONE: u16 = 3;
 
@@ -78,6 +79,12 @@ pub(super) mod conntrack_msg {
     pub(crate) const DELETE: u16 = 2;
 }
 
+/// `enum nfulnl_msg_types` (linux/netfilter/nfnetlink_log.h).
+pub(super) mod log_msg {
+    pub(crate) const PACKET: u16 = 0;
+    pub(crate) const CONFIG: u16 = 1;
+}
+
 fn align(length: usize) -> usize {
     length.next_multiple_of(4)
 }
@@ -96,6 +103,11 @@ pub(super) fn open(out: &mut Vec<u8>, header: Header) -> usize {
 /// Starts a message to connection tracking; `header.kind` is one of `conntrack_msg`.
 pub(super) fn open_conntrack(out: &mut Vec<u8>, header: Header) -> usize {
     open_raw(out, (SUBSYS_CONNTRACK << 8) | header.kind, header, 0)
+}
+
+/// Starts a message to a group of nfnetlink_log; `header.kind` is one of `log_msg`.
+pub(super) fn open_log(out: &mut Vec<u8>, header: Header, group: u16) -> usize {
+    open_raw(out, (SUBSYS_LOG << 8) | header.kind, header, group)
 }
 
 fn open_raw(out: &mut Vec<u8>, message_type: u16, header: Header, resource: u16) -> usize {
@@ -192,6 +204,11 @@ impl<'a> Message<'a> {
     /// Whether it is a message of connection tracking of that kind.
     pub(super) fn is_conntrack(self, kind: u16) -> bool {
         self.kind == (SUBSYS_CONNTRACK << 8) | kind
+    }
+
+    /// Whether it is a message of nfnetlink_log of that kind.
+    pub(super) fn is_log(self, kind: u16) -> bool {
+        self.kind == (SUBSYS_LOG << 8) | kind
     }
 
     /// The attributes of a netfilter message, and the family it is about.

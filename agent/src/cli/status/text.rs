@@ -3,6 +3,7 @@
 use super::KernelStatus;
 use crate::cli::Failure;
 use crate::cli::output::{colours, say};
+use crate::flows::counts::FlowCounts;
 use crate::protocol::{
     Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, State, Status,
 };
@@ -24,6 +25,7 @@ pub(super) fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
     if let Some(denied) = &status.denied {
         print_denied(denied)?;
     }
+    print_flows(&status.flows)?;
     print_last_change(status)?;
     print_connections(&status.connections)?;
     print_hold(&status.hold)?;
@@ -138,6 +140,25 @@ fn print_denied(denied: &Denied) -> Result<(), Failure> {
         "denied      {} packets by ingress, {} by egress, since the rules were loaded",
         denied.ingress, denied.egress
     ))
+}
+
+fn print_flows(flows: &FlowCounts) -> Result<(), Failure> {
+    if let (false, Some(failure)) = (flows.is_listening, &flows.failure) {
+        say(format_args!("            palisade observe does not show them: {failure}"))?;
+    }
+    let lost = &flows.lost;
+    let missing = lost.not_logged + lost.socket + lost.queue;
+    if flows.seen + missing > 0 {
+        say(format_args!(
+            "            {} of them seen by palisade observe, {missing} not (beyond the log's rate, or lost)",
+            flows.seen
+        ))?;
+    }
+    if flows.divergences == 0 {
+        return Ok(());
+    }
+    let divergences = format!("{} DIVERGENCES: palisade observe --divergences", flows.divergences);
+    say(format_args!("            {}", paint(false, &divergences)))
 }
 
 fn print_hold(hold: &Hold) -> Result<(), Failure> {

@@ -1,0 +1,196 @@
+//! A flow as text for a terminal: a line with columns, and a line for each reason.
+
+use std::fmt::Write as _;
+
+use crate::cli::output::colours;
+use crate::connection::protocol_name;
+use crate::flows::flow::{Flow, FlowEnd, FlowVerdict};
+
+/// A column is at most so wide; what is longer moves the rest of its line.
+const MAX_WIDTH: usize = 48;
+/// The longest text from a manifest that is shown whole, in characters: names have at most 253, with their namespace 317.
+const MAX_TEXT: usize = 512;
+
+/// The widths of the columns so far: they only grow, so that lines are aligned with those before them.
+#[derive(Debug)]
+pub(super) struct Columns {
+    colours: bool,
+    from: usize,
+    to: usize,
+    port: usize,
+}
+
+impl Columns {
+    pub(super) fn new() -> Self {
+        Self { colours: colours(), from: 0, to: 0, port: 0 }
+    }
+
+    pub(super) fn lines(&mut self, flow: &Flow) -> Vec<String> {
+        let (from, to) = (end(&flow.from), end(&flow.to));
+        let port = match flow.port {
+            Some(port) => format!("{} {port}", protocol_name(flow.protocol)),
+            None => protocol_name(flow.protocol),
+        };
+        let widen = |width: &mut usize, text: &str| {
+            *width = (*width).max(text.chars().count().min(MAX_WIDTH));
+            *width
+        };
+        let (w1, w2) = (widen(&mut self.from, &from), widen(&mut self.to, &to));
+        let w3 = widen(&mut self.port, &port);
+        let judgement = &flow.judgement;
+        let verdict = match (flow.verdict, &judgement.divergence) {
+            (_, Some(_)) => self.painted("1;31", flow.verdict.as_str()),
+            (FlowVerdict::Deny, None) => self.painted("31", flow.verdict.as_str()),
+            (FlowVerdict::Allow, None) => self.painted("32", flow.verdict.as_str()),
+        };
+        let (time, direction) = (time_of_day(&flow.last_seen), flow.direction.as_str());
+        let mut line =
+            format!("{time} {verdict} {direction:<7} {from:<w1$} -> {to:<w2$} {port:<w3$}");
+        if flow.count > 1 {
+            _ = write!(line, " {} packets", flow.count);
+        }
+        let mut lines = vec![line.trim_end().to_owned()];
+        if let Some(divergence) = &judgement.divergence {
+            let alarm = self.painted("1;31", "DIVERGENCE");
+            lines.push(format!("    {alarm}: {}", escaped(divergence)));
+        }
+        let misses = judgement.misses.iter().map(|miss| format!("    {}", escaped(&miss.text)));
+        lines.extend(misses);
+        if judgement.misses.is_empty() {
+            lines.push(format!("    {}", escaped(&judgement.reason)));
+        }
+        if judgement.further > 0 {
+            lines.push(format!("    {} more policies isolate the pod", judgement.further));
+        }
+        lines
+    }
+
+    fn painted(&self, colour: &str, text: &str) -> String {
+        if self.colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// `shop/web (10.0.0.1)`, `192.168.0.1 (node worker-1)`, `203.0.113.7`
+fn end(end: &FlowEnd) -> String {
+    let address = &end.address;
+    let text = match (&end.pod, &end.node) {
+        (Some(pod), _) => format!("{pod} ({address})"),
+        (None, Some(node)) => format!("{address} (node {node})"),
+        (None, None) => address.clone(),
+    };
+    escaped(&text)
+}
+
+/// The time of day of a time in RFC 3339, in milliseconds.
+fn time_of_day(time: &str) -> String {
+    let of_day = time.split_once('T').map_or(time, |(_, of_day)| of_day).trim_end_matches('Z');
+    let (seconds, fraction) = of_day.split_once('.').unwrap_or((of_day, ""));
+    let millis: String = fraction.chars().chain("000".chars()).take(3).collect();
+    format!("{}.{}", escaped(seconds), escaped(&millis))
+}
+
+/// Text that comes from manifests, so that it neither moves the cursor nor turns the direction of writing, nor fills the screen.
+fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for (at, c) in text.chars().enumerate() {
+        if at == MAX_TEXT {
+            shown.push_str("...");
+            break;
+        }
+        let is_invisible = matches!(
+            c,
+            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        );
+        if c.is_control() || is_invisible {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explanation::Miss;
+    use crate::flows::flow::{FlowDirection, Judgement};
+
+    fn flow(pod: &str, count: u64) -> Flow {
+        let from = FlowEnd {
+            address: "10.0.0.1".into(),
+            pod: Some(pod.into()),
+            namespace: None,
+            node: None,
+        };
+        let to = FlowEnd { address: "203.0.113.7".into(), ..FlowEnd::default() };
+        let miss = Miss {
+            policy: "shop/web".into(),
+            rule: Some(0),
+            peer: None,
+            port: None,
+            text: "shop/web egress rule 0: the port differs".into(),
+        };
+        Flow {
+            id: 1,
+            verdict: FlowVerdict::Deny,
+            direction: FlowDirection::Egress,
+            first_seen: "2026-11-27T08:00:00Z".into(),
+            last_seen: "2026-11-27T08:00:01.5Z".into(),
+            count,
+            family: "IPv4".into(),
+            from,
+            to,
+            protocol: 6,
+            port: Some(443),
+            judgement: Judgement { misses: vec![miss], ..Judgement::default() },
+        }
+    }
+
+    fn columns() -> Columns {
+        Columns { colours: false, from: 0, to: 0, port: 0 }
+    }
+
+    #[test]
+    fn lines_are_aligned_with_those_before() {
+        let mut columns = columns();
+        let long = columns.lines(&flow("shop/frontend", 1));
+        assert_eq!(
+            long,
+            [
+                "08:00:01.500 deny egress  shop/frontend (10.0.0.1) -> 203.0.113.7 TCP 443",
+                "    shop/web egress rule 0: the port differs",
+            ]
+        );
+        let short = columns.lines(&flow("shop/web", 3));
+        assert_eq!(
+            short[0],
+            "08:00:01.500 deny egress  shop/web (10.0.0.1)      -> 203.0.113.7 TCP 443 3 packets"
+        );
+    }
+
+    #[test]
+    fn hostile_names_are_shown_harmlessly() {
+        let hostile = format!("n/\u{1b}[2J\u{9b}2J\n\u{202e}<b>{}", "x".repeat(5000));
+        let lines = columns().lines(&flow(&hostile, 1));
+        let line = &lines[0];
+        assert!(line.contains(r"n/\u{1b}[2J\u{9b}2J\u{a}\u{202e}<b>xxx"), "{line}");
+        assert!(line.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{line}");
+        assert!(line.len() < 1000, "{}", line.len());
+    }
+
+    #[test]
+    fn a_divergence_is_named_with_its_reason() {
+        let mut flow = flow("shop/web", 1);
+        flow.judgement = Judgement {
+            reason: "no policy denies it".into(),
+            divergence: Some("no revision denies it".into()),
+            ..Judgement::default()
+        };
+        let lines = columns().lines(&flow);
+        assert_eq!(
+            lines[1..],
+            ["    DIVERGENCE: no revision denies it", "    no policy denies it"]
+        );
+    }
+}

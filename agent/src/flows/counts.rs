@@ -1,0 +1,47 @@
+//! What became of the packets that were denied: seen, or lost, and where.
+
+use serde::{Deserialize, Serialize};
+
+/// Counted since the agent began. `denied` is `seen`, `lost.not_logged` and `lost.socket` together; the first of
+/// these two is what is left of `denied`, so the sum is exact once packets stop for a second or two.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowCounts {
+    /// Whether the agent reads the kernel's log of denied packets.
+    pub is_listening: bool,
+    /// Why not, if it does not; it tries again.
+    pub failure: Option<String>,
+    /// Packets that the rules denied, by their counters.
+    pub denied: u64,
+    /// Packets of these that were read.
+    pub seen: u64,
+    /// Packets seen whose headers cannot be read.
+    pub unreadable: u64,
+    /// Packets that rules of others copied to the same group; not counted otherwise.
+    pub foreign: u64,
+    /// Flows that are stored.
+    pub stored: usize,
+    /// Flows whose verdict no revision in force gave.
+    pub divergences: u64,
+    /// Readers at this moment.
+    pub readers: usize,
+    pub lost: FlowLosses,
+}
+
+/// What is missing in the stream of flows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowLosses {
+    /// Packets denied that the kernel did not log for the agent: beyond the rules' rate, or while it was not listening.
+    pub not_logged: u64,
+    /// Packets that the kernel logged and that found no room in the socket.
+    pub socket: u64,
+    /// Times that the socket had no room.
+    pub overflows: u64,
+    /// Packets seen that waited to be judged, and found no room.
+    pub queue: u64,
+    /// Flows that were forgotten for the sake of later ones.
+    pub forgotten: u64,
+    /// Lines that readers were too slow for.
+    pub readers: u64,
+    /// Readers that were dropped, since they took nothing for long.
+    pub dropped_readers: u64,
+}

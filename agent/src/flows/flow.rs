@@ -1,0 +1,167 @@
+//! A flow as it is stored, streamed and printed: packets of one kind that were denied, and why.
+
+use clap::ValueEnum;
+use palisade_compiler::explain::{End, Owner};
+use palisade_compiler::model::{Direction, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::explanation::Miss;
+
+/// The version of the lines that `observe -o json` prints. Goes up when a field changes its meaning or goes.
+pub const FLOW_VERSION: u32 = 1;
+
+/// Policies that are named in a flow; the rest is counted.
+pub const MAX_POLICIES: usize = 16;
+
+/// What the kernel did with the packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowVerdict {
+    Allow,
+    Deny,
+}
+
+impl FlowVerdict {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+impl From<Verdict> for FlowVerdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Allow => Self::Allow,
+            Verdict::Deny => Self::Deny,
+        }
+    }
+}
+
+/// The direction of the policies that decided, seen from their pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowDirection {
+    Ingress,
+    Egress,
+}
+
+impl FlowDirection {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+impl From<Direction> for FlowDirection {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Ingress => Self::Ingress,
+            Direction::Egress => Self::Egress,
+        }
+    }
+}
+
+/// Packets from one address to another's port, of one direction and verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Counts the flows of this agent. A flow that is seen again keeps it.
+    pub id: u64,
+    pub verdict: FlowVerdict,
+    pub direction: FlowDirection,
+    /// When the first and the last packet were seen, in RFC 3339, UTC.
+    pub first_seen: String,
+    pub last_seen: String,
+    /// Packets that were seen; the kernel logs a part of a flood.
+    pub count: u64,
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    pub from: FlowEnd,
+    pub to: FlowEnd,
+    /// IANA number.
+    pub protocol: u8,
+    /// The destination port; `null` for protocols without ports.
+    pub port: Option<u16>,
+    #[serde(flatten)]
+    pub judgement: Judgement,
+}
+
+/// One end of a flow.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowEnd {
+    pub address: String,
+    /// `namespace/name` of the pod that has the address as its own.
+    pub pod: Option<String>,
+    /// That pod's namespace.
+    pub namespace: Option<String>,
+    /// The node that has the address.
+    pub node: Option<String>,
+}
+
+impl FlowEnd {
+    pub fn of(end: &End) -> Self {
+        let (mut pod, mut namespace, mut node) = (None, None, None);
+        match &end.owner {
+            Owner::Pod(name) => {
+                pod = Some(name.to_string());
+                namespace = Some(name.namespace.to_string());
+            }
+            Owner::Host { nodes, .. } => node = nodes.first().map(ToString::to_string),
+            Owner::Unknown => {}
+        }
+        Self { address: end.address.to_string(), pod, namespace, node }
+    }
+}
+
+/// Why a flow has its verdict.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// The revision by which it is judged; `null` where that is not known any more.
+    pub revision: Option<u64>,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// The policies that isolate the pod in the direction, as `namespace/name`; at most `MAX_POLICIES`.
+    pub isolated_by: Vec<String>,
+    /// For each of these, what the rule that comes nearest would have needed; the nearest policy first.
+    pub misses: Vec<Miss>,
+    /// How many policies more isolate the pod.
+    pub further: usize,
+    /// Why the verdict is one that no revision in force at that time gives: a fault of Palisade, or somebody else's rules.
+    pub divergence: Option<String>,
+}
+
+/// A judgement with the names of the ends, as the loop gives it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamedJudgement {
+    pub from: FlowEnd,
+    pub to: FlowEnd,
+    pub judgement: Judgement,
+}
+
+/// A line of `observe -o json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Line<'a> {
+    /// `FLOW_VERSION`
+    pub version: u32,
+    #[serde(flatten)]
+    pub content: LineContent<'a>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum LineContent<'a> {
+    Flow(&'a Flow),
+    /// So many lines were left out, since the reader was too slow.
+    Missed {
+        count: u64,
+    },
+}
+
+impl<'a> Line<'a> {
+    pub fn new(content: LineContent<'a>) -> Self {
+        Self { version: FLOW_VERSION, content }
+    }
+}

@@ -1,0 +1,80 @@
+//! What became of denied packets on their way to readers, as metrics.
+
+use std::fmt;
+
+use super::samples::{Labels, Samples, named};
+use crate::flows::counts::{FlowCounts, FlowLosses};
+
+pub(super) fn flows(samples: &mut Samples<'_>, counts: &FlowCounts) -> fmt::Result {
+    samples.flag(
+        &named(
+            "flows_listening",
+            "1 if the agent reads the kernel's log of denied packets. If it stays 0, palisade status says why: most often another \
+             process reads NFLOG group 7.",
+        ),
+        counts.is_listening,
+    )?;
+    let mut counter = |name, help, value: u64| {
+        let value = value as f64;
+        samples.counter(&named(name, help), Some(value))
+    };
+    counter(
+        "flow_packets_seen",
+        "Denied packets that were read. The difference from palisade_denied_packets_total is in palisade_flow_lost_total.",
+        counts.seen,
+    )?;
+    counter(
+        "flow_packets_unreadable",
+        "Denied packets whose headers cannot be read. If it rises, something sends broken packets.",
+        counts.unreadable,
+    )?;
+    counter(
+        "flow_packets_foreign",
+        "Packets that rules of others copied to NFLOG group 7. If it rises, give these rules another group.",
+        counts.foreign,
+    )?;
+    counter(
+        "flow_divergences",
+        "Denied connections that no revision in force at their time denies. If it is above 0, palisade observe --divergences shows \
+         them: please report them.",
+        counts.divergences,
+    )?;
+    let FlowLosses { not_logged, socket, overflows, queue, forgotten, readers, dropped_readers } =
+        counts.lost;
+    let series = [
+        ("not_logged", not_logged),
+        ("socket", socket),
+        ("overflows", overflows),
+        ("queue", queue),
+        ("forgotten", forgotten),
+        ("readers", readers),
+        ("dropped_readers", dropped_readers),
+    ];
+    let labelled = |(stage, value): (&str, u64)| -> (Labels, f64) {
+        (vec![("stage", stage.to_owned())], value as f64)
+    };
+    samples.counters(
+        &named(
+            "flow_lost",
+            "What is missing in the stream of denied connections, by stage: packets beyond the log's rate (not_logged), without room \
+             in the socket (socket, and how often: overflows) or while they wait to be judged (queue), flows that gave way to later \
+             ones (forgotten), lines that readers were too slow for (readers), readers that were dropped (dropped_readers). No \
+             verdict depends on it.",
+        ),
+        series.map(labelled),
+    )?;
+    samples.count(
+        &named(
+            "flows_stored",
+            "Denied connections that are kept for palisade observe. At its bound of some thousands, the oldest give way to later ones.",
+        ),
+        counts.stored,
+    )?;
+    samples.count(
+        &named(
+            "flow_readers",
+            "Clients that follow the stream of denied connections. At most 16 may.",
+        ),
+        counts.readers,
+    )
+}
