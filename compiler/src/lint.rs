@@ -21,6 +21,7 @@ mod dns;
 mod finding;
 mod input;
 mod isolation;
+mod lost_match;
 mod near;
 mod overlap;
 mod peers;
@@ -33,6 +34,7 @@ mod words;
 
 pub use code::{Code, CodeEntry, Severity};
 pub use finding::{Finding, MAX_FINDINGS, Report};
+pub use lost_match::{LostMatches, MAX_RELABELLED, MAX_SUSPECTS, Relabelled};
 
 use crate::model::Policy;
 use crate::parse::Diagnostic;

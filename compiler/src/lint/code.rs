@@ -4,7 +4,7 @@
 //! leaves its number unused. The first digit says what the finding is about:
 //!
 //! 0 the input, 1 the subjects of a policy, 2 its peers, 3 its ports, 4 its blocks of addresses, 5 isolation, 6 policies that
-//! add nothing. 7 is kept for drift: what lost its match by a change, and what was never used.
+//! add nothing, 7 what lost its match by a change, which only a running agent can tell.
 
 use std::fmt;
 
@@ -269,6 +269,22 @@ codes! {
         title: "A rule stands twice in a policy",
         why: "The second one adds nothing. It may have been meant to be another.",
         remedy: "Remove it, or correct it.",
+    }
+
+    PolicyLostPods = "PAL701" "policy-lost-its-pods" Warning {
+        title: "A policy selects no pod any more, since labels changed",
+        why: "It isolates nothing now. The pods that it was written for may be open.",
+        remedy: "Give the pod its label again, or write the new one into the podSelector.",
+    }
+    PodLostIsolation = "PAL702" "pod-lost-its-isolation" Warning {
+        title: "A pod is not isolated any more, since its labels changed",
+        why: "In the directions that are named, it accepts or opens every connection now.",
+        remedy: "Give the pod its label again, or write a policy that selects it as it is.",
+    }
+    PeerLostPods = "PAL703" "peer-lost-its-pods" Warning {
+        title: "An entry of from or to matches no pod any more, since labels changed",
+        why: "What it allowed is denied now.",
+        remedy: "Give the pod or the namespace its label again, or write the new one into the entry.",
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cases;
 mod examples;
+mod lost_match;
 mod page;
 mod random;
 mod scale;

@@ -1,0 +1,295 @@
+//! What loses its match when labels change: a policy its last pod, a pod its isolation, an entry of `from` or `to` its last pod.
+//!
+//! A look at one snapshot cannot tell a policy that never selected anything from one that did a minute ago. So labels are noted
+//! before a batch of changes is applied, and compared with what there is afterwards.
+
+use std::sync::Arc;
+
+use super::code::Code;
+use super::finding::Finding;
+use super::words::{self, finding, peer_field};
+use crate::model::{Direction, Labels, Namespaces, Peer, Peers, Pod, Policy, Selector};
+use crate::parse::ObjectRef;
+use crate::snapshot::{Change, Snapshot};
+
+/// Objects of one batch whose labels are compared: each is compared with every policy. Further ones are counted.
+pub const MAX_RELABELLED: usize = 32;
+/// Policies and entries of one batch that may have lost their last pod: each is compared with every pod. Further ones are counted.
+pub const MAX_SUSPECTS: usize = 16;
+
+/// What lost its match by a batch of changes.
+#[derive(Debug, Default)]
+pub struct LostMatches {
+    pub findings: Vec<Finding>,
+    /// Objects and selectors beyond the bounds, of which it is not known whether something lost its match.
+    pub unexamined: usize,
+}
+
+/// Pods and namespaces whose labels a batch of changes is about to change.
+#[derive(Debug, Default)]
+pub struct Relabelled {
+    pods: Vec<Before>,
+    namespaces: Vec<Before>,
+    unexamined: usize,
+}
+
+/// An object as it was before the batch.
+#[derive(Debug)]
+struct Before {
+    /// Its own name, for a namespace.
+    namespace: Arc<str>,
+    name: Arc<str>,
+    labels: Arc<Labels>,
+}
+
+impl Relabelled {
+    /// Notes the labels of what these changes apply with other labels. Of pods, only those for which `is_watched` holds: in a
+    /// cluster, each pod is the business of one agent.
+    pub fn note(
+        snapshot: &Snapshot,
+        changes: &[Change],
+        mut is_watched: impl FnMut(&Pod) -> bool,
+    ) -> Self {
+        let mut relabelled = Self::default();
+        for change in changes {
+            match change {
+                Change::ApplyPod(new) => {
+                    let old = snapshot.pod_named(&new.namespace, &new.name);
+                    let old = old.filter(|old| old.labels != new.labels && is_watched(old));
+                    let before = old.map(|old| Before::of(&old.namespace, &old.name, &old.labels));
+                    relabelled.add(before, |all| &mut all.pods);
+                }
+                Change::ApplyNamespace(new) => {
+                    let old = snapshot.namespace(&new.name).filter(|old| old.labels != new.labels);
+                    let before = old.map(|old| Before::of(&old.name, &old.name, &old.labels));
+                    relabelled.add(before, |all| &mut all.namespaces);
+                }
+                _ => {}
+            }
+        }
+        relabelled
+    }
+
+    fn add(&mut self, before: Option<Before>, list: fn(&mut Self) -> &mut Vec<Before>) {
+        let Some(before) = before else { return };
+        if self.pods.len() + self.namespaces.len() < MAX_RELABELLED {
+            list(self).push(before);
+        } else {
+            self.unexamined += 1;
+        }
+    }
+
+    /// What lost its match, by what there is once the changes are applied.
+    pub fn lost(&self, snapshot: &Snapshot) -> LostMatches {
+        let pods: Vec<(&Before, &Pod)> =
+            self.pods.iter().filter_map(|old| old.pod(snapshot)).collect();
+        let mut findings: Vec<Finding> =
+            pods.iter().filter_map(|(old, pod)| freed(snapshot, old, pod)).collect();
+        let mut suspects: Vec<Suspect<'_>> =
+            pods.iter().flat_map(|(old, pod)| lost_by_pod(snapshot, old, pod)).collect();
+        suspects.extend(self.namespaces.iter().flat_map(|old| lost_by_namespace(snapshot, old)));
+        suspects.sort_by(|a, b| (&a.policy.key, &a.field).cmp(&(&b.policy.key, &b.field)));
+        suspects.dedup_by(|a, b| (&a.policy.key, &a.field) == (&b.policy.key, &b.field));
+        let unexamined = self.unexamined + suspects.len().saturating_sub(MAX_SUSPECTS);
+        suspects.truncate(MAX_SUSPECTS);
+        for pod in snapshot.pods().filter(|pod| pod.has_identity()) {
+            if suspects.is_empty() {
+                break;
+            }
+            suspects.retain(|suspect| !suspect.matches(snapshot, pod));
+        }
+        findings.extend(suspects.iter().map(Suspect::finding));
+        findings.retain(|finding| !is_accepted(snapshot, finding));
+        LostMatches { findings, unexamined }
+    }
+}
+
+impl Before {
+    fn of(namespace: &Arc<str>, name: &Arc<str>, labels: &Arc<Labels>) -> Self {
+        let [namespace, name] = [namespace, name].map(Arc::clone);
+        Self { namespace, name, labels: Arc::clone(labels) }
+    }
+
+    /// The pod as it is now, if it still has other labels and policies apply to it.
+    fn pod<'a, 's>(&'a self, snapshot: &'s Snapshot) -> Option<(&'a Self, &'s Pod)> {
+        let pod = snapshot.pod_named(&self.namespace, &self.name)?;
+        (pod.has_identity() && pod.labels != self.labels).then_some((self, pod))
+    }
+}
+
+/// A pod that policies isolated in a direction, and none does any more.
+fn freed(snapshot: &Snapshot, old: &Before, pod: &Pod) -> Option<Finding> {
+    let mut directions = Vec::new();
+    let mut policies: Vec<&Policy> = Vec::new();
+    for direction in Direction::ALL {
+        let isolating = |labels: &Labels| {
+            let all = snapshot.policies_of(&pod.namespace);
+            all.filter(|p| p.isolates.in_direction(direction) && p.subjects.matches(labels))
+                .map(AsRef::as_ref)
+                .collect::<Vec<&Policy>>()
+        };
+        let before = isolating(&old.labels);
+        if !before.is_empty() && isolating(&pod.labels).is_empty() {
+            directions.push(direction.to_string());
+            policies.extend(before);
+        }
+    }
+    policies.sort_by(|a, b| a.key.cmp(&b.key));
+    policies.dedup_by(|a, b| a.key == b.key);
+    let first = policies.first()?;
+    let count = policies.len();
+    let names = words::some_of(policies.iter().map(|policy| &policy.key), count);
+    let message = format!(
+        "{} was isolated for {} by {names} until its labels changed ({}); no policy isolates it so any more",
+        words::pod(pod),
+        directions.join(" and "),
+        difference(&first.subjects, &old.labels, &pod.labels)
+    );
+    let object = ObjectRef {
+        kind: "Pod".to_owned(),
+        namespace: Some(pod.namespace.to_string()),
+        name: pod.name.to_string(),
+    };
+    Some(
+        Finding::new(Code::PodLostIsolation, Some(object), message)
+            .at("metadata.labels".to_owned()),
+    )
+}
+
+/// A policy, or an entry of `from` or `to`, that matched something before its labels changed.
+#[derive(Debug)]
+struct Suspect<'s> {
+    policy: &'s Policy,
+    field: String,
+    namespaces: &'s Namespaces,
+    pods: &'s Selector,
+    code: Code,
+    /// What changed, in words.
+    change: String,
+}
+
+impl Suspect<'_> {
+    fn matches(&self, snapshot: &Snapshot, pod: &Pod) -> bool {
+        self.pods.matches(&pod.labels) && is_within(snapshot, self.policy, self.namespaces, pod)
+    }
+
+    fn finding(&self) -> Finding {
+        let message = format!("matches no pod any more: {}", self.change);
+        finding(self.code, self.policy, self.field.clone(), &message)
+    }
+}
+
+/// Whether the pod is in a namespace that an entry of the policy is about.
+fn is_within(snapshot: &Snapshot, policy: &Policy, namespaces: &Namespaces, pod: &Pod) -> bool {
+    match namespaces {
+        Namespaces::Own => pod.namespace == policy.key.namespace,
+        Namespaces::Selected(selector) => {
+            let namespace = snapshot.namespace(&pod.namespace);
+            namespace.is_some_and(|namespace| selector.matches(&namespace.labels))
+        }
+    }
+}
+
+/// The policy's own selector, and its entries of `from` and `to` with selectors: code, field, namespaces, pods.
+fn selectors(policy: &Policy) -> impl Iterator<Item = (Code, Place, &Namespaces, &Selector)> {
+    let own = (Code::PolicyLostPods, Place::Subjects, &Namespaces::Own, &policy.subjects);
+    let entries = Direction::ALL.into_iter().flat_map(|direction| {
+        policy.rules(direction).iter().enumerate().flat_map(move |(rule, each)| {
+            let peers = match &each.peers {
+                Peers::AnyOf(peers) => peers.as_slice(),
+                Peers::Everyone => &[],
+            };
+            peers.iter().enumerate().filter_map(move |(at, peer)| match peer {
+                Peer::Pods { namespaces, pods } => {
+                    Some((Code::PeerLostPods, Place::Entry(direction, rule, at), namespaces, pods))
+                }
+                Peer::Block(_) => None,
+            })
+        })
+    });
+    std::iter::once(own).chain(entries)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Subjects,
+    Entry(Direction, usize, usize),
+}
+
+impl Place {
+    fn field(self) -> String {
+        match self {
+            Self::Subjects => "spec.podSelector".to_owned(),
+            Self::Entry(direction, rule, at) => peer_field(direction, rule, at),
+        }
+    }
+}
+
+/// What selected the pod before, and does not now.
+fn lost_by_pod<'s>(snapshot: &'s Snapshot, old: &Before, pod: &Pod) -> Vec<Suspect<'s>> {
+    let mut suspects = Vec::new();
+    for policy in snapshot.policies() {
+        for (code, place, namespaces, pods) in selectors(policy) {
+            let is_lost = pods.matches(&old.labels)
+                && !pods.matches(&pod.labels)
+                && is_within(snapshot, policy, namespaces, pod);
+            if is_lost {
+                let difference = difference(pods, &old.labels, &pod.labels);
+                let change = format!("the last one was {} ({difference})", words::pod(pod));
+                suspects.push(Suspect {
+                    policy,
+                    field: place.field(),
+                    namespaces,
+                    pods,
+                    code,
+                    change,
+                });
+            }
+        }
+    }
+    suspects
+}
+
+/// What selected the namespace before, and does not now.
+fn lost_by_namespace<'s>(snapshot: &'s Snapshot, old: &Before) -> Vec<Suspect<'s>> {
+    let Some(now) = snapshot.namespace(&old.name) else { return Vec::new() };
+    let mut suspects = Vec::new();
+    for policy in snapshot.policies() {
+        for (code, place, namespaces, pods) in selectors(policy) {
+            let Namespaces::Selected(selector) = namespaces else { continue };
+            if selector.matches(&old.labels) && !selector.matches(&now.labels) {
+                let difference = difference(selector, &old.labels, &now.labels);
+                let change =
+                    format!("the last ones were in the namespace {} ({difference})", old.name);
+                suspects.push(Suspect {
+                    policy,
+                    field: place.field(),
+                    namespaces,
+                    pods,
+                    code,
+                    change,
+                });
+            }
+        }
+    }
+    suspects
+}
+
+/// How the labels differ that the selector names: `app changed from db to web, tier=back was removed`.
+fn difference(selector: &Selector, old: &Labels, new: &Labels) -> String {
+    let mut keys: Vec<&Arc<str>> = selector.requirements.iter().map(|each| &each.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let differ = keys.into_iter().filter_map(|key| match (old.get(key), new.get(key)) {
+        (Some(old), Some(new)) if old != new => Some(format!("{key} changed from {old} to {new}")),
+        (Some(old), None) => Some(format!("{key}={old} was removed")),
+        (None, Some(new)) => Some(format!("{key}={new} was added")),
+        _ => None,
+    });
+    differ.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether the object that the finding is about accepts it.
+fn is_accepted(snapshot: &Snapshot, finding: &Finding) -> bool {
+    super::input::ignore(snapshot, finding).is_some_and(|ignore| ignore.holds(finding.code.id()))
+}
