@@ -161,7 +161,7 @@ mod tests {
             Filter { addresses: blocks("10.0.0.4/30"), ..all.clone() },
             Filter { pods: texts(&["shop/web"]), ports: vec![80], ..all.clone() },
             Filter { policies: texts(&["shop/guard"]), ..all.clone() },
-            Filter { divergences: true, ..all.clone() },
+            Filter { divergences: true, ..all },
         ];
         left.iter().for_each(|filter| assert!(!filter.takes(&flow), "{filter:?}"));
     }

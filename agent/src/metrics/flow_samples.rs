@@ -39,8 +39,26 @@ pub(super) fn flows(samples: &mut Samples<'_>, counts: &FlowCounts) -> fmt::Resu
          them: please report them.",
         counts.divergences,
     )?;
+    losses(samples, &counts.lost)?;
+    samples.count(
+        &named(
+            "flows_stored",
+            "Denied connections that are kept for palisade observe. At its bound of some thousands, the oldest give way to later ones.",
+        ),
+        counts.stored,
+    )?;
+    samples.count(
+        &named(
+            "flow_readers",
+            "Clients that follow the stream of denied connections. At most 16 may.",
+        ),
+        counts.readers,
+    )
+}
+
+fn losses(samples: &mut Samples<'_>, lost: &FlowLosses) -> fmt::Result {
     let FlowLosses { not_logged, socket, overflows, queue, forgotten, readers, dropped_readers } =
-        counts.lost;
+        *lost;
     let series = [
         ("not_logged", not_logged),
         ("socket", socket),
@@ -62,19 +80,5 @@ pub(super) fn flows(samples: &mut Samples<'_>, counts: &FlowCounts) -> fmt::Resu
              verdict depends on it.",
         ),
         series.map(labelled),
-    )?;
-    samples.count(
-        &named(
-            "flows_stored",
-            "Denied connections that are kept for palisade observe. At its bound of some thousands, the oldest give way to later ones.",
-        ),
-        counts.stored,
-    )?;
-    samples.count(
-        &named(
-            "flow_readers",
-            "Clients that follow the stream of denied connections. At most 16 may.",
-        ),
-        counts.readers,
     )
 }

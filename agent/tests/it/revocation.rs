@@ -39,6 +39,10 @@ fn guard(from: &[&str]) -> String {
     )
 }
 
+/// Pod `x` may connect to `b`, and to nobody else.
+const ONLY_TO_B: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: live, name: x}\n\
+    spec: {podSelector: {matchLabels: {pod: x}}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {pod: b}}}]}]}\n";
+
 /// A file that declares nothing.
 const NOTHING: &str = "# nothing\n";
 
@@ -384,23 +388,27 @@ fn few_of_many_connections_are_cut_and_then_all_at_once() {
     let node = Node::new(Layout::Routed, &guard(&["a", "c", "x"]));
     let family = Family::V4;
     let [a, b, c, x] = ["a", "b", "c", "x"].map(|pod| node.at(pod, family));
-    let begin = |from: IpAddr, pod: &str, count: usize| {
-        let [from_number, to] = [pod, "live/b"].map(|pod| node.scene.number(pod));
+    let begin = |from: IpAddr, to: IpAddr, pods: [&str; 2], count: usize| {
+        let [from_number, to_number] = pods.map(|pod| node.scene.number(&format!("live/{pod}")));
         let transmission = |number: usize| {
             let (source, port) = (1024 + (number % 60_000) as u16, 1000 + (number / 60_000) as u16);
-            let packet = Packet::udp(from, b, source, port, b"").bytes();
-            Transmission { from: from_number, to, packet }
+            let packet = Packet::udp(from, to, source, port, b"").bytes();
+            Transmission { from: from_number, to: to_number, packet }
         };
         let transmissions: Vec<_> = (0..count).map(transmission).collect();
         node.scene.lab.exchange(&transmissions).expect("exchanged");
     };
-    begin(c, "live/c", many);
-    begin(x, "live/x", FEW);
+    begin(c, b, ["c", "b"], many);
+    begin(x, b, ["x", "b"], FEW);
+    begin(x, c, ["x", "c"], FEW);
     let (mut kept, _b_of_a) = connected(&node.scene.lab, a, b, 81);
     let entries = node.entries().len();
-    assert!(entries >= many + FEW, "{entries}");
+    assert!(entries >= many + 2 * FEW, "{entries}");
     let mut cut = 0;
-    for (policy, expected) in [(guard(&["a", "c"]), FEW), (guard(&["a"]), many)] {
+    // Of a pod that has few of them, few of a pod that has nearly all, and all.
+    let changes = [(&["a", "c", "x"][..], FEW), (&["a", "c"], FEW), (&["a"], many)];
+    for (allowed, expected) in changes {
+        let policy = format!("{}---\n{ONLY_TO_B}", guard(allowed));
         let begun = Instant::now();
         let connections = node.enforce(&policy).connections;
         println!(
@@ -414,6 +422,6 @@ fn few_of_many_connections_are_cut_and_then_all_at_once() {
         assert!((1..=most).contains(&(connections.cut - cut)), "{connections:?}");
         cut = connections.cut;
     }
-    assert_eq!((node.ids(c, b), node.ids(x, b)), (vec![], vec![]));
+    assert_eq!([node.ids(c, b), node.ids(x, b), node.ids(x, c)], [vec![], vec![], vec![]]);
     assert!(node.carries(&mut kept, "a", "b"));
 }
