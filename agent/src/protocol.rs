@@ -11,6 +11,7 @@ use crate::explanation::Explanation;
 use crate::flows::counts::FlowCounts;
 use crate::flows::filter::Filter;
 use crate::flows::flow::Flow;
+use crate::pod_list::PodList;
 use crate::watch_state::KubernetesState;
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
@@ -57,6 +58,8 @@ pub enum Request {
     Verify,
     /// What a bug report needs beside the others.
     Support,
+    /// The cluster's pods, and who isolates them.
+    Pods,
     /// The flows seen lately, each a response. `End` follows them, or without an end the flows to come.
     Observe(Observe),
 }
@@ -79,6 +82,7 @@ pub enum Response {
     Explanation(Box<Explanation>),
     Verified(Verified),
     Support(Box<Support>),
+    Pods(Box<PodList>),
     Flow(Box<Flow>),
     /// So many flows were left out here, since the client was too slow.
     Missed {
@@ -98,6 +102,15 @@ pub enum Response {
     Failed {
         reason: String,
     },
+}
+
+impl From<Result<Explanation, String>> for Response {
+    fn from(explained: Result<Explanation, String>) -> Self {
+        match explained {
+            Ok(explanation) => Self::Explanation(Box::new(explanation)),
+            Err(reason) => Self::Bad { reason },
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

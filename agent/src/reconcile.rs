@@ -37,6 +37,7 @@ use crate::flows::judgement::{Evidence, judge};
 use crate::flows::observation::{Batch, Judged, Observation};
 use crate::hold::Holding;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
+use crate::pod_list::PodList;
 use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
 use crate::published_status::PublishedStatus;
 use enforcer::Enforcer;
@@ -455,12 +456,13 @@ impl Reconciler<'_> {
             Request::Status => Response::Status(Box::new(self.report.status())),
             Request::Explain { from, to, protocol, port } => {
                 let question = Question { from, to, protocol, port };
-                match explain(&self.compiler, &question, self.node.as_deref()) {
-                    Ok(explanation) => Response::Explanation(Box::new(explanation)),
-                    Err(reason) => Response::Bad { reason },
-                }
+                explain(&self.compiler, &question, self.node.as_deref()).into()
             }
             Request::Verify => self.verify(),
+            Request::Pods => {
+                let (snapshot, node) = (self.compiler.snapshot(), self.node.as_deref());
+                Response::Pods(Box::new(PodList::of(snapshot, self.report.revision, node)))
+            }
             Request::Support | Request::Observe(_) => {
                 Response::Bad { reason: "the socket answers that without the loop".to_owned() }
             }

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::flows::recorder;
+use crate::http::access::Token;
 use crate::http::{self, Listen};
 use crate::inbox::{Sender, inbox};
 use crate::link_events;
@@ -51,6 +52,8 @@ pub struct Config {
     pub tables: TableSettings,
     /// Where metrics and health are served by HTTP.
     pub listen: Listen,
+    /// What opens the page to who is not on this host.
+    pub page_token: Option<Token>,
     /// Where the last lines of the log are kept.
     pub log: RecentLog,
 }
@@ -189,9 +192,10 @@ async fn serve(
     let listener = UnixListener::from_std(lock.bind()?)?;
     let (sender, receiver) = inbox();
     let status = PublishedStatus::default();
+    let server = Server { status: status.clone(), inbox: sender.clone(), log: config.log };
     // Only who has the socket listens: until then probes reach the agent that is about to end.
     if let Listen::At(address) = config.listen {
-        tokio::spawn(http::serve(address, status.clone()));
+        tokio::spawn(http::serve(address, server.clone(), config.page_token));
     }
     let (ended, mut end) = oneshot::channel::<()>();
     let undeclared = match &config.follow {
@@ -211,10 +215,9 @@ async fn serve(
         reconcile::run(settings, &receiver, published)
     })?;
     link_events::forward(sender.clone(), status.metrics.clone());
-    recorder::spawn(sender.clone(), status.clone());
+    recorder::spawn(sender.clone(), status);
     let mut source = Source::begin(config.follow, sender.clone()).await?;
     let reread = source.reread();
-    let server = Server { status, inbox: sender.clone(), log: config.log };
     let is_source_lost = tokio::select! {
         () = server.serve(listener) => false,
         () = signals.end(reread) => {

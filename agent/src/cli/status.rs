@@ -105,6 +105,7 @@ pub(super) fn unexpected(response: &Response) -> Failure {
         | Response::Explanation(_)
         | Response::Verified(_)
         | Response::Support(_)
+        | Response::Pods(_)
         | Response::Flow(_)
         | Response::Missed { .. }
         | Response::End => {
