@@ -29,7 +29,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a client may take nothing of what is sent.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the kernel holds of what was sent and not taken, in bytes; it doubles it. So a reader that takes nothing is noticed.
-const SEND_BUFFER_BYTES: usize = 64 << 10;
+const SEND_BUFFER_BYTES: usize = 32 << 10;
 
 /// Whether a connection's answer lasts as long as the client listens. Its handler says so.
 #[derive(Debug, Clone, Default)]

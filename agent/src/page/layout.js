@@ -3,9 +3,9 @@
 
 importScripts("d3/d3-dispatch.min.js", "d3/d3-quadtree.min.js", "d3/d3-timer.min.js", "d3/d3-force.min.js");
 
-const SPACING = 34;
-const MARGIN = 26;
-const GAP = 34;
+const SPACING = 46;
+const MARGIN = 34;
+const GAP = 40;
 const GOLDEN = Math.PI * (3 - Math.sqrt(5));
 // With more pods than this the sunflower stays as it is.
 const MAX_MOVED = 1500;
@@ -31,8 +31,9 @@ function placeGroups(groups, links) {
   });
   const simulation = d3.forceSimulation(placed).stop()
     .force("collide", d3.forceCollide((group) => group.radius + GAP).iterations(4))
-    .force("x", d3.forceX(0).strength(0.05))
-    .force("y", d3.forceY(0).strength(0.09))
+    .force("x", d3.forceX(0).strength(0.04))
+    // Screens are wider than high.
+    .force("y", d3.forceY(0).strength(0.16))
     .force("link", d3.forceLink(links).distance(({ source, target }) => source.radius + target.radius + GAP).strength(0.05));
   for (let tick = 0; tick < GROUP_TICKS; tick++) simulation.tick();
   groupsById.clear();
@@ -83,11 +84,11 @@ onmessage = ({ data: { version, groups: given, pods: listed, links } }) => {
   send(version, groups, pods);
   if (pods.length > MAX_MOVED) return;
   const simulation = d3.forceSimulation(pods).stop()
-    .force("collide", d3.forceCollide(SPACING * 0.45))
-    .force("x", d3.forceX((pod) => pod.group.x).strength(0.07))
-    .force("y", d3.forceY((pod) => pod.group.y).strength(0.07))
-    .force("repel", d3.forceManyBody().strength(-14).distanceMax(120))
-    .force("link", d3.forceLink(links.map(([source, target]) => ({ source, target }))).distance(60).strength(0.02));
+    .force("collide", d3.forceCollide(SPACING * 0.5))
+    .force("x", d3.forceX((pod) => pod.group.x).strength(0.12))
+    .force("y", d3.forceY((pod) => pod.group.y).strength(0.12))
+    .force("repel", d3.forceManyBody().strength(-30).distanceMax(140))
+    .force("link", d3.forceLink(links.map(([source, target]) => ({ source, target }))).distance(120).strength(0.004));
   let ticks = 0;
   const move = () => {
     // A later request takes its place.

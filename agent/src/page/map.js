@@ -295,7 +295,7 @@ export class ClusterMap {
       context.globalAlpha = part < 0.66 ? 1 : Math.max(0, 3 - 3 * part);
       context.fillStyle = colours[verdict];
       context.beginPath();
-      context.arc(at.x, at.y, part < 0.66 ? 4.5 : 4.5 + (part - 0.66) * 34, 0, 2 * Math.PI);
+      context.arc(at.x, at.y, part < 0.66 ? 3.5 : 3.5 + (part - 0.66) * 18, 0, 2 * Math.PI);
       context.fill();
     }
     context.globalAlpha = 1;
@@ -329,7 +329,7 @@ export class ClusterMap {
       const [x, y] = toScreen(this.places[2 * n], this.places[2 * n + 1]);
       if (x < -50 || y < -20 || x > canvas.clientWidth + 50 || y > canvas.clientHeight + 20 || room-- <= 0) return;
       context.fillStyle = this.words(member) ? colours.ink : colours.soft;
-      write(member.name, x, y + POD_RADIUS * view.scale + 14, Math.max(60, 74 * view.scale));
+      write(member.name, x, y + POD_RADIUS * view.scale + 14, Math.max(60, 58 * view.scale));
     });
   }
 
@@ -418,8 +418,8 @@ function tangent(curve, part) {
 
 function bar(context, curve) {
   const { at, x, y } = tangent(curve, curve.bar);
-  context.moveTo(at.x - y * 6, at.y + x * 6);
-  context.lineTo(at.x + y * 6, at.y - x * 6);
+  context.moveTo(at.x - y * 5, at.y + x * 5);
+  context.lineTo(at.x + y * 5, at.y - x * 5);
 }
 
 function arrow(context, curve) {
