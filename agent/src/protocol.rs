@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::Port;
 use crate::explanation::Explanation;
+use crate::findings::{Findings, LintStatus};
 use crate::flows::counts::FlowCounts;
 use crate::flows::filter::Filter;
 use crate::flows::flow::Flow;
@@ -55,6 +56,8 @@ pub enum Request {
     },
     /// Compares the kernel with the agent's program.
     Verify,
+    /// What the linter finds in the agent's objects, and what lost its match.
+    Lint,
     /// What a bug report needs beside the others.
     Support,
     /// The flows seen lately, each a response. `End` follows them, or without an end the flows to come.
@@ -78,6 +81,7 @@ pub enum Response {
     Status(Box<Status>),
     Explanation(Box<Explanation>),
     Verified(Verified),
+    Findings(Box<Findings>),
     Support(Box<Support>),
     Flow(Box<Flow>),
     /// So many flows were left out here, since the client was too slow.
@@ -186,6 +190,9 @@ pub struct Status {
     /// Denied connections that were seen.
     #[serde(default)]
     pub flows: FlowCounts,
+    /// What is most likely not meant as it is written.
+    #[serde(default)]
+    pub lint: LintStatus,
     pub bridges: Vec<String>,
     /// Traffic that policy speaks of and the kernel does not judge.
     pub not_enforced: Vec<String>,

@@ -11,6 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::flow_samples::flows;
+use super::lint_samples::lint;
 use super::samples::{Labels, Named, Samples, named};
 use super::watch_samples::watches;
 use crate::health;
@@ -38,7 +39,8 @@ impl Collector for StatusSamples {
             connections(&mut samples, &at.status.connections)?;
             engine(&mut samples, at.engine)?;
             let held = denied.as_ref().map_or(0, |counters| counters.held.packets);
-            hold(&mut samples, &at.status.hold, held)
+            hold(&mut samples, &at.status.hold, held)?;
+            lint(&mut samples, &at.status.lint)
         })?;
         flows(&mut samples, &self.0.flows.counts())?;
         denied.map_or(Ok(()), |counters| denials(&mut samples, counters))

@@ -17,6 +17,7 @@ use palisade_dataplane::dataplane::Counters;
 use super::enforcer::Enforcer;
 use super::hold_report::ReportedHold;
 use super::revocation::{Pass, RevokedTuples};
+use crate::findings::LintStatus;
 use crate::hold::Holding;
 use crate::inbox::SourceState;
 use crate::metrics::Metrics;
@@ -100,6 +101,11 @@ impl StatusReport {
     /// Whether the source has given everything that is declared.
     pub(super) fn source_in_sync(&self, in_sync: bool) {
         self.published.update(|at| at.source_in_sync = in_sync);
+    }
+
+    /// What the linter says.
+    pub(super) fn lint(&self, status: &LintStatus) {
+        self.update(|published| published.lint.clone_from(status));
     }
 
     /// What the engine did so far.

@@ -11,6 +11,7 @@ use palisade::metrics::exposition::Exposition;
 use palisade::protocol::{Request, Response, Rows, State};
 use palisade::published_status::PublishedStatus;
 use palisade::watch_state::{KubernetesState, WatchState};
+use palisade_compiler::lint::Severity;
 use palisade_compiler::program::sets::SetName;
 use palisade_compiler::snapshot::ObjectKind;
 
@@ -349,6 +350,7 @@ fn full_status() -> PublishedStatus {
     published.update(|at| {
         let rows = Rows { largest: vec![("x".to_owned(), 1)], ..Rows::default() };
         at.status.rows = vec![rows];
+        at.status.lint.findings = [(Severity::Note, 1)].into();
         at.checked = Some(Instant::now());
         at.set_sizes = vec![("v4", SetName::LocalIn, 1)];
         let mut watch = WatchState::new(ObjectKind::Pod, true);

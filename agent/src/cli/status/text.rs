@@ -1,8 +1,11 @@
 //! A status as text: first what an operator asks, the rest with `-v`.
 
+use palisade_compiler::lint::Severity;
+
 use super::KernelStatus;
 use crate::cli::Failure;
 use crate::cli::output::{colours, say};
+use crate::findings::LintStatus;
 use crate::flows::counts::FlowCounts;
 use crate::protocol::{
     Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, State, Status,
@@ -29,6 +32,7 @@ pub(super) fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
     print_last_change(status)?;
     print_connections(&status.connections)?;
     print_hold(&status.hold)?;
+    print_lint(&status.lint)?;
     let objects = format!(
         "{} namespaces, {} pods, {} policies",
         sizes.namespaces, sizes.pods, sizes.policies
@@ -159,6 +163,21 @@ fn print_flows(flows: &FlowCounts) -> Result<(), Failure> {
     }
     let divergences = format!("{} DIVERGENCES: palisade observe --divergences", flows.divergences);
     say(format_args!("            {}", paint(false, &divergences)))
+}
+
+fn print_lint(lint: &LintStatus) -> Result<(), Failure> {
+    if lint.last_us.is_none() && lint.lost_matches == 0 {
+        return Ok(());
+    }
+    let counted = |(severity, count): (&Severity, &usize)| format!("{count} {severity}s");
+    let found: Vec<String> =
+        lint.findings.iter().rev().filter(|(_, count)| **count > 0).map(counted).collect();
+    let found = if found.is_empty() { "nothing found".to_owned() } else { found.join(", ") };
+    let lost = match lint.lost_matches {
+        0 => String::new(),
+        count => format!("; {count} lost matches by changes of labels"),
+    };
+    say(format_args!("lint        {found}{lost}: see palisade lint"))
 }
 
 fn print_hold(hold: &Hold) -> Result<(), Failure> {
