@@ -420,6 +420,7 @@ impl Reconciler<'_> {
             }
             Task::Lint => {
                 self.report.lint(self.linting.look(self.compiler.snapshot()));
+                palisade_heap::return_unused();
                 Ok(())
             }
             Task::Heal | Task::Compare => self.compare(),

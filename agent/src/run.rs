@@ -29,6 +29,8 @@ use crate::sources::kubernetes::{Access, AccessError, KubernetesSource, SourceEr
 
 /// How often to try whether another agent's socket is free.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
+/// How often to try to make the socket for which the disk had no room.
+const BIND_EVERY: Duration = Duration::from_secs(5);
 /// How long the loop may take to end. A commit that is cut short is finished by the next agent.
 const MAX_LAST_WORK: Duration = Duration::from_secs(1);
 
@@ -163,9 +165,11 @@ fn log_start(config: &Config, socket: &Path) {
 async fn lock_socket(socket: &Path) -> Result<SocketLock, SocketError> {
     let mut logged = None;
     loop {
-        let holder = match SocketLock::try_lock(socket)? {
-            Attempt::Locked(lock) => return Ok(lock),
-            Attempt::Held(holder) => holder,
+        let holder = match SocketLock::try_lock(socket) {
+            Ok(Attempt::Locked(lock)) => return Ok(lock),
+            Ok(Attempt::Held(holder)) => holder,
+            Err(error) if error.lacks_room() => return Ok(SocketLock::without_file(socket)),
+            Err(error) => return Err(error),
         };
         if logged != Some(holder) {
             logged = Some(holder);
@@ -186,7 +190,14 @@ async fn serve(
     mut lock: SocketLock,
     signals: &mut Signals,
 ) -> Result<(), RunError> {
-    let listener = UnixListener::from_std(lock.bind()?)?;
+    let listener = match lock.bind() {
+        Ok(listener) => Some(UnixListener::from_std(listener)?),
+        Err(error) if error.lacks_room() => {
+            tracing::warn!("{error}; policy is enforced without it, and it is tried again");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
     let (sender, receiver) = inbox();
     let status = PublishedStatus::default();
     // Only who has the socket listens: until then probes reach the agent that is about to end.
@@ -216,7 +227,7 @@ async fn serve(
     let reread = source.reread();
     let server = Server { status, inbox: sender.clone(), log: config.log };
     let is_source_lost = tokio::select! {
-        () = server.serve(listener) => false,
+        () = serve_clients(server, &mut lock, listener) => false,
         () = signals.end(reread) => {
             if timeout(MAX_LAST_WORK, stop(&sender, &mut end)).await.is_err() {
                 tracing::info!("ended in the middle of its work; the next agent goes on");
@@ -232,6 +243,21 @@ async fn serve(
     };
     reconciler.join().map_err(|_panic| RunError::Fault)??;
     if is_source_lost { Err(RunError::Fault) } else { Ok(()) }
+}
+
+/// Serves clients, as soon as there is a socket.
+async fn serve_clients(server: Server, lock: &mut SocketLock, mut made: Option<UnixListener>) {
+    let listener = loop {
+        if let Some(listener) = made {
+            break listener;
+        }
+        sleep(BIND_EVERY).await;
+        made = lock.bind_again().and_then(|listener| UnixListener::from_std(listener).ok());
+        if made.is_some() {
+            tracing::info!("the socket is there now");
+        }
+    };
+    server.serve(listener).await;
 }
 
 /// Asks the loop to end, and waits for its end.
