@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::flows::recorder;
+use crate::flows::store::FlowStore;
 use crate::http::{self, Listen};
 use crate::inbox::{Sender, inbox};
 use crate::link_events;
@@ -40,7 +41,12 @@ pub enum Follow {
     /// Files and directories of manifests.
     Files { paths: Vec<PathBuf>, limits: Limits },
     /// The API server, for the node of this name.
-    Kubernetes { access: Access, node: String },
+    Kubernetes {
+        access: Access,
+        node: String,
+        /// Whether Events about denied connections are written.
+        denial_events: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -89,13 +95,14 @@ enum Source {
 }
 
 impl Source {
-    async fn begin(follow: Follow, inbox: Sender) -> Result<Self, RunError> {
+    async fn begin(follow: Follow, inbox: Sender, flows: FlowStore) -> Result<Self, RunError> {
         Ok(match follow {
             Follow::Files { paths, limits } => {
                 Self::Files(FileSource::spawn(paths, limits, inbox)?)
             }
-            Follow::Kubernetes { access, node } => {
-                Self::Kubernetes(KubernetesSource::spawn(access, node, inbox).await?)
+            Follow::Kubernetes { access, node, denial_events } => {
+                let flows = denial_events.then_some(flows);
+                Self::Kubernetes(KubernetesSource::spawn(access, node, inbox, flows).await?)
             }
         })
     }
@@ -223,7 +230,7 @@ async fn serve(
     })?;
     link_events::forward(sender.clone(), status.metrics.clone());
     recorder::spawn(sender.clone(), status.clone());
-    let mut source = Source::begin(config.follow, sender.clone()).await?;
+    let mut source = Source::begin(config.follow, sender.clone(), status.flows.clone()).await?;
     let reread = source.reread();
     let server = Server { status, inbox: sender.clone(), log: config.log };
     let is_source_lost = tokio::select! {

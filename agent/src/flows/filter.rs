@@ -110,7 +110,7 @@ mod tests {
             address: address.into(),
             pod: Some(pod.into()),
             namespace: pod.split('/').next().map(Into::into),
-            node: None,
+            ..FlowEnd::default()
         };
         Flow {
             id: 1,

@@ -52,7 +52,8 @@ fn judge_one(
         Verdict::Deny => denied_by(side, evidence.revision),
         Verdict::Allow => unexplained(evidence, observation),
     };
-    let (from, to) = (FlowEnd::of(&explanation.from), FlowEnd::of(&explanation.to));
+    let snapshot = evidence.compiler.snapshot();
+    let [from, to] = [&explanation.from, &explanation.to].map(|end| FlowEnd::of(end, snapshot));
     NamedJudgement { from, to, judgement }
 }
 

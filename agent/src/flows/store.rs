@@ -122,6 +122,14 @@ impl FlowStore {
         change(&mut self.state().counts);
     }
 
+    /// An Event about a denied connection was written, or left out.
+    pub fn count_event(&self, is_written: bool) {
+        self.count(|counts| match is_written {
+            true => counts.events_written += 1,
+            false => counts.events_left_out += 1,
+        });
+    }
+
     /// A reader was dropped, since it took nothing for long.
     pub fn dropped_reader(&self) {
         self.count(|counts| counts.lost.dropped_readers += 1);

@@ -39,6 +39,15 @@ pub(super) fn flows(samples: &mut Samples<'_>, counts: &FlowCounts) -> fmt::Resu
          them: please report them.",
         counts.divergences,
     )?;
+    let series = [("written", counts.events_written), ("left_out", counts.events_left_out)];
+    samples.counters(
+        &named(
+            "denial_events",
+            "Kubernetes Events on pods that were denied connections, written, or left out: too many, or the server refused them. If many \
+             are left out, palisade observe shows them all.",
+        ),
+        series.map(|(result, value)| (vec![("result", result.to_owned())], value as f64)),
+    )?;
     losses(samples, &counts.lost)?;
     samples.count(
         &named(

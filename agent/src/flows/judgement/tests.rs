@@ -21,7 +21,7 @@ fn guard(ports: &[u16]) -> String {
     let port = |port: &u16| format!("{{protocol: UDP, port: {port}}}");
     let ports: Vec<String> = ports.iter().map(port).collect();
     format!(
-        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: n, name: guard}}\n\
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: \"n\", name: guard}}\n\
          spec: {{podSelector: {{matchLabels: {{pod: b}}}}, policyTypes: [Ingress], ingress: [{{ports: [{}]}}]}}\n",
         ports.join(", ")
     )
