@@ -1,5 +1,6 @@
 //! A flow as it is stored, streamed and printed: packets of one kind that were denied, and why.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use clap::ValueEnum;
@@ -103,6 +104,9 @@ pub struct FlowEnd {
     /// That pod's uid, where its object has one.
     #[serde(default)]
     pub uid: Option<String>,
+    /// That pod's labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// The node that has the address.
     pub node: Option<String>,
 }
@@ -110,17 +114,20 @@ pub struct FlowEnd {
 impl FlowEnd {
     pub fn of(end: &End, snapshot: &Snapshot) -> Self {
         let (mut pod, mut namespace, mut uid, mut node) = (None, None, None, None);
+        let mut labels = BTreeMap::new();
         match &end.owner {
             Owner::Pod(name) => {
                 pod = Some(name.to_string());
                 namespace = Some(name.namespace.to_string());
                 let object = snapshot.pod_named(&name.namespace, &name.name);
                 uid = object.and_then(|pod| pod.uid.as_ref()).map(ToString::to_string);
+                let all = object.into_iter().flat_map(|pod| pod.labels.iter());
+                labels = all.map(|(key, value)| (key.to_string(), value.to_string())).collect();
             }
             Owner::Host { nodes, .. } => node = nodes.first().map(ToString::to_string),
             Owner::Unknown => {}
         }
-        Self { address: end.address.to_string(), pod, namespace, uid, node }
+        Self { address: end.address.to_string(), pod, namespace, uid, labels, node }
     }
 }
 

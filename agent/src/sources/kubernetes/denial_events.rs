@@ -187,9 +187,8 @@ mod tests {
         let end = |pod: &str, uid: &str, address: &str| FlowEnd {
             address: address.into(),
             pod: Some(pod.into()),
-            namespace: None,
             uid: Some(uid.into()),
-            node: None,
+            ..FlowEnd::default()
         };
         let miss = Miss {
             policy: "shop/db".into(),
