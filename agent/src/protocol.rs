@@ -12,6 +12,7 @@ use crate::findings::{Findings, LintStatus};
 use crate::flows::counts::FlowCounts;
 use crate::flows::filter::Filter;
 use crate::flows::flow::Flow;
+use crate::flows::hits::PolicyDenials;
 use crate::watch_state::KubernetesState;
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
@@ -25,6 +26,8 @@ pub const MAX_RESPONSE_BYTES: usize = 16 << 20;
 /// How many differences, problems, warnings or held files are listed; all are counted.
 pub const MAX_LISTED: usize = 1000;
 
+/// How many of the policies that deny are listed.
+pub const MAX_LISTED_POLICIES: usize = 20;
 /// How many of the latest changes are listed.
 pub const MAX_CHANGES: usize = 10;
 /// How many elements of a change are listed; all are counted.
@@ -190,6 +193,9 @@ pub struct Status {
     /// Denied connections that were seen.
     #[serde(default)]
     pub flows: FlowCounts,
+    /// The policies that denied most of the packets that were seen, those first; at most `MAX_LISTED_POLICIES`.
+    #[serde(default)]
+    pub denials: Vec<PolicyDenials>,
     /// What is most likely not meant as it is written.
     #[serde(default)]
     pub lint: LintStatus,

@@ -44,7 +44,9 @@ impl From<Verdict> for FlowVerdict {
 }
 
 /// The direction of the policies that decided, seen from their pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowDirection {
     Ingress,

@@ -6,6 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::jiff::Timestamp;
+use palisade::flows::flow::Flow;
 use palisade::http::{DEFAULT, MAX_CONNECTIONS, MAX_HEAD_BYTES};
 use palisade::metrics::exposition::Exposition;
 use palisade::protocol::{Request, Response, Rows, State};
@@ -347,6 +349,11 @@ fn denied_packets_are_scraped_with_their_bytes() {
 /// A status that has everything that a scrape may show.
 fn full_status() -> PublishedStatus {
     let published = PublishedStatus::default();
+    let denied = r#"{"id":1,"verdict":"deny","direction":"ingress","first_seen":"","last_seen":"","count":1,"family":"IPv4",
+        "from":{"address":""},"to":{"address":""},"protocol":6,"port":80,"revision":1,"reason":"","isolated_by":["x/guard"],"misses":[],
+        "further":0,"divergence":null}"#;
+    let denied: Flow = serde_json::from_str(denied).unwrap();
+    published.flows.hits.count(&denied, Timestamp::UNIX_EPOCH);
     published.update(|at| {
         let rows = Rows { largest: vec![("x".to_owned(), 1)], ..Rows::default() };
         at.status.rows = vec![rows];

@@ -267,6 +267,15 @@ fn print_details(status: &Status) -> Result<(), Failure> {
         sizes.atoms,
         sizes.elements
     ))?;
+    for denials in &status.denials {
+        say(format_args!(
+            "denied by   {} ({}): {} packets seen, the last at {}",
+            denials.policy,
+            denials.direction.as_str(),
+            denials.packets,
+            denials.last_seen
+        ))?;
+    }
     for rows in &status.rows {
         let largest: Vec<String> =
             rows.largest.iter().map(|(namespace, rows)| format!("{namespace} {rows}")).collect();
