@@ -23,7 +23,7 @@ use crate::inbox::SourceState;
 use crate::metrics::Metrics;
 use crate::protocol::{Isolated, MAX_LISTED, State, Status};
 use crate::published_status::PublishedStatus;
-use crate::revision_log::{Revision, RevisionLog};
+use crate::revision_log::{Revision, RevisionLog, named};
 
 /// Lines of one kind that are logged at a time; the rest is counted there, and listed by the status.
 const MAX_LOGGED: usize = 20;
@@ -282,11 +282,7 @@ impl StatusReport {
                 self.metrics().enforced(kinds, took);
             }
         }
-        let more = match object_count.saturating_sub(objects.len()) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let (revision, what) = (self.revision, objects.join(", ") + &more);
+        let (revision, what) = (self.revision, named(&objects, object_count));
         let millis = took.as_millis();
         if element_count > 0 || first {
             tracing::info!(revision, "{what}: {element_count} elements, enforced in {millis} ms");

@@ -10,6 +10,7 @@ use crate::flows::counts::FlowCounts;
 use crate::protocol::{
     Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, State, Status,
 };
+use crate::revision_log::named;
 
 /// Lines of a list that a person is shown.
 const MAX_LINES: usize = 20;
@@ -209,13 +210,10 @@ fn print_hold(hold: &Hold) -> Result<(), Failure> {
 
 fn print_last_change(status: &Status) -> Result<(), Failure> {
     let Some(change) = status.changes.first() else { return Ok(()) };
-    let what = change.objects.first().map_or("the program", String::as_str);
-    let more = match change.object_count.saturating_sub(1) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let first = change.objects.get(..1).unwrap_or_default();
+    let what = named(first, change.object_count);
     say(format_args!(
-        "last change {what}{more}: {} elements in {}, {} ago",
+        "last change {what}: {} elements in {}, {} ago",
         change.element_count,
         millis(change.took_us),
         duration(change.seconds_ago)

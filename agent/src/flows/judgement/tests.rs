@@ -7,6 +7,7 @@ use palisade_compiler::snapshot::Change;
 use palisade_dataplane::netlink::nflog::PacketHeader;
 
 use super::*;
+use crate::revision_log::Revision;
 
 const PODS: &str = r#"
 {"kind": "List", "apiVersion": "v1", "items": [
