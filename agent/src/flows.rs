@@ -20,6 +20,7 @@
 pub mod counts;
 pub mod filter;
 pub mod flow;
+pub mod hits;
 pub mod judgement;
 mod listener;
 pub mod observation;

@@ -10,6 +10,7 @@ pub mod connection;
 pub mod demo;
 pub mod edits;
 pub mod explanation;
+pub mod findings;
 pub mod flows;
 mod gaps;
 pub mod health;

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::Port;
 use crate::explanation::Explanation;
+use crate::findings::{Findings, LintStatus};
 use crate::flows::counts::FlowCounts;
 use crate::flows::filter::Filter;
 use crate::flows::flow::Flow;
+use crate::flows::hits::PolicyDenials;
 use crate::pod_list::PodList;
 use crate::watch_state::KubernetesState;
 
@@ -25,6 +27,8 @@ pub const MAX_RESPONSE_BYTES: usize = 16 << 20;
 /// How many differences, problems, warnings or held files are listed; all are counted.
 pub const MAX_LISTED: usize = 1000;
 
+/// How many of the policies that deny are listed.
+pub const MAX_LISTED_POLICIES: usize = 20;
 /// How many of the latest changes are listed.
 pub const MAX_CHANGES: usize = 10;
 /// How many elements of a change are listed; all are counted.
@@ -56,6 +60,8 @@ pub enum Request {
     },
     /// Compares the kernel with the agent's program.
     Verify,
+    /// What the linter finds in the agent's objects, and what lost its match.
+    Lint,
     /// What a bug report needs beside the others.
     Support,
     /// The cluster's pods, and who isolates them.
@@ -81,6 +87,7 @@ pub enum Response {
     Status(Box<Status>),
     Explanation(Box<Explanation>),
     Verified(Verified),
+    Findings(Box<Findings>),
     Support(Box<Support>),
     Pods(Box<PodList>),
     Flow(Box<Flow>),
@@ -102,15 +109,6 @@ pub enum Response {
     Failed {
         reason: String,
     },
-}
-
-impl From<Result<Explanation, String>> for Response {
-    fn from(explained: Result<Explanation, String>) -> Self {
-        match explained {
-            Ok(explanation) => Self::Explanation(Box::new(explanation)),
-            Err(reason) => Self::Bad { reason },
-        }
-    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,6 +197,12 @@ pub struct Status {
     /// Denied connections that were seen.
     #[serde(default)]
     pub flows: FlowCounts,
+    /// The policies that denied most of the packets that were seen, those first; at most `MAX_LISTED_POLICIES`.
+    #[serde(default)]
+    pub denials: Vec<PolicyDenials>,
+    /// What is most likely not meant as it is written.
+    #[serde(default)]
+    pub lint: LintStatus,
     pub bridges: Vec<String>,
     /// Traffic that policy speaks of and the kernel does not judge.
     pub not_enforced: Vec<String>,

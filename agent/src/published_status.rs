@@ -12,7 +12,9 @@ use crate::flows::store::FlowStore;
 use crate::heartbeat::Heartbeat;
 use crate::inbox::HeldFile;
 use crate::metrics::Metrics;
-use crate::protocol::{self, EnforcedChange, MAX_CHANGES, MAX_ELEMENTS, MAX_LISTED, Status};
+use crate::protocol::{
+    self, EnforcedChange, MAX_CHANGES, MAX_ELEMENTS, MAX_LISTED, MAX_LISTED_POLICIES, Status,
+};
 use crate::revision_log::{Revision, RevisionLog};
 use crate::watch_state::KubernetesState;
 
@@ -92,6 +94,7 @@ impl PublishedStatus {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).now();
         let latest = self.revisions.latest(MAX_CHANGES);
         status.flows = self.flows.counts();
+        status.denials = self.flows.hits.top(MAX_LISTED_POLICIES);
         status.changes = latest.iter().map(|revision| enforced(revision)).collect();
         status
     }

@@ -11,9 +11,11 @@
 //! inbox, and is then taken as one batch; nothing sleeps in order to batch. The status is published before work that may take
 //! long, and after it.
 
+mod answers;
 mod enforcer;
 mod healing;
 mod hold_report;
+mod linting;
 mod opening;
 mod revocation;
 mod status_report;
@@ -31,18 +33,15 @@ use palisade_compiler::snapshot::{Change, ObjectKind, Snapshot, UndeclaredNamesp
 use palisade_dataplane::ruleset::RulesetError;
 
 use crate::backoff::Backoff;
-use crate::connection::Question;
-use crate::explanation::explain;
-use crate::flows::judgement::{Evidence, judge};
-use crate::flows::observation::{Batch, Judged, Observation};
+use crate::flows::observation::Batch;
 use crate::hold::Holding;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
-use crate::pod_list::PodList;
-use crate::protocol::{MAX_LISTED, Request, Response, State, Verified};
+use crate::protocol::State;
 use crate::published_status::PublishedStatus;
 use enforcer::Enforcer;
 pub use enforcer::TableSettings;
 use healing::Healing;
+use linting::Linting;
 use opening::{is_hopeless, open};
 use revocation::{Revocation, Scope};
 use status_report::{EnforcedChange, StatusReport, counted, micros};
@@ -113,6 +112,7 @@ pub fn run(
         healing,
         holding: Holding::new(pod_ranges),
         source_behind: false,
+        linting: Linting::default(),
     };
     reconciler.run()
 }
@@ -154,6 +154,7 @@ struct Reconciler<'a> {
     healing: Healing,
     /// Whether the source does not hear what happens.
     source_behind: bool,
+    linting: Linting,
 }
 
 impl Reconciler<'_> {
@@ -262,7 +263,11 @@ impl Reconciler<'_> {
         let began = Instant::now();
         let delta = match loaded {
             Some(snapshot) => self.compiler.load(snapshot),
-            None => self.compiler.apply(changes),
+            None => {
+                let snapshot = self.compiler.snapshot();
+                self.linting.note(snapshot, &changes, self.node.as_deref());
+                self.compiler.apply(changes)
+            }
         };
         self.report.metrics().compiled(began.elapsed());
         // The first program is one that every connection is judged by.
@@ -274,6 +279,7 @@ impl Reconciler<'_> {
         self.report.revision += 1;
         self.report.compiled(&self.compiler);
         self.upkeep.schedule(Task::CountRows, Instant::now() + COUNT_ROWS_AFTER);
+        self.upkeep.schedule(Task::Lint, self.linting.look_at(now));
         if self.revocation.tuples().len() > 0 {
             self.upkeep.schedule(Task::ReviewRevoked, Instant::now());
         }
@@ -370,6 +376,7 @@ impl Reconciler<'_> {
             self.upkeep.schedule(Task::ReviewRevoked, now + REVIEW_REVOKED_EVERY);
         }
         self.upkeep.want(Task::Tidy, self.compiler.is_untidy(), now);
+        self.upkeep.want(Task::TellLostMatches, self.linting.has_relabelled(), now);
         self.upkeep.schedule(Task::Compare, now + COMPARE_EVERY);
         self.upkeep.schedule(Task::FindBridges, now + FIND_BRIDGES_EVERY);
     }
@@ -407,6 +414,15 @@ impl Reconciler<'_> {
                 self.report.rows(&self.compiler);
                 Ok(())
             }
+            Task::TellLostMatches => {
+                self.report.lint(self.linting.tell_lost_matches(self.compiler.snapshot()));
+                Ok(())
+            }
+            Task::Lint => {
+                self.report.lint(self.linting.look(self.compiler.snapshot()));
+                palisade_heap::return_unused();
+                Ok(())
+            }
             Task::Heal | Task::Compare => self.compare(),
         }
     }
@@ -429,71 +445,5 @@ impl Reconciler<'_> {
             }
             Err(error) => self.failed(error),
         }
-    }
-
-    /// Which policies deny these packets.
-    fn judge(&self, observations: &[Observation]) -> Judged {
-        if self.report.enforced_revision().is_none() {
-            return Judged::NotYet;
-        }
-        let began = Instant::now();
-        let evidence = Evidence {
-            compiler: &self.compiler,
-            revision: self.report.revision,
-            revisions: self.report.revisions(),
-            pending: &self.behind.delta,
-        };
-        let judgements = judge(evidence, observations);
-        Judged::Each { judgements, took: began.elapsed() }
-    }
-
-    fn answer(&mut self, request: Request) -> Response {
-        if !self.begun {
-            let reason = self.in_sync.as_ref().err().cloned();
-            return Response::NotReady { reason: reason.unwrap_or_else(|| self.report.why_not()) };
-        }
-        match request {
-            Request::Status => Response::Status(Box::new(self.report.status())),
-            Request::Explain { from, to, protocol, port } => {
-                let question = Question { from, to, protocol, port };
-                explain(&self.compiler, &question, self.node.as_deref()).into()
-            }
-            Request::Verify => self.verify(),
-            Request::Pods => {
-                let (snapshot, node) = (self.compiler.snapshot(), self.node.as_deref());
-                Response::Pods(Box::new(PodList::of(snapshot, self.report.revision, node)))
-            }
-            Request::Support | Request::Observe(_) => {
-                Response::Bad { reason: "the socket answers that without the loop".to_owned() }
-            }
-        }
-    }
-
-    fn verify(&mut self) -> Response {
-        if !self.enforcer.is_in_step() {
-            return Response::NotReady { reason: self.report.why_not() };
-        }
-        let began = Instant::now();
-        let differences = match self.enforcer.verify(&self.compiler) {
-            Ok(differences) => differences,
-            Err(error) => {
-                self.report.metrics().failed(&error);
-                return Response::Failed { reason: error.to_string() };
-            }
-        };
-        self.report.checked(began, &differences);
-        palisade_heap::return_unused();
-        if !differences.is_empty() {
-            // The answer says what was found; the next turn heals it.
-            self.enforcer.lose_step();
-            self.backoff.retry_now(Instant::now());
-        }
-        Response::Verified(Verified {
-            revision: self.report.revision,
-            elements: self.compiler.stats().elements,
-            count: differences.len(),
-            differences: differences.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
-            not_enforced: self.enforcer.not_enforced(),
-        })
     }
 }

@@ -29,6 +29,18 @@ pub struct Revision {
     pub took: Duration,
 }
 
+/// What changed, in words: `objects` describe the first of `count` objects that changed. None are described where a server listed
+/// all of them.
+pub fn named(objects: &[String], count: usize) -> String {
+    match (objects, count.saturating_sub(objects.len())) {
+        ([], 0) => "the program".to_owned(),
+        ([], 1) => "1 object".to_owned(),
+        ([], others) => format!("{others} objects"),
+        (objects, 0) => objects.join(", "),
+        (objects, others) => format!("{} and {others} more", objects.join(", ")),
+    }
+}
+
 /// Shared by the loop, which writes it, and by its readers. Bounded in time, in revisions and in elements.
 #[derive(Debug, Clone, Default)]
 pub struct RevisionLog(Arc<Mutex<Revisions>>);
@@ -124,6 +136,17 @@ mod tests {
 
     fn numbers(log: &Revisions) -> Vec<u64> {
         log.revisions.iter().map(|revision| revision.number).collect()
+    }
+
+    #[test]
+    fn a_change_is_named_by_its_objects_or_by_their_number() {
+        let names = ["Pod x/a added".to_owned(), "Pod x/b added".to_owned()];
+        assert_eq!(named(&names, 2), "Pod x/a added, Pod x/b added");
+        assert_eq!(named(&names[..1], 23), "Pod x/a added and 22 more");
+        assert_eq!(
+            [named(&[], 0), named(&[], 1), named(&[], 19)],
+            ["the program", "1 object", "19 objects"]
+        );
     }
 
     #[test]

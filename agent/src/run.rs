@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::flows::recorder;
+use crate::flows::store::FlowStore;
 use crate::http::access::Token;
 use crate::http::{self, Listen};
 use crate::inbox::{Sender, inbox};
@@ -30,6 +31,8 @@ use crate::sources::kubernetes::{Access, AccessError, KubernetesSource, SourceEr
 
 /// How often to try whether another agent's socket is free.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
+/// How often to try to make the socket for which the disk had no room.
+const BIND_EVERY: Duration = Duration::from_secs(5);
 /// How long the loop may take to end. A commit that is cut short is finished by the next agent.
 const MAX_LAST_WORK: Duration = Duration::from_secs(1);
 
@@ -39,7 +42,12 @@ pub enum Follow {
     /// Files and directories of manifests.
     Files { paths: Vec<PathBuf>, limits: Limits },
     /// The API server, for the node of this name.
-    Kubernetes { access: Access, node: String },
+    Kubernetes {
+        access: Access,
+        node: String,
+        /// Whether Events about denied connections are written.
+        denial_events: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -90,13 +98,14 @@ enum Source {
 }
 
 impl Source {
-    async fn begin(follow: Follow, inbox: Sender) -> Result<Self, RunError> {
+    async fn begin(follow: Follow, inbox: Sender, flows: FlowStore) -> Result<Self, RunError> {
         Ok(match follow {
             Follow::Files { paths, limits } => {
                 Self::Files(FileSource::spawn(paths, limits, inbox)?)
             }
-            Follow::Kubernetes { access, node } => {
-                Self::Kubernetes(KubernetesSource::spawn(access, node, inbox).await?)
+            Follow::Kubernetes { access, node, denial_events } => {
+                let flows = denial_events.then_some(flows);
+                Self::Kubernetes(KubernetesSource::spawn(access, node, inbox, flows).await?)
             }
         })
     }
@@ -166,9 +175,11 @@ fn log_start(config: &Config, socket: &Path) {
 async fn lock_socket(socket: &Path) -> Result<SocketLock, SocketError> {
     let mut logged = None;
     loop {
-        let holder = match SocketLock::try_lock(socket)? {
-            Attempt::Locked(lock) => return Ok(lock),
-            Attempt::Held(holder) => holder,
+        let holder = match SocketLock::try_lock(socket) {
+            Ok(Attempt::Locked(lock)) => return Ok(lock),
+            Ok(Attempt::Held(holder)) => holder,
+            Err(error) if error.lacks_room() => return Ok(SocketLock::without_file(socket)),
+            Err(error) => return Err(error),
         };
         if logged != Some(holder) {
             logged = Some(holder);
@@ -189,7 +200,14 @@ async fn serve(
     mut lock: SocketLock,
     signals: &mut Signals,
 ) -> Result<(), RunError> {
-    let listener = UnixListener::from_std(lock.bind()?)?;
+    let listener = match lock.bind() {
+        Ok(listener) => Some(UnixListener::from_std(listener)?),
+        Err(error) if error.lacks_room() => {
+            tracing::warn!("{error}; policy is enforced without it, and it is tried again");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
     let (sender, receiver) = inbox();
     let status = PublishedStatus::default();
     let server = Server { status: status.clone(), inbox: sender.clone(), log: config.log };
@@ -215,11 +233,11 @@ async fn serve(
         reconcile::run(settings, &receiver, published)
     })?;
     link_events::forward(sender.clone(), status.metrics.clone());
-    recorder::spawn(sender.clone(), status);
-    let mut source = Source::begin(config.follow, sender.clone()).await?;
+    recorder::spawn(sender.clone(), status.clone());
+    let mut source = Source::begin(config.follow, sender.clone(), status.flows.clone()).await?;
     let reread = source.reread();
     let is_source_lost = tokio::select! {
-        () = server.serve(listener) => false,
+        () = serve_clients(server, &mut lock, listener) => false,
         () = signals.end(reread) => {
             if timeout(MAX_LAST_WORK, stop(&sender, &mut end)).await.is_err() {
                 tracing::info!("ended in the middle of its work; the next agent goes on");
@@ -235,6 +253,21 @@ async fn serve(
     };
     reconciler.join().map_err(|_panic| RunError::Fault)??;
     if is_source_lost { Err(RunError::Fault) } else { Ok(()) }
+}
+
+/// Serves clients, as soon as there is a socket.
+async fn serve_clients(server: Server, lock: &mut SocketLock, mut made: Option<UnixListener>) {
+    let listener = loop {
+        if let Some(listener) = made {
+            break listener;
+        }
+        sleep(BIND_EVERY).await;
+        made = lock.bind_again().and_then(|listener| UnixListener::from_std(listener).ok());
+        if made.is_some() {
+            tracing::info!("the socket is there now");
+        }
+    };
+    server.serve(listener).await;
 }
 
 /// Asks the loop to end, and waits for its end.

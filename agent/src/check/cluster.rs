@@ -96,7 +96,7 @@ impl Cluster {
     ) -> Result<Value, String> {
         let request = request.map_err(|error| error.to_string())?;
         match timeout(ANSWER_WITHIN, self.client.request(request)).await {
-            Ok(answer) => answer.map_err(|error| chain(&error)),
+            Ok(answer) => answer.map_err(|error| reason(&error)),
             Err(_elapsed) => Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs())),
         }
     }
@@ -199,6 +199,16 @@ fn escaped(name: &str) -> String {
     form_urlencoded::byte_serialize(name.as_bytes()).collect()
 }
 
+/// The server's own words where it refuses: the error would print every field of its answer.
+fn reason(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => {
+            format!("the server answered: {}", status.message)
+        }
+        other => chain(other),
+    }
+}
+
 /// An error with what led to it.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -211,4 +221,22 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_the_server() {
+        let refused = |message: &str| {
+            let status = Status::failure(message, "NotFound").with_code(404);
+            reason(&kube::Error::Api(status.boxed()))
+        };
+        let message = "services \"kube-dns\" not found";
+        assert_eq!(refused(message), format!("the server answered: {message}"));
+        assert!(refused("").contains("NotFound"));
+    }
 }

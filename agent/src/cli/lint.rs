@@ -5,6 +5,7 @@ mod sarif;
 mod text;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use palisade_compiler::lint::{Finding, Report, Severity, lint_unread, lint_with};
@@ -12,9 +13,13 @@ use palisade_compiler::parse::Diagnostic;
 use palisade_compiler::snapshot::Snapshot;
 use serde::Serialize;
 
-use super::input::{Manifests, Read};
+use super::input::{Manifests, Read, ReadOptions};
 use super::output::{note, say_json};
+use super::status::unexpected;
 use super::{Exit, Failure};
+use crate::findings::{Findings, LostMatch};
+use crate::protocol::{Request, Response};
+use crate::socket::{Client, DEFAULT};
 use crate::sources::files::Problem;
 
 /// Find what is written in policies and most likely not meant
@@ -28,6 +33,8 @@ use crate::sources::files::Problem;
 /// ports are to be compared with them. What is often meant is a note. A finding is accepted by the annotation
 /// palisade.io/lint-ignore on the object, which lists the codes (PAL101,PAL505).
 ///
+/// Without -f the running agent answers for its objects, and tells what lost its match by a change of labels since it began.
+///
 /// Exit status 1 if something is found that is at least as severe as --severity says.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -35,13 +42,21 @@ Examples:
   palisade lint -f examples/recipes
   kubectl get ns,nodes,pods,svc,netpol -A -o yaml | palisade lint -f -
   palisade lint -f manifests --severity note
+  palisade lint    # the objects of the running agent
   palisade lint -f manifests -o sarif > lint.sarif    # for code hosts and editors")]
 pub(super) struct Args {
+    /// A file or directory of Kubernetes objects, - for standard input; may be given more than once. Without it the
+    /// running agent is asked
+    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1..)]
+    files: Vec<PathBuf>,
     #[command(flatten)]
-    manifests: Manifests,
+    options: ReadOptions,
     /// Show findings from this severity on, and exit with 1 if there are any
     #[arg(long, value_enum, default_value_t)]
     severity: Threshold,
+    /// Where the agent answers that is asked without -f
+    #[arg(long, value_name = "PATH", default_value = DEFAULT)]
+    socket: PathBuf,
     /// How to print the findings
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -92,10 +107,37 @@ struct Outcome {
     ignored: usize,
     /// Whether all manifests were understood. Otherwise, only what is wrong with them is listed.
     complete: bool,
+    /// Of a running agent: what lost its match since it began, the latest first. It does not count for the exit status.
+    lost_matches: Vec<LostMatch>,
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
-    let read = args.manifests.read();
+    let (outcome, is_read) =
+        if args.files.is_empty() { (ask(args)?, true) } else { lint_files(args)? };
+    match args.output {
+        Output::Text => text::print(&outcome)?,
+        Output::Json => say_json(&outcome)?,
+        Output::Sarif => say_json(&sarif::log(&outcome))?,
+    }
+    Ok(if outcome.shown() == 0 && is_read { Exit::Done } else { Exit::No })
+}
+
+fn ask(args: &Args) -> Result<Outcome, Failure> {
+    match Client::new(&args.socket).request(&Request::Lint)? {
+        Response::Findings(found) => {
+            let Findings { findings, counts, ignored, lost_matches } = *found;
+            let report = Report { findings, counts, ignored };
+            let outcome = Outcome::of(report, args.severity.into(), true);
+            Ok(Outcome { lost_matches, ..outcome })
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// What is found in files, and whether all of them could be read.
+fn lint_files(args: &Args) -> Result<(Outcome, bool), Failure> {
+    let manifests = Manifests { files: args.files.clone(), options: args.options.clone() };
+    let read = manifests.read();
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     let mut has_other_errors = false;
     for problem in read.problems() {
@@ -120,15 +162,9 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
             return Err(failure);
         }
     };
-    places::find(&read, &args.manifests.options, &mut report.findings);
+    places::find(&read, &args.options, &mut report.findings);
     let outcome = Outcome::of(report, args.severity.into(), complete);
-    match args.output {
-        Output::Text => text::print(&outcome)?,
-        Output::Json => say_json(&outcome)?,
-        Output::Sarif => say_json(&sarif::log(&outcome))?,
-    }
-    let is_clean = outcome.shown() == 0 && !has_other_errors && complete;
-    Ok(if is_clean { Exit::Done } else { Exit::No })
+    Ok((outcome, !has_other_errors && complete))
 }
 
 fn snapshot(read: &Read) -> Snapshot {
@@ -152,6 +188,7 @@ impl Outcome {
             counts: report.counts,
             ignored: report.ignored,
             complete,
+            lost_matches: Vec::new(),
         }
     }
 

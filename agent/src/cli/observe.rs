@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::output::Format;
 use super::status::unexpected;
@@ -27,6 +28,7 @@ use text::Columns;
 Examples:
   palisade observe
   palisade observe --namespace shop --port 5432
+  palisade observe --label app=db --since 10m --last 1000
   palisade observe --last 100 --no-follow -o json | jq .isolated_by
   palisade observe --divergences    # verdicts that no policy gives")]
 pub(super) struct Args {
@@ -42,6 +44,9 @@ pub(super) struct Args {
     /// Only connections from or to this pod
     #[arg(long, value_name = "NAMESPACE/POD", value_parser = in_namespace)]
     pod: Vec<String>,
+    /// Only connections from or to a pod with this label
+    #[arg(short = 'l', long, value_name = "KEY[=VALUE]")]
+    label: Vec<String>,
     /// Only connections from or to this address, or an address of this block
     #[arg(long, value_name = "ADDRESS|CIDR", value_parser = block)]
     address: Vec<IpNet>,
@@ -54,6 +59,9 @@ pub(super) struct Args {
     /// Only connections whose verdict no revision in force at their time gives: a fault of Palisade, or rules of others
     #[arg(long)]
     divergences: bool,
+    /// Only connections that were seen from then on: a time, or how long ago, as in 10m
+    #[arg(long, value_name = "TIME|DURATION", value_parser = since)]
+    since: Option<Timestamp>,
     /// Begin with so many of those that were seen before
     #[arg(long, value_name = "N", default_value_t = 10)]
     last: usize,
@@ -95,6 +103,8 @@ impl Args {
             directions: self.direction.clone(),
             namespaces: self.namespace.clone(),
             pods: self.pod.clone(),
+            labels: self.label.clone(),
+            since: self.since,
             addresses: self.address.clone(),
             ports: self.port.clone(),
             policies: self.policy.clone(),
@@ -157,6 +167,15 @@ fn in_namespace(text: &str) -> Result<String, String> {
     }
 }
 
+/// A time in RFC 3339, or how long ago.
+fn since(text: &str) -> Result<Timestamp, String> {
+    let ago = || text.parse::<SignedDuration>().ok().filter(|ago| !ago.is_negative());
+    let time = text.parse().ok().or_else(|| Timestamp::now().checked_sub(ago()?).ok());
+    time.ok_or_else(|| {
+        format!("{text:?} is neither a time nor a duration, as in 2026-01-01T12:00:00Z or 10m")
+    })
+}
+
 fn block(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
     text.parse().ok().or_else(address).ok_or_else(|| {
@@ -175,5 +194,9 @@ mod tests {
         assert_eq!(block("10.0.0.7"), Ok("10.0.0.7/32".parse().unwrap()));
         assert_eq!(block("fd00::/8"), Ok("fd00::/8".parse().unwrap()));
         assert!(block("10.0.0").is_err());
+        assert_eq!(since("2026-01-01T12:00:00Z").unwrap().as_second(), 1_767_268_800);
+        let ago = |text| Timestamp::now().as_second() - since(text).unwrap().as_second();
+        assert!((599..=601).contains(&ago("10m")) && (5399..=5401).contains(&ago("1h30m")));
+        assert!(since("soon").is_err() && since("-10m").is_err());
     }
 }

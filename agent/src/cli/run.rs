@@ -61,6 +61,10 @@ pub(super) struct Args {
     pod_ranges: Vec<IpNet>,
     #[command(flatten)]
     deny: Deny,
+    /// Write no Kubernetes Events on pods that are denied connections. Else there is one for a pod, a peer and a port in ten minutes,
+    /// at most 20 in a row and then two a minute
+    #[arg(long)]
+    no_denial_events: bool,
     /// Make tables that belong to nobody. Else, where the kernel can (Linux 6.9), nobody but the agent can write to them, and
     /// listings show the flags of an owner also after the agent has ended, which nft before 1.1 prints wrongly. Tables that
     /// have the flags already keep them
@@ -127,7 +131,7 @@ fn follow(args: &Args) -> Result<Follow, Failure> {
     };
     let kubeconfig = args.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty());
     let access = kubeconfig.map_or(Access::InCluster, Access::Kubeconfig);
-    Ok(Follow::Kubernetes { access, node })
+    Ok(Follow::Kubernetes { access, node, denial_events: !args.no_denial_events })
 }
 
 fn read_token(path: &Path) -> Result<Token, Failure> {

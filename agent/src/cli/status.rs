@@ -104,6 +104,7 @@ pub(super) fn unexpected(response: &Response) -> Failure {
         Response::Status(_)
         | Response::Explanation(_)
         | Response::Verified(_)
+        | Response::Findings(_)
         | Response::Support(_)
         | Response::Pods(_)
         | Response::Flow(_)

@@ -24,6 +24,11 @@ pub struct FlowCounts {
     pub divergences: u64,
     /// Readers at this moment.
     pub readers: usize,
+    /// Kubernetes Events about denied connections that were written, and that were left out: too many, or the server refused them.
+    #[serde(default)]
+    pub events_written: u64,
+    #[serde(default)]
+    pub events_left_out: u64,
     pub lost: FlowLosses,
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::flow::{Flow, FlowDirection, FlowEnd, FlowVerdict};
@@ -17,6 +18,8 @@ pub struct Filter {
     pub namespaces: Vec<String>,
     /// `namespace/name`, of either end.
     pub pods: Vec<String>,
+    /// Labels of the pod at either end: a key, or `key=value`.
+    pub labels: Vec<String>,
     /// Blocks that hold the address of either end.
     #[serde(with = "blocks")]
     pub addresses: Vec<IpNet>,
@@ -24,6 +27,8 @@ pub struct Filter {
     pub ports: Vec<u16>,
     /// `namespace/name` of policies that isolate, or whose rules are named.
     pub policies: Vec<String>,
+    /// Only flows that were seen from then on, in RFC 3339.
+    pub since: Option<Timestamp>,
     /// Only flows whose verdict no revision in force gives.
     pub divergences: bool,
 }
@@ -37,6 +42,7 @@ impl Filter {
             + self.directions.len()
             + self.namespaces.len()
             + self.pods.len()
+            + self.labels.len()
             + self.addresses.len()
             + self.ports.len()
             + self.policies.len()
@@ -44,7 +50,7 @@ impl Filter {
 
     /// Whether it takes every flow.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && !self.divergences
+        self.len() == 0 && self.since.is_none() && !self.divergences
     }
 
     pub fn takes(&self, flow: &Flow) -> bool {
@@ -52,6 +58,15 @@ impl Filter {
         let judgement = &flow.judgement;
         let of_end = |wanted: &[String], name: fn(&FlowEnd) -> Option<&String>| {
             ends.into_iter().filter_map(name).any(|name| wanted.contains(name))
+        };
+        let is_labelled = |wanted: &String| {
+            ends.iter().any(|end| match wanted.split_once('=') {
+                Some((key, value)) => end.labels.get(key).is_some_and(|found| found == value),
+                None => end.labels.contains_key(wanted),
+            })
+        };
+        let is_late = |since: Timestamp| {
+            flow.last_seen.parse::<Timestamp>().is_ok_and(|last_seen| last_seen >= since)
         };
         let is_within = |block: &IpNet| {
             let mut addresses = ends.iter().filter_map(|end| end.address.parse::<IpAddr>().ok());
@@ -65,9 +80,11 @@ impl Filter {
             && meets(&self.directions, |wanted| wanted.contains(&flow.direction))
             && meets(&self.namespaces, |wanted| of_end(wanted, |end| end.namespace.as_ref()))
             && meets(&self.pods, |wanted| of_end(wanted, |end| end.pod.as_ref()))
+            && meets(&self.labels, |wanted| wanted.iter().any(is_labelled))
             && meets(&self.addresses, |wanted| wanted.iter().any(is_within))
             && meets(&self.ports, |wanted| flow.port.is_some_and(|port| wanted.contains(&port)))
             && meets(&self.policies, |wanted| wanted.iter().any(is_named))
+            && self.since.is_none_or(is_late)
             && (!self.divergences || judgement.divergence.is_some())
     }
 }
@@ -110,14 +127,15 @@ mod tests {
             address: address.into(),
             pod: Some(pod.into()),
             namespace: pod.split('/').next().map(Into::into),
-            node: None,
+            labels: [("name".to_owned(), pod.to_owned())].into(),
+            ..FlowEnd::default()
         };
         Flow {
             id: 1,
             verdict: FlowVerdict::Deny,
             direction: FlowDirection::Ingress,
-            first_seen: String::new(),
-            last_seen: String::new(),
+            first_seen: "2026-11-27T08:00:00Z".into(),
+            last_seen: "2026-11-27T08:00:01Z".into(),
             count: 1,
             family: "IPv4".into(),
             from: end("shop/web", "10.0.0.1"),
@@ -143,6 +161,7 @@ mod tests {
         let (flow, all) = (flow(), Filter::default());
         assert!(all.is_empty() && all.takes(&flow));
         let texts = |texts: &[&str]| texts.iter().map(|&text| text.into()).collect::<Vec<String>>();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let blocks = |text: &str| vec![text.parse().unwrap()];
         let taken = [
             Filter { verdicts: vec![FlowVerdict::Deny], ..all.clone() },
@@ -151,6 +170,12 @@ mod tests {
             Filter { pods: texts(&["shop/web"]), ..all.clone() },
             Filter { addresses: blocks("10.0.0.2/32"), ports: vec![5432], ..all.clone() },
             Filter { policies: texts(&["data/guard"]), ..all.clone() },
+            Filter { labels: texts(&["name=data/db"]), ..all.clone() },
+            Filter {
+                labels: texts(&["name"]),
+                since: Some(at("2026-11-27T08:00:01Z")),
+                ..all.clone()
+            },
         ];
         taken.iter().for_each(|filter| assert!(filter.takes(&flow), "{filter:?}"));
         let left = [
@@ -161,6 +186,8 @@ mod tests {
             Filter { addresses: blocks("10.0.0.4/30"), ..all.clone() },
             Filter { pods: texts(&["shop/web"]), ports: vec![80], ..all.clone() },
             Filter { policies: texts(&["shop/guard"]), ..all.clone() },
+            Filter { labels: texts(&["name=web", "nam"]), ..all.clone() },
+            Filter { since: Some(at("2026-11-27T08:00:02Z")), ..all.clone() },
             Filter { divergences: true, ..all },
         ];
         left.iter().for_each(|filter| assert!(!filter.takes(&flow), "{filter:?}"));

@@ -1,8 +1,12 @@
 //! A flow as it is stored, streamed and printed: packets of one kind that were denied, and why.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use clap::ValueEnum;
 use palisade_compiler::explain::{End, Owner};
 use palisade_compiler::model::{Direction, Verdict};
+use palisade_compiler::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 
 use crate::explanation::Miss;
@@ -40,7 +44,9 @@ impl From<Verdict> for FlowVerdict {
 }
 
 /// The direction of the policies that decided, seen from their pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowDirection {
     Ingress,
@@ -97,22 +103,45 @@ pub struct FlowEnd {
     pub pod: Option<String>,
     /// That pod's namespace.
     pub namespace: Option<String>,
+    /// That pod's uid, where its object has one.
+    #[serde(default)]
+    pub uid: Option<String>,
+    /// That pod's labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// The node that has the address.
     pub node: Option<String>,
 }
 
 impl FlowEnd {
-    pub fn of(end: &End) -> Self {
-        let (mut pod, mut namespace, mut node) = (None, None, None);
+    pub fn of(end: &End, snapshot: &Snapshot) -> Self {
+        let (mut pod, mut namespace, mut uid, mut node) = (None, None, None, None);
+        let mut labels = BTreeMap::new();
         match &end.owner {
             Owner::Pod(name) => {
                 pod = Some(name.to_string());
                 namespace = Some(name.namespace.to_string());
+                let object = snapshot.pod_named(&name.namespace, &name.name);
+                uid = object.and_then(|pod| pod.uid.as_ref()).map(ToString::to_string);
+                let all = object.into_iter().flat_map(|pod| pod.labels.iter());
+                labels = all.map(|(key, value)| (key.to_string(), value.to_string())).collect();
             }
             Owner::Host { nodes, .. } => node = nodes.first().map(ToString::to_string),
             Owner::Unknown => {}
         }
-        Self { address: end.address.to_string(), pod, namespace, node }
+        Self { address: end.address.to_string(), pod, namespace, uid, labels, node }
+    }
+}
+
+/// `shop/web (10.0.0.1)`, `192.168.0.1 (node worker-1)`, `203.0.113.7`
+impl fmt::Display for FlowEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = &self.address;
+        match (&self.pod, &self.node) {
+            (Some(pod), _) => write!(f, "{pod} ({address})"),
+            (None, Some(node)) => write!(f, "{address} (node {node})"),
+            (None, None) => f.write_str(address),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use palisade_dataplane::netlink::nflog::Upper;
 use super::flow::{FlowEnd, Judgement, MAX_POLICIES, NamedJudgement};
 use super::observation::Observation;
 use crate::explanation::nearest_miss;
-use crate::revision_log::{Revision, RevisionLog};
+use crate::revision_log::{RevisionLog, named};
 
 /// From the kernel's verdict to the moment at which a packet is read, at most: the log delivers within hundredths of a second,
 /// and the rest is for a host whose processors are overloaded.
@@ -52,7 +52,8 @@ fn judge_one(
         Verdict::Deny => denied_by(side, evidence.revision),
         Verdict::Allow => unexplained(evidence, observation),
     };
-    let (from, to) = (FlowEnd::of(&explanation.from), FlowEnd::of(&explanation.to));
+    let snapshot = evidence.compiler.snapshot();
+    let [from, to] = [&explanation.from, &explanation.to].map(|end| FlowEnd::of(end, snapshot));
     NamedJudgement { from, to, judgement }
 }
 
@@ -151,7 +152,8 @@ fn earlier(evidence: Evidence<'_>, observation: &Observation) -> Earlier {
         let Some(delta) = &revision.delta else { return Earlier::Unknown };
         deltas.push(delta);
         if walk(program, &deltas, observation).0 == Verdict::Deny {
-            return Earlier::DeniedBefore { revision: revision.number, changed: changed(revision) };
+            let changed = named(&revision.objects, revision.object_count);
+            return Earlier::DeniedBefore { revision: revision.number, changed };
         }
     }
     Earlier::Never { path: now.1 }
@@ -164,14 +166,6 @@ fn walk(program: &Program, deltas: &[&Delta], observation: &Observation) -> (Ver
     let tables = tables_before(program, deltas, &packet.connection);
     let evaluation = eval(&mut &tables, family, &packet);
     (evaluation.verdict, evaluation.to_string())
-}
-
-fn changed(revision: &Revision) -> String {
-    let more = match revision.object_count.saturating_sub(revision.objects.len()) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    revision.objects.join(", ") + &more
 }
 
 #[cfg(test)]

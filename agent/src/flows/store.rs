@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::counts::FlowCounts;
 use super::filter::Filter;
 use super::flow::{Flow, FlowVerdict, NamedJudgement};
+use super::hits::HitCounters;
 use super::observation::{FlowKey, Observation};
 use super::ring::Ring;
 use crate::explanation::family_name;
@@ -32,7 +33,10 @@ const REPEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// Shared by the recorder, which writes it, and by its readers.
 #[derive(Debug, Clone, Default)]
-pub struct FlowStore(Arc<Mutex<State>>);
+pub struct FlowStore {
+    state: Arc<Mutex<State>>,
+    pub hits: HitCounters,
+}
 
 #[derive(Debug)]
 struct State {
@@ -89,7 +93,7 @@ impl Subscription {
 impl FlowStore {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves the state whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The `last` flows that the filter takes, and the later ones; `None` where there are `MAX_READERS`.
@@ -122,6 +126,14 @@ impl FlowStore {
         change(&mut self.state().counts);
     }
 
+    /// An Event about a denied connection was written, or left out.
+    pub fn count_event(&self, is_written: bool) {
+        self.count(|counts| match is_written {
+            true => counts.events_written += 1,
+            false => counts.events_left_out += 1,
+        });
+    }
+
     /// A reader was dropped, since it took nothing for long.
     pub fn dropped_reader(&self) {
         self.count(|counts| counts.lost.dropped_readers += 1);
@@ -136,7 +148,12 @@ impl FlowStore {
         };
         let State { flows, divergences, .. } = &mut *state;
         let ring = [flows, divergences].into_iter().find(is_known);
-        let is_repeat = ring.map(|ring| ring.touch(&key, |flow| seen_again(flow, observation)));
+        let is_repeat = ring.map(|ring| {
+            ring.touch(&key, |flow| {
+                seen_again(flow, observation);
+                self.hits.count(flow, observation.time);
+            });
+        });
         if is_repeat.is_some() {
             state.emit_later(key, observation.at);
         }
@@ -158,6 +175,7 @@ impl FlowStore {
             flow.first_seen.clone_from(&known.first_seen);
         }
         let is_new = known.is_none_or(|known| known.judgement != flow.judgement);
+        self.hits.count(&flow, observation.time);
         counts.lost.forgotten += ring.insert(key, flow.clone());
         counts.divergences += u64::from(is_divergence && is_new);
         state.next_id += 1;

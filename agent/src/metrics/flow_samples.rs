@@ -4,6 +4,25 @@ use std::fmt;
 
 use super::samples::{Labels, Samples, named};
 use crate::flows::counts::{FlowCounts, FlowLosses};
+use crate::flows::hits::HitCounters;
+use crate::protocol::MAX_LISTED_POLICIES;
+
+/// The policies that denied most.
+pub(super) fn denials_by_policy(samples: &mut Samples<'_>, hits: &HitCounters) -> fmt::Result {
+    let series = hits.top(MAX_LISTED_POLICIES).into_iter().map(|denials| {
+        let labels =
+            vec![("policy", denials.policy), ("direction", denials.direction.as_str().to_owned())];
+        (labels, denials.packets as f64)
+    });
+    samples.gauges(
+        &named(
+            "policy_denied_packets",
+            "Denied packets that were seen, by policy and direction, of the 20 that denied most since the agent began. If one grows, palisade \
+             observe --policy shows whom it denies.",
+        ),
+        series,
+    )
+}
 
 pub(super) fn flows(samples: &mut Samples<'_>, counts: &FlowCounts) -> fmt::Result {
     samples.flag(
@@ -38,6 +57,15 @@ pub(super) fn flows(samples: &mut Samples<'_>, counts: &FlowCounts) -> fmt::Resu
         "Denied connections that no revision in force at their time denies. If it is above 0, palisade observe --divergences shows \
          them: please report them.",
         counts.divergences,
+    )?;
+    let series = [("written", counts.events_written), ("left_out", counts.events_left_out)];
+    samples.counters(
+        &named(
+            "denial_events",
+            "Kubernetes Events on pods that were denied connections, written, or left out: too many, or the server refused them. If many \
+             are left out, palisade observe shows them all.",
+        ),
+        series.map(|(result, value)| (vec![("result", result.to_owned())], value as f64)),
     )?;
     losses(samples, &counts.lost)?;
     samples.count(

@@ -10,7 +10,8 @@ use palisade_dataplane::netlink::DenyCounters;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::flow_samples::flows;
+use super::flow_samples::{denials_by_policy, flows};
+use super::lint_samples::lint;
 use super::samples::{Labels, Named, Samples, named};
 use super::watch_samples::watches;
 use crate::health;
@@ -38,9 +39,11 @@ impl Collector for StatusSamples {
             connections(&mut samples, &at.status.connections)?;
             engine(&mut samples, at.engine)?;
             let held = denied.as_ref().map_or(0, |counters| counters.held.packets);
-            hold(&mut samples, &at.status.hold, held)
+            hold(&mut samples, &at.status.hold, held)?;
+            lint(&mut samples, &at.status.lint)
         })?;
         flows(&mut samples, &self.0.flows.counts())?;
+        denials_by_policy(&mut samples, &self.0.flows.hits)?;
         denied.map_or(Ok(()), |counters| denials(&mut samples, counters))
     }
 }

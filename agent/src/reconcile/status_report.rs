@@ -17,12 +17,13 @@ use palisade_dataplane::dataplane::Counters;
 use super::enforcer::Enforcer;
 use super::hold_report::ReportedHold;
 use super::revocation::{Pass, RevokedTuples};
+use crate::findings::LintStatus;
 use crate::hold::Holding;
 use crate::inbox::SourceState;
 use crate::metrics::Metrics;
 use crate::protocol::{Isolated, MAX_LISTED, State, Status};
 use crate::published_status::PublishedStatus;
-use crate::revision_log::{Revision, RevisionLog};
+use crate::revision_log::{Revision, RevisionLog, named};
 
 /// Lines of one kind that are logged at a time; the rest is counted there, and listed by the status.
 const MAX_LOGGED: usize = 20;
@@ -100,6 +101,11 @@ impl StatusReport {
     /// Whether the source has given everything that is declared.
     pub(super) fn source_in_sync(&self, in_sync: bool) {
         self.published.update(|at| at.source_in_sync = in_sync);
+    }
+
+    /// What the linter says.
+    pub(super) fn lint(&self, status: &LintStatus) {
+        self.update(|published| published.lint.clone_from(status));
     }
 
     /// What the engine did so far.
@@ -276,11 +282,7 @@ impl StatusReport {
                 self.metrics().enforced(kinds, took);
             }
         }
-        let more = match object_count.saturating_sub(objects.len()) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let (revision, what) = (self.revision, objects.join(", ") + &more);
+        let (revision, what) = (self.revision, named(&objects, object_count));
         let millis = took.as_millis();
         if element_count > 0 || first {
             tracing::info!(revision, "{what}: {element_count} elements, enforced in {millis} ms");

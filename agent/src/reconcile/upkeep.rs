@@ -17,21 +17,27 @@ pub(super) enum Task {
     RemoveUnused,
     /// Merges what the compile need not tell apart any more.
     Tidy,
+    /// Tells what lost its match by a change of labels.
+    TellLostMatches,
     /// Counts how full the tables are, for the status.
     CountRows,
+    /// Looks for what is most likely not meant.
+    Lint,
     /// Compares the kernel with the program.
     Compare,
 }
 
 impl Task {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::JudgeConnections,
         Self::ReviewRevoked,
         Self::Heal,
         Self::FindBridges,
         Self::RemoveUnused,
         Self::Tidy,
+        Self::TellLostMatches,
         Self::CountRows,
+        Self::Lint,
         Self::Compare,
     ];
 
@@ -39,10 +45,13 @@ impl Task {
     const fn patience(self) -> Duration {
         match self {
             Self::JudgeConnections | Self::Heal | Self::FindBridges => Duration::ZERO,
-            Self::RemoveUnused | Self::ReviewRevoked => Duration::from_secs(1),
+            Self::RemoveUnused | Self::ReviewRevoked | Self::TellLostMatches => {
+                Duration::from_secs(1)
+            }
             Self::Tidy => Duration::from_secs(5),
             Self::CountRows => Duration::from_secs(10),
             Self::Compare => Duration::from_secs(30),
+            Self::Lint => Duration::from_secs(300),
         }
     }
 }
@@ -62,7 +71,9 @@ impl Upkeep {
             find_bridges,
             remove_unused,
             tidy,
+            tell_lost_matches,
             count_rows,
+            lint,
             compare,
         ] = &mut self.due;
         match task {
@@ -72,7 +83,9 @@ impl Upkeep {
             Task::FindBridges => find_bridges,
             Task::RemoveUnused => remove_unused,
             Task::Tidy => tidy,
+            Task::TellLostMatches => tell_lost_matches,
             Task::CountRows => count_rows,
+            Task::Lint => lint,
             Task::Compare => compare,
         }
     }

@@ -22,13 +22,26 @@ pub enum SocketError {
     Io { path: PathBuf, error: io::Error },
 }
 
+impl SocketError {
+    /// Whether the disk is full, or may not be written to: enforcement needs no socket, and goes on without.
+    pub fn lacks_room(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if lacks_room(error))
+    }
+}
+
+fn lacks_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+}
+
 /// The right to a socket's path. The socket is removed when this is dropped.
 #[derive(Debug)]
 pub struct SocketLock {
     path: PathBuf,
     /// Whether the socket there is ours.
     bound: bool,
-    _lock: File,
+    /// `None` while the disk has no room for it.
+    lock: Option<File>,
 }
 
 /// The result of an attempt to take the lock.
@@ -47,6 +60,20 @@ impl SocketLock {
     /// `Io`: the lock file cannot be used.
     pub fn try_lock(path: &Path) -> Result<Attempt, SocketError> {
         try_lock(path).map_err(|error| SocketError::Io { path: path.to_path_buf(), error })
+    }
+
+    /// Where the disk has no room for the lock. What keeps a second agent from the tables then is that the first one owns them.
+    pub fn without_file(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), bound: false, lock: None }
+    }
+
+    /// Tries again to make the socket after a failure for want of room; whoever is without the lock must get it first.
+    pub fn bind_again(&mut self) -> Option<UnixListener> {
+        if self.lock.is_none() {
+            let Ok(Attempt::Locked(locked)) = Self::try_lock(&self.path) else { return None };
+            *self = locked;
+        }
+        self.bind().ok()
     }
 
     /// Makes the socket, for this user only. One at which nobody answers is replaced.
@@ -103,8 +130,12 @@ fn try_lock(path: &Path) -> io::Result<Attempt> {
     }
     file.set_len(0)?;
     file.rewind()?;
-    writeln!(file, "{}", std::process::id())?;
-    Ok(Attempt::Locked(SocketLock { path: path.to_path_buf(), bound: false, _lock: file }))
+    match writeln!(file, "{}", std::process::id()) {
+        // The number is for those who wait, to name it.
+        Err(error) if !lacks_room(&error) => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    Ok(Attempt::Locked(SocketLock { path: path.to_path_buf(), bound: false, lock: Some(file) }))
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {

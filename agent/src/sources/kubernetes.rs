@@ -4,6 +4,7 @@
 //! watch of each kind (list, follow, go on after failures) --messages--> collector --inputs--> inbox
 //!                                                                          |
 //! Events about faulty policies <--------------faults-----------------------+
+//! Events about denied connections <--------- flows
 //! ```
 //!
 //! The watches share a thread, whose runtime waits for the server; the collector has another, which waits for the loop. Both
@@ -11,8 +12,10 @@
 
 mod access;
 mod collector;
-mod event_writer;
+mod denial_events;
+mod events;
 mod failure;
+mod fault_events;
 mod items;
 mod kind;
 mod lines;
@@ -34,6 +37,7 @@ use collector::Collector;
 use kind::watched;
 use watch::Watch;
 
+use crate::flows::store::FlowStore;
 use crate::inbox::Sender;
 use crate::watch_state::WatchState;
 
@@ -59,12 +63,18 @@ pub struct KubernetesSource {
 }
 
 impl KubernetesSource {
-    /// Follows the API server for the node of this name from now on.
+    /// Follows the API server for the node of this name from now on, and writes Events about denied connections there, where flows
+    /// are given.
     ///
     /// # Errors
     ///
     /// It is not known how to reach the server (whether it answers is no matter), or threads cannot be made.
-    pub async fn spawn(access: Access, node: String, inbox: Sender) -> Result<Self, SourceError> {
+    pub async fn spawn(
+        access: Access,
+        node: String,
+        inbox: Sender,
+        flows: Option<FlowStore>,
+    ) -> Result<Self, SourceError> {
         let (stop, stopped) = oneshot::channel::<()>();
         let (ended, end) = oneshot::channel::<()>();
         let (begun, begin) = oneshot::channel();
@@ -80,7 +90,7 @@ impl KubernetesSource {
                 let (sender, receiver) = mpsc::channel(MAX_MESSAGES);
                 let kinds = watched(&node);
                 let states = kinds.map(|kind| WatchState::new(kind.kind, kind.decides)).collect();
-                let (reporter, faults) = event_writer::channel();
+                let (reporter, faults) = fault_events::channel();
                 let collector = Collector::new(server.url.clone(), node.clone(), states, reporter);
                 let collecting = thread::Builder::new()
                     .name("collect".into())
@@ -95,7 +105,10 @@ impl KubernetesSource {
                     watches.spawn(Watch::new(server.clone(), kind, sender.clone()).run());
                 }
                 drop(sender);
-                tokio::spawn(event_writer::run(server, node, faults));
+                if let Some(flows) = flows {
+                    tokio::spawn(denial_events::run(server.clone(), node.clone(), flows));
+                }
+                tokio::spawn(fault_events::run(server, node, faults));
                 tokio::select! {
                     // Sent never; the other end was dropped.
                     _ = stopped => {}

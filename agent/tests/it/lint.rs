@@ -5,7 +5,7 @@ use std::path::Path;
 use palisade_compiler::lint::Code;
 use serde_json::Value;
 
-use crate::command::{NAMESPACE, Ran, Scratch, palisade, palisade_reads, pod, policy};
+use crate::command::{NAMESPACE, Netns, Ran, Scratch, palisade, palisade_reads, pod, policy};
 
 /// Pod a, a policy with a misspelt label, and one with a note.
 fn misspelt() -> Scratch {
@@ -122,7 +122,7 @@ fn what_is_wrong_with_manifests_is_found_with_its_place() {
     assert_eq!(found["complete"], false);
     assert!(found["findings"].as_array().unwrap().iter().all(|f| f["code"] == "PAL001"));
     palisade(&["lint", "-f", "/nonexistent"]).exits(2);
-    palisade(&["lint"]).exits(2);
+    palisade(&["lint", "--socket", "/nonexistent"]).exits(5);
 }
 
 #[test]
@@ -159,4 +159,40 @@ fn an_annotation_accepts_a_finding() {
 fn the_recipes_cause_no_alarm() {
     let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/recipes");
     palisade(&["lint", "-f", recipes.to_str().unwrap()]).exits(0);
+}
+
+#[test]
+fn the_running_agent_tells_what_it_finds_and_what_lost_its_match() {
+    let scratch = misspelt();
+    let guard = policy("guard", "{podSelector: {matchLabels: {app: beta}}}");
+    scratch.write("guard.yaml", &guard);
+    std::fs::remove_file(scratch.0.join("open.yaml")).unwrap();
+    let netns = Netns::new();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let ask = |args: &[&str]| {
+        palisade(&[&["lint", "--socket", agent.socket.to_str().unwrap()], args].concat())
+    };
+    let before = ask(&[]).exits(1);
+    assert!(before.out.contains("warning PAL101 selects-no-pod"), "{}", before.out);
+    assert!(!before.out.contains("PAL702"), "{}", before.out);
+    let beta = pod("beta", "10.0.0.2", "").replace("app: beta", "app: gamma");
+    scratch.write("pods.yaml", &(pod("alpha", "10.0.0.1", "") + &beta));
+    let status = agent.until("what lost its match", |status| status.lint.lost_matches == 2);
+    assert_eq!(status.lint.unexamined, 0);
+    let ran = ask(&["-o", "json"]).exits(1);
+    let lost = &json(&ran)["lost_matches"];
+    assert_eq!(
+        (&lost[0]["code"], &lost[1]["code"]),
+        (&"PAL701".into(), &"PAL702".into()),
+        "{lost}"
+    );
+    assert_eq!(lost[1]["object"]["name"], "beta");
+    assert!(lost[0]["time"].as_str().unwrap().ends_with('Z'), "{lost}");
+    let text = ask(&[]).exits(1).out;
+    assert!(text.contains("(app changed from beta to gamma)"), "{text}");
+    // The whole look comes some seconds later, and what is found is counted.
+    agent.until("a look at everything", |status| status.lint.findings.values().sum::<usize>() > 1);
+    let log = agent.log();
+    assert!(log.contains("Pod x/beta: x/beta was isolated for ingress by x/guard until"), "{log}");
 }

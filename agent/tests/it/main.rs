@@ -20,6 +20,7 @@ mod deny_action;
 mod examples;
 mod explain;
 mod files;
+mod full_disk;
 mod handover;
 mod healing;
 mod hold;

@@ -6,11 +6,14 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::jiff::Timestamp;
+use palisade::flows::flow::Flow;
 use palisade::http::{DEFAULT, MAX_CONNECTIONS, MAX_HEAD_BYTES};
 use palisade::metrics::exposition::Exposition;
 use palisade::protocol::{Request, Response, Rows, State};
 use palisade::published_status::PublishedStatus;
 use palisade::watch_state::{KubernetesState, WatchState};
+use palisade_compiler::lint::Severity;
 use palisade_compiler::program::sets::SetName;
 use palisade_compiler::snapshot::ObjectKind;
 
@@ -346,9 +349,15 @@ fn denied_packets_are_scraped_with_their_bytes() {
 /// A status that has everything that a scrape may show.
 fn full_status() -> PublishedStatus {
     let published = PublishedStatus::default();
+    let denied = r#"{"id":1,"verdict":"deny","direction":"ingress","first_seen":"","last_seen":"","count":1,"family":"IPv4",
+        "from":{"address":""},"to":{"address":""},"protocol":6,"port":80,"revision":1,"reason":"","isolated_by":["x/guard"],"misses":[],
+        "further":0,"divergence":null}"#;
+    let denied: Flow = serde_json::from_str(denied).unwrap();
+    published.flows.hits.count(&denied, Timestamp::UNIX_EPOCH);
     published.update(|at| {
         let rows = Rows { largest: vec![("x".to_owned(), 1)], ..Rows::default() };
         at.status.rows = vec![rows];
+        at.status.lint.findings = [(Severity::Note, 1)].into();
         at.checked = Some(Instant::now());
         at.set_sizes = vec![("v4", SetName::LocalIn, 1)];
         let mut watch = WatchState::new(ObjectKind::Pod, true);

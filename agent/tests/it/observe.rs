@@ -159,6 +159,14 @@ fn repeats_are_one_flow_and_filters_apply_to_what_is_stored_and_what_comes() {
     node.agent.until("the repeats", |_| node.stored(guards.clone()).iter().any(is_merged));
     assert_eq!(node.stored(guards).len(), 2);
     assert_eq!(node.stored(only).len(), 1);
+    // Each packet counts for the policy that denied it.
+    let denials = node.agent.until("the packets", |status| !status.denials.is_empty()).denials;
+    let counted: Vec<_> =
+        denials.iter().map(|it| (it.policy.as_str(), it.direction, it.packets)).collect();
+    assert_eq!(counted, [("n/b", FlowDirection::Ingress, 3), ("n/x", FlowDirection::Egress, 1)]);
+    let labelled =
+        |label: &str| node.stored(Filter { labels: vec![label.into()], ..Filter::default() }).len();
+    assert_eq!((labelled("pod=x"), labelled("pod"), labelled("pod=c")), (1, 2, 1));
 }
 
 /// `denied` and what it is made of.

@@ -57,7 +57,7 @@ fn the_server_takes_every_object_and_helm_installs_flushes_and_removes_them() {
     let notes = helm(&cluster, &["install", "palisade", CHART]).exits(0).out;
     assert!(notes.contains("rollout status daemonset/palisade"), "{notes}");
     assert_eq!(field("template.spec.containers[*].args[0]"), "run");
-    let flush = ["upgrade", "palisade", CHART, "--reuse-values", "--set", "flush=true"];
+    let flush = ["upgrade", "palisade", CHART, "--reset-then-reuse-values", "--set", "flush=true"];
     helm(&cluster, &flush).exits(0);
     assert_eq!(field("template.spec.initContainers[*].args"), r#"["flush"]"#);
     assert_eq!(field("updateStrategy.rollingUpdate.maxUnavailable"), "100%");

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use palisade::protocol::{State, Status};
-use palisade_lab::Write;
+use palisade_lab::{ApiClient, Write};
 
 use crate::cluster::{Cluster, NODE, until_in_sync};
 use crate::command::Agent;
@@ -16,6 +16,11 @@ const PODS_OF_NODE: usize = 110;
 const PODS_OF_NAMESPACE: usize = 200;
 /// How long the whole may take at the full size, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// For how long the agent is watched while nothing changes: at the full size for longer than it waits between two comparisons.
+fn rest(pods: usize) -> Duration {
+    Duration::from_secs(if pods < 100_000 { 3 } else { 65 })
+}
+
 /// The goals for the whole agent, in KiB, and half of them as room for what a debug build adds.
 const AT_REST: u64 = (64 + 32) << 10;
 const IN_A_LIST: u64 = (96 + 48) << 10;
@@ -101,6 +106,16 @@ fn memory(agent: &Agent) -> (u64, u64) {
     (of("VmRSS:"), of("VmHWM:"))
 }
 
+/// What the agent used of a processor since it began.
+fn processor_time(agent: &Agent) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
+    // proc_pid_stat(5): utime and stime are the 14th and 15th field, in hundredths of a second on every Linux.
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks =
+        fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap());
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
+
 /// Waits as long as it takes until the agent has so many pods and policies in force.
 fn until_has(agent: &Agent, pods: usize, policies: usize) -> Status {
     let deadline = Instant::now() + PATIENCE;
@@ -121,6 +136,42 @@ fn until_has(agent: &Agent, pods: usize, policies: usize) -> Status {
 fn at_rest(agent: &Agent) -> u64 {
     agent.verify();
     memory(agent).0
+}
+
+/// Pods change their labels all the time.
+fn churn(client: &ApiClient, agent: &Agent, pods: usize, policies: usize) {
+    let took = Mutex::new(Vec::new());
+    for round in 1..=3 {
+        let relabelled = (0..pods.min(1_000)).map(|number| relabel(number, round));
+        client.write_all(relabelled).expect("relabelled");
+        let status = until_has(agent, pods, policies);
+        took.lock().unwrap().extend(status.changes.iter().map(|change| change.took_us));
+    }
+    let mut took = took.into_inner().unwrap();
+    took.sort_unstable();
+    eprintln!(
+        "from event to kernel under churn, of {} batches: median {} us, most {} us",
+        took.len(),
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
+}
+
+/// The server forgets, and everything is listed anew; returns how many lists there were.
+fn list_anew(cluster: &mut Cluster, agent: &Agent, pods: usize, policies: usize) -> u64 {
+    let lists = |status: &Status| {
+        status.kubernetes.as_ref().unwrap().watches.iter().map(|w| w.lists).sum::<u64>()
+    };
+    let before = lists(&agent.until("an answer", |_| true));
+    cluster.server.kill();
+    cluster.server.compact().expect("compacted");
+    cluster.server.restart().expect("restarted");
+    cluster.add_namespace("after");
+    let deadline = Instant::now() + PATIENCE;
+    while lists(&agent.until("an answer", |_| true)) < before + 3 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    lists(&until_has(agent, pods, policies)) - before
 }
 
 #[test]
@@ -151,40 +202,17 @@ fn many_pods_and_policies_fit_and_are_enforced_in_time() {
         status.time_to_enforce.max_us.unwrap_or_default()
     );
     let resting = at_rest(&agent);
+    let used = processor_time(&agent);
+    std::thread::sleep(rest(pods));
+    let used_at_rest = processor_time(&agent) - used;
 
-    // Pods change their labels all the time.
-    let took = Mutex::new(Vec::new());
-    for round in 1..=3 {
-        let relabelled = (0..pods.min(1_000)).map(|number| relabel(number, round));
-        client.write_all(relabelled).expect("relabelled");
-        let status = until_has(&agent, pods, policies);
-        took.lock().unwrap().extend(status.changes.iter().map(|change| change.took_us));
-    }
-    let mut took = took.into_inner().unwrap();
-    took.sort_unstable();
-    eprintln!(
-        "from event to kernel under churn, of {} batches: median {} us, most {} us",
-        took.len(),
-        took[took.len() / 2],
-        took[took.len() - 1]
-    );
+    churn(&client, &agent, pods, policies);
 
-    // The server forgets, and everything is listed anew.
-    let lists = |status: &Status| {
-        status.kubernetes.as_ref().unwrap().watches.iter().map(|w| w.lists).sum::<u64>()
-    };
-    let before = lists(&agent.until("an answer", |_| true));
     memory(&agent);
-    cluster.server.kill();
-    cluster.server.compact().expect("compacted");
-    cluster.server.restart().expect("restarted");
-    cluster.add_namespace("after");
-    let deadline = Instant::now() + PATIENCE;
-    while lists(&agent.until("an answer", |_| true)) < before + 3 && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    let relisted = lists(&until_has(&agent, pods, policies)) - before;
+    let used = processor_time(&agent);
+    let relisted = list_anew(&mut cluster, &agent, pods, policies);
     let (_, most) = memory(&agent);
+    let used_in_lists = processor_time(&agent) - used;
     let rested = at_rest(&agent);
 
     // A new agent takes the tables over.
@@ -194,7 +222,12 @@ fn many_pods_and_policies_fit_and_are_enforced_in_time() {
     until_has(&agent, pods, policies);
     let started = began.elapsed();
     let (_, at_start) = memory(&agent);
+    let used_at_start = processor_time(&agent);
     let fresh = at_rest(&agent);
+    eprintln!(
+        "processor time: {used_at_rest:?} of {:?} at rest, {used_in_lists:?} for {relisted} new lists, {used_at_start:?} for a start",
+        rest(pods)
+    );
     eprintln!(
         "memory in KiB: at rest {resting}, most in {relisted} new lists {most}, then at rest {rested}; a new agent: in force after \
          {started:.1?}, most {at_start}, at rest {fresh}"

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::code::{Code, Severity};
 use crate::model::{LintIgnore, Policy};
@@ -28,6 +28,25 @@ pub struct Finding {
     pub remedy: String,
     /// Where it stands, if that is known.
     pub place: Option<Place>,
+}
+
+/// A finding as it passes between processes: the rest is what the table says.
+#[derive(Debug, Deserialize)]
+struct Received {
+    code: Code,
+    object: Option<ObjectRef>,
+    field: Option<String>,
+    message: String,
+    remedy: String,
+    place: Option<Place>,
+}
+
+impl<'de> Deserialize<'de> for Finding {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Received { code, object, field, message, remedy, place } =
+            Received::deserialize(deserializer)?;
+        Ok(Self { field, remedy, place, ..Self::new(code, object, message) })
+    }
 }
 
 impl Finding {

@@ -79,6 +79,15 @@ impl Relabelled {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many objects, examined or not.
+    pub fn len(&self) -> usize {
+        self.pods.len() + self.namespaces.len() + self.unexamined
+    }
+
     /// What lost its match, by what there is once the changes are applied.
     pub fn lost(&self, snapshot: &Snapshot) -> LostMatches {
         let pods: Vec<(&Before, &Pod)> =

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -95,7 +95,7 @@ impl Write for OneLine<'_, '_> {
 }
 
 /// Where something stands. Displayed as `FILE:LINE:COLUMN`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The name that the caller gave to the source.
     pub source: Arc<str>,
@@ -118,7 +118,7 @@ impl fmt::Display for Place {
 }
 
 /// Names an object. Displayed as in `NetworkPolicy shop/api`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectRef {
     pub kind: String,
     /// `None` for kinds without a namespace, and where the namespace is not known.

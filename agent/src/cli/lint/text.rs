@@ -25,6 +25,15 @@ pub(super) fn print(outcome: &Outcome) -> Result<(), Failure> {
     if outcome.further > 0 {
         say(format_args!("... and {} more findings", outcome.further))?;
     }
+    if !outcome.lost_matches.is_empty() {
+        say(bold("Lost by changes of labels, the latest first", colours))?;
+    }
+    for lost in &outcome.lost_matches {
+        say(format_args!("  {}", printable(&lost.time)))?;
+        let object = lost.finding.object.as_ref().map_or_else(String::new, ToString::to_string);
+        say(format_args!("    {}", printable(&object)))?;
+        print_one(&lost.finding, explained.insert(lost.finding.code), colours)?;
+    }
     say(summary(outcome))
 }
 

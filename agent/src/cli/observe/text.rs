@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::cli::output::colours;
 use crate::connection::protocol_name;
-use crate::flows::flow::{Flow, FlowEnd, FlowVerdict};
+use crate::flows::flow::{Flow, FlowVerdict};
 
 /// A column is at most so wide; what is longer moves the rest of its line.
 const MAX_WIDTH: usize = 48;
@@ -26,7 +26,7 @@ impl Columns {
     }
 
     pub(super) fn lines(&mut self, flow: &Flow) -> Vec<String> {
-        let (from, to) = (end(&flow.from), end(&flow.to));
+        let [from, to] = [&flow.from, &flow.to].map(|end| escaped(&end.to_string()));
         let port = match flow.port {
             Some(port) => format!("{} {port}", protocol_name(flow.protocol)),
             None => protocol_name(flow.protocol),
@@ -70,17 +70,6 @@ impl Columns {
     }
 }
 
-/// `shop/web (10.0.0.1)`, `192.168.0.1 (node worker-1)`, `203.0.113.7`
-fn end(end: &FlowEnd) -> String {
-    let address = &end.address;
-    let text = match (&end.pod, &end.node) {
-        (Some(pod), _) => format!("{pod} ({address})"),
-        (None, Some(node)) => format!("{address} (node {node})"),
-        (None, None) => address.clone(),
-    };
-    escaped(&text)
-}
-
 /// The time of day of a time in RFC 3339, in milliseconds.
 fn time_of_day(time: &str) -> String {
     let of_day = time.split_once('T').map_or(time, |(_, of_day)| of_day).trim_end_matches('Z');
@@ -114,15 +103,11 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::explanation::Miss;
-    use crate::flows::flow::{FlowDirection, Judgement};
+    use crate::flows::flow::{FlowDirection, FlowEnd, Judgement};
 
     fn flow(pod: &str, count: u64) -> Flow {
-        let from = FlowEnd {
-            address: "10.0.0.1".into(),
-            pod: Some(pod.into()),
-            namespace: None,
-            node: None,
-        };
+        let from =
+            FlowEnd { address: "10.0.0.1".into(), pod: Some(pod.into()), ..FlowEnd::default() };
         let to = FlowEnd { address: "203.0.113.7".into(), ..FlowEnd::default() };
         let miss = Miss {
             policy: "shop/web".into(),

@@ -1,12 +1,16 @@
 //! A status as text: first what an operator asks, the rest with `-v`.
 
+use palisade_compiler::lint::Severity;
+
 use super::KernelStatus;
 use crate::cli::Failure;
 use crate::cli::output::{colours, say};
+use crate::findings::LintStatus;
 use crate::flows::counts::FlowCounts;
 use crate::protocol::{
     Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, State, Status,
 };
+use crate::revision_log::named;
 
 /// Lines of a list that a person is shown.
 const MAX_LINES: usize = 20;
@@ -29,6 +33,7 @@ pub(super) fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
     print_last_change(status)?;
     print_connections(&status.connections)?;
     print_hold(&status.hold)?;
+    print_lint(&status.lint)?;
     let objects = format!(
         "{} namespaces, {} pods, {} policies",
         sizes.namespaces, sizes.pods, sizes.policies
@@ -161,6 +166,21 @@ fn print_flows(flows: &FlowCounts) -> Result<(), Failure> {
     say(format_args!("            {}", paint(false, &divergences)))
 }
 
+fn print_lint(lint: &LintStatus) -> Result<(), Failure> {
+    if lint.last_us.is_none() && lint.lost_matches == 0 {
+        return Ok(());
+    }
+    let counted = |(severity, count): (&Severity, &usize)| format!("{count} {severity}s");
+    let found: Vec<String> =
+        lint.findings.iter().rev().filter(|(_, count)| **count > 0).map(counted).collect();
+    let found = if found.is_empty() { "nothing found".to_owned() } else { found.join(", ") };
+    let lost = match lint.lost_matches {
+        0 => String::new(),
+        count => format!("; {count} lost matches by changes of labels"),
+    };
+    say(format_args!("lint        {found}{lost}: see palisade lint"))
+}
+
 fn print_hold(hold: &Hold) -> Result<(), Failure> {
     let packets = match hold.packets {
         0 => String::new(),
@@ -190,13 +210,10 @@ fn print_hold(hold: &Hold) -> Result<(), Failure> {
 
 fn print_last_change(status: &Status) -> Result<(), Failure> {
     let Some(change) = status.changes.first() else { return Ok(()) };
-    let what = change.objects.first().map_or("the program", String::as_str);
-    let more = match change.object_count.saturating_sub(1) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let first = change.objects.get(..1).unwrap_or_default();
+    let what = named(first, change.object_count);
     say(format_args!(
-        "last change {what}{more}: {} elements in {}, {} ago",
+        "last change {what}: {} elements in {}, {} ago",
         change.element_count,
         millis(change.took_us),
         duration(change.seconds_ago)
@@ -248,6 +265,15 @@ fn print_details(status: &Status) -> Result<(), Failure> {
         sizes.atoms,
         sizes.elements
     ))?;
+    for denials in &status.denials {
+        say(format_args!(
+            "denied by   {} ({}): {} packets seen, the last at {}",
+            denials.policy,
+            denials.direction.as_str(),
+            denials.packets,
+            denials.last_seen
+        ))?;
+    }
     for rows in &status.rows {
         let largest: Vec<String> =
             rows.largest.iter().map(|(namespace, rows)| format!("{namespace} {rows}")).collect();

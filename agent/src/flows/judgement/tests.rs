@@ -7,6 +7,7 @@ use palisade_compiler::snapshot::Change;
 use palisade_dataplane::netlink::nflog::PacketHeader;
 
 use super::*;
+use crate::revision_log::Revision;
 
 const PODS: &str = r#"
 {"kind": "List", "apiVersion": "v1", "items": [
@@ -21,7 +22,7 @@ fn guard(ports: &[u16]) -> String {
     let port = |port: &u16| format!("{{protocol: UDP, port: {port}}}");
     let ports: Vec<String> = ports.iter().map(port).collect();
     format!(
-        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: n, name: guard}}\n\
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: \"n\", name: guard}}\n\
          spec: {{podSelector: {{matchLabels: {{pod: b}}}}, policyTypes: [Ingress], ingress: [{{ports: [{}]}}]}}\n",
         ports.join(", ")
     )

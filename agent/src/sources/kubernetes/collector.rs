@@ -8,7 +8,7 @@ use palisade_compiler::parse::Severity;
 use palisade_compiler::snapshot::{Change, ObjectKind};
 use tokio::sync::mpsc::Receiver;
 
-use super::event_writer::{PolicyFault, Reporter};
+use super::fault_events::{PolicyFault, Reporter};
 use super::local_namespaces::LocalNamespaces;
 use super::watch::{Fate, Message, ObjectEvent};
 use crate::inbox::{Ended, Input, MAX_DESCRIBED, Sender, SourceState};

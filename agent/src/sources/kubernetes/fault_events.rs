@@ -4,22 +4,16 @@
 //! namespace report it, none at the same moment, and all under one name: the first is taken, and the others are told that it exists.
 
 use std::collections::BTreeSet;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
-use kube::api::PostParams;
 use palisade_compiler::model::PolicyKey;
 use tokio::sync::mpsc::{self, Receiver};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::access::ApiServer;
-use super::failure::Failure;
+use super::events::{AFTER_REFUSAL, Regarding, Saying, name_of, warning, write};
 use super::retry::jitter;
 
 /// Reports that wait at most; later ones are left out, since the log and the status have them too.
@@ -28,17 +22,8 @@ const MAX_WAITING: usize = 64;
 const MAX_KNOWN: usize = 1024;
 /// Events are spread over this time.
 const WITHIN: Duration = Duration::from_secs(5);
-/// Within how long the server must answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// How long none are written after the server has refused one.
-const AFTER_REFUSAL: Duration = Duration::from_secs(600);
-/// The longest note that the server takes, in bytes (events.k8s.io/v1, `Event.note`).
-const MAX_NOTE: usize = 1024;
-/// Of the policy's name, what the Event's name takes at most: a name has at most 253 characters.
-const MAX_NAME: usize = 200;
 
-/// The controller that reports, and what happened, as `kubectl describe` shows them.
-const CONTROLLER: &str = "palisade.io/agent";
+/// What happened, as `kubectl describe` shows it.
 const REASON: &str = "NotEnforcedAsWritten";
 const ACTION: &str = "Enforce";
 
@@ -53,49 +38,21 @@ pub(super) struct PolicyFault {
 impl PolicyFault {
     /// The same for every agent, and another for another fault or another policy of the name.
     fn event_name(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        (&self.uid, &self.note).hash(&mut hasher);
-        let name: String = self.key.name.chars().take(MAX_NAME).collect();
-        format!("{name}.{:016x}", hasher.finish())
+        name_of(&self.key.name, (&self.uid, &self.note))
     }
 
     fn event(&self, node: &str, now: Timestamp) -> Event {
         let PolicyKey { namespace, name } = &self.key;
-        Event {
-            metadata: ObjectMeta {
-                name: Some(self.event_name()),
-                namespace: Some(namespace.to_string()),
-                ..ObjectMeta::default()
-            },
-            event_time: Some(MicroTime(now)),
-            reporting_controller: Some(CONTROLLER.to_owned()),
-            reporting_instance: Some(node.to_owned()),
-            action: Some(ACTION.to_owned()),
-            reason: Some(REASON.to_owned()),
-            type_: Some("Warning".to_owned()),
-            note: Some(cut(&self.note)),
-            regarding: Some(ObjectReference {
-                api_version: Some("networking.k8s.io/v1".to_owned()),
-                kind: Some("NetworkPolicy".to_owned()),
-                namespace: Some(namespace.to_string()),
-                name: Some(name.to_string()),
-                uid: Some(self.uid.clone()),
-                ..ObjectReference::default()
-            }),
-            ..Event::default()
-        }
+        let regarding = Regarding {
+            api_version: "networking.k8s.io/v1",
+            kind: "NetworkPolicy",
+            namespace,
+            name,
+            uid: &self.uid,
+        };
+        let saying = Saying { reason: REASON, action: ACTION, note: &self.note };
+        warning(self.event_name(), regarding, saying, node, now)
     }
-}
-
-/// What of a note the server takes.
-fn cut(note: &str) -> String {
-    const END: &str = "...";
-    if note.len() <= MAX_NOTE {
-        return note.to_owned();
-    }
-    let ends = note.char_indices().map(|(at, _)| at);
-    let end = ends.take_while(|&at| at <= MAX_NOTE - END.len()).last().unwrap_or(0);
-    note.get(..end).unwrap_or_default().to_owned() + END
 }
 
 /// Where faults are reported to. Never waits.
@@ -149,22 +106,8 @@ pub(super) async fn run(server: ApiServer, node: String, mut faults: Receiver<Po
     }
 }
 
-/// Success also where the Event exists.
-async fn write(server: &ApiServer, event: &Event) -> Result<(), Failure> {
-    let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-    let events: Api<Event> = Api::namespaced(server.client.clone(), namespace);
-    let parameters = PostParams::default();
-    let answer = timeout(ANSWER_WITHIN, events.create(&parameters, event)).await;
-    match answer.map_err(|_elapsed| Failure::Silent(ANSWER_WITHIN))? {
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        answer => answer.map(drop).map_err(Failure::from),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     fn fault(name: &str, uid: &str, note: &str) -> PolicyFault {
@@ -180,23 +123,5 @@ mod tests {
         for other in [fault("db", "u2", "spec: wrong"), fault("db", "u1", "spec: worse")] {
             assert_ne!(one.event_name(), other.event_name());
         }
-        assert!(fault(&"x".repeat(253), "u", "n").event_name().len() <= 253);
-    }
-
-    #[test]
-    fn a_note_has_the_length_that_the_server_takes() {
-        assert_eq!(cut("short"), "short");
-        let long = cut(&"\u{e4}".repeat(1000));
-        assert!(long.len() <= MAX_NOTE && long.ends_with("..."), "{}", long.len());
-    }
-
-    #[test]
-    fn an_event_names_the_policy_and_who_says_it() {
-        let event = fault("db", "u1", "spec: wrong").event("n1", Timestamp::UNIX_EPOCH);
-        let json = serde_json::to_value(&event).unwrap();
-        assert_eq!(json["kind"], "Event");
-        assert_eq!(json["regarding"]["uid"], "u1");
-        assert_eq!(json["reportingInstance"], "n1");
-        assert_eq!(json["eventTime"], "1970-01-01T00:00:00.000000Z");
     }
 }

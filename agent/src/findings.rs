@@ -1,0 +1,44 @@
+//! What the linter finds in the objects of a running agent, and what lost its match there.
+
+use std::collections::BTreeMap;
+
+use palisade_compiler::lint::{Finding, Severity};
+use serde::{Deserialize, Serialize};
+
+/// What lost its match that is kept; the latest are.
+pub const MAX_LOST_MATCHES: usize = 256;
+
+/// The agent's answer to `palisade lint`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    /// As they are now, at most `palisade_compiler::lint::MAX_FINDINGS`.
+    pub findings: Vec<Finding>,
+    /// How many there are of each severity, listed or not.
+    pub counts: BTreeMap<Severity, usize>,
+    /// How many were accepted by annotations.
+    pub ignored: usize,
+    /// The latest first.
+    pub lost_matches: Vec<LostMatch>,
+}
+
+/// A selector that matches nothing any more, or a pod that no policy isolates any more, since labels changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostMatch {
+    /// When the agent saw it, in RFC 3339, UTC.
+    pub time: String,
+    #[serde(flatten)]
+    pub finding: Finding,
+}
+
+/// What the linter found when it looked last, and what lost its match since the agent began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LintStatus {
+    /// How many findings of each severity there are; empty until the linter looked.
+    pub findings: BTreeMap<Severity, usize>,
+    /// How long the last look took, in microseconds.
+    pub last_us: Option<u64>,
+    /// How often something lost its match.
+    pub lost_matches: u64,
+    /// Objects with changed labels, and selectors, that were too many at a time to be looked at.
+    pub unexamined: u64,
+}

@@ -1,0 +1,166 @@
+//! How many of the denied packets that were seen each policy denied, and when last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use k8s_openapi::jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::flow::{Flow, FlowDirection};
+
+/// Policies that are counted. Packets that further ones deny are counted in one sum.
+pub const MAX_COUNTED: usize = 10_000;
+
+/// Counted by the recorder of flows, and read by whoever asks while it counts.
+#[derive(Debug, Clone, Default)]
+pub struct HitCounters(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// By `namespace/name`.
+    policies: DashMap<String, PolicyHits>,
+    uncounted: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct PolicyHits {
+    ingress: Option<Hits>,
+    egress: Option<Hits>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Hits {
+    packets: u64,
+    last_seen: Timestamp,
+}
+
+/// What a policy denied in a direction since the agent began. A packet that several policies deny counts for each of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyDenials {
+    /// `namespace/name`
+    pub policy: String,
+    pub direction: FlowDirection,
+    /// Packets that were seen: of a flood, the kernel logs a part.
+    pub packets: u64,
+    /// RFC 3339, UTC.
+    pub last_seen: String,
+}
+
+impl PolicyHits {
+    fn count(&mut self, direction: FlowDirection, time: Timestamp) {
+        let hits = match direction {
+            FlowDirection::Ingress => &mut self.ingress,
+            FlowDirection::Egress => &mut self.egress,
+        };
+        let packets = hits.map_or(0, |hits| hits.packets) + 1;
+        *hits = Some(Hits { packets, last_seen: time });
+    }
+}
+
+impl HitCounters {
+    /// Counts a packet of the flow for the policies that isolate the pod.
+    pub fn count(&self, flow: &Flow, time: Timestamp) {
+        let Shared { policies, uncounted } = &*self.0;
+        for policy in &flow.judgement.isolated_by {
+            if let Some(mut hits) = policies.get_mut(policy.as_str()) {
+                hits.count(flow.direction, time);
+            } else if policies.len() < MAX_COUNTED {
+                policies.entry(policy.clone()).or_default().count(flow.direction, time);
+            } else {
+                uncounted.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The `most` that denied the most packets, those first.
+    pub fn top(&self, most: usize) -> Vec<PolicyDenials> {
+        let mut all: Vec<PolicyDenials> = Vec::new();
+        for entry in &self.0.policies {
+            let directions =
+                [(FlowDirection::Ingress, entry.ingress), (FlowDirection::Egress, entry.egress)];
+            for (direction, hits) in directions {
+                all.extend(hits.map(|hits| PolicyDenials {
+                    policy: entry.key().clone(),
+                    direction,
+                    packets: hits.packets,
+                    last_seen: hits.last_seen.to_string(),
+                }));
+            }
+        }
+        all.sort_by(|a, b| {
+            b.packets
+                .cmp(&a.packets)
+                .then_with(|| (&a.policy, a.direction).cmp(&(&b.policy, b.direction)))
+        });
+        all.truncate(most);
+        all
+    }
+
+    /// Packets denied by policies beyond `MAX_COUNTED`.
+    pub fn uncounted(&self) -> u64 {
+        self.0.uncounted.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flow::{FlowEnd, FlowVerdict, Judgement};
+    use super::*;
+
+    fn flow(direction: FlowDirection, policies: &[&str]) -> Flow {
+        Flow {
+            id: 1,
+            verdict: FlowVerdict::Deny,
+            direction,
+            first_seen: String::new(),
+            last_seen: String::new(),
+            count: 1,
+            family: "IPv4".into(),
+            from: FlowEnd::default(),
+            to: FlowEnd::default(),
+            protocol: 6,
+            port: Some(80),
+            judgement: Judgement {
+                isolated_by: policies.iter().map(|&policy| policy.into()).collect(),
+                ..Judgement::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_packet_counts_for_each_policy_that_isolates_and_by_direction() {
+        let counters = HitCounters::default();
+        let at = |second| Timestamp::from_second(second).unwrap_or_default();
+        counters.count(&flow(FlowDirection::Ingress, &["x/a", "x/b"]), at(1));
+        counters.count(&flow(FlowDirection::Ingress, &["x/b"]), at(2));
+        counters.count(&flow(FlowDirection::Egress, &["x/b"]), at(3));
+        let top: Vec<_> = counters
+            .top(10)
+            .into_iter()
+            .map(|it| (it.policy, it.direction, it.packets, it.last_seen))
+            .collect();
+        let row = |policy: &str, direction, packets, second: i64| {
+            (policy.to_owned(), direction, packets, at(second).to_string())
+        };
+        assert_eq!(
+            top,
+            [
+                row("x/b", FlowDirection::Ingress, 2, 2),
+                row("x/a", FlowDirection::Ingress, 1, 1),
+                row("x/b", FlowDirection::Egress, 1, 3),
+            ]
+        );
+        assert_eq!(counters.top(1).len(), 1);
+    }
+
+    #[test]
+    fn policies_beyond_the_bound_are_counted_in_one_sum() {
+        let counters = HitCounters::default();
+        for number in 0..=MAX_COUNTED {
+            let policy = format!("x/{number}");
+            counters.count(&flow(FlowDirection::Ingress, &[&policy]), Timestamp::UNIX_EPOCH);
+        }
+        assert_eq!((counters.top(usize::MAX).len(), counters.uncounted()), (MAX_COUNTED, 1));
+    }
+}
