@@ -14,7 +14,9 @@ pub mod access;
 mod connection;
 mod flow_events;
 mod page;
+mod pod_lists;
 mod routes;
+mod shared;
 mod state;
 
 use std::collections::VecDeque;

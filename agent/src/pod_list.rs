@@ -114,13 +114,13 @@ fn isolation(snapshot: &Snapshot, namespace: &str, labels: &Labels) -> PodIsolat
     let mut isolation = PodIsolation::default();
     let selecting = snapshot.policies_of(namespace).filter(|it| it.subjects.matches(labels));
     for policy in selecting {
-        for direction in Direction::ALL {
+        let isolates = |direction: &Direction| policy.isolates.in_direction(*direction);
+        for direction in Direction::ALL.into_iter().filter(isolates) {
             let by = match direction {
                 Direction::Ingress => &mut isolation.ingress,
                 Direction::Egress => &mut isolation.egress,
             };
-            if !policy.isolates.in_direction(direction) {
-            } else if by.policies.len() < MAX_NAMED {
+            if by.policies.len() < MAX_NAMED {
                 by.policies.push(policy.key.name.to_string());
             } else {
                 by.further += 1;

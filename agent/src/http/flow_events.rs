@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::connection::Lasting;
-use super::routes::Shared;
+use super::shared::Shared;
 use super::state::API_VERSION;
 use crate::flows::counts::FlowCounts;
 use crate::flows::filter::Filter;

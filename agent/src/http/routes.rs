@@ -15,18 +15,12 @@ use axum::routing::get;
 use super::access::Access;
 use super::flow_events::flows;
 use super::page::{CONTENT_SECURITY_POLICY, files};
-use super::state::{PodLists, explain, state};
+use super::pod_lists::PodLists;
+use super::shared::Shared;
+use super::state::{explain, state};
 use crate::health;
 use crate::metrics::exposition::{CONTENT_TYPE, Exposition};
 use crate::socket::server::Server;
-
-/// What the answers come from.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) server: Server,
-    pub(super) pods: PodLists,
-    exposition: Exposition,
-}
 
 pub(super) fn router(server: Server, access: Access) -> Router {
     let exposition = Exposition::new(&server.status);

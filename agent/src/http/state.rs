@@ -1,28 +1,19 @@
 //! What the page shows at first, and when something has changed: the status, the pods, and why a connection has its verdict.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::Mutex;
+use serde_json::value::RawValue;
 
-use super::routes::Shared;
+use super::shared::Shared;
 use crate::connection::Port;
 use crate::protocol::{self, Request, Status};
 
 /// The version of what `/api/v1` answers. Goes up when a field changes its meaning or goes.
 pub(super) const API_VERSION: u32 = 1;
-
-/// How long the list of pods is kept for other readers: the loop makes it, and does nothing else meanwhile.
-const KEPT: Duration = Duration::from_millis(500);
-
-/// The last list of pods.
-#[derive(Debug, Default)]
-pub(super) struct PodLists(Mutex<Option<(Instant, Arc<RawValue>)>>);
 
 /// The answer of `/api/v1/state`.
 #[derive(Debug, Serialize)]
@@ -46,30 +37,12 @@ pub(super) async fn state(
     let revision = shared.server.status.look(|at| at.status.revision);
     let pods = match known {
         Some(known) if known == revision => None,
-        _ => shared.pods.latest(&shared).await,
+        _ => shared.pods.latest(&shared.server).await,
     };
     let protocol::Response::Status(status) = shared.server.answer(Request::Status).await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     json(&Answer { version: API_VERSION, status, pods })
-}
-
-impl PodLists {
-    /// Readers that come together get one list.
-    async fn latest(&self, shared: &Shared) -> Option<Arc<RawValue>> {
-        let mut kept = self.0.lock().await;
-        if let Some((at, pods)) = kept.as_ref()
-            && at.elapsed() < KEPT
-        {
-            return Some(Arc::clone(pods));
-        }
-        let protocol::Response::Pods(pods) = shared.server.answer(Request::Pods).await else {
-            return None;
-        };
-        let pods = Arc::from(to_raw_value(&*pods).ok()?);
-        *kept = Some((Instant::now(), Arc::clone(&pods)));
-        Some(pods)
-    }
 }
 
 /// As on the command line of `palisade explain`.

@@ -67,7 +67,9 @@ export class Agent {
     let silent = setTimeout(() => abort.abort(), SILENT_AFTER);
     try {
       const response = await this.request(`/api/v1/flows?last=${LAST}`, abort.signal);
-      this.listener.connected();
+      // Of the agent's clock before this one's, in milliseconds.
+      const date = Date.parse(response.headers.get("date"));
+      this.listener.connected(isNaN(date) ? 0 : date - Date.now());
       connected();
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = "";

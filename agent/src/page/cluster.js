@@ -32,6 +32,7 @@ export class Cluster {
     this.podCount = 0;
     this.further = 0;
     this.revision = null;
+    this.skew = 0;
     this.forgetFlows();
   }
 
@@ -81,13 +82,19 @@ export class Cluster {
     return { edge: this.touch(flow), known };
   }
 
+  /** When a flow was seen last, by this clock. */
+  lastSeen(flow) {
+    const at = Date.parse(flow.last_seen);
+    return isNaN(at) ? Date.now() : at - this.skew;
+  }
+
   touch(flow) {
     const [from, to] = [this.place(flow.from), this.place(flow.to)];
     const key = `${from}\n${to}`;
     const edge = this.edges.get(key) ?? { key, from, to, at: { allow: -Infinity, deny: -Infinity } };
     this.edges.delete(key);
     this.edges.set(key, edge);
-    edge.at[flow.verdict] = Math.max(edge.at[flow.verdict], Date.parse(flow.last_seen) || Date.now());
+    edge.at[flow.verdict] = Math.max(edge.at[flow.verdict], this.lastSeen(flow));
     [edge.direction, edge.flow, edge.diverges] = [flow.direction, flow.id, flow.divergence !== null];
     if (this.edges.size > MAX_EDGES) this.edges.delete(this.edges.keys().next().value);
     return edge;

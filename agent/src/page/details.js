@@ -28,6 +28,7 @@ export class Details {
     this.shown = { kind, id };
     replace(this.panel, ...content);
     this.panel.hidden = false;
+    if (this.isRefreshing) return;
     this.panel.scrollTop = 0;
     this.panel.focus({ preventScroll: true });
   }
@@ -39,8 +40,11 @@ export class Details {
   /** What is open changes with what is known; not while somebody writes in it. */
   refresh() {
     if (!this.isOpen || this.panel.contains(document.activeElement) && document.activeElement !== this.panel) return;
+    if (this.shown.kind !== "pod") return;
     const { scrollTop } = this.panel;
-    if (this.shown.kind === "pod") this.pod(this.shown.id);
+    this.isRefreshing = true;
+    this.pod(this.shown.id);
+    this.isRefreshing = false;
     this.panel.scrollTop = scrollTop;
   }
 

@@ -12,6 +12,8 @@ const STATE_AFTER = 300;
 const STATE_EVERY = 5000;
 // How long connections gather before the map is laid out anew for them.
 const ARRANGE_AFTER = 400;
+// Connections seen before are no news.
+const PULSED_FOR = 5000;
 const TABS = ["connections", "pods", "status"];
 const THEME = "palisade-theme";
 
@@ -21,7 +23,8 @@ const link = { isUp: false, since: null, why: "" };
 let [status, summary, words, tab] = [null, null, [], "connections"];
 
 const agent = new Agent({
-  connected() {
+  connected(skew) {
+    cluster.skew = skew;
     [link.isUp, link.since] = [true, null];
     // The agent tells again what it has seen; it may be another one, which counts anew.
     cluster.forgetFlows();
@@ -38,7 +41,7 @@ const agent = new Agent({
     const { edge, known } = cluster.take(flow);
     if (map.index.has(edge.from) && map.index.has(edge.to)) map.setEdges([...cluster.edges.values()]);
     else arrangeLater();
-    if (Date.now() - Date.parse(flow.last_seen) < 10000) map.pulse(edge, flow.verdict);
+    if (Date.now() - cluster.lastSeen(flow) < PULSED_FOR) map.pulse(edge, flow.verdict);
     stream.take(flow, !known);
   },
   missed({ count }) {

@@ -49,7 +49,10 @@ export class Stream {
       this.held += 1;
       return this.later();
     }
+    this.dirty.delete(flow.id);
     this.dirty.set(flow.id, isNew);
+    // A page that is hidden draws nothing.
+    if (this.dirty.size > MAX_ROWS) this.dirty.delete(this.dirty.keys().next().value);
     this.later();
   }
 
