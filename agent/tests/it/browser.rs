@@ -38,7 +38,11 @@ const CHROMIUM: [&str; 11] = [
 ];
 
 /// A browser in a network namespace, ended when this is dropped.
-struct Driver(Child, Scratch);
+struct Driver {
+    child: Child,
+    /// What the browser writes.
+    _home: Scratch,
+}
 
 impl Driver {
     fn start(netns: &str) -> Self {
@@ -47,7 +51,7 @@ impl Driver {
         command.arg(format!("--net={netns}")).args(["chromedriver", "--port=9515"]);
         command.env("HOME", &home.0).env("TMPDIR", &home.0);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let driver = Self(child, home);
+        let driver = Self { child, _home: home };
         until("chromedriver", || within(netns, || TcpStream::connect(DRIVER)).is_ok());
         driver
     }
@@ -55,8 +59,8 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        _ = self.0.kill();
-        _ = self.0.wait();
+        _ = self.child.kill();
+        _ = self.child.wait();
     }
 }
 
@@ -90,8 +94,8 @@ impl Page {
         });
         let Value::Object(capabilities) = capabilities else { unreachable!() };
         let mut builder = ClientBuilder::new(HttpConnector::new());
-        let client = builder.capabilities(capabilities).connect(&format!("http://{DRIVER}"));
-        let client = client.await.unwrap();
+        let driver = format!("http://{DRIVER}");
+        let client = builder.capabilities(capabilities).connect(&driver).await.unwrap();
         client.goto(&format!("http://{DEFAULT}{path}")).await.unwrap();
         Self(client)
     }
