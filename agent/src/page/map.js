@@ -251,12 +251,13 @@ export class ClusterMap {
     context.lineWidth = 2;
     for (const [kind, list] of Object.entries(buckets)) {
       if (list.length === 0) continue;
-      context.globalAlpha = kind === "dim" ? 0.25 : 1;
       each(list, kind === "outside" ? POD_RADIUS * 0.7 : POD_RADIUS);
       context.fillStyle = kind === "both" ? colours.pod : colours.panel;
       context.strokeStyle = kind === "open" || kind === "dim" || kind === "outside" ? colours["pod-open"] : colours.pod;
       context.fill();
+      context.globalAlpha = kind === "dim" ? 0.35 : 1;
       context.stroke();
+      context.globalAlpha = 1;
       if (kind === "one") this.fillHalves(list);
     }
     context.globalAlpha = 1;

@@ -42,6 +42,7 @@ const agent = new Agent({
     if (map.index.has(edge.from) && map.index.has(edge.to)) map.setEdges([...cluster.edges.values()]);
     else arrangeLater();
     if (Date.now() - cluster.lastSeen(flow) < PULSED_FOR) map.pulse(edge, flow.verdict);
+    if (flow.verdict === "allow") $("legend-allow").hidden = false;
     stream.take(flow, !known);
   },
   missed({ count }) {

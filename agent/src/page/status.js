@@ -19,6 +19,8 @@ const LOSSES = [
   ["dropped_readers", "readers dropped, since they took nothing"],
 ];
 
+// The kernel's counters are read now and then, and what was seen is denied.
+const deniedCount = ({ denied, seen, lost }) => Math.max(denied, seen + lost.socket);
 /** What is missing, without what readers brought upon themselves. */
 const lostCount = ({ lost }) => lost.not_logged + lost.socket + lost.queue;
 
@@ -54,7 +56,7 @@ export function showFigures(box, status, cluster, summary) {
     ["Isolated here", status?.isolated.pods],
     ["Policies", status?.sizes.policies, "minor"],
     ["Last change took", last === null || last === undefined ? null : duration(last), "minor"],
-    ["Denied", flows?.denied],
+    ["Denied", flows && deniedCount(flows)],
     ["Not seen", flows && lostCount(flows) > 0 ? lostCount(flows) : null],
     ["Divergences", flows?.divergences > 0 ? flows.divergences : null, "bad"],
   ];
@@ -96,7 +98,7 @@ export function showStatus(panel, status, summary) {
     ]),
     element("h3", {}, "Denied packets"),
     facts([
-      ["Denied", flows.denied.toLocaleString("en")],
+      ["Denied", deniedCount(flows).toLocaleString("en")],
       ["Seen", flows.seen.toLocaleString("en")],
       ["Divergences", flows.divergences > 0 ? element("b", { class: "bad" }, flows.divergences) : "0"],
       ["Readers", `${flows.readers}`],
