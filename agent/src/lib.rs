@@ -20,6 +20,7 @@ pub mod http;
 pub mod inbox;
 mod link_events;
 pub mod metrics;
+pub mod pod_list;
 pub mod progress;
 pub mod protocol;
 pub mod published_status;
