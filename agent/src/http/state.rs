@@ -64,7 +64,7 @@ pub(super) async fn explain(
     Query(Question { from, to, protocol, port }): Query<Question>,
 ) -> Response {
     let port = match port.filter(|port| !port.is_empty()).map(|port| port.parse::<Port>()) {
-        Some(Err(reason)) => return (StatusCode::BAD_REQUEST, reason.to_string()).into_response(),
+        Some(Err(reason)) => return (StatusCode::BAD_REQUEST, reason).into_response(),
         Some(Ok(port)) => Some(port),
         None => None,
     };
