@@ -37,7 +37,7 @@ const CHROMIUM: [&str; 11] = [
     "--window-size=1280,800",
 ];
 
-/// A browser in a network namespace, ended when this is dropped.
+/// A browser in namespaces of its own, ended when this is dropped.
 struct Driver {
     child: Child,
     /// What the browser writes.
@@ -48,7 +48,10 @@ impl Driver {
     fn start(netns: &str) -> Self {
         let home = Scratch::new();
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={netns}")).args(["chromedriver", "--port=9515"]);
+        command.arg(format!("--net={netns}"));
+        // The browser's processes outlive their driver, but not the namespace whose first process it is.
+        command.args(["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]);
+        command.args(["chromedriver", "--port=9515"]);
         command.env("HOME", &home.0).env("TMPDIR", &home.0);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let driver = Self { child, _home: home };
