@@ -11,8 +11,9 @@ use super::words::{self, finding, peer_field};
 use crate::model::{Direction, Family, IpBlock, Peer, Peers, PerFamily, Policy, PolicyRule, Ports};
 use crate::snapshot::Snapshot;
 
-/// Blocks with fewer bits of prefix are meant for the whole world, and hold a Service's address by chance.
-const LEAST_SERVICE_PREFIX: PerFamily<u8> = PerFamily { v4: 8, v6: 32 };
+/// Blocks with fewer bits of prefix are meant for the whole world or a whole private network (10.0.0.0/8), and hold a Service's
+/// address by chance.
+const LEAST_SERVICE_PREFIX: PerFamily<u8> = PerFamily { v4: 9, v6: 32 };
 
 /// Blocks of a policy that are compared with an exception inside them.
 const MOST_WIDER: usize = 64;
