@@ -73,7 +73,11 @@ impl Cut {
     /// The first few of the sorted addresses that it holds.
     fn some<'a>(&'a self, addresses: &'a [IpAddr]) -> impl Iterator<Item = IpAddr> + 'a {
         let inside = within(addresses, self.cidr).iter().copied();
-        inside.filter(|address| !self.lost.iter().any(|net| net.contains(address)))
+        inside.filter(|address| {
+            let after = self.lost.partition_point(|net| net.network() <= *address);
+            let before = after.checked_sub(1).and_then(|at| self.lost.get(at));
+            before.is_none_or(|net| !net.contains(address))
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Policies that do what they look like: no warning.
+//! Policies that do what they look like: no warning. And what a hostile author could make costly or long.
 
 use palisade_compiler::lint::{Code, Severity};
 
@@ -71,4 +71,21 @@ fn dns_over_udp_may_be_allowed_by_a_policy_for_more_pods() {
     assert_eq!(count(&udp("{matchLabels: {tier: back}}")), 0);
     assert_eq!(count(&udp("{}")), 0);
     assert_eq!(count(&udp("{matchLabels: {app: web}}")), 1);
+}
+
+/// A finding stays a sentence, however much its author wrote.
+#[test]
+fn a_selector_with_many_values_is_shortened() {
+    let values: Vec<String> = (0..5_000).map(|n| format!("none{n}")).collect();
+    let selector = format!("{{key: app, operator: In, values: [{}]}}", values.join(", "));
+    let many = vec![selector; 20].join(", ");
+    let policy = format!(
+        "policy shop/p {{podSelector: {{matchExpressions: [{many}]}}, ingress: [{{from: [{{podSelector: {{matchExpressions: [{many}]}}}}]}}]}}"
+    );
+    let report = lint_text(&manifests(&format!("{CLUSTER}{policy}")));
+    let found = of(&report, Code::SelectsNoPod)[0];
+    assert!(found.message.len() < 1_000, "{} bytes", found.message.len());
+    assert!(found.message.contains("app in (none0, "), "{}", found.message);
+    assert!(found.message.contains("more"), "{}", found.message);
+    assert_eq!(of(&report, Code::PeerMatchesNoPod).len(), 1);
 }
