@@ -1,6 +1,6 @@
 # The whole developer interface. `demo` and `test` install what they need and report what they do.
 .POSIX:
-.PHONY: demo test check image test-kernel test-scale bench golden install uninstall
+.PHONY: demo demo-live test check image test-kernel test-scale bench golden install uninstall
 
 CRATES = palisade-compiler palisade-dataplane palisade-heap palisade-lab palisade palisade-benches
 
@@ -15,6 +15,12 @@ demo:
 	@echo '==> building palisade: the first build takes about 3 minutes on 2 cores, later ones seconds' >&2
 	@cargo build --locked -p palisade
 	@$(SUDO) target/debug/palisade demo
+
+# With the page in a browser, until Ctrl-C.
+demo-live:
+	@deploy/prepare demo
+	@cargo build --locked -p palisade
+	@$(SUDO) target/debug/palisade demo --live
 
 test: check
 	@echo '==> tests' >&2

@@ -5,6 +5,7 @@ mod agent;
 mod connections;
 mod directory;
 mod error;
+mod forwarder;
 mod interrupt;
 mod output;
 
@@ -19,6 +20,7 @@ use agent::Agent;
 use connections::{Attempts, Outcomes};
 use directory::Directory;
 pub use error::DemoError;
+use forwarder::Forwarder;
 use interrupt::Interrupt;
 use output::Output;
 
@@ -42,6 +44,10 @@ const CLIENTS: [(&str, [&str; 2]); 2] = [
 const DENIED: (&str, &str, u16) = ("shop/frontend", "shop/db", 5432);
 /// How often it is tried until the agent has seen it: the rules log at most 100 denied packets a second, and the table before it may have used them up.
 const OBSERVED_WITHIN_TRIES: usize = 50;
+
+/// Connections that the live demo makes at a time, and how long it pauses between.
+const AT_A_TIME: usize = 2;
+const BETWEEN_CONNECTIONS: Duration = Duration::from_millis(250);
 
 /// An edit of one file: what it does, and the text that it replaces.
 struct Edit {
@@ -71,11 +77,22 @@ const EDITS: [Edit; 2] = [
 const ENFORCED_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
+/// What is kept until a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasts {
+    /// Nothing: the demo ends once everything was tried.
+    No,
+    /// Everything, once it was tried.
+    Kept,
+    /// Connections are made all the time, for the page, and nothing is tried before.
+    Live,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     pub layout: Layout,
-    /// Whether everything is kept when all was tried, until SIGINT or SIGTERM.
-    pub keep: bool,
+    /// What happens until SIGINT or SIGTERM.
+    pub lasts: Lasts,
     pub colours: bool,
 }
 
@@ -101,7 +118,7 @@ pub fn run(options: Options) -> Result<bool, DemoError> {
         outside: attempts.clients.iter().flat_map(|client| client.addresses.clone()).collect(),
         ..LabSpec::new(options.layout, attempts.pods.clone())
     })?;
-    Demo { lab, attempts, directory, interrupt, output }.run(options.keep)
+    Demo { lab, attempts, directory, interrupt, output }.run(options.lasts)
 }
 
 /// The running demo.
@@ -114,7 +131,10 @@ struct Demo {
 }
 
 impl Demo {
-    fn run(mut self, keep: bool) -> Result<bool, DemoError> {
+    fn run(mut self, lasts: Lasts) -> Result<bool, DemoError> {
+        if lasts == Lasts::Live {
+            return self.live();
+        }
         self.output.step("Without policies, everyone reaches everyone")?;
         let (mut good, _) = self.try_all(&Outcomes::all_allowed(&self.attempts))?;
 
@@ -141,7 +161,7 @@ impl Demo {
         self.show_command(&["verify"])?;
         self.show_command(&["status"])?;
 
-        if keep {
+        if lasts == Lasts::Kept {
             self.keep_open(&mut agent)?;
         }
         agent.stop()?;
@@ -250,7 +270,10 @@ impl Demo {
     /// Keeps everything, with servers that answer, until the user ends it.
     fn keep_open(&self, agent: &mut Agent) -> Result<(), DemoError> {
         let servers = self.lab.serve(&self.attempts.connections())?;
-        self.output.step("Kept open until Ctrl-C. In another terminal, as root:")?;
+        let forwarder = Forwarder::start(&self.lab)?;
+        self.output.step("Kept open until Ctrl-C. In a browser on this host:")?;
+        self.output.commands(&[("", forwarder.url())])?;
+        self.output.step("In another terminal, as root:")?;
         let (binary, node) = (agent::binary()?, self.lab.node().path());
         let (from, to, port) = DENIED;
         // Shell variables keep these lines short enough for a terminal.
@@ -276,6 +299,27 @@ impl Demo {
             std::thread::sleep(POLL);
         }
         drop(servers);
+        Err(DemoError::Interrupted)
+    }
+
+    /// Makes connections until the user ends it.
+    fn live(&self) -> Result<bool, DemoError> {
+        self.output.step("The agent starts: palisade run -f MANIFESTS")?;
+        let mut agent = Agent::start(&self.lab, &self.directory)?;
+        self.await_enforcement(&mut agent)?;
+        let forwarder = Forwarder::start(&self.lab)?;
+        self.output.step("Connections are made until Ctrl-C. In a browser on this host:")?;
+        self.output.commands(&[("", forwarder.url())])?;
+        self.output.text("Change a policy or a label, and see what becomes of the connections:")?;
+        let path = self.directory.path();
+        self.output.commands(&[("", format!("vi {}", path.join("db.yaml").display()))])?;
+        let connections = self.attempts.connections();
+        while !self.interrupt.is_requested() {
+            agent.check()?;
+            let some = fastrand::choose_multiple(connections.iter().copied(), AT_A_TIME);
+            self.lab.converse(&some)?;
+            std::thread::sleep(BETWEEN_CONNECTIONS);
+        }
         Err(DemoError::Interrupted)
     }
 }

@@ -1,13 +1,23 @@
-//! The agent's HTTP listener: metrics and health.
+//! The agent's HTTP listener: metrics, health and the page.
 //!
 //! ```text
-//! listen (again until it succeeds) -> accept -> one task a connection -> routes
+//! listen (again until it succeeds) -> accept -> one task a connection -> routes -> metrics, health
+//!                                                                           |
+//!                                                                           +---> access -> page (files, state, flow_events)
 //! ```
 //!
 //! Each connection carries one request. There are few at a time, each within a time: where more come, the oldest goes, so that
-//! clients that send nothing keep nobody out.
+//! clients that send nothing keep nobody out. A stream of flows lasts; there is another bound for their readers, and one that
+//! takes nothing is dropped.
 
+pub mod access;
+mod connection;
+mod flow_events;
+mod page;
+mod pod_lists;
 mod routes;
+mod shared;
+mod state;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,29 +27,22 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::metrics::Metrics;
+use crate::http::access::Token;
+use crate::http::connection::{Lasting, serve_connection};
 use crate::published_status::PublishedStatus;
+use crate::socket::server::Server;
+
+pub use connection::MAX_HEAD_BYTES;
 
 /// Where the agent listens unless told otherwise.
 pub const DEFAULT: &str = "127.0.0.1:9674";
 
 /// Connections at a time.
 pub const MAX_CONNECTIONS: usize = 32;
-/// The longest head of a request, in bytes.
-pub const MAX_HEAD_BYTES: usize = 16 << 10;
-/// Header fields of a request.
-const MAX_HEADERS: usize = 64;
-/// How long a client may take to send its request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may last, the answer included.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often to try to listen.
 const LISTEN_EVERY: Duration = Duration::from_secs(1);
 /// How many attempts are made between two lines of the log about it.
@@ -76,12 +79,14 @@ impl fmt::Display for Listen {
 
 /// Listens and serves until the task is dropped. Where that fails (another process has the port, an agent that is about to end, say;
 /// the host does not have the address yet; a sandbox forbids it), it is tried again: enforcement waits for no metrics.
-pub async fn serve(address: SocketAddr, published: PublishedStatus) {
-    let metrics = published.metrics.clone();
-    let router = routes::router(published);
+///
+/// Where others than this host reach the address, the page is for those who have the token, and for nobody without one.
+pub async fn serve(address: SocketAddr, server: Server, token: Option<Token>) {
+    let published = server.status.clone();
+    let router = routes::router(server, access::Access::new(address, token));
     let listener = listen(address).await;
-    tracing::info!(%address, "serving metrics and health by HTTP");
-    accept(&listener, &router, &metrics).await;
+    tracing::info!(%address, "serving metrics, health and the page by HTTP");
+    accept(&listener, &router, &published).await;
 }
 
 fn log_wait(address: SocketAddr, error: &io::Error) {
@@ -103,9 +108,9 @@ async fn listen(address: SocketAddr) -> TcpListener {
     }
 }
 
-async fn accept(listener: &TcpListener, router: &Router, metrics: &Metrics) {
+async fn accept(listener: &TcpListener, router: &Router, published: &PublishedStatus) {
     // The oldest first.
-    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
+    let mut connections: VecDeque<(AbortHandle, Lasting)> = VecDeque::new();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -116,32 +121,16 @@ async fn accept(listener: &TcpListener, router: &Router, metrics: &Metrics) {
                 continue;
             }
         };
-        connections.retain(|connection| !connection.is_finished());
+        connections.retain(|(task, lasting)| !task.is_finished() && !lasting.is_set());
         if connections.len() >= MAX_CONNECTIONS
-            && let Some(oldest) = connections.pop_front()
+            && let Some((oldest, _)) = connections.pop_front()
         {
             oldest.abort();
-            metrics.dropped_connection();
+            published.metrics.dropped_connection();
         }
-        let serving = serve_connection(stream, router.clone(), metrics.clone());
-        connections.push_back(tokio::spawn(serving).abort_handle());
-    }
-}
-
-async fn serve_connection(stream: TcpStream, router: Router, metrics: Metrics) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS)
-        .keep_alive(false);
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) if error.is_timeout() => metrics.dropped_connection(),
-        // The client went, or sent no HTTP.
-        Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection ended"),
-        Err(_elapsed) => metrics.dropped_connection(),
+        let lasting = Lasting::default();
+        let serving = serve_connection(stream, router.clone(), lasting.clone(), published.clone());
+        connections.push_back((tokio::spawn(serving).abort_handle(), lasting));
     }
 }
 

@@ -58,6 +58,11 @@ pub struct SourceState {
 }
 
 impl SourceState {
+    /// Whether a server is asked for everything, and answers.
+    pub fn is_listing(&self) -> bool {
+        self.kubernetes.as_ref().is_some_and(|state| state.outage().is_none())
+    }
+
     /// Whether what verdicts depend on may have changed without the source having heard of it, after it was in sync.
     pub fn is_behind(&self) -> bool {
         self.kubernetes.as_ref().is_some_and(KubernetesState::is_behind)

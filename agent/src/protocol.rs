@@ -13,6 +13,7 @@ use crate::flows::counts::FlowCounts;
 use crate::flows::filter::Filter;
 use crate::flows::flow::Flow;
 use crate::flows::hits::PolicyDenials;
+use crate::pod_list::PodList;
 use crate::watch_state::KubernetesState;
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
@@ -63,6 +64,8 @@ pub enum Request {
     Lint,
     /// What a bug report needs beside the others.
     Support,
+    /// The cluster's pods, and who isolates them.
+    Pods,
     /// The flows seen lately, each a response. `End` follows them, or without an end the flows to come.
     Observe(Observe),
 }
@@ -86,6 +89,7 @@ pub enum Response {
     Verified(Verified),
     Findings(Box<Findings>),
     Support(Box<Support>),
+    Pods(Box<PodList>),
     Flow(Box<Flow>),
     /// So many flows were left out here, since the client was too slow.
     Missed {

@@ -38,13 +38,14 @@ use crate::hold::Holding;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
 use crate::protocol::State;
 use crate::published_status::PublishedStatus;
+use crate::wording::counted;
 use enforcer::Enforcer;
 pub use enforcer::TableSettings;
 use healing::Healing;
 use linting::Linting;
 use opening::{is_hopeless, open};
 use revocation::{Revocation, Scope};
-use status_report::{EnforcedChange, StatusReport, counted, micros};
+use status_report::{EnforcedChange, StatusReport, micros};
 use upkeep::{Task, Upkeep};
 
 /// How often the kernel is compared with the program.
@@ -237,8 +238,12 @@ impl Reconciler<'_> {
         let (now, mut since) = (Instant::now(), None);
         for input in inputs {
             self.report.source(&input.state);
-            if let Err(reason) = &input.in_sync {
-                self.report.hindered(State::WaitingForManifests, reason.clone());
+            match &input.in_sync {
+                Err(reason) if input.state.is_listing() => self.report.listing(reason),
+                Err(reason) => {
+                    self.report.hindered(State::WaitingForManifests, reason.clone());
+                }
+                Ok(()) => {}
             }
             self.source_behind = input.state.is_behind();
             self.in_sync = input.in_sync;

@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::flows::recorder;
 use crate::flows::store::FlowStore;
+use crate::http::access::Token;
 use crate::http::{self, Listen};
 use crate::inbox::{Sender, inbox};
 use crate::link_events;
@@ -59,6 +60,8 @@ pub struct Config {
     pub tables: TableSettings,
     /// Where metrics and health are served by HTTP.
     pub listen: Listen,
+    /// What opens the page to who is not on this host.
+    pub page_token: Option<Token>,
     /// Where the last lines of the log are kept.
     pub log: RecentLog,
 }
@@ -207,9 +210,10 @@ async fn serve(
     };
     let (sender, receiver) = inbox();
     let status = PublishedStatus::default();
+    let server = Server { status: status.clone(), inbox: sender.clone(), log: config.log };
     // Only who has the socket listens: until then probes reach the agent that is about to end.
     if let Listen::At(address) = config.listen {
-        tokio::spawn(http::serve(address, status.clone()));
+        tokio::spawn(http::serve(address, server.clone(), config.page_token));
     }
     let (ended, mut end) = oneshot::channel::<()>();
     let undeclared = match &config.follow {
@@ -232,7 +236,6 @@ async fn serve(
     recorder::spawn(sender.clone(), status.clone());
     let mut source = Source::begin(config.follow, sender.clone(), status.flows.clone()).await?;
     let reread = source.reread();
-    let server = Server { status, inbox: sender.clone(), log: config.log };
     let is_source_lost = tokio::select! {
         () = serve_clients(server, &mut lock, listener) => false,
         () = signals.end(reread) => {

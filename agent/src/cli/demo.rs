@@ -3,7 +3,7 @@ use palisade_lab::{LabError, Layout};
 
 use super::output::colours;
 use super::{Exit, Failure};
-use crate::demo::{self, DemoError};
+use crate::demo::{self, DemoError, Lasts};
 
 /// Show it at work: pods, the agent and real connections on this host
 ///
@@ -15,14 +15,18 @@ use crate::demo::{self, DemoError};
 Examples:
   palisade demo
   palisade demo --keep
+  palisade demo --live
   palisade demo --layout bridged")]
 pub(super) struct Args {
     /// How the pods are connected
     #[arg(long, value_enum, default_value_t)]
     layout: PodLayout,
-    /// Keep the pods, their servers and the agent until Ctrl-C, and print the commands that look inside
+    /// Keep the pods, their servers and the agent until Ctrl-C, and print the page's address and the commands that look inside
     #[arg(long)]
     keep: bool,
+    /// Try nothing, but make connections until Ctrl-C, to be seen in the page whose address is printed
+    #[arg(long, conflicts_with = "keep")]
+    live: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -39,12 +43,17 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         PodLayout::Routed => Layout::Routed,
         PodLayout::Bridged => Layout::Bridged,
     };
-    let options = demo::Options { layout, keep: args.keep, colours: colours() };
+    let lasts = match (args.live, args.keep) {
+        (true, _) => Lasts::Live,
+        (false, true) => Lasts::Kept,
+        (false, false) => Lasts::No,
+    };
+    let options = demo::Options { layout, lasts, colours: colours() };
     match demo::run(options) {
         Ok(true) => Ok(Exit::Done),
         Ok(false) => Ok(Exit::No),
-        // Ctrl-C is how a demo that is kept open ends.
-        Err(DemoError::Interrupted) if args.keep => Ok(Exit::Done),
+        // Ctrl-C is how a demo that lasts ends.
+        Err(DemoError::Interrupted) if lasts != Lasts::No => Ok(Exit::Done),
         Err(error) => Err(error.into()),
     }
 }

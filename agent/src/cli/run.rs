@@ -11,6 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::deny::Deny;
 use super::input::{Node, ReadOptions};
 use super::{Exit, Failure};
+use crate::http::access::Token;
 use crate::http::{self, Listen};
 use crate::recent_log::RecentLog;
 use crate::reconcile::TableSettings;
@@ -72,10 +73,14 @@ pub(super) struct Args {
     /// Where the agent answers status, explain and verify
     #[arg(long, value_name = "PATH", default_value = DEFAULT)]
     socket: PathBuf,
-    /// Where metrics and health are served by HTTP (/metrics, /healthz, /readyz), or off. A port that another process has is
-    /// waited for
+    /// Where metrics, health and the page are served by HTTP (/metrics, /healthz, /readyz, /), or off. A port that another process
+    /// has is waited for
     #[arg(long, value_name = "ADDRESS:PORT", default_value = http::DEFAULT)]
     listen: Listen,
+    /// A file with a token of 16 characters or more that the page asks for. Where others than this host reach --listen, the page
+    /// is served with one only
+    #[arg(long, value_name = "PATH")]
+    page_token_file: Option<PathBuf>,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -98,6 +103,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         ));
     }
     let follow = follow(args)?;
+    let page_token = args.page_token_file.as_deref().map(read_token).transpose()?;
     let log = RecentLog::default();
     log_to_stderr(args.log_format, args.verbose, log.clone());
     let config = Config {
@@ -106,6 +112,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         pod_ranges: args.pod_ranges.iter().map(IpNet::trunc).collect(),
         tables: TableSettings { owned: !args.no_owner, deny_action: args.deny.deny_action },
         listen: args.listen,
+        page_token,
         log,
     };
     run(config, &args.socket)?;
@@ -125,6 +132,11 @@ fn follow(args: &Args) -> Result<Follow, Failure> {
     let kubeconfig = args.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty());
     let access = kubeconfig.map_or(Access::InCluster, Access::Kubeconfig);
     Ok(Follow::Kubernetes { access, node, denial_events: !args.no_denial_events })
+}
+
+fn read_token(path: &Path) -> Result<Token, Failure> {
+    Token::read(path)
+        .map_err(|error| Failure::Usage(format!("--page-token-file {}: {error}", path.display())))
 }
 
 /// Keeps the last lines as well.

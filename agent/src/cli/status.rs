@@ -106,6 +106,7 @@ pub(super) fn unexpected(response: &Response) -> Failure {
         | Response::Verified(_)
         | Response::Findings(_)
         | Response::Support(_)
+        | Response::Pods(_)
         | Response::Flow(_)
         | Response::Missed { .. }
         | Response::End => {

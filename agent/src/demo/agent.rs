@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use palisade_lab::Lab;
 use super::DemoError;
 use super::directory::Directory;
 
+/// Where the agent serves its page, in the network namespace of the node.
+pub(super) const PAGE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9674);
 /// How long the agent may take to end when asked.
 const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 /// How much of the agent's log an error shows.
@@ -34,7 +37,7 @@ impl Agent {
             opened.map_err(|error| DemoError::io(format!("create {}", log.display()), error))?;
         let mut command = Command::new(binary()?);
         command.arg("run").arg("-f").arg(directory.path());
-        command.arg("--socket").arg(directory.socket()).args(["--listen", "off"]);
+        command.arg("--socket").arg(directory.socket()).arg("--listen").arg(PAGE.to_string());
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         let child = lab.node().run(|| command.spawn())?;
         let child = child.map_err(|error| DemoError::io("start the agent", error))?;

@@ -1,38 +1,73 @@
 //! What each path answers. No request changes anything, and none has a body that is read.
+//!
+//! Metrics and health are for whoever reaches the listener, since probes and Prometheus name the host as they like; what the page
+//! shows, which names pods, is for those whom `access` lets.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::access::Access;
+use super::flow_events::flows;
+use super::page::{CONTENT_SECURITY_POLICY, files};
+use super::pod_lists::PodLists;
+use super::shared::Shared;
+use super::state::{explain, state};
 use crate::health;
 use crate::metrics::exposition::{CONTENT_TYPE, Exposition};
-use crate::published_status::PublishedStatus;
+use crate::socket::server::Server;
 
-const INDEX: &str = "\
-/metrics  what is measured, for Prometheus (OpenMetrics 1.0)
-/healthz  200 while the process is alive, else 503 with what it hangs in
-/readyz   200 once what the latest objects mean is enforced, else 503 with what is waited for
-";
-
-/// What the answers come from.
-#[derive(Debug)]
-struct Shared {
-    published: PublishedStatus,
-    exposition: Exposition,
-}
-
-pub(super) fn router(published: PublishedStatus) -> Router {
-    let exposition = Exposition::new(&published);
-    Router::new()
-        .route("/", get(|| async { INDEX }))
+pub(super) fn router(server: Server, access: Access) -> Router {
+    let exposition = Exposition::new(&server.status);
+    let data = Router::new()
+        .route("/api/v1/state", get(state))
+        .route("/api/v1/explain", get(explain))
+        .route("/api/v1/flows", get(flows))
+        .route_layer(from_fn_with_state(access.clone(), check));
+    let page = files().route_layer(from_fn_with_state(access, check_host));
+    let open = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .with_state(Arc::new(Shared { published, exposition }))
+        .route("/readyz", get(readyz));
+    let shared = Shared { server, pods: PodLists::default(), exposition };
+    open.merge(page).merge(data).layer(from_fn(guard)).with_state(Arc::new(shared))
+}
+
+async fn check(State(access): State<Access>, request: Request, next: Next) -> Response {
+    match access.check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn check_host(State(access): State<Access>, request: Request, next: Next) -> Response {
+    match access.check_host(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// Tells browsers to do nothing with an answer but what the page does.
+async fn guard(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let set = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    for (name, value) in set {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
@@ -40,12 +75,12 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
-    let published = &shared.published;
+    let published = &shared.server.status;
     answer(published.look(|at| health::liveness(&published.heartbeat, at)))
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    answer(shared.published.look(health::readiness))
+    answer(shared.server.status.look(health::readiness))
 }
 
 fn answer(health: Result<String, String>) -> Response {

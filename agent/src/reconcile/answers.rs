@@ -7,6 +7,7 @@ use crate::connection::Question;
 use crate::explanation::explain;
 use crate::flows::judgement::{Evidence, judge};
 use crate::flows::observation::{Judged, Observation};
+use crate::pod_list::PodList;
 use crate::protocol::{MAX_LISTED, Request, Response, Verified};
 
 impl Reconciler<'_> {
@@ -41,6 +42,10 @@ impl Reconciler<'_> {
                 }
             }
             Request::Verify => self.verify(),
+            Request::Pods => {
+                let (snapshot, node) = (self.compiler.snapshot(), self.node.as_deref());
+                Response::Pods(Box::new(PodList::of(snapshot, self.report.revision, node)))
+            }
             Request::Lint => {
                 Response::Findings(Box::new(self.linting.findings(self.compiler.snapshot())))
             }

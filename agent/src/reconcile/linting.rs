@@ -76,7 +76,7 @@ impl Linting {
         let counts = lint(snapshot).counts;
         if counts != self.status.findings {
             let total: usize = counts.values().sum();
-            tracing::info!("the linter has {total} findings: palisade lint lists them");
+            tracing::info!("findings of the linter: {total}; palisade lint lists them");
         }
         self.status.findings = counts;
         self.status.last_us = Some(micros(began.elapsed()));

@@ -1,7 +1,6 @@
 //! What the loop did -> the status that it publishes, and the log.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -133,16 +132,27 @@ impl StatusReport {
 
     /// Something keeps the latest manifests from being enforced.
     pub(super) fn hindered(&self, state: State, detail: String) {
-        let is_new = self.update(|status| {
-            let is_new = state != status.state || status.detail.as_ref() != Some(&detail);
-            status.state = state;
-            status.detail = Some(detail.clone());
-            status.doing = None;
-            is_new
-        });
-        if is_new {
+        if self.waits(state, &detail) {
             tracing::warn!("the latest manifests are not enforced: {detail}");
         }
+    }
+
+    /// The source gives everything for the first time, and nothing is in its way.
+    pub(super) fn listing(&self, detail: &str) {
+        if self.waits(State::WaitingForManifests, detail) {
+            tracing::info!("{detail}");
+        }
+    }
+
+    /// Publishes what is waited for; whether that is new.
+    fn waits(&self, state: State, detail: &str) -> bool {
+        self.update(|status| {
+            let is_new = state != status.state || status.detail.as_deref() != Some(detail);
+            status.state = state;
+            status.detail = Some(detail.to_owned());
+            status.doing = None;
+            is_new
+        })
     }
 
     /// A change came, at that moment, that the kernel does not hold yet. What is done about it may take long.
@@ -394,11 +404,6 @@ fn log_first<T: Copy>(lines: impl IntoIterator<Item = T>, log: impl Fn(T)) {
     if more > 0 {
         tracing::warn!("and {more} more of these: see palisade status -o json");
     }
-}
-
-/// `1 change`, `2 changes`.
-pub(super) fn counted(count: usize, what: impl Display) -> String {
-    if count == 1 { format!("{count} {what}") } else { format!("{count} {what}s") }
 }
 
 /// The time of a piece of work, for the log.

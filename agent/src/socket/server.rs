@@ -93,7 +93,8 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    /// Answers a request that one response answers.
+    pub(crate) async fn answer(&self, request: Request) -> Response {
         let question = match request {
             Request::Status => return Response::Status(Box::new(self.status())),
             Request::Support => return Response::Support(Box::new(self.support())),

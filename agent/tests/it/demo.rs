@@ -58,6 +58,8 @@ fn it_is_kept_open_until_a_signal_and_then_removed() {
     let mut demo = start(&["--keep"], &scratch);
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("Kept open until Ctrl-C")));
+    let page = lines.next().unwrap();
+    assert!(page.trim().starts_with("http://127.0.0.1:"), "{page}");
     // The last command asks from a pod whether a port of another is open; prometheus may not reach it, and frontend may.
     let shells: Vec<_> = lines
         .by_ref()

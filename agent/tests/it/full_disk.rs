@@ -28,7 +28,7 @@ fn policy_is_enforced_on_a_full_disk_and_the_socket_comes_once_there_is_room() {
     command.args(["sh", full.path(), binary, files.path()]).env_remove("NODE_NAME");
     let agent = Ended(command.stdin(Stdio::null()).spawn().unwrap());
     let pid = agent.0.id().to_string();
-    until("enforcement", || netns.palisade(&["status"]).out.contains("isolated    1 addresses"));
+    until("enforcement", || netns.palisade(&["status"]).out.contains("isolated    1 address "));
 
     let remount = format!("mount -o remount,size=1m,nr_inodes=20 '{}'", full.path());
     let target = format!("--target={pid}");

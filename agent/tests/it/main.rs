@@ -11,6 +11,7 @@
 mod agent;
 mod attacks;
 mod bad_input;
+mod browser;
 mod check;
 mod command;
 mod counters;
@@ -34,6 +35,7 @@ mod openmetrics;
 mod operator;
 mod other_paths;
 mod packets;
+mod page;
 mod readme;
 mod recovery;
 mod revocation;

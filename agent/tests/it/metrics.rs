@@ -230,7 +230,7 @@ fn clients_that_send_nothing_keep_nobody_out() {
     let mut answer = String::new();
     _ = stream.read_to_string(&mut answer);
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
-    assert_eq!(get(&netns, "/").0, 200);
+    assert_eq!(get(&netns, "/healthz").0, 200);
 }
 
 #[test]

@@ -20,15 +20,15 @@ use crate::scene::Scene;
 const MANY: u16 = 600;
 
 /// Pods in a lab, and an agent on their node that follows a directory.
-struct Node {
-    scene: Scene,
+pub(crate) struct Node {
+    pub(crate) scene: Scene,
     scratch: Scratch,
-    agent: Agent,
+    pub(crate) agent: Agent,
 }
 
 impl Node {
     #[track_caller]
-    fn new(layout: Layout) -> Self {
+    pub(crate) fn new(layout: Layout) -> Self {
         let scratch = Scratch::new();
         scratch.write("cast.yaml", CAST);
         let scene = Scene::new(layout, CAST);
@@ -38,14 +38,25 @@ impl Node {
         Self { scene, scratch, agent }
     }
 
-    fn udp(&self, family: Family, from: &str, to: &str, port: u16, source: u16) -> Packet {
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        self.scratch.write(name, text);
+    }
+
+    pub(crate) fn udp(
+        &self,
+        family: Family,
+        from: &str,
+        to: &str,
+        port: u16,
+        source: u16,
+    ) -> Packet {
         let at = |name: &str| self.scene.address(name, family);
         Packet::udp(at(from), at(to), source, port, b"observed")
     }
 
     /// Sends a packet that must not arrive.
     #[track_caller]
-    fn denied(&self, family: Family, from: &str, to: &str, port: u16) {
+    pub(crate) fn denied(&self, family: Family, from: &str, to: &str, port: u16) {
         let packet = self.udp(family, from, to, port, 4000);
         assert!(!self.scene.passes(from, to, &packet), "{family:?} {from} -> {to}:{port}");
     }
@@ -56,7 +67,7 @@ impl Node {
 
     /// What is stored, the flow seen last at the end.
     #[track_caller]
-    fn stored(&self, filter: Filter) -> Vec<Flow> {
+    pub(crate) fn stored(&self, filter: Filter) -> Vec<Flow> {
         let observe = Observe { last: 1000, follow: false, filter };
         let client = Client::new(&self.agent.socket);
         let mut responses = client.stream(&Request::Observe(observe)).unwrap();

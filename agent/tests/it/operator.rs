@@ -34,7 +34,7 @@ fn the_status_says_what_is_enforced_also_where_no_agent_runs() {
     netns.palisade(&["apply", "-f", scratch.path()]).exits(0);
     let told = status();
     assert!(told.out.contains("stays enforced"), "{told:?}");
-    assert!(told.out.contains("isolated    1 addresses for ingress, 0 for egress"), "{told:?}");
+    assert!(told.out.contains("isolated    1 address for ingress, 0 for egress"), "{told:?}");
     told.complains("no agent answers");
 }
 
@@ -55,7 +55,7 @@ fn the_status_speaks_of_pods_and_policies_first_and_of_tables_on_request() {
     let status = palisade(&["status", "--socket", socket]).exits(0);
     let words = &status.out;
     assert!(
-        words.contains("isolated    1 of 2 pods (1 for ingress, 0 for egress), by 1 policies"),
+        words.contains("isolated    1 of 2 pods (1 for ingress, 0 for egress), by 1 policy"),
         "{status:?}"
     );
     assert!(words.contains("last change NetworkPolicy x/guard"), "{status:?}");

@@ -38,8 +38,18 @@ pub(crate) fn connect(netns: &str, address: &str) -> io::Result<TcpStream> {
 }
 
 pub(crate) fn get(netns: &str, address: &str, path: &str) -> io::Result<Answer> {
+    get_with(netns, address, path, &["Host: agent"])
+}
+
+/// With these header lines.
+pub(crate) fn get_with(
+    netns: &str,
+    address: &str,
+    path: &str,
+    headers: &[&str],
+) -> io::Result<Answer> {
     let mut stream = connect(netns, address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: agent\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\n{}\r\n\r\n", headers.join("\r\n"))?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -8,6 +8,7 @@ use palisade_compiler::parse::ObjectRef;
 use super::Outcome;
 use crate::cli::Failure;
 use crate::cli::output::{colours, say};
+use crate::wording::counted;
 
 pub(super) fn print(outcome: &Outcome) -> Result<(), Failure> {
     let colours = colours();
@@ -23,7 +24,7 @@ pub(super) fn print(outcome: &Outcome) -> Result<(), Failure> {
         print_one(finding, explained.insert(finding.code), colours)?;
     }
     if outcome.further > 0 {
-        say(format_args!("... and {} more findings", outcome.further))?;
+        say(format_args!("... and {}", counted(outcome.further, "more finding")))?;
     }
     if !outcome.lost_matches.is_empty() {
         say(bold("Lost by changes of labels, the latest first", colours))?;
@@ -79,16 +80,12 @@ fn printable(text: &str) -> String {
 fn summary(outcome: &Outcome) -> String {
     let count = |severity: &Severity| outcome.counts.get(severity).copied().unwrap_or_default();
     let shown = Severity::ALL.iter().rev().filter(|s| **s >= outcome.severity && count(s) > 0);
-    let counted = |(count, what): (usize, String)| {
-        let plural = if count == 1 { "" } else { "s" };
-        format!("{count} {what}{plural}")
-    };
-    let shown: Vec<String> = shown.map(|s| counted((count(s), s.to_string()))).collect();
+    let shown: Vec<String> = shown.map(|s| counted(count(s), &s.to_string())).collect();
     let mut text = if shown.is_empty() { "nothing found".to_owned() } else { shown.join(", ") };
     if outcome.below() > 0 {
         let least = Severity::ALL.iter().find(|severity| count(severity) > 0);
         let least = least.map(ToString::to_string).unwrap_or_default();
-        let below = counted((outcome.below(), "less severe finding".to_owned()));
+        let below = counted(outcome.below(), "less severe finding");
         text += &format!("; {below} not shown (--severity {least})");
     }
     if outcome.ignored > 0 {

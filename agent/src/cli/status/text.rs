@@ -11,6 +11,7 @@ use crate::protocol::{
     Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, State, Status,
 };
 use crate::revision_log::named;
+use crate::wording::counted;
 
 /// Lines of a list that a person is shown.
 const MAX_LINES: usize = 20;
@@ -19,12 +20,12 @@ pub(super) fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
     print_state(status)?;
     let sizes = &status.sizes;
     say(format_args!(
-        "isolated    {} of {} pods ({} for ingress, {} for egress), by {} policies",
+        "isolated    {} of {} ({} for ingress, {} for egress), by {}",
         status.isolated.pods,
-        sizes.local_pods,
+        counted(sizes.local_pods, "pod"),
         status.isolated.ingress,
         status.isolated.egress,
-        sizes.policies
+        counted(sizes.policies, "policy")
     ))?;
     if let Some(denied) = &status.denied {
         print_denied(denied)?;
@@ -35,12 +36,14 @@ pub(super) fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
     print_hold(&status.hold)?;
     print_lint(&status.lint)?;
     let objects = format!(
-        "{} namespaces, {} pods, {} policies",
-        sizes.namespaces, sizes.pods, sizes.policies
+        "{}, {}, {}",
+        counted(sizes.namespaces, "namespace"),
+        counted(sizes.pods, "pod"),
+        counted(sizes.policies, "policy")
     );
     match &status.kubernetes {
         Some(kubernetes) => print_kubernetes(kubernetes, &objects)?,
-        None => say(format_args!("manifests   {} files: {objects}", status.files))?,
+        None => say(format_args!("manifests   {}: {objects}", counted(status.files, "file")))?,
     }
     say(format_args!(
         "agent       {}, pid {}, up {}, node {}",
@@ -72,8 +75,9 @@ pub(super) fn print_kernel(status: &KernelStatus) -> Result<(), Failure> {
         "no agent answers; what the kernel holds stays enforced, and follows no manifests",
     ))?;
     say(format_args!(
-        "isolated    {} addresses for ingress, {} for egress",
-        status.isolated_ingress, status.isolated_egress
+        "isolated    {} for ingress, {} for egress",
+        counted(status.isolated_ingress, "address"),
+        status.isolated_egress
     ))?;
     print_denied(&status.denied)?;
     say(format_args!("elements    {}", status.elements))
@@ -170,13 +174,13 @@ fn print_lint(lint: &LintStatus) -> Result<(), Failure> {
     if lint.last_us.is_none() && lint.lost_matches == 0 {
         return Ok(());
     }
-    let counted = |(severity, count): (&Severity, &usize)| format!("{count} {severity}s");
+    let each = |(severity, count): (&Severity, &usize)| counted(*count, &severity.to_string());
     let found: Vec<String> =
-        lint.findings.iter().rev().filter(|(_, count)| **count > 0).map(counted).collect();
+        lint.findings.iter().rev().filter(|(_, count)| **count > 0).map(each).collect();
     let found = if found.is_empty() { "nothing found".to_owned() } else { found.join(", ") };
     let lost = match lint.lost_matches {
         0 => String::new(),
-        count => format!("; {count} lost matches by changes of labels"),
+        count => format!("; matches lost by changes of labels: {count}"),
     };
     say(format_args!("lint        {found}{lost}: see palisade lint"))
 }

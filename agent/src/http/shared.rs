@@ -1,0 +1,12 @@
+//! What the answers come from.
+
+use super::pod_lists::PodLists;
+use crate::metrics::exposition::Exposition;
+use crate::socket::server::Server;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) server: Server,
+    pub(super) pods: PodLists,
+    pub(super) exposition: Exposition,
+}

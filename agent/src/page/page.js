@@ -1,0 +1,248 @@
+// The page: what the agent says goes into what is known, and from there onto the map, the list and the tabs.
+
+import { Agent } from "./agent.js";
+import { Cluster, isolationKind, matchesPod } from "./cluster.js";
+import { Details } from "./details.js";
+import { ClusterMap } from "./map.js";
+import { showFigures, showPods, showState, showStatus } from "./status.js";
+import { Stream } from "./stream.js";
+
+// How often the state is asked for: at once after a change, else now and then.
+const STATE_AFTER = 300;
+const STATE_EVERY = 5000;
+// How long connections gather before the map is laid out anew for them.
+const ARRANGE_AFTER = 400;
+// Connections seen before are no news.
+const PULSED_FOR = 5000;
+const TABS = ["connections", "pods", "status"];
+const THEME = "palisade-theme";
+
+const $ = (id) => document.getElementById(id);
+const cluster = new Cluster();
+const link = { isUp: false, since: null, why: "" };
+let [status, summary, words, tab] = [null, null, [], "connections"];
+
+const agent = new Agent({
+  connected(skew) {
+    cluster.skew = skew;
+    [link.isUp, link.since] = [true, null];
+    // The agent tells again what it has seen; it may be another one, which counts anew.
+    cluster.forgetFlows();
+    cluster.revision = null;
+    stream.drawAll();
+    refresh(0);
+  },
+  disconnected(why) {
+    [link.isUp, link.since, link.why] = [false, link.since ?? Date.now(), why];
+    showHead();
+  },
+  refused: askForToken,
+  flow(flow) {
+    const { edge, known } = cluster.take(flow);
+    if (map.index.has(edge.from) && map.index.has(edge.to)) map.setEdges([...cluster.edges.values()]);
+    else arrangeLater();
+    if (Date.now() - cluster.lastSeen(flow) < PULSED_FOR) map.pulse(edge, flow.verdict);
+    stream.take(flow, !known);
+  },
+  missed({ count }) {
+    cluster.missed += count;
+    stream.later();
+  },
+  status(next) {
+    const isChanged = next.revision !== cluster.revision;
+    summary = next;
+    showHead();
+    if (isChanged) refresh(STATE_AFTER);
+  },
+});
+const details = new Details($("details"), cluster, agent, { onopen: open, onclose: () => (map.select(null), stream.mark(null)) });
+const stream = new Stream({ list: $("stream"), count: $("count"), quiet: $("quiet"), pause: $("pause") }, cluster, (id) => open("flow", id));
+const map = new ClusterMap($("canvas"), $("tip"), (found) => {
+  if (found?.member) open(found.member.namespace ? "pod" : "end", found.member.id);
+  else if (found?.edge) open("flow", found.edge.flow, found.edge.key);
+  else details.close();
+});
+map.isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+function open(kind, id, key) {
+  details[kind](id);
+  map.select(kind === "flow" ? key ?? edgeOf(id) : id);
+  stream.mark(kind === "flow" ? id : null);
+}
+
+function edgeOf(id) {
+  const flow = cluster.flows.get(id);
+  return flow ? `${cluster.place(flow.from)}\n${cluster.place(flow.to)}` : null;
+}
+
+let [stateTimer, isAsking] = [null, false];
+
+/** Asks for the state after so many milliseconds, and from then on now and then. */
+function refresh(after) {
+  clearTimeout(stateTimer);
+  stateTimer = setTimeout(async () => {
+    if (isAsking || !link.isUp) return refresh(STATE_AFTER);
+    isAsking = true;
+    try {
+      take(await agent.state(cluster.revision));
+    } catch {
+      // The stream says whether the agent is there.
+    }
+    isAsking = false;
+    refresh(STATE_EVERY);
+  }, after);
+}
+
+function take(state) {
+  status = state.status;
+  if (state.pods) {
+    cluster.setPods(state.pods);
+    cluster.linkAgain();
+    arrange();
+    drawPods();
+    details.refresh();
+  }
+  showHead();
+  if (tab === "status") showStatus($("status"), status, summary);
+}
+
+let arrangeTimer = null;
+
+function arrangeLater() {
+  arrangeTimer ??= setTimeout(arrange, ARRANGE_AFTER);
+}
+
+function arrange() {
+  clearTimeout(arrangeTimer);
+  arrangeTimer = null;
+  map.arrange(cluster.shape());
+  map.setEdges([...cluster.edges.values()]);
+  $("empty").hidden = cluster.pods.size > 0;
+  $("empty").textContent = "No pods are known yet.";
+}
+
+function drawPods() {
+  if (tab === "pods") showPods($("pods"), cluster, (pod) => matchesPod(pod, words), isolationKind, (id) => (open("pod", id), map.show(id)));
+}
+
+function showHead() {
+  showState($("state"), $("banner"), link, summary);
+  showFigures($("figures"), status, cluster, summary);
+  document.title = link.isUp ? "Palisade" : "Palisade (disconnected)";
+}
+
+function choose(name) {
+  tab = name;
+  details.close();
+  for (const each of TABS) {
+    const isChosen = each === name;
+    $(`tab-${each}`).setAttribute("aria-selected", isChosen);
+    $(`tab-${each}`).tabIndex = isChosen ? 0 : -1;
+    $(each).hidden = !isChosen;
+  }
+  drawPods();
+  if (name === "status") showStatus($("status"), status, summary);
+}
+
+function find() {
+  words = $("find").value.toLowerCase().split(/\s+/).filter((word) => word);
+  stream.filter(words);
+  map.highlight(words.length === 0 ? () => true : (member) => !member.namespace || matchesPod(member, words));
+  drawPods();
+}
+
+function openFirst() {
+  const first = [...cluster.pods.values()].find((pod) => matchesPod(pod, words));
+  if (!first || words.length === 0) return;
+  open("pod", first.id);
+  map.show(first.id);
+}
+
+/** Asks the user for a token that the agent takes. */
+function askForToken(refusal) {
+  [link.isUp, link.since, link.why] = [false, link.since ?? Date.now(), refusal.message];
+  showHead();
+  const dialog = $("token");
+  if (refusal.status !== 401) {
+    return new Promise((done) => setTimeout(done, STATE_EVERY));
+  }
+  $("token-why").textContent = agent.token ? "The agent refuses this token." : "";
+  if (!dialog.open) dialog.showModal();
+  return new Promise((done) => dialog.addEventListener("close", () => {
+    agent.useToken($("token-text").value.trim());
+    $("token-text").value = "";
+    done();
+  }, { once: true }));
+}
+
+function useTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  map.readColours();
+}
+
+const system = matchMedia("(prefers-color-scheme: dark)");
+const theme = () => localStorage.getItem(THEME) ?? (system.matches ? "dark" : "light");
+system.addEventListener("change", () => useTheme(theme()));
+
+function otherTheme() {
+  localStorage.setItem(THEME, theme() === "dark" ? "light" : "dark");
+  useTheme(theme());
+}
+
+const KEYS = {
+  "/": () => $("find").focus(),
+  "j": () => (choose("connections"), stream.step(1)),
+  "k": () => (choose("connections"), stream.step(-1)),
+  "p": () => stream.toggle(),
+  "t": otherTheme,
+  "?": () => $("keys").showModal(),
+  "1": () => choose("connections"),
+  "2": () => choose("pods"),
+  "3": () => choose("status"),
+  "+": () => map.zoom(1.3),
+  "=": () => map.zoom(1.3),
+  "-": () => map.zoom(1 / 1.3),
+  "0": () => map.fit(),
+};
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+function escape() {
+  if (details.isOpen) return details.close();
+  $("find").value = "";
+  $("find").blur();
+  find();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape") return escape();
+  const { activeElement: active } = document;
+  if (active === $("canvas") && ARROWS[event.key]) {
+    const step = 60 / map.view.scale;
+    const [x, y] = ARROWS[event.key];
+    map.move(x * step, y * step);
+  } else if (active?.role === "tab" && ["ArrowLeft", "ArrowRight"].includes(event.key)) {
+    const next = TABS[(TABS.indexOf(tab) + (event.key === "ArrowRight" ? 1 : 2)) % 3];
+    choose(next);
+    $(`tab-${next}`).focus();
+  } else if (!["INPUT", "SELECT", "TEXTAREA"].includes(active?.tagName) && KEYS[event.key]) {
+    KEYS[event.key]();
+  } else {
+    return;
+  }
+  event.preventDefault();
+});
+
+TABS.forEach((name) => $(`tab-${name}`).addEventListener("click", () => choose(name)));
+$("find").addEventListener("input", find);
+$("find").addEventListener("keydown", (event) => event.key === "Enter" && openFirst());
+$("theme").addEventListener("click", otherTheme);
+$("help").addEventListener("click", () => $("keys").showModal());
+$("zoom").addEventListener("click", ({ target }) => ({ in: () => map.zoom(1.4), out: () => map.zoom(1 / 1.4), fit: () => map.fit() })[target.dataset.zoom]?.());
+
+useTheme(theme());
+// How long something lasts goes on while nothing comes.
+setInterval(showHead, 1000);
+agent.listen();
+// For tests, which ask how fluent the map is.
+window.palisade = { map, cluster };
