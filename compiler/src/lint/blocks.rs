@@ -64,6 +64,12 @@ impl Cut {
         self.lost.first() == Some(&self.cidr)
     }
 
+    fn loses_some_of(&self, net: &IpNet) -> bool {
+        let after = self.lost.partition_point(|lost| lost.network() <= net.broadcast());
+        let before = after.checked_sub(1).and_then(|at| self.lost.get(at));
+        before.is_some_and(|lost| lost.broadcast() >= net.network())
+    }
+
     /// How many of the sorted addresses it holds.
     fn count(&self, addresses: &[IpAddr]) -> usize {
         let lost = self.lost.iter().map(|net| within(addresses, *net).len()).sum::<usize>();
@@ -73,11 +79,7 @@ impl Cut {
     /// The first few of the sorted addresses that it holds.
     fn some<'a>(&'a self, addresses: &'a [IpAddr]) -> impl Iterator<Item = IpAddr> + 'a {
         let inside = within(addresses, self.cidr).iter().copied();
-        inside.filter(|address| {
-            let after = self.lost.partition_point(|net| net.network() <= *address);
-            let before = after.checked_sub(1).and_then(|at| self.lost.get(at));
-            before.is_none_or(|net| !net.contains(address))
-        })
+        inside.filter(|address| !self.loses_some_of(&IpNet::from(*address)))
     }
 }
 
@@ -96,7 +98,7 @@ pub(super) fn check(
         }
         for block in &blocks {
             let field = peer_field(direction, block.rule, block.entry) + ".ipBlock";
-            let cut = Cut::of(block.block);
+            let cut = &block.cut;
             let found = |code, message: &str| finding(code, policy, field.clone(), message);
             if cut.is_empty() {
                 let message = format!("is {}, and its except removes all of it", cut.cidr);
@@ -108,9 +110,9 @@ pub(super) fn check(
                 report.add_to(policy, finding(Code::ExceptRemovesNothing, policy, field, &message));
             }
             let held = if cut.count(&index.pods) > 0 {
-                Some(over_pods(snapshot, index, &cut, &found))
+                Some(over_pods(snapshot, index, cut, &found))
             } else if direction == Direction::Egress {
-                over_services(snapshot, index, &cut, &found)
+                over_services(snapshot, index, cut, &found)
             } else {
                 None
             };
@@ -126,6 +128,7 @@ struct Block<'p> {
     entry: usize,
     ports: &'p Ports,
     block: &'p IpBlock,
+    cut: Cut,
 }
 
 fn blocks(at: usize, rule: &PolicyRule) -> impl Iterator<Item = Block<'_>> {
@@ -135,7 +138,7 @@ fn blocks(at: usize, rule: &PolicyRule) -> impl Iterator<Item = Block<'_>> {
     };
     let ports = &rule.ports;
     peers.iter().enumerate().filter_map(move |(entry, peer)| match peer {
-        Peer::Block(block) => Some(Block { rule: at, entry, ports, block }),
+        Peer::Block(block) => Some(Block { rule: at, entry, ports, block, cut: Cut::of(block) }),
         Peer::Pods { .. } => None,
     })
 }
@@ -237,6 +240,5 @@ fn allowed_elsewhere(
 fn allows(other: &Block<'_>, block: &Block<'_>, except: &IpNet) -> bool {
     let on_its_ports =
         other.rule == block.rule || *other.ports == Ports::Every || other.ports == block.ports;
-    let overlap = |net: &IpNet| net.contains(except) || except.contains(net);
-    on_its_ports && !other.block.except.iter().any(overlap)
+    on_its_ports && !other.cut.loses_some_of(except)
 }
