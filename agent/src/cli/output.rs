@@ -84,3 +84,12 @@ impl Drop for Progress {
         }
     }
 }
+
+/// Whether a character could drive a terminal, turn the direction of writing or hide.
+pub(crate) fn is_unsafe(c: char) -> bool {
+    let is_invisible = matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+    );
+    c.is_control() || is_invisible
+}

@@ -11,8 +11,9 @@ use super::words::{self, finding, peer_field};
 use crate::model::{Direction, Family, IpBlock, Peer, Peers, PerFamily, Policy, PolicyRule, Ports};
 use crate::snapshot::Snapshot;
 
-/// Blocks with fewer bits of prefix are meant for the whole world, and hold a Service's address by chance.
-const LEAST_SERVICE_PREFIX: PerFamily<u8> = PerFamily { v4: 8, v6: 32 };
+/// Blocks with fewer bits of prefix are meant for the whole world or a whole private network (10.0.0.0/8), and hold a Service's
+/// address by chance.
+const LEAST_SERVICE_PREFIX: PerFamily<u8> = PerFamily { v4: 9, v6: 32 };
 
 /// Blocks of a policy that are compared with an exception inside them.
 const MOST_WIDER: usize = 64;
@@ -63,6 +64,12 @@ impl Cut {
         self.lost.first() == Some(&self.cidr)
     }
 
+    fn loses_some_of(&self, net: &IpNet) -> bool {
+        let after = self.lost.partition_point(|lost| lost.network() <= net.broadcast());
+        let before = after.checked_sub(1).and_then(|at| self.lost.get(at));
+        before.is_some_and(|lost| lost.broadcast() >= net.network())
+    }
+
     /// How many of the sorted addresses it holds.
     fn count(&self, addresses: &[IpAddr]) -> usize {
         let lost = self.lost.iter().map(|net| within(addresses, *net).len()).sum::<usize>();
@@ -72,7 +79,7 @@ impl Cut {
     /// The first few of the sorted addresses that it holds.
     fn some<'a>(&'a self, addresses: &'a [IpAddr]) -> impl Iterator<Item = IpAddr> + 'a {
         let inside = within(addresses, self.cidr).iter().copied();
-        inside.filter(|address| !self.lost.iter().any(|net| net.contains(address)))
+        inside.filter(|address| !self.loses_some_of(&IpNet::from(*address)))
     }
 }
 
@@ -91,7 +98,7 @@ pub(super) fn check(
         }
         for block in &blocks {
             let field = peer_field(direction, block.rule, block.entry) + ".ipBlock";
-            let cut = Cut::of(block.block);
+            let cut = &block.cut;
             let found = |code, message: &str| finding(code, policy, field.clone(), message);
             if cut.is_empty() {
                 let message = format!("is {}, and its except removes all of it", cut.cidr);
@@ -103,9 +110,9 @@ pub(super) fn check(
                 report.add_to(policy, finding(Code::ExceptRemovesNothing, policy, field, &message));
             }
             let held = if cut.count(&index.pods) > 0 {
-                Some(over_pods(snapshot, index, &cut, &found))
+                Some(over_pods(snapshot, index, cut, &found))
             } else if direction == Direction::Egress {
-                over_services(snapshot, index, &cut, &found)
+                over_services(snapshot, index, cut, &found)
             } else {
                 None
             };
@@ -121,6 +128,7 @@ struct Block<'p> {
     entry: usize,
     ports: &'p Ports,
     block: &'p IpBlock,
+    cut: Cut,
 }
 
 fn blocks(at: usize, rule: &PolicyRule) -> impl Iterator<Item = Block<'_>> {
@@ -130,7 +138,7 @@ fn blocks(at: usize, rule: &PolicyRule) -> impl Iterator<Item = Block<'_>> {
     };
     let ports = &rule.ports;
     peers.iter().enumerate().filter_map(move |(entry, peer)| match peer {
-        Peer::Block(block) => Some(Block { rule: at, entry, ports, block }),
+        Peer::Block(block) => Some(Block { rule: at, entry, ports, block, cut: Cut::of(block) }),
         Peer::Pods { .. } => None,
     })
 }
@@ -232,6 +240,5 @@ fn allowed_elsewhere(
 fn allows(other: &Block<'_>, block: &Block<'_>, except: &IpNet) -> bool {
     let on_its_ports =
         other.rule == block.rule || *other.ports == Ports::Every || other.ports == block.ports;
-    let overlap = |net: &IpNet| net.contains(except) || except.contains(net);
-    on_its_ports && !other.block.except.iter().any(overlap)
+    on_its_ports && !other.cut.loses_some_of(except)
 }

@@ -20,6 +20,8 @@ pub(super) struct PortIndex<'s> {
     numbers: HashMap<(u16, Protocol), Vec<KindAt>>,
     /// By namespace, protocol and port.
     services: HashMap<(&'s str, Protocol, u16), Vec<ServiceTarget<'s>>>,
+    /// By namespace, protocol and the number that a port is translated to.
+    targets: HashMap<(&'s str, Protocol, u16), Vec<&'s Service>>,
 }
 
 impl<'s> PortIndex<'s> {
@@ -41,6 +43,10 @@ impl<'s> PortIndex<'s> {
             for port in &service.ports {
                 let key = (&*service.namespace, port.protocol, port.port);
                 index.services.entry(key).or_default().push((service, &port.target));
+                if let TargetPort::Number(number) = port.target {
+                    let key = (&*service.namespace, port.protocol, number);
+                    index.targets.entry(key).or_default().push(service);
+                }
             }
         }
         index
@@ -54,6 +60,16 @@ impl<'s> PortIndex<'s> {
         port: u16,
     ) -> &'a [ServiceTarget<'s>] {
         self.services.get(&(namespace, protocol, port)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The Services of a namespace that translate a port to this number.
+    pub(super) fn translated_to<'a>(
+        &'a self,
+        namespace: &'a str,
+        protocol: Protocol,
+        number: u16,
+    ) -> &'a [&'s Service] {
+        self.targets.get(&(namespace, protocol, number)).map_or(&[], Vec::as_slice)
     }
 }
 

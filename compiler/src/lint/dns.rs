@@ -63,6 +63,12 @@ impl<'s> Resolver<'s> {
         Some(Self { kinds, addresses })
     }
 
+    /// Whether these pods are the resolver, which asks the resolvers of its node.
+    fn is_resolver(kind: &Kind<'_>) -> bool {
+        let (key, value) = RESOLVER_LABEL;
+        kind.example.labels.get(key).is_some_and(|own| **own == *value)
+    }
+
     /// Whether an egress rule of the policy allows UDP queries to one of the resolvers.
     pub(super) fn is_allowed_by(&self, policy: &Policy) -> bool {
         policy.egress.iter().any(|rule| self.is_allowed(rule, &policy.key.namespace))
@@ -148,6 +154,9 @@ pub(super) fn check(
     let code = Code::EgressWithoutDns;
     let mut by_policy: BTreeMap<usize, (usize, Vec<String>)> = BTreeMap::new();
     for (at, kind) in survey.kinds.iter().enumerate() {
+        if Resolver::is_resolver(kind) {
+            continue;
+        }
         let standing = coverage.standing(at);
         let count = kind.own_for(code);
         let Some(policy) = standing.first_egress.filter(|_| !standing.dns && count > 0) else {

@@ -11,6 +11,8 @@ use crate::parse::names::distance;
 const MOST_EDITS: usize = 2;
 /// Label sets that are compared with one selector.
 const MOST_COMPARED: usize = 1_000;
+/// Values of one requirement that are compared with a label.
+const MOST_VALUES: usize = 16;
 /// Label sets that are compared in all. Beyond, nothing is suggested: input with that many wrong selectors has another problem.
 const MOST_COMPARED_IN_ALL: usize = 500_000;
 
@@ -78,7 +80,7 @@ fn correction(selector: &Selector, labels: &Labels) -> Option<Correction> {
     match operator {
         Operator::In(values) => {
             let near = labels.iter().filter_map(|(own_key, own_value)| {
-                let edits = values.iter().filter_map(|value| {
+                let edits = values.iter().take(MOST_VALUES).filter_map(|value| {
                     if own_key == key {
                         edits(value, own_value)
                     } else if value == own_value {

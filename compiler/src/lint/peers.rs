@@ -25,6 +25,9 @@ pub(super) fn check<'s>(survey: &Survey<'s>, near: &Near, policy: &'s Policy, re
     }
 }
 
+/// Entries that select namespaces and that one of their rule is compared with.
+const MOST_BESIDE: usize = 64;
+
 /// The pods that selectors match, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Matched {
@@ -112,7 +115,7 @@ impl<'s> Entry<'_, 's> {
 
     /// Whether this entry would match together with one that selects namespaces.
     fn or_for_and(&self, peers: &'s [Peer]) -> Option<Finding> {
-        let mut others = peers.iter().enumerate().filter_map(|(at, peer)| match peer {
+        let others = peers.iter().enumerate().filter_map(|(at, peer)| match peer {
             Peer::Pods { namespaces: Namespaces::Selected(selector), pods }
                 if pods.requirements.is_empty() && !selector.requirements.is_empty() =>
             {
@@ -120,7 +123,7 @@ impl<'s> Entry<'_, 's> {
             }
             Peer::Pods { .. } | Peer::Block(_) => None,
         });
-        let (at, selector) = others.find(|(_, selector)| {
+        let (at, selector) = others.take(MOST_BESIDE).find(|(_, selector)| {
             let there = self.survey.namespaces_matching(selector);
             let kinds = self.survey.in_namespaces(&there, self.pods);
             matched(kinds.map(|(_, kind)| kind)) == Matched::Pods

@@ -1,6 +1,6 @@
 //! The entries of `ports` by themselves: protocols that are missing, and ranges that restrict nothing or stand twice.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::code::Code;
 use super::finding::Report;
@@ -10,9 +10,12 @@ use crate::explain::PortsOf;
 use crate::model::{Direction, Policy, PortMatch, PortSpec, Ports, Protocol, Selector};
 use crate::snapshot::Snapshot;
 
-/// Which policies allow UDP port 53 for egress, by namespace and podSelector.
+/// The podSelectors of the policies that allow UDP port 53 for egress, by namespace.
 #[derive(Debug)]
-pub(super) struct UdpDns<'s>(HashSet<(&'s str, &'s Selector)>);
+pub(super) struct UdpDns<'s>(HashMap<&'s str, HashSet<&'s Selector>>);
+
+/// Selectors of a namespace that one is compared with. Beyond, nothing is claimed.
+const MOST_SELECTORS: usize = 64;
 
 impl<'s> UdpDns<'s> {
     pub(super) fn of(snapshot: &'s Snapshot) -> Self {
@@ -22,15 +25,23 @@ impl<'s> UdpDns<'s> {
                 Ports::AnyOf(ports) => ports.iter().any(|port| holds_dns(port, Protocol::Udp)),
             })
         });
-        Self(allow.map(|policy| (&*policy.key.namespace, &policy.subjects)).collect())
+        let mut selectors: HashMap<&str, HashSet<&Selector>> = HashMap::new();
+        for policy in allow {
+            selectors.entry(&policy.key.namespace).or_default().insert(&policy.subjects);
+        }
+        Self(selectors)
     }
 
-    /// Whether a policy for the same pods allows it.
+    /// Whether a policy for the same pods, or for more, may allow it.
     fn covers(&self, policy: &Policy) -> bool {
-        let everything = Selector::everything();
-        let namespace = policy.key.namespace.as_ref();
-        self.0.contains(&(namespace, &policy.subjects))
-            || self.0.contains(&(namespace, &everything))
+        let Some(selectors) = self.0.get(policy.key.namespace.as_ref()) else { return false };
+        let subjects = &policy.subjects;
+        if selectors.len() > MOST_SELECTORS || selectors.contains(subjects) {
+            return true;
+        }
+        // Who asks for fewer labels selects more.
+        let is_asked = |requirement| subjects.requirements.contains(requirement);
+        selectors.iter().any(|wider| wider.requirements.iter().all(is_asked))
     }
 }
 

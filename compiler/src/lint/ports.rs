@@ -70,6 +70,10 @@ impl Destinations<'_, '_> {
 
     /// Whether pods declare the number, and all that do declare it with another protocol.
     fn check_protocol(&self, number: u16, protocol: Protocol, field: String) -> Option<Finding> {
+        // Of a server outside the cluster, the pods say nothing.
+        if self.is_any() {
+            return None;
+        }
         let others = Protocol::ALL.into_iter().filter(|other| *other != protocol);
         let mut others = others.filter_map(|other| Some((other, self.with_number(number, other)?)));
         let (other, kind) = others.next()?;
@@ -107,9 +111,11 @@ impl Destinations<'_, '_> {
         let mut in_front = services
             .iter()
             .filter(|(service, _)| kinds.iter().all(|kind| is_behind(kind, service)));
-        let (service, target) = in_front.clone().next()?;
-        // A target by name is another number: no pod declares this one.
-        if in_front.any(|(_, target)| matches!(target, TargetPort::Number(n) if *n == number)) {
+        let (service, target) = in_front.next()?;
+        // The number may be the pods' own as well. A target by name is another number: no pod declares this one.
+        let translated = self.index.translated_to(namespace, protocol, number);
+        let is_own = |service: &&Service| kinds.iter().any(|kind| is_behind(kind, service));
+        if translated.len() > MOST_SERVICES || translated.iter().any(is_own) {
             return None;
         }
         let target = match target {

@@ -5,11 +5,13 @@ use std::fmt::Display;
 use super::code::Code;
 use super::finding::Finding;
 use crate::explain::{Needed, peers_field};
-use crate::model::{Direction, Pod, Policy, Selector};
+use crate::model::{Direction, Operator, Pod, Policy, Requirement, Selector};
 use crate::parse::ObjectRef;
 
 /// Names that are written out; the rest is counted.
 const MOST_NAMES: usize = 3;
+/// Requirements of a selector that are written out; the rest is counted.
+const MOST_REQUIREMENTS: usize = 8;
 
 pub(super) fn object(policy: &Policy) -> ObjectRef {
     ObjectRef {
@@ -43,13 +45,33 @@ pub(super) fn port_field(direction: Direction, rule: usize, port: usize) -> Stri
     format!("spec.{direction}[{rule}].ports[{port}]")
 }
 
-/// As kubectl writes it: `app=web,tier in (a, b)`; `{}` for the selector of everything.
+/// As kubectl writes it: `app=web,tier in (a, b)`; `{}` for the selector of everything. Of many requirements or values, the first.
 pub(super) fn selector(selector: &Selector) -> String {
     if selector.requirements.is_empty() {
         return "{}".to_owned();
     }
-    let all = selector.requirements.iter().map(|each| Needed(each).to_string());
-    all.collect::<Vec<_>>().join(",")
+    let mut text = String::new();
+    for (at, each) in selector.requirements.iter().enumerate() {
+        if at >= MOST_REQUIREMENTS {
+            text += &format!(" and {} more", selector.requirements.len() - at);
+            break;
+        }
+        text += if at == 0 { "" } else { "," };
+        text += &requirement(each);
+    }
+    text
+}
+
+fn requirement(requirement: &Requirement) -> String {
+    let (values, word) = match &requirement.operator {
+        Operator::In(values) => (values, "in"),
+        Operator::NotIn(values) => (values, "notin"),
+        Operator::Exists | Operator::DoesNotExist => return Needed(requirement).to_string(),
+    };
+    if values.len() <= MOST_NAMES {
+        return Needed(requirement).to_string();
+    }
+    format!("{} {word} ({})", requirement.key, some_of(values, values.len()))
 }
 
 pub(super) fn pod(pod: &Pod) -> String {

@@ -6,6 +6,7 @@ mod lost_match;
 mod page;
 mod random;
 mod scale;
+mod sensible;
 
 use palisade_compiler::lint::{Code, Finding, Report, lint_with};
 use palisade_compiler::parse::parse;

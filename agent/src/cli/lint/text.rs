@@ -7,7 +7,7 @@ use palisade_compiler::parse::ObjectRef;
 
 use super::Outcome;
 use crate::cli::Failure;
-use crate::cli::output::{colours, say};
+use crate::cli::output::{colours, is_unsafe, say};
 use crate::wording::counted;
 
 pub(super) fn print(outcome: &Outcome) -> Result<(), Failure> {
@@ -64,11 +64,11 @@ fn bold(text: &str, colours: bool) -> String {
     if colours { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// Escapes control characters, which could drive the terminal.
+/// Escapes what could drive the terminal or show a name as another one.
 fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
+        if is_unsafe(character) {
             safe.extend(character.escape_default());
         } else {
             safe.push(character);
@@ -101,6 +101,7 @@ mod tests {
     #[test]
     fn what_could_drive_a_terminal_is_shown_as_text() {
         assert_eq!(printable("a\x1b[31mb\n"), "a\\u{1b}[31mb\\n");
+        assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(printable("ä"), "ä");
     }
 }

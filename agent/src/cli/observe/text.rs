@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::output::colours;
+use crate::cli::output::{colours, is_unsafe};
 use crate::connection::protocol_name;
 use crate::flows::flow::{Flow, FlowVerdict};
 
@@ -86,11 +86,7 @@ fn escaped(text: &str) -> String {
             shown.push_str("...");
             break;
         }
-        let is_invisible = matches!(
-            c,
-            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        );
-        if c.is_control() || is_invisible {
+        if is_unsafe(c) {
             shown.extend(c.escape_unicode());
         } else {
             shown.push(c);
