@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use palisade_compiler::lint::{Finding, Severity};
+use palisade_compiler::lint::{Finding, Report, Severity};
 use serde::{Deserialize, Serialize};
 
 /// What lost its match that is kept; the latest are.
@@ -11,12 +11,9 @@ pub const MAX_LOST_MATCHES: usize = 256;
 /// The agent's answer to `palisade lint`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
-    /// As they are now, at most `palisade_compiler::lint::MAX_FINDINGS`.
-    pub findings: Vec<Finding>,
-    /// How many there are of each severity, listed or not.
-    pub counts: BTreeMap<Severity, usize>,
-    /// How many were accepted by annotations.
-    pub ignored: usize,
+    /// As it is now.
+    #[serde(flatten)]
+    pub report: Report,
     /// The latest first.
     pub lost_matches: Vec<LostMatch>,
 }

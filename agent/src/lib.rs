@@ -32,4 +32,3 @@ pub mod socket;
 pub mod sources;
 pub mod support_bundle;
 pub mod watch_state;
-mod wording;

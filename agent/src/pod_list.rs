@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use palisade_compiler::compile::Locality;
 use palisade_compiler::model::{Direction, Labels, Pod};
 use palisade_compiler::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
@@ -75,9 +76,9 @@ pub struct ListedPod {
 }
 
 impl PodList {
-    /// Of the pods that are there, seen from the node of this name; every pod is local where there is none.
-    pub fn of(snapshot: &Snapshot, revision: u64, node: Option<&str>) -> Self {
-        let is_local = |pod: &Pod| node.is_none_or(|node| pod.node.as_deref() == Some(node));
+    /// Of the pods that are there.
+    pub fn of(snapshot: &Snapshot, revision: u64, locality: &Locality) -> Self {
+        let is_local = |pod: &Pod| locality.is_node(pod.node.as_ref());
         let is_there = |pod: &&Pod| pod.has_identity() || pod.is_host();
         let listed = |local| snapshot.pods().filter(is_there).filter(move |p| is_local(p) == local);
         let mut lists: BTreeMap<&str, BTreeMap<&Arc<Labels>, Vec<ListedPod>>> = BTreeMap::new();
@@ -169,7 +170,7 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
             + &pod("two", "{app: a}", "n2", "10.0.0.2")
             + &pod("three", "{app: b}", "n2", "fd00::3")
             + POLICIES;
-        let list = PodList::of(&snapshot(&text), 7, Some("n1"));
+        let list = PodList::of(&snapshot(&text), 7, &Locality::Node("n1".into()));
         assert_eq!((list.revision, list.pod_count, list.further), (7, 3, 0));
         let [namespace] = list.namespaces.as_slice() else { panic!("{list:?}") };
         assert_eq!((namespace.name.as_str(), namespace.policies), ("x", 2));
@@ -190,7 +191,7 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
             |n: usize| pod(&format!("p{n}"), "{}", "n2", &format!("10.1.{}.{}", n / 250, n % 250));
         let text =
             (0..MAX_PODS).map(each).collect::<String>() + &pod("own", "{}", "n1", "10.0.0.1");
-        let list = PodList::of(&snapshot(&text), 1, Some("n1"));
+        let list = PodList::of(&snapshot(&text), 1, &Locality::Node("n1".into()));
         assert_eq!((list.pod_count, list.further), (MAX_PODS + 1, 1));
         let mut pods = list.namespaces.iter().flat_map(|n| &n.label_sets).flat_map(|s| &s.pods);
         assert!(pods.any(|pod| pod.name == "own" && pod.is_local));

@@ -30,6 +30,7 @@ use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::program::Delta;
 use palisade_compiler::program::narrowing::Narrowing;
 use palisade_compiler::snapshot::{Change, ObjectKind, Snapshot, UndeclaredNamespaces};
+use palisade_compiler::wording::counted;
 use palisade_dataplane::ruleset::RulesetError;
 
 use crate::backoff::Backoff;
@@ -38,7 +39,6 @@ use crate::hold::Holding;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
 use crate::protocol::State;
 use crate::published_status::PublishedStatus;
-use crate::wording::counted;
 use enforcer::Enforcer;
 pub use enforcer::TableSettings;
 use healing::Healing;
@@ -269,8 +269,7 @@ impl Reconciler<'_> {
         let delta = match loaded {
             Some(snapshot) => self.compiler.load(snapshot),
             None => {
-                let snapshot = self.compiler.snapshot();
-                self.linting.note(snapshot, &changes, self.node.as_deref());
+                self.linting.note(&self.compiler, &changes);
                 self.compiler.apply(changes)
             }
         };

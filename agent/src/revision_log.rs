@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use palisade_compiler::program::Delta;
+use palisade_compiler::wording::{counted, listed};
 
 /// For how long a revision is kept. The last one is kept in any case.
 const KEEP_FOR: Duration = Duration::from_secs(30);
@@ -32,12 +33,10 @@ pub struct Revision {
 /// What changed, in words: `objects` describe the first of `count` objects that changed. None are described where a server listed
 /// all of them.
 pub fn named(objects: &[String], count: usize) -> String {
-    match (objects, count.saturating_sub(objects.len())) {
+    match (objects, count) {
         ([], 0) => "the program".to_owned(),
-        ([], 1) => "1 object".to_owned(),
-        ([], others) => format!("{others} objects"),
-        (objects, 0) => objects.join(", "),
-        (objects, others) => format!("{} and {others} more", objects.join(", ")),
+        ([], count) => counted(count, "object"),
+        (objects, count) => listed(objects, count),
     }
 }
 

@@ -26,3 +26,4 @@ pub mod program;
 pub mod snapshot;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod wording;

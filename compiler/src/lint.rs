@@ -18,6 +18,7 @@ mod code;
 mod coverage;
 mod destinations;
 mod dns;
+mod entries;
 mod finding;
 mod input;
 mod isolation;

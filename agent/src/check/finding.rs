@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use palisade_compiler::wording::listed;
 use serde::Serialize;
 
 /// How bad a finding is.
@@ -67,11 +68,7 @@ impl Finding {
 /// The first few of a list in words, and how many there are beyond.
 pub(in crate::check) fn list<T: fmt::Display>(items: &[T]) -> String {
     const NAMED: usize = 5;
-    let named: Vec<String> = items.iter().take(NAMED).map(ToString::to_string).collect();
-    match items.len().saturating_sub(NAMED) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
+    listed(items.iter().take(NAMED), items.len())
 }
 
 #[cfg(test)]

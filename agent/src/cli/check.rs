@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::input::Node;
-use super::output::{Format, colours, say, say_json};
+use super::output::{Format, colours, say, say_json, styled};
 use super::{Exit, Failure};
 use crate::check::{self, ClusterOptions, Finding, Options, Severity};
 use crate::socket::DEFAULT;
@@ -87,7 +87,7 @@ fn text(finding: &Finding, colours: bool) -> String {
     let head = wrapped(&format!("{}: {}", finding.id, finding.seen));
     // The severity stands in the place of the first line's indentation, and colours take no column.
     let first = head.strip_prefix(INDENT).unwrap_or(&head);
-    let mut lines = vec![format!("{}{first}", paint(finding.severity, severity, colours))];
+    let mut lines = vec![format!("{}{first}", paint(finding.severity, &severity, colours))];
     for (what, sentence) in [("Why", &finding.matters), ("Remedy", &finding.remedy)] {
         if !sentence.is_empty() {
             lines.push(wrapped(&format!("{what}: {sentence}")));
@@ -101,14 +101,14 @@ fn wrapped(text: &str) -> String {
     textwrap::fill(text, options)
 }
 
-fn paint(severity: Severity, text: String, colours: bool) -> String {
-    let colour = match severity {
-        Severity::Ok => 32,
-        Severity::Note => 36,
-        Severity::Warning => 33,
-        Severity::Failure => 31,
+fn paint(severity: Severity, text: &str, colours: bool) -> String {
+    let style = match severity {
+        Severity::Ok => "32",
+        Severity::Note => "36",
+        Severity::Warning => "33",
+        Severity::Failure => "31",
     };
-    if colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text }
+    styled(text, style, colours)
 }
 
 fn summary(report: &Report) -> String {

@@ -4,7 +4,7 @@ use palisade_compiler::model::Verdict;
 use palisade_compiler::snapshot::Snapshot;
 
 use super::input::{Manifests, Node, ReadOptions};
-use super::output::{Format, colours, say, say_json};
+use super::output::{Format, colours, say, say_json, styled};
 use super::status::unexpected;
 use super::{Exit, Failure};
 use crate::connection::{Endpoint, Port, Question, protocol_name};
@@ -101,11 +101,8 @@ fn ask(args: &Args) -> Result<Explanation, Failure> {
 }
 
 fn painted(verdict: &str) -> String {
-    match (colours(), verdict == Verdict::Allow.to_string()) {
-        (true, true) => format!("\x1b[32m{verdict}\x1b[0m"),
-        (true, false) => format!("\x1b[31m{verdict}\x1b[0m"),
-        (false, _) => verdict.to_owned(),
-    }
+    let style = if verdict == Verdict::Allow.to_string() { "32" } else { "31" };
+    styled(verdict, style, colours())
 }
 
 fn print(explanation: &Explanation, verbose: bool) -> Result<(), Failure> {
@@ -134,7 +131,7 @@ fn print_one(explained: &Explained, verbose: bool) -> Result<(), Failure> {
         say(format_args!("  program: {}", explained.path.join("; ")))?;
     }
     if let Some(divergence) = &explained.divergence {
-        let alarm = if colours() { "\x1b[1;31mDIVERGENCE\x1b[0m" } else { "DIVERGENCE" };
+        let alarm = styled("DIVERGENCE", "1;31", colours());
         say(format_args!("  {alarm}: {divergence}; please report this with the manifests"))?;
     }
     Ok(())

@@ -125,8 +125,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
 fn ask(args: &Args) -> Result<Outcome, Failure> {
     match Client::new(&args.socket).request(&Request::Lint)? {
         Response::Findings(found) => {
-            let Findings { findings, counts, ignored, lost_matches } = *found;
-            let report = Report { findings, counts, ignored };
+            let Findings { report, lost_matches } = *found;
             let outcome = Outcome::of(report, args.severity.into(), true);
             Ok(Outcome { lost_matches, ..outcome })
         }

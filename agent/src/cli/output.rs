@@ -47,6 +47,11 @@ pub(crate) fn colours() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Text in a style of the terminal (`31` is red, `1` bold; ECMA-48, SGR) where there are colours.
+pub(crate) fn styled(text: impl Display, style: &str, colours: bool) -> String {
+    if colours { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_string() }
+}
+
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// How far long work is, on standard error: one line that is drawn again on a terminal, a line now and again elsewhere, and

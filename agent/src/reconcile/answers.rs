@@ -43,8 +43,8 @@ impl Reconciler<'_> {
             }
             Request::Verify => self.verify(),
             Request::Pods => {
-                let (snapshot, node) = (self.compiler.snapshot(), self.node.as_deref());
-                Response::Pods(Box::new(PodList::of(snapshot, self.report.revision, node)))
+                let (snapshot, locality) = (self.compiler.snapshot(), self.compiler.locality());
+                Response::Pods(Box::new(PodList::of(snapshot, self.report.revision, locality)))
             }
             Request::Lint => {
                 Response::Findings(Box::new(self.linting.findings(self.compiler.snapshot())))

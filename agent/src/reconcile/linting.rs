@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
+use palisade_compiler::compile::Compiler;
 use palisade_compiler::lint::{LostMatches, Relabelled, lint};
+use palisade_compiler::model::Pod;
 use palisade_compiler::snapshot::{Change, Snapshot};
 
 use super::micros;
@@ -28,11 +30,9 @@ pub(super) struct Linting {
 
 impl Linting {
     /// Notes the labels that these changes change, before they are applied. Of pods, those of this node are looked at.
-    pub(super) fn note(&mut self, snapshot: &Snapshot, changes: &[Change], node: Option<&str>) {
-        let is_local = |pod: &palisade_compiler::model::Pod| {
-            node.is_none_or(|node| pod.node.as_deref() == Some(node))
-        };
-        let relabelled = Relabelled::note(snapshot, changes, is_local);
+    pub(super) fn note(&mut self, compiler: &Compiler, changes: &[Change]) {
+        let is_local = |pod: &Pod| compiler.locality().is_node(pod.node.as_ref());
+        let relabelled = Relabelled::note(compiler.snapshot(), changes, is_local);
         if relabelled.is_empty() {
             return;
         }
@@ -86,12 +86,7 @@ impl Linting {
 
     /// Everything that is found now.
     pub(super) fn findings(&self, snapshot: &Snapshot) -> Findings {
-        let report = lint(snapshot);
-        Findings {
-            findings: report.findings,
-            counts: report.counts,
-            ignored: report.ignored,
-            lost_matches: self.lost.iter().rev().cloned().collect(),
-        }
+        let lost_matches = self.lost.iter().rev().cloned().collect();
+        Findings { report: lint(snapshot), lost_matches }
     }
 }

@@ -108,6 +108,11 @@ impl Compiler {
         &self.snapshot
     }
 
+    /// Which pods are local.
+    pub fn locality(&self) -> &Locality {
+        self.subjects.locality()
+    }
+
     pub fn program(&self) -> &Program {
         &self.program
     }

@@ -15,7 +15,7 @@ pub enum Locality {
 
 impl Locality {
     /// Whether pods of this node are local.
-    pub(super) fn is_node(&self, node: Option<&Arc<str>>) -> bool {
+    pub fn is_node(&self, node: Option<&Arc<str>>) -> bool {
         match self {
             Self::Node(name) => node == Some(name),
             Self::Everywhere => true,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::model::Pod;
 use crate::snapshot::Snapshot;
+use crate::wording::listed;
 
 /// The name of an object in a namespace, as in messages: `namespace/name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,11 +107,7 @@ impl fmt::Display for End {
 
 /// `host-network pod kube-system/proxy`, `host-network pods a/b, c/d and 2 more`.
 pub(super) fn host_pods(pods: &[ObjectName]) -> String {
-    let named: Vec<String> = pods.iter().take(MAX_HOST_PODS).map(ToString::to_string).collect();
     let plural = if pods.len() == 1 { "" } else { "s" };
-    let more = match pods.len().saturating_sub(MAX_HOST_PODS) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("host-network pod{plural} {}{more}", named.join(", "))
+    let named = listed(pods.iter().take(MAX_HOST_PODS), pods.len());
+    format!("host-network pod{plural} {named}")
 }

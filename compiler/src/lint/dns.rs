@@ -13,6 +13,7 @@ use crate::model::{
     Labels, Namespaces, Operator, Peer, Peers, Policy, PolicyRule, PortMatch, PortSpec, Ports,
     Protocol, Requirement, Selector, TargetPort,
 };
+use crate::wording::counted;
 
 /// The label of a resolver that runs on every node, on the node's own network: pods always reach it.
 const NODE_RESOLVER: &str = "node-local-dns";
@@ -171,7 +172,7 @@ pub(super) fn check(
         format!("{}: {} in the namespace {}", RESOLVER_LABEL.0, RESOLVER_LABEL.1, kind.namespace);
     for (at, (count, examples)) in by_policy {
         let Some(policy) = policies.get(at) else { continue };
-        let who = words::counted(count, "pod");
+        let who = counted(count, "pod");
         let named = words::some_of(&examples, count);
         let message = format!(
             "lets {who} ({named}) connect, and no policy lets them query the DNS ({labels})"

@@ -86,7 +86,7 @@ impl Finding {
 }
 
 /// All that was found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Sorted by namespace, kind and name of the object, then by code; at most `MAX_FINDINGS`.
     pub findings: Vec<Finding>,

@@ -68,12 +68,7 @@ pub(super) fn check_annotations(snapshot: &Snapshot, report: &mut Report) {
     let mut pods: Vec<_> = snapshot.pods().filter(|pod| pod.lint_ignore.is_some()).collect();
     pods.sort_unstable_by_key(|pod| (&pod.namespace, &pod.name));
     for pod in pods {
-        let object = || ObjectRef {
-            kind: "Pod".to_owned(),
-            namespace: Some(pod.namespace.to_string()),
-            name: pod.name.to_string(),
-        };
-        unknown(pod.lint_ignore.as_deref(), object, report);
+        unknown(pod.lint_ignore.as_deref(), || words::pod_object(pod), report);
     }
 }
 

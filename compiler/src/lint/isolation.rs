@@ -6,6 +6,7 @@ use super::finding::{Finding, Report};
 use super::survey::{NamespaceView, Survey};
 use super::words;
 use crate::model::Direction;
+use crate::wording::counted;
 
 pub(super) fn check(survey: &Survey<'_>, coverage: &Coverage, report: &mut Report) {
     for namespace in &survey.namespaces {
@@ -43,7 +44,7 @@ fn check_namespace(
     let name = namespace.name.as_ref();
     let found = |code: Code, pods: &Pods, message: &str| {
         pods.examples.first()?;
-        let who = words::counted(pods.count, "pod");
+        let who = counted(pods.count, "pod");
         let named = words::some_of(&pods.examples, pods.count);
         let message = format!("The namespace {name} has {who} ({named}) {message}");
         Some(Finding::new(code, Some(words::namespace(name)), message))

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use super::code::Code;
+use super::entries::pod_entries;
 use super::finding::Finding;
-use super::words::{self, finding, peer_field};
-use crate::model::{Direction, Labels, Namespaces, Peer, Peers, Pod, Policy, Selector};
-use crate::parse::ObjectRef;
+use super::subjects::FIELD as SUBJECTS_FIELD;
+use super::words::{self, finding};
+use crate::model::{Direction, Labels, Namespaces, Pod, Policy, Selector};
 use crate::snapshot::{Change, Snapshot};
 
 /// Objects of one batch whose labels are compared: each is compared with every policy. Further ones are counted.
@@ -154,15 +155,8 @@ fn freed(snapshot: &Snapshot, old: &Before, pod: &Pod) -> Option<Finding> {
         directions.join(" and "),
         difference(&first.subjects, &old.labels, &pod.labels)
     );
-    let object = ObjectRef {
-        kind: "Pod".to_owned(),
-        namespace: Some(pod.namespace.to_string()),
-        name: pod.name.to_string(),
-    };
-    Some(
-        Finding::new(Code::PodLostIsolation, Some(object), message)
-            .at("metadata.labels".to_owned()),
-    )
+    let found = Finding::new(Code::PodLostIsolation, Some(words::pod_object(pod)), message);
+    Some(found.at("metadata.labels".to_owned()))
 }
 
 /// A policy, or an entry of `from` or `to`, that matched something before its labels changed.
@@ -199,85 +193,49 @@ fn is_within(snapshot: &Snapshot, policy: &Policy, namespaces: &Namespaces, pod:
     }
 }
 
-/// The policy's own selector, and its entries of `from` and `to` with selectors: code, field, namespaces, pods.
-fn selectors(policy: &Policy) -> impl Iterator<Item = (Code, Place, &Namespaces, &Selector)> {
-    let own = (Code::PolicyLostPods, Place::Subjects, &Namespaces::Own, &policy.subjects);
-    let entries = Direction::ALL.into_iter().flat_map(|direction| {
-        policy.rules(direction).iter().enumerate().flat_map(move |(rule, each)| {
-            let peers = match &each.peers {
-                Peers::AnyOf(peers) => peers.as_slice(),
-                Peers::Everyone => &[],
-            };
-            peers.iter().enumerate().filter_map(move |(at, peer)| match peer {
-                Peer::Pods { namespaces, pods } => {
-                    Some((Code::PeerLostPods, Place::Entry(direction, rule, at), namespaces, pods))
-                }
-                Peer::Block(_) => None,
-            })
-        })
-    });
-    std::iter::once(own).chain(entries)
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    Subjects,
-    Entry(Direction, usize, usize),
-}
-
-impl Place {
-    fn field(self) -> String {
-        match self {
-            Self::Subjects => "spec.podSelector".to_owned(),
-            Self::Entry(direction, rule, at) => peer_field(direction, rule, at),
-        }
-    }
-}
-
 /// What selected the pod before, and does not now.
 fn lost_by_pod<'s>(snapshot: &'s Snapshot, old: &Before, pod: &Pod) -> Vec<Suspect<'s>> {
-    let mut suspects = Vec::new();
-    for policy in snapshot.policies() {
-        for (code, place, namespaces, pods) in selectors(policy) {
-            let is_lost = pods.matches(&old.labels)
-                && !pods.matches(&pod.labels)
-                && is_within(snapshot, policy, namespaces, pod);
-            if is_lost {
-                let difference = difference(pods, &old.labels, &pod.labels);
-                let change = format!("the last one was {} ({difference})", words::pod(pod));
-                suspects.push(Suspect {
-                    policy,
-                    field: place.field(),
-                    namespaces,
-                    pods,
-                    code,
-                    change,
-                });
-            }
-        }
-    }
-    suspects
+    suspects(snapshot, |policy, namespaces, pods| {
+        let is_lost = pods.matches(&old.labels)
+            && !pods.matches(&pod.labels)
+            && is_within(snapshot, policy, namespaces, pod);
+        is_lost.then(|| {
+            let difference = difference(pods, &old.labels, &pod.labels);
+            format!("the last one was {} ({difference})", words::pod(pod))
+        })
+    })
 }
 
 /// What selected the namespace before, and does not now.
 fn lost_by_namespace<'s>(snapshot: &'s Snapshot, old: &Before) -> Vec<Suspect<'s>> {
     let Some(now) = snapshot.namespace(&old.name) else { return Vec::new() };
+    suspects(snapshot, |_, namespaces, _| {
+        let Namespaces::Selected(selector) = namespaces else { return None };
+        let is_lost = selector.matches(&old.labels) && !selector.matches(&now.labels);
+        is_lost.then(|| {
+            let difference = difference(selector, &old.labels, &now.labels);
+            format!("the last ones were in the namespace {} ({difference})", old.name)
+        })
+    })
+}
+
+/// The selectors of policies, and of their entries of `from` and `to`, of which `change` says what took a match from them.
+fn suspects<'s>(
+    snapshot: &'s Snapshot,
+    change: impl Fn(&Policy, &Namespaces, &Selector) -> Option<String>,
+) -> Vec<Suspect<'s>> {
     let mut suspects = Vec::new();
     for policy in snapshot.policies() {
-        for (code, place, namespaces, pods) in selectors(policy) {
-            let Namespaces::Selected(selector) = namespaces else { continue };
-            if selector.matches(&old.labels) && !selector.matches(&now.labels) {
-                let difference = difference(selector, &old.labels, &now.labels);
-                let change =
-                    format!("the last ones were in the namespace {} ({difference})", old.name);
-                suspects.push(Suspect {
-                    policy,
-                    field: place.field(),
-                    namespaces,
-                    pods,
-                    code,
-                    change,
-                });
+        let (own, pods) = (&Namespaces::Own, &policy.subjects);
+        if let Some(change) = change(policy, own, pods) {
+            let (code, field) = (Code::PolicyLostPods, SUBJECTS_FIELD.to_owned());
+            suspects.push(Suspect { policy, field, namespaces: own, pods, code, change });
+        }
+        for entry in pod_entries(policy) {
+            let (namespaces, pods) = (entry.namespaces, entry.pods);
+            if let Some(change) = change(policy, namespaces, pods) {
+                let (code, field) = (Code::PeerLostPods, entry.field());
+                suspects.push(Suspect { policy, field, namespaces, pods, code, change });
             }
         }
     }

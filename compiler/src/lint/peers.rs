@@ -1,26 +1,19 @@
 //! The entries of `from` and `to` that select pods: what they match.
 
 use super::code::Code;
+use super::entries::pod_entries;
 use super::finding::{Finding, Report};
 use super::near::Near;
 use super::survey::{Kind, Survey};
-use super::words::{self, finding, peer_field};
-use crate::model::{
-    Direction, NAMESPACE_NAME_LABEL, Namespaces, Operator, Peer, Peers, Policy, Selector,
-};
+use super::words::{self, finding};
+use crate::model::{NAMESPACE_NAME_LABEL, Namespaces, Operator, Peer, Policy, Selector};
 
 pub(super) fn check<'s>(survey: &Survey<'s>, near: &Near, policy: &'s Policy, report: &mut Report) {
-    for direction in Direction::ALL {
-        for (rule, each) in policy.rules(direction).iter().enumerate() {
-            let Peers::AnyOf(peers) = &each.peers else { continue };
-            for (at, peer) in peers.iter().enumerate() {
-                let Peer::Pods { namespaces, pods } = peer else { continue };
-                let field = peer_field(direction, rule, at);
-                let entry = Entry { survey, near, policy, field, namespaces, pods };
-                if let Some(found) = entry.check(peers) {
-                    report.add_to(policy, found);
-                }
-            }
+    for each in pod_entries(policy) {
+        let (field, namespaces, pods) = (each.field(), each.namespaces, each.pods);
+        let entry = Entry { survey, near, policy, field, namespaces, pods };
+        if let Some(found) = entry.check(each.peers) {
+            report.add_to(policy, found);
         }
     }
 }

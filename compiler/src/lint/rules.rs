@@ -7,6 +7,7 @@ use super::finding::Report;
 use super::words::{finding, rule_field};
 use crate::explain::{PortsOf, peers_field};
 use crate::model::{Direction, Peers, Policy, PolicyRule, PortMatch, PortSpec, Ports};
+use crate::wording::listed;
 
 pub(super) fn check(policy: &Policy, report: &mut Report) {
     for direction in Direction::ALL {
@@ -62,12 +63,8 @@ const MOST_PORTS: usize = 3;
 
 fn ports_text(ports: &Ports) -> String {
     let Ports::AnyOf(ports) = ports else { return "every port".to_owned() };
-    let named = ports.iter().take(MOST_PORTS);
-    let text: Vec<String> = named.map(|p| PortsOf(p.protocol, &p.port).to_string()).collect();
-    match ports.len().saturating_sub(MOST_PORTS) {
-        0 => text.join(", "),
-        more => format!("{} and {more} more", text.join(", ")),
-    }
+    let named = ports.iter().take(MOST_PORTS).map(|port| PortsOf(port.protocol, &port.port));
+    listed(named, ports.len())
 }
 
 fn repeated(policy: &Policy, direction: Direction, report: &mut Report) {

@@ -8,8 +8,9 @@ use super::near::Near;
 use super::survey::{Kind, Survey};
 use super::words::{self, finding};
 use crate::model::{Policy, Selector};
+use crate::wording::counted;
 
-const FIELD: &str = "spec.podSelector";
+pub(super) const FIELD: &str = "spec.podSelector";
 
 /// What selectors select, by namespace and selector: many policies have the same.
 pub(super) type Known<'s> = HashMap<(&'s str, &'s Selector), Selected>;
@@ -42,7 +43,7 @@ pub(super) fn check<'s>(
         return;
     }
     let named = words::some_of(host, hosts);
-    let hosts = words::counted(hosts, "pod");
+    let hosts = counted(hosts, "pod");
     let (code, message) = if pods == 0 {
         let message = format!("selects no other pods than {hosts} on the host's network ({named})");
         (Code::SelectsOnlyHostPods, message)

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::code::Code;
+use super::entries::pod_entries;
 use crate::model::{
-    Direction, Labels, NamedPort, Namespace, Namespaces, Operator, Peer, Peers, Pod, Requirement,
-    Selector,
+    Labels, NamedPort, Namespace, Namespaces, Operator, Pod, Requirement, Selector,
 };
 use crate::snapshot::Snapshot;
 
@@ -347,14 +347,8 @@ fn keys_in_use(snapshot: &Snapshot) -> HashSet<&str> {
     let mut keys = HashSet::new();
     for policy in snapshot.policies() {
         keys.extend(policy.subjects.requirements.iter().map(|r| r.key.as_ref()));
-        for rule in Direction::ALL.into_iter().flat_map(|direction| policy.rules(direction)) {
-            let Peers::AnyOf(peers) = &rule.peers else { continue };
-            for peer in peers {
-                if let Peer::Pods { pods, .. } = peer {
-                    keys.extend(pods.requirements.iter().map(|r| r.key.as_ref()));
-                }
-            }
-        }
+        let of_entries = pod_entries(policy).flat_map(|entry| &entry.pods.requirements);
+        keys.extend(of_entries.map(|r| r.key.as_ref()));
     }
     let selectors = snapshot.services().filter_map(|service| service.selector.as_deref());
     keys.extend(selectors.flat_map(Labels::iter).map(|(key, _)| key.as_ref()));

@@ -7,6 +7,7 @@ use super::finding::Finding;
 use crate::explain::{Needed, peers_field};
 use crate::model::{Direction, Operator, Pod, Policy, Requirement, Selector};
 use crate::parse::ObjectRef;
+use crate::wording::listed;
 
 /// Names that are written out; the rest is counted.
 const MOST_NAMES: usize = 3;
@@ -23,6 +24,14 @@ pub(super) fn object(policy: &Policy) -> ObjectRef {
 
 pub(super) fn namespace(name: &str) -> ObjectRef {
     ObjectRef { kind: "Namespace".to_owned(), namespace: None, name: name.to_owned() }
+}
+
+pub(super) fn pod_object(pod: &Pod) -> ObjectRef {
+    ObjectRef {
+        kind: "Pod".to_owned(),
+        namespace: Some(pod.namespace.to_string()),
+        name: pod.name.to_string(),
+    }
 }
 
 /// A finding about a field of a policy. The message follows the name of the field.
@@ -78,17 +87,7 @@ pub(super) fn pod(pod: &Pod) -> String {
     format!("{}/{}", pod.namespace, pod.name)
 }
 
-/// `1 pod`, `2 pods`.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
-}
-
 /// The first few names, with how many of `count` there are more: `a, b, c and 2 more`.
 pub(super) fn some_of<T: Display>(names: impl IntoIterator<Item = T>, count: usize) -> String {
-    let named: Vec<String> = names.into_iter().take(MOST_NAMES).map(|n| n.to_string()).collect();
-    match count.saturating_sub(named.len()) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
+    listed(names.into_iter().take(MOST_NAMES), count)
 }

@@ -4,11 +4,13 @@ use std::collections::HashSet;
 
 use palisade_compiler::lint::{Code, Finding, Severity};
 use palisade_compiler::parse::ObjectRef;
+use palisade_compiler::wording::counted;
 
 use super::Outcome;
 use crate::cli::Failure;
-use crate::cli::output::{colours, is_unsafe, say};
-use crate::wording::counted;
+use crate::cli::output::{colours, is_unsafe, say, styled};
+
+const BOLD: &str = "1";
 
 pub(super) fn print(outcome: &Outcome) -> Result<(), Failure> {
     let colours = colours();
@@ -19,7 +21,7 @@ pub(super) fn print(outcome: &Outcome) -> Result<(), Failure> {
             object = Some(&finding.object);
             let name =
                 finding.object.as_ref().map_or_else(|| "The input".to_owned(), ToString::to_string);
-            say(bold(&printable(&name), colours))?;
+            say(styled(printable(&name), BOLD, colours))?;
         }
         print_one(finding, explained.insert(finding.code), colours)?;
     }
@@ -27,7 +29,7 @@ pub(super) fn print(outcome: &Outcome) -> Result<(), Failure> {
         say(format_args!("... and {}", counted(outcome.further, "more finding")))?;
     }
     if !outcome.lost_matches.is_empty() {
-        say(bold("Lost by changes of labels, the latest first", colours))?;
+        say(styled("Lost by changes of labels, the latest first", BOLD, colours))?;
     }
     for lost in &outcome.lost_matches {
         say(format_args!("  {}", printable(&lost.time)))?;
@@ -52,16 +54,12 @@ fn print_one(finding: &Finding, is_first: bool, colours: bool) -> Result<(), Fai
 }
 
 fn painted(severity: Severity, colours: bool) -> String {
-    let colour = match severity {
-        Severity::Error => 31,
-        Severity::Warning => 33,
-        Severity::Note => 36,
+    let style = match severity {
+        Severity::Error => "31",
+        Severity::Warning => "33",
+        Severity::Note => "36",
     };
-    if colours { format!("\x1b[{colour}m{severity}\x1b[0m") } else { severity.to_string() }
-}
-
-fn bold(text: &str, colours: bool) -> String {
-    if colours { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    styled(severity, style, colours)
 }
 
 /// Escapes what could drive the terminal or show a name as another one.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::output::{colours, is_unsafe};
+use crate::cli::output::{colours, is_unsafe, styled};
 use crate::connection::protocol_name;
 use crate::flows::flow::{Flow, FlowVerdict};
 
@@ -65,8 +65,8 @@ impl Columns {
         lines
     }
 
-    fn painted(&self, colour: &str, text: &str) -> String {
-        if self.colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    fn painted(&self, style: &str, text: &str) -> String {
+        styled(text, style, self.colours)
     }
 }
 

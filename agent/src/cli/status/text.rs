@@ -1,17 +1,17 @@
 //! A status as text: first what an operator asks, the rest with `-v`.
 
 use palisade_compiler::lint::Severity;
+use palisade_compiler::wording::{counted, listed};
 
 use super::KernelStatus;
 use crate::cli::Failure;
-use crate::cli::output::{colours, say};
+use crate::cli::output::{colours, say, styled};
 use crate::findings::LintStatus;
 use crate::flows::counts::FlowCounts;
 use crate::protocol::{
     Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, State, Status,
 };
 use crate::revision_log::named;
-use crate::wording::counted;
 
 /// Lines of a list that a person is shown.
 const MAX_LINES: usize = 20;
@@ -84,11 +84,7 @@ pub(super) fn print_kernel(status: &KernelStatus) -> Result<(), Failure> {
 }
 
 fn paint(good: bool, text: &str) -> String {
-    match (colours(), good) {
-        (true, true) => format!("\x1b[32m{text}\x1b[0m"),
-        (true, false) => format!("\x1b[31m{text}\x1b[0m"),
-        (false, _) => text.to_owned(),
-    }
+    styled(text, if good { "32" } else { "31" }, colours())
 }
 
 fn print_state(status: &Status) -> Result<(), Failure> {
@@ -195,10 +191,7 @@ fn print_hold(hold: &Hold) -> Result<(), Failure> {
         HoldState::Holding => {
             let awaited = match (hold.awaited.as_slice(), hold.awaited_count) {
                 ([], _) => "the source, which is behind".to_owned(),
-                (pods, count) if pods.len() < count => {
-                    format!("{} and {} more", pods.join(", "), count - pods.len())
-                }
-                (pods, _) => pods.join(", "),
+                (pods, count) => listed(pods, count),
             };
             let time = duration(hold.seconds.unwrap_or_default());
             say(format_args!(

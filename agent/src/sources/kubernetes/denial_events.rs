@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::jiff::Timestamp;
+use palisade_compiler::wording::listed;
 use tokio::time::sleep;
 
 use super::access::ApiServer;
@@ -73,17 +74,14 @@ impl<'a> Denial<'a> {
             FlowDirection::Ingress => ("Ingress", "from"),
             FlowDirection::Egress => ("Egress", "to"),
         };
-        let named: Vec<&str> =
-            flow.judgement.isolated_by.iter().take(MAX_NAMED).map(String::as_str).collect();
-        let more = flow.judgement.isolated_by.len() - named.len() + flow.judgement.further;
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let is_one = flow.judgement.isolated_by.len() + flow.judgement.further == 1;
-        let isolate = if is_one { "isolates" } else { "isolate" };
-        let nearest = flow.judgement.misses.first();
+        let judgement = &flow.judgement;
+        let count = judgement.isolated_by.len() + judgement.further;
+        let policies = listed(judgement.isolated_by.iter().take(MAX_NAMED), count);
+        let isolate = if count == 1 { "isolates" } else { "isolate" };
+        let nearest = judgement.misses.first();
         let nearest = nearest.map_or_else(String::new, |miss| format!(" Nearest: {}.", miss.text));
         format!(
-            "{direction} {preposition} {peer}, {protocol}{port}, is denied: {}{more} {isolate} the pod, and no rule allows it.{nearest}",
-            named.join(", ")
+            "{direction} {preposition} {peer}, {protocol}{port}, is denied: {policies} {isolate} the pod, and no rule allows it.{nearest}"
         )
     }
 
