@@ -33,6 +33,8 @@ use palisade_compiler::snapshot::{Change, ObjectKind, Snapshot, UndeclaredNamesp
 use palisade_dataplane::ruleset::RulesetError;
 
 use crate::backoff::Backoff;
+use crate::flows::allowed;
+use crate::flows::judgement::judge;
 use crate::flows::observation::Batch;
 use crate::hold::Holding;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
@@ -174,9 +176,17 @@ impl Reconciler<'_> {
                 // The client may be gone.
                 _ = answer.send(self.answer(question));
             }
-            if let Some(Batch { observations, answer }) = contents.batch {
-                // Without a recorder there is nobody to answer.
-                _ = answer.send(self.judge(&observations));
+            // Without a recorder there is nobody to answer.
+            match contents.batch {
+                Some(Batch::Denied { observations, answer }) => {
+                    _ = answer.send(self.judge(|evidence| judge(evidence, &observations)));
+                }
+                Some(Batch::Allowed { connections, answer }) => {
+                    let node = self.node.as_deref();
+                    _ = answer
+                        .send(self.judge(|evidence| allowed::judge(evidence, node, &connections)));
+                }
+                None => {}
             }
             self.keep_up(is_idle)?;
             self.report.engine(self.enforcer.counters());

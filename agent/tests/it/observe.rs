@@ -82,6 +82,11 @@ impl Node {
     }
 }
 
+/// Denied connections only.
+pub(crate) fn only_denied() -> Filter {
+    Filter { verdicts: vec![FlowVerdict::Deny], ..Filter::default() }
+}
+
 struct Stream(Responses);
 
 fn follow(agent: &Agent, filter: Filter) -> Stream {
@@ -117,7 +122,7 @@ fn assert_names(flow: &Flow, direction: FlowDirection, ends: [&str; 2], policy: 
 fn a_denied_connection_comes_with_the_policy_that_isolates_and_the_nearest_miss() {
     for (layout, family) in LAYOUTS_AND_FAMILIES {
         let node = Node::new(layout);
-        let mut stream = node.follow(Filter::default());
+        let mut stream = node.follow(only_denied());
         // By its label, a is no peer of b's; the port would do.
         node.denied(family, "n/a", "n/b", 53);
         let flow = stream.next();
@@ -145,7 +150,7 @@ fn a_denied_connection_comes_with_the_policy_that_isolates_and_the_nearest_miss(
 #[test]
 fn repeats_are_one_flow_and_filters_apply_to_what_is_stored_and_what_comes() {
     let node = Node::new(Layout::Routed);
-    let only = Filter { policies: vec!["n/x".into()], ..Filter::default() };
+    let only = Filter { policies: vec!["n/x".into()], ..only_denied() };
     let mut stream = node.follow(only.clone());
     for _ in 0..3 {
         node.denied(Family::V4, "n/a", "n/b", 53);
@@ -154,7 +159,7 @@ fn repeats_are_one_flow_and_filters_apply_to_what_is_stored_and_what_comes() {
     let flow = stream.next();
     assert_names(&flow, FlowDirection::Egress, ["n/x", "n/c"], "n/x");
     node.agent.until("all of them", |status| status.flows.seen == 4);
-    let guards = Filter { namespaces: vec!["n".into()], ports: vec![53], ..Filter::default() };
+    let guards = Filter { namespaces: vec!["n".into()], ports: vec![53], ..only_denied() };
     let is_merged = |flow: &Flow| flow.from.pod.as_deref() == Some("n/a") && flow.count == 3;
     node.agent.until("the repeats", |_| node.stored(guards.clone()).iter().any(is_merged));
     assert_eq!(node.stored(guards).len(), 2);
@@ -165,7 +170,7 @@ fn repeats_are_one_flow_and_filters_apply_to_what_is_stored_and_what_comes() {
         denials.iter().map(|it| (it.policy.as_str(), it.direction, it.packets)).collect();
     assert_eq!(counted, [("n/b", FlowDirection::Ingress, 3), ("n/x", FlowDirection::Egress, 1)]);
     let labelled =
-        |label: &str| node.stored(Filter { labels: vec![label.into()], ..Filter::default() }).len();
+        |label: &str| node.stored(Filter { labels: vec![label.into()], ..only_denied() }).len();
     assert_eq!((labelled("pod=x"), labelled("pod"), labelled("pod=c")), (1, 2, 1));
 }
 
@@ -186,7 +191,7 @@ fn of_a_flood_every_packet_is_seen_or_counted_as_lost() {
         assert_eq!((flows.lost.socket, flows.lost.queue, flows.unreadable), (0, 0, 0));
         assert!(flows.seen >= 1 && flows.lost.not_logged > 0, "{flows:?}");
         assert!(flows.seen < u64::from(MANY) || LOG_RATE_PER_SECOND >= u64::from(MANY));
-        let stored = node.stored(Filter::default());
+        let stored = node.stored(only_denied());
         assert_eq!(stored.iter().map(|flow| flow.count).sum::<u64>(), flows.seen, "{stored:?}");
         assert_eq!(stored.len(), 1, "{stored:?}");
     }
@@ -195,7 +200,7 @@ fn of_a_flood_every_packet_is_seen_or_counted_as_lost() {
 #[test]
 fn an_agent_that_starts_while_another_has_the_log_waits_for_it() {
     let node = Node::new(Layout::Routed);
-    let mut stream = node.follow(Filter::default());
+    let mut stream = node.follow(only_denied());
     // Nothing that the two share but the log: the second one has a socket of its own, and tables may have an owner.
     let second = Agent::of_node(node.scene.lab.node(), &node.scratch.0, &["--listen", "off"]);
     second.until_log("another process reads NFLOG group");
@@ -205,7 +210,7 @@ fn an_agent_that_starts_while_another_has_the_log_waits_for_it() {
     assert_eq!(first.end("-TERM"), Some(0));
     second.until("the log", |status| status.flows.is_listening);
     second.until_enforcing();
-    let mut stream = follow(&second, Filter::default());
+    let mut stream = follow(&second, only_denied());
     let [a, b] = ["n/a", "n/b"].map(|name| scene.address(name, Family::V4));
     assert!(!scene.passes("n/a", "n/b", &Packet::udp(a, b, 4000, 54, b"observed")));
     let flow = stream.next();
