@@ -98,8 +98,11 @@ fn a_connection_to_a_service_names_the_service_and_the_backend() {
     node.agent.until("the events", |status| status.flows.allowed.is_listening);
     let at = |name: &str| node.scene.address(name, Family::V4);
     let translation = format!(
-        "table ip services {{ chain before {{ type nat hook prerouting priority dstnat; \
-         ip daddr 10.96.0.1 udp dport 5353 dnat to {}:53; }} }}",
+        "table ip services {{
+           chain prerouting {{ type nat hook prerouting priority dstnat
+             ip daddr 10.96.0.1 udp dport 5353 dnat to {}:53
+           }}
+         }}\n",
         at("n/b")
     );
     nft(node.scene.lab.node(), &translation);
@@ -126,4 +129,30 @@ fn tcp_connections_carry_what_was_sent() {
     // A handshake has three segments.
     assert!(flow.traffic.packets >= 3 && flow.traffic.bytes >= 120, "{flow:?}");
     assert!(flow.traffic.duration_us > 0, "{flow:?}");
+}
+
+/// A socket buffer for a handful of events.
+const TINY: &str = "2304";
+/// Connections that begin faster than a tiny buffer is read.
+const MANY: u16 = 3000;
+
+#[test]
+fn connections_that_the_socket_lost_are_counted_and_found_by_a_dump() {
+    let node = Node::with_event_buffer(Layout::Routed, TINY);
+    node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    let packet = |n| node.udp(Family::V4, "n/c", "n/b", 53, 4000 + n).bytes();
+    let packets: Vec<_> = (0..MANY).map(packet).collect();
+    node.scene.arrivals("n/c", "n/b", &packets);
+    let is_whole = |flow: &Flow| flow.count == u64::from(MANY);
+    let flow = until(&node, FlowDirection::Ingress, ["n/c", "n/b"], 53, is_whole);
+    assert_eq!(flow.judgement.allowed_by, [rule("n/b")]);
+    let lost = node.agent.until("the status", |_| true).flows.allowed.lost;
+    assert!(lost.overflows > 0 && lost.repaired > 0, "{lost:?}");
+    assert_eq!((lost.ends, lost.queue), (0, 0), "{lost:?}");
+    // Their ends as well: each is heard, or counted as lost.
+    end_all(&node);
+    node.agent.until("the ends", |status| {
+        let allowed = &status.flows.allowed;
+        allowed.opened >= u64::from(MANY) && allowed.ended + allowed.lost.ends >= allowed.opened
+    });
 }

@@ -1,6 +1,7 @@
 //! Denied connections on the stream of a running agent: named, explained, merged and counted.
 
 use std::fs;
+use std::path::Path;
 
 use palisade::flows::counts::FlowCounts;
 use palisade::flows::filter::Filter;
@@ -9,11 +10,11 @@ use palisade::protocol::{Observe, Request, Response};
 use palisade::socket::{Client, Responses};
 use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::LOG_RATE_PER_SECOND;
-use palisade_lab::Layout;
 use palisade_lab::packet::Packet;
+use palisade_lab::{Layout, Namespace};
 
 use crate::attacks::{CAST, LAYOUTS_AND_FAMILIES};
-use crate::command::{Agent, Scratch, palisade_in};
+use crate::command::{Agent, Scratch, enter, palisade_in};
 use crate::scene::Scene;
 
 /// Denied one after another, far more than the log's rate lets through at once.
@@ -29,10 +30,26 @@ pub(crate) struct Node {
 impl Node {
     #[track_caller]
     pub(crate) fn new(layout: Layout) -> Self {
+        Self::started(layout, |node, files| Agent::of_node(node, files, &[]))
+    }
+
+    /// Whose socket for events of connections has so small a buffer, in bytes.
+    #[track_caller]
+    pub(crate) fn with_event_buffer(layout: Layout, bytes: &str) -> Self {
+        Self::started(layout, |node, files| {
+            let args = ["run", "-f", files.to_str().unwrap()];
+            let mut command = enter(&node.path(), env!("CARGO_BIN_EXE_palisade"), &args);
+            command.env("PALISADE_CONNECTION_EVENT_BUFFER", bytes);
+            Agent::start_by(command, Scratch::new(), None)
+        })
+    }
+
+    #[track_caller]
+    fn started(layout: Layout, start: impl FnOnce(&Namespace, &Path) -> Agent) -> Self {
         let scratch = Scratch::new();
         scratch.write("cast.yaml", CAST);
         let scene = Scene::new(layout, CAST);
-        let agent = Agent::of_node(scene.lab.node(), &scratch.0, &[]);
+        let agent = start(scene.lab.node(), &scratch.0);
         agent.until_enforcing();
         agent.until("the log of denied packets", |status| status.flows.is_listening);
         Self { scene, scratch, agent }
