@@ -95,6 +95,13 @@ impl HitCounters {
         }
     }
 
+    /// Forgets policies that are no more, by `namespace/name`.
+    pub fn keep(&self, is_there: impl Fn(&str) -> bool) {
+        let Shared { policies, rules, .. } = &*self.0;
+        policies.retain(|policy, _| is_there(policy));
+        rules.retain(|(rule, _), _| is_there(&rule.policy));
+    }
+
     /// The `most` that allowed the most connections, those first.
     pub fn top_rules(&self, most: usize) -> Vec<RuleHits> {
         let of = |entry: dashmap::mapref::multiple::RefMulti<'_, RuleKey, Hits>| {
@@ -190,6 +197,30 @@ mod tests {
                 ..Judgement::default()
             },
         }
+    }
+
+    #[test]
+    fn rules_count_connections_until_their_policy_goes() {
+        let hits = HitCounters::default();
+        let time = Timestamp::UNIX_EPOCH;
+        let mut allowed = flow(FlowDirection::Ingress, &["n/a", "n/b"]);
+        let rule = |policy: &str, rule| AllowingRule { policy: policy.into(), rule };
+        allowed.judgement.allowed_by = vec![rule("n/a", 1), rule("n/b", 0)];
+        hits.count_allowed(&allowed, 3, time);
+        hits.count_allowed(&allowed, 0, Timestamp::MAX);
+        allowed.judgement.allowed_by.pop();
+        hits.count_allowed(&allowed, 2, time);
+        let top = |most| -> Vec<(String, usize, u64)> {
+            let all = hits.top_rules(most).into_iter();
+            all.map(|it| (it.policy, it.rule, it.connections)).collect()
+        };
+        assert_eq!(top(9), [("n/a".to_owned(), 1, 5), ("n/b".to_owned(), 0, 3)]);
+        assert_eq!((top(1).len(), hits.uncounted_rules()), (1, 0));
+        assert!(hits.top_rules(9).iter().all(|it| it.last_used == time.to_string()));
+        hits.count(&allowed, time);
+        hits.keep(|policy| policy == "n/b");
+        assert_eq!(top(9), [("n/b".to_owned(), 0, 3)]);
+        assert!(hits.top(9).iter().all(|it| it.policy == "n/b"));
     }
 
     #[test]
