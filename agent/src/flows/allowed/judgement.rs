@@ -139,3 +139,6 @@ fn was_allowed(program: &Program, deltas: &[&Delta], connection: &AllowedConnect
     };
     !connection.live.is_forbidden(&earlier)
 }
+
+#[cfg(test)]
+mod tests;

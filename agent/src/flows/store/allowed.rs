@@ -114,3 +114,6 @@ fn flow(key: &FlowKey, connections: &Connections, judged: NamedJudgement, id: u6
         judgement: judged.judgement,
     }
 }
+
+#[cfg(test)]
+mod tests;
