@@ -46,8 +46,20 @@ impl Columns {
         let (time, direction) = (time_of_day(&flow.last_seen), flow.direction.as_str());
         let mut line =
             format!("{time} {verdict} {direction:<7} {from:<w1$} -> {to:<w2$} {port:<w3$}");
+        if let Some(service) = &flow.service {
+            let at = service.port.map_or_else(String::new, |port| format!(" port {port}"));
+            _ = write!(line, " by Service {}{at}", escaped(&service.address));
+        }
+        let counted = match flow.verdict {
+            FlowVerdict::Deny => "packets",
+            FlowVerdict::Allow => "connections",
+        };
         if flow.count > 1 {
-            _ = write!(line, " {} packets", flow.count);
+            _ = write!(line, " {} {counted}", flow.count);
+        }
+        let traffic = &flow.traffic;
+        if traffic.packets > 0 {
+            _ = write!(line, " {} bytes in {} packets", traffic.bytes, traffic.packets);
         }
         let mut lines = vec![line.trim_end().to_owned()];
         if let Some(divergence) = &judgement.divergence {
@@ -115,6 +127,8 @@ mod tests {
         Flow {
             id: 1,
             verdict: FlowVerdict::Deny,
+            service: None,
+            traffic: Default::default(),
             direction: FlowDirection::Egress,
             first_seen: "2026-11-27T08:00:00Z".into(),
             last_seen: "2026-11-27T08:00:01.5Z".into(),

@@ -198,6 +198,8 @@ mod tests {
         Flow {
             id: 1,
             verdict: FlowVerdict::Deny,
+            service: None,
+            traffic: Default::default(),
             direction: FlowDirection::Ingress,
             first_seen: String::new(),
             last_seen: String::new(),

@@ -1,0 +1,144 @@
+//! Which policies and rules allow a connection that the kernel let through, by the revision in force when it began.
+
+use std::time::{Duration, Instant};
+
+use palisade_compiler::compile::Judge;
+use palisade_compiler::explain::{self, Outcome, Side};
+use palisade_compiler::model::Direction;
+use palisade_compiler::program::earlier::tables_before;
+use palisade_compiler::program::{Delta, Program, Tables};
+
+use super::AllowedConnection;
+use crate::flows::flow::{AllowingRule, FlowEnd, Judgement, MAX_POLICIES, NamedJudgement};
+use crate::flows::judgement::Evidence;
+use crate::revision_log::named;
+
+/// From the kernel's verdict to the moment at which an event is read, at most.
+const MAX_DELIVERY: Duration = Duration::from_secs(1);
+
+/// What the policies of the pod at one end say.
+#[derive(Debug, Clone)]
+pub struct SideJudgement {
+    pub direction: Direction,
+    pub judged: NamedJudgement,
+}
+
+/// Judges each connection at those of its ends that are pods of this node.
+pub fn judge(
+    evidence: Evidence<'_>,
+    node: Option<&str>,
+    connections: &[AllowedConnection],
+) -> Vec<Vec<SideJudgement>> {
+    let mut judge = Judge::new(evidence.compiler.snapshot());
+    connections.iter().map(|connection| judge_one(evidence, node, &mut judge, connection)).collect()
+}
+
+fn judge_one(
+    evidence: Evidence<'_>,
+    node: Option<&str>,
+    judge: &mut Judge<'_>,
+    connection: &AllowedConnection,
+) -> Vec<SideJudgement> {
+    let snapshot = evidence.compiler.snapshot();
+    let explanation = explain::explain(judge, &connection.live.connection, connection.service);
+    let [from, to] = [&explanation.from, &explanation.to].map(|end| FlowEnd::of(end, snapshot));
+    let is_here = |side: &Side| {
+        let explain::Owner::Pod(name) = &side.subject.owner else { return false };
+        let pod = snapshot.pod_named(&name.namespace, &name.name);
+        node.is_none() || pod.is_some_and(|pod| pod.node.as_deref() == node)
+    };
+    [&explanation.egress, &explanation.ingress]
+        .into_iter()
+        .filter(|side| is_here(side))
+        .map(|side| {
+            let judgement = judge_side(evidence, side, connection);
+            let judged = NamedJudgement { from: from.clone(), to: to.clone(), judgement };
+            SideJudgement { direction: side.direction, judged }
+        })
+        .collect()
+}
+
+fn judge_side(evidence: Evidence<'_>, side: &Side, connection: &AllowedConnection) -> Judgement {
+    let judgement = Judgement {
+        revision: Some(evidence.revision),
+        reason: side.reason(),
+        isolated_by: side.isolated_by.iter().map(ToString::to_string).take(MAX_POLICIES).collect(),
+        further: side.isolated_by.len().saturating_sub(MAX_POLICIES),
+        ..Judgement::default()
+    };
+    match &side.outcome {
+        Outcome::Allowed(by) => {
+            let rule = |allowance: &explain::Allowance| AllowingRule {
+                policy: allowance.rule.policy.to_string(),
+                rule: allowance.rule.rule,
+            };
+            let allowed_by = by.iter().take(MAX_POLICIES).map(rule).collect();
+            Judgement { allowed_by, ..judgement }
+        }
+        Outcome::Denied { .. } => unexplained(evidence, judgement, connection),
+        Outcome::NotAPod | Outcome::NotIsolated | Outcome::OwnNode | Outcome::Itself => judgement,
+    }
+}
+
+/// What the programs say where the policies of now do not allow it.
+fn unexplained(
+    evidence: Evidence<'_>,
+    judgement: Judgement,
+    connection: &AllowedConnection,
+) -> Judgement {
+    if connection.is_expected {
+        let reason = "another connection announced it, and it is a part of that one";
+        return Judgement { reason: reason.to_owned(), ..judgement };
+    }
+    if connection.live.midstream.is_some() {
+        let reason = "it was first seen in its middle, and is judged again";
+        return Judgement { reason: reason.to_owned(), ..judgement };
+    }
+    let at = |revision, reason: String| Judgement { revision, reason, ..judgement.clone() };
+    let program = evidence.compiler.program();
+    let mut deltas: Vec<&Delta> = Vec::new();
+    if !connection.live.is_forbidden(program) {
+        return divergence(judgement, "the program allows it and no policy does");
+    }
+    if !evidence.pending.is_empty() {
+        deltas.push(evidence.pending);
+        if was_allowed(program, &deltas, connection) {
+            return at(
+                None,
+                "allowed by what the kernel holds until the latest change is there".into(),
+            );
+        }
+    }
+    let since = connection.at.checked_sub(MAX_DELIVERY).unwrap_or_else(Instant::now);
+    let revisions = evidence.revisions.since(since);
+    for revision in &revisions {
+        let Some(delta) = &revision.delta else {
+            return at(None, "allowed by an earlier revision, which is not known any more".into());
+        };
+        deltas.push(delta);
+        if was_allowed(program, &deltas, connection) {
+            let changed = named(&revision.objects, revision.object_count);
+            let until = revision.number;
+            return at(until.checked_sub(1), format!("allowed until revision {until} ({changed})"));
+        }
+    }
+    divergence(judgement, "no revision that was in force allows it")
+}
+
+fn divergence(judgement: Judgement, why: &str) -> Judgement {
+    Judgement { divergence: Some(why.to_owned()), ..judgement }
+}
+
+/// Whether the program before these deltas, the latest first, allowed it.
+fn was_allowed(program: &Program, deltas: &[&Delta], connection: &AllowedConnection) -> bool {
+    let tables = tables_before(program, deltas, &connection.live.connection);
+    let earlier = if connection.live.connection.to.is_ipv4() {
+        Program { v4: tables, v6: Tables::default() }
+    } else {
+        Program { v4: Tables::default(), v6: tables }
+    };
+    !connection.live.is_forbidden(&earlier)
+}
+
+#[cfg(test)]
+mod tests;

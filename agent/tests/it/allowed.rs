@@ -1,0 +1,158 @@
+//! Connections that the kernel let through, on the stream of a running agent: named, with what allowed them and what they carried.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use palisade::flows::filter::Filter;
+use palisade::flows::flow::{AllowingRule, Flow, FlowDirection, FlowVerdict, ServiceAddress};
+use palisade_compiler::model::Family;
+use palisade_dataplane::netlink::conntrack::{Conntrack, Entry, Progress, Selection};
+use palisade_lab::Layout;
+
+use crate::attacks::{LAYOUTS_AND_FAMILIES, connected};
+use crate::lab::nft;
+use crate::observe::Node;
+
+fn allowed() -> Filter {
+    Filter { verdicts: vec![FlowVerdict::Allow], ..Filter::default() }
+}
+
+/// The flow of this direction between these pods and to this port, once it is as wanted.
+#[track_caller]
+fn until(
+    node: &Node,
+    direction: FlowDirection,
+    ends: [&str; 2],
+    port: u16,
+    wanted: impl Fn(&Flow) -> bool,
+) -> Flow {
+    let filter = Filter { ports: vec![port], directions: vec![direction], ..allowed() };
+    let is_it = |flow: &Flow| {
+        [&flow.from, &flow.to].map(|end| end.pod.as_deref().unwrap_or_default()) == ends
+    };
+    let find = || node.stored(filter.clone()).into_iter().find(|flow| is_it(flow) && wanted(flow));
+    node.agent.until("the flow", |_| find().is_some());
+    find().unwrap()
+}
+
+fn rule(policy: &str) -> AllowingRule {
+    AllowingRule { policy: policy.into(), rule: 0 }
+}
+
+/// Has the node forget its connections, as if their time were over.
+fn end_all(node: &Node) {
+    let end = || {
+        let mut conntrack = Conntrack::open().unwrap();
+        let mut entries: Vec<Entry> = Vec::new();
+        conntrack.begin(Selection::All).unwrap();
+        while conntrack.read(|entry| entries.push(entry)).unwrap() == Progress::More {}
+        conntrack.delete(&entries).unwrap()
+    };
+    assert!(node.scene.lab.node().run(end).unwrap() > 0);
+}
+
+#[test]
+fn an_allowed_connection_comes_with_the_rules_that_allow_it_and_what_it_carried() {
+    for (layout, family) in LAYOUTS_AND_FAMILIES {
+        let node = Node::new(layout);
+        node.agent.until("the events", |status| status.flows.allowed.is_listening);
+        let allowed = node.udp(family, "n/c", "n/b", 53, 4000);
+        assert!(node.scene.passes("n/c", "n/b", &allowed));
+        let flow = until(&node, FlowDirection::Ingress, ["n/c", "n/b"], 53, |_| true);
+        assert_eq!(flow.judgement.allowed_by, [rule("n/b")], "{flow:?}");
+        assert_eq!(flow.judgement.isolated_by, ["n/b"], "{flow:?}");
+        assert_eq!((flow.count, flow.protocol, &flow.service), (1, 17, &None));
+        assert_eq!(flow.judgement.divergence, None, "{flow:?}");
+        // Nothing isolates the client.
+        let flow = until(&node, FlowDirection::Egress, ["n/c", "n/b"], 53, |_| true);
+        assert!(flow.judgement.allowed_by.is_empty() && flow.judgement.divergence.is_none());
+        // The same again from another port, which is the same flow.
+        assert!(node.scene.passes("n/c", "n/b", &node.udp(family, "n/c", "n/b", 53, 4001)));
+        let flow = until(&node, FlowDirection::Ingress, ["n/c", "n/b"], 53, |it| it.count == 2);
+        assert_eq!(flow.traffic.ended, 0);
+        end_all(&node);
+        let has_ended = |flow: &Flow| flow.traffic.ended == 2;
+        let flow = until(&node, FlowDirection::Ingress, ["n/c", "n/b"], 53, has_ended);
+        let headers = if family == Family::V4 { 20 + 8 } else { 40 + 8 };
+        assert!(flow.traffic.packets >= 2, "{flow:?}");
+        assert_eq!(flow.traffic.bytes, flow.traffic.packets * (headers + 8), "{flow:?}");
+        // What is denied is no flow of these, and counts for no rule.
+        node.denied(family, "n/a", "n/b", 53);
+        node.agent.until("the denial", |status| status.flows.seen == 1);
+        assert!(
+            node.stored(self::allowed()).iter().all(|it| it.from.pod.as_deref() != Some("n/a"))
+        );
+        let status = node.agent.until("the hits", |status| !status.allowances.is_empty());
+        let hits: Vec<_> = status
+            .allowances
+            .iter()
+            .map(|it| (it.policy.as_str(), it.rule, it.connections))
+            .collect();
+        assert_eq!(hits, [("n/b", 0, 2)]);
+        assert_eq!(status.flows.divergences, 0);
+    }
+}
+
+#[test]
+fn a_connection_to_a_service_names_the_service_and_the_backend() {
+    let node = Node::new(Layout::Routed);
+    node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    let at = |name: &str| node.scene.address(name, Family::V4);
+    let translation = format!(
+        "table ip services {{
+           chain prerouting {{ type nat hook prerouting priority dstnat
+             ip daddr 10.96.0.1 udp dport 5353 dnat to {}:53
+           }}
+         }}\n",
+        at("n/b")
+    );
+    nft(node.scene.lab.node(), &translation);
+    let machine = node.scene.lab.machine_of(at("n/c")).unwrap().namespace();
+    let client =
+        machine.run(|| UdpSocket::bind(SocketAddr::new(at("n/c"), 4000))).unwrap().unwrap();
+    client.send_to(b"question", "10.96.0.1:5353").unwrap();
+    let flow = until(&node, FlowDirection::Ingress, ["n/c", "n/b"], 53, |_| true);
+    let service = ServiceAddress { address: "10.96.0.1".into(), port: Some(5353) };
+    assert_eq!((&flow.service, flow.judgement.allowed_by), (&Some(service), vec![rule("n/b")]));
+}
+
+#[test]
+fn tcp_connections_carry_what_was_sent() {
+    let node = Node::new(Layout::Routed);
+    node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    let at = |name: &str| node.scene.address(name, Family::V4);
+    drop(connected(&node.scene.lab, at("n/x"), at("n/a"), 80));
+    let flow = until(&node, FlowDirection::Egress, ["n/x", "n/a"], 80, |_| true);
+    assert_eq!(flow.judgement.allowed_by, [rule("n/x")], "{flow:?}");
+    end_all(&node);
+    let has_ended = |flow: &Flow| flow.traffic.ended == 1;
+    let flow = until(&node, FlowDirection::Egress, ["n/x", "n/a"], 80, has_ended);
+    // A handshake has three segments.
+    assert!(flow.traffic.packets >= 3 && flow.traffic.bytes >= 120, "{flow:?}");
+    assert!(flow.traffic.duration_us > 0, "{flow:?}");
+}
+
+/// A socket buffer for a handful of events.
+const TINY: &str = "2304";
+/// Connections that begin faster than a tiny buffer is read.
+const MANY: u16 = 3000;
+
+#[test]
+fn connections_that_the_socket_lost_are_counted_and_found_by_a_dump() {
+    let node = Node::with_event_buffer(Layout::Routed, TINY);
+    node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    let packet = |n| node.udp(Family::V4, "n/c", "n/b", 53, 4000 + n).bytes();
+    let packets: Vec<_> = (0..MANY).map(packet).collect();
+    node.scene.arrivals("n/c", "n/b", &packets);
+    let is_whole = |flow: &Flow| flow.count == u64::from(MANY);
+    let flow = until(&node, FlowDirection::Ingress, ["n/c", "n/b"], 53, is_whole);
+    assert_eq!(flow.judgement.allowed_by, [rule("n/b")]);
+    let lost = node.agent.until("the status", |_| true).flows.allowed.lost;
+    assert!(lost.overflows > 0 && lost.repaired > 0, "{lost:?}");
+    assert_eq!((lost.ends, lost.queue), (0, 0), "{lost:?}");
+    // Their ends as well: each is heard, or counted as lost.
+    end_all(&node);
+    node.agent.until("the ends", |status| {
+        let allowed = &status.flows.allowed;
+        allowed.opened >= u64::from(MANY) && allowed.ended + allowed.lost.ends >= allowed.opened
+    });
+}
