@@ -1,12 +1,13 @@
 //! Connections that the kernel let through, on the stream of a running agent: named, with what allowed them and what they carried.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use palisade::flows::filter::Filter;
 use palisade::flows::flow::{AllowingRule, Flow, FlowDirection, FlowVerdict, ServiceAddress};
 use palisade_compiler::model::Family;
 use palisade_dataplane::netlink::conntrack::{Conntrack, Entry, Progress, Selection};
 use palisade_lab::Layout;
+use palisade_lab::tool::run;
 
 use crate::attacks::{LAYOUTS_AND_FAMILIES, connected};
 use crate::lab::nft;
@@ -129,6 +130,51 @@ fn tcp_connections_carry_what_was_sent() {
     // A handshake has three segments.
     assert!(flow.traffic.packets >= 3 && flow.traffic.bytes >= 120, "{flow:?}");
     assert!(flow.traffic.duration_us > 0, "{flow:?}");
+}
+
+/// As in an unprivileged container.
+#[test]
+fn what_connections_carry_is_known_also_where_settings_cannot_be_written() {
+    let node = Node::with_read_only_settings(Layout::Routed);
+    let status = node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    let allowed = status.flows.allowed;
+    assert_eq!(allowed.turned_on, ["net.netfilter.nf_conntrack_acct"], "{allowed:?}");
+    let [off] = &allowed.off[..] else { panic!("the times cannot be turned on: {allowed:?}") };
+    assert!(off.contains("nf_conntrack_timestamp"), "{off}");
+    assert!(node.scene.passes("n/c", "n/b", &node.udp(Family::V4, "n/c", "n/b", 53, 4000)));
+    until(&node, FlowDirection::Ingress, ["n/c", "n/b"], 53, |_| true);
+    end_all(&node);
+    let flow = until(&node, FlowDirection::Ingress, ["n/c", "n/b"], 53, |it| it.traffic.ended == 1);
+    assert!(flow.traffic.bytes > 0 && flow.traffic.duration_us == 0, "{flow:?}");
+}
+
+/// Of an address that belongs to no Node object, as the one of a bridge that probes of pods come from.
+#[test]
+fn connections_with_the_host_itself_are_no_divergences() {
+    let node = Node::new(Layout::Bridged);
+    node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    let at = |name: &str| node.scene.address(name, Family::V4);
+    let host = node.scene.lab.node();
+    let own = "192.0.2.77";
+    host.run(|| run("ip", &["address", "add", &format!("{own}/32"), "dev", "lo"], "").unwrap())
+        .unwrap();
+    let own: IpAddr = own.parse().unwrap();
+    // b admits neither this address nor this port, and x reaches neither.
+    let probe = host.run(|| UdpSocket::bind(SocketAddr::new(own, 4000))).unwrap().unwrap();
+    probe.send_to(b"probe", SocketAddr::new(at("n/b"), 5000)).unwrap();
+    let machine = node.scene.lab.machine_of(at("n/x")).unwrap().namespace();
+    let client =
+        machine.run(|| UdpSocket::bind(SocketAddr::new(at("n/x"), 4000))).unwrap().unwrap();
+    client.send_to(b"question", SocketAddr::new(own, 5001)).unwrap();
+    for (direction, ends, port) in
+        [(FlowDirection::Ingress, ["", "n/b"], 5000), (FlowDirection::Egress, ["n/x", ""], 5001)]
+    {
+        let flow = until(&node, direction, ends, port, |_| true);
+        assert_eq!(flow.judgement.divergence, None, "{flow:?}");
+        assert!(flow.judgement.reason.contains("this host itself"), "{flow:?}");
+    }
+    let flows = node.agent.until("the status", |_| true).flows;
+    assert_eq!(flows.divergences, 0);
 }
 
 /// A socket buffer for a handful of events.

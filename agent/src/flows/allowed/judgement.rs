@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use palisade_compiler::compile::Judge;
 use palisade_compiler::explain::{self, Outcome, Side};
-use palisade_compiler::model::Direction;
+use palisade_compiler::model::{Direction, Verdict};
 use palisade_compiler::program::earlier::tables_before;
 use palisade_compiler::program::{Delta, Program, Tables};
 
@@ -20,22 +20,19 @@ const MAX_DELIVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct SideJudgement {
     pub direction: Direction,
+    /// The policies of now deny it.
+    pub is_denied: bool,
     pub judged: NamedJudgement,
 }
 
 /// Judges each connection at those of its ends that are pods of this node.
-pub fn judge(
-    evidence: Evidence<'_>,
-    node: Option<&str>,
-    connections: &[AllowedConnection],
-) -> Vec<Vec<SideJudgement>> {
+pub fn judge(evidence: Evidence<'_>, connections: &[AllowedConnection]) -> Vec<Vec<SideJudgement>> {
     let mut judge = Judge::new(evidence.compiler.snapshot());
-    connections.iter().map(|connection| judge_one(evidence, node, &mut judge, connection)).collect()
+    connections.iter().map(|connection| judge_one(evidence, &mut judge, connection)).collect()
 }
 
 fn judge_one(
     evidence: Evidence<'_>,
-    node: Option<&str>,
     judge: &mut Judge<'_>,
     connection: &AllowedConnection,
 ) -> Vec<SideJudgement> {
@@ -45,7 +42,8 @@ fn judge_one(
     let is_here = |side: &Side| {
         let explain::Owner::Pod(name) = &side.subject.owner else { return false };
         let pod = snapshot.pod_named(&name.namespace, &name.name);
-        node.is_none() || pod.is_some_and(|pod| pod.node.as_deref() == node)
+        let locality = evidence.compiler.locality();
+        pod.is_some_and(|pod| locality.is_node(pod.node.as_ref()))
     };
     [&explanation.egress, &explanation.ingress]
         .into_iter()
@@ -53,7 +51,8 @@ fn judge_one(
         .map(|side| {
             let judgement = judge_side(evidence, side, connection);
             let judged = NamedJudgement { from: from.clone(), to: to.clone(), judgement };
-            SideJudgement { direction: side.direction, judged }
+            let is_denied = side.verdict() == Verdict::Deny;
+            SideJudgement { direction: side.direction, is_denied, judged }
         })
         .collect()
 }
