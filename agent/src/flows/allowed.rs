@@ -56,7 +56,8 @@ pub struct AllowedConnection {
     pub live: LiveConnection,
     /// Another connection announced it.
     pub is_expected: bool,
-    pub service: Option<IpAddr>,
+    /// The address and port that a Service translated.
+    pub service: Option<(IpAddr, u16)>,
     /// When the first of its kind was heard of.
     pub at: Instant,
 }

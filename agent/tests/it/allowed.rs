@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use palisade::flows::filter::Filter;
-use palisade::flows::flow::{AllowingRule, Flow, FlowDirection, FlowVerdict, ServiceAddress};
+use palisade::flows::flow::{
+    AllowingRule, Flow, FlowDirection, FlowVerdict, NamedService, ServiceAddress,
+};
 use palisade_compiler::model::Family;
 use palisade_dataplane::netlink::conntrack::{Conntrack, Entry, Progress, Selection};
 use palisade_lab::Layout;
@@ -11,7 +13,7 @@ use palisade_lab::tool::run;
 
 use crate::attacks::{LAYOUTS_AND_FAMILIES, connected};
 use crate::lab::nft;
-use crate::observe::Node;
+use crate::observe::{Node, only_denied};
 
 fn allowed() -> Filter {
     Filter { verdicts: vec![FlowVerdict::Allow], ..Filter::default() }
@@ -93,10 +95,24 @@ fn an_allowed_connection_comes_with_the_rules_that_allow_it_and_what_it_carried(
     }
 }
 
+/// A Service in front of b, and a policy whose arrival tells that it is known.
+const SERVICE: &str = r#"
+{kind: List, apiVersion: v1, items: [
+  {kind: Service, apiVersion: v1, metadata: {namespace: "n", name: dns},
+   spec: {clusterIP: 10.96.0.1, ports: [{port: 5353, protocol: UDP, targetPort: 53}]}},
+  {kind: EndpointSlice, apiVersion: discovery.k8s.io/v1,
+   metadata: {namespace: "n", name: dns-1, labels: {kubernetes.io/service-name: dns}}, addressType: IPv4,
+   endpoints: [{addresses: [10.1.0.2]}], ports: [{port: 53, protocol: UDP}]},
+  {kind: NetworkPolicy, apiVersion: networking.k8s.io/v1, metadata: {namespace: "n", name: later},
+   spec: {podSelector: {matchLabels: {pod: nobody}}}}]}
+"#;
+
 #[test]
 fn a_connection_to_a_service_names_the_service_and_the_backend() {
     let node = Node::new(Layout::Routed);
     node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    node.write("service.yaml", SERVICE);
+    node.agent.until("the Service", |status| status.sizes.policies == 3);
     let at = |name: &str| node.scene.address(name, Family::V4);
     let translation = format!(
         "table ip services {{
@@ -112,8 +128,37 @@ fn a_connection_to_a_service_names_the_service_and_the_backend() {
         machine.run(|| UdpSocket::bind(SocketAddr::new(at("n/c"), 4000))).unwrap().unwrap();
     client.send_to(b"question", "10.96.0.1:5353").unwrap();
     let flow = until(&node, FlowDirection::Ingress, ["n/c", "n/b"], 53, |_| true);
-    let service = ServiceAddress { address: "10.96.0.1".into(), port: Some(5353) };
-    assert_eq!((&flow.service, flow.judgement.allowed_by), (&Some(service), vec![rule("n/b")]));
+    let name = Some("n/dns".to_owned());
+    let service = ServiceAddress { address: "10.96.0.1".into(), port: Some(5353), name };
+    assert_eq!((&flow.service, &flow.judgement.allowed_by), (&Some(service), &vec![rule("n/b")]));
+    assert_eq!(flow.inferred_services, []);
+
+    // Of a denied packet the kernel does not tell it, and the EndpointSlice does.
+    node.denied(Family::V4, "n/a", "n/b", 53);
+    let denied = only_denied();
+    node.agent.until("the denial", |_| !node.stored(denied.clone()).is_empty());
+    let flow = &node.stored(denied)[0];
+    let inferred = NamedService { name: "n/dns".into(), port: 5353 };
+    assert_eq!((&flow.service, &flow.inferred_services), (&None, &vec![inferred]));
+}
+
+#[test]
+fn a_rules_block_is_named_with_the_address_that_it_holds() {
+    let node = Node::new(Layout::Routed);
+    node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    let block = r#"{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"namespace": "n", "name": "block"},
+        "spec": {"podSelector": {"matchLabels": {"pod": "c"}}, "policyTypes": ["Ingress"],
+                 "ingress": [{"from": [{"podSelector": {}}, {"ipBlock": {"cidr": "10.1.0.0/16"}}]},
+                             {"from": [{"ipBlock": {"cidr": "10.1.0.0/24"}}]}]}}"#;
+    node.write("block.yaml", block);
+    node.agent.until("the policy", |status| status.sizes.policies == 3);
+    let packet = node.udp(Family::V4, "n/a", "n/c", 90, 4000);
+    assert!(node.scene.passes("n/a", "n/c", &packet));
+    let flow = until(&node, FlowDirection::Ingress, ["n/a", "n/c"], 90, |_| true);
+    let rules = [0, 1].map(|rule| AllowingRule { policy: "n/block".into(), rule });
+    assert_eq!(flow.judgement.allowed_by, rules, "{flow:?}");
+    // The first rule allows it by its selector.
+    assert_eq!((flow.from.cidr.as_deref(), flow.to.cidr), (Some("10.1.0.0/24"), None));
 }
 
 #[test]

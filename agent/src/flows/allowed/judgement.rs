@@ -8,8 +8,12 @@ use palisade_compiler::model::{Direction, Verdict};
 use palisade_compiler::program::earlier::tables_before;
 use palisade_compiler::program::{Delta, Program, Tables};
 
+use palisade_compiler::snapshot::Snapshot;
+
 use super::AllowedConnection;
-use crate::flows::flow::{AllowingRule, FlowEnd, Judgement, MAX_POLICIES, NamedJudgement};
+use crate::flows::flow::{
+    AllowingRule, FlowEnd, Judgement, MAX_POLICIES, NamedJudgement, Services,
+};
 use crate::flows::judgement::Evidence;
 use crate::revision_log::named;
 
@@ -37,8 +41,12 @@ fn judge_one(
     connection: &AllowedConnection,
 ) -> Vec<SideJudgement> {
     let snapshot = evidence.compiler.snapshot();
-    let explanation = explain::explain(judge, &connection.live.connection, connection.service);
+    let address = connection.service.map(|(address, _)| address);
+    let explanation = explain::explain(judge, &connection.live.connection, address);
     let [from, to] = [&explanation.from, &explanation.to].map(|end| FlowEnd::of(end, snapshot));
+    let service = |(address, port)| explain::service_at(snapshot, address, port);
+    let translated = connection.service.and_then(service).map(|name| name.to_string());
+    let services = Services { translated, inferred: Vec::new() };
     let is_here = |side: &Side| {
         let explain::Owner::Pod(name) = &side.subject.owner else { return false };
         let pod = snapshot.pod_named(&name.namespace, &name.name);
@@ -50,11 +58,27 @@ fn judge_one(
         .filter(|side| is_here(side))
         .map(|side| {
             let judgement = judge_side(evidence, side, connection);
-            let judged = NamedJudgement { from: from.clone(), to: to.clone(), judgement };
+            let mut judged = NamedJudgement {
+                from: from.clone(),
+                to: to.clone(),
+                services: services.clone(),
+                judgement,
+            };
+            let peer = match side.direction {
+                Direction::Egress => &mut judged.to,
+                Direction::Ingress => &mut judged.from,
+            };
+            peer.cidr = block(side, snapshot);
             let is_denied = side.verdict() == Verdict::Deny;
             SideJudgement { direction: side.direction, is_denied, judged }
         })
         .collect()
+}
+
+/// The block by which one of the rules allows it.
+fn block(side: &Side, snapshot: &Snapshot) -> Option<String> {
+    let Outcome::Allowed(by) = &side.outcome else { return None };
+    by.iter().find_map(|allowance| allowance.block(snapshot)).map(|block| block.cidr.to_string())
 }
 
 fn judge_side(evidence: Evidence<'_>, side: &Side, connection: &AllowedConnection) -> Judgement {

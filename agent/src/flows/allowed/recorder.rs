@@ -1,7 +1,6 @@
 //! Has the loop judge what was gathered, and keeps it: on a thread of its own, which may wait for the loop.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
@@ -132,7 +131,7 @@ impl Recorder {
         let connection = |(key, tally): &(ConnectionKey, Tally)| AllowedConnection {
             live: tally.live,
             is_expected: tally.is_expected,
-            service: key.service.map(|(address, _): (IpAddr, u16)| address),
+            service: key.service,
             at: tally.at,
         };
         let (answer, judged) = channel();
