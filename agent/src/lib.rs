@@ -31,4 +31,5 @@ pub mod run;
 pub mod socket;
 pub mod sources;
 pub mod support_bundle;
+pub mod system_calls;
 pub mod watch_state;
