@@ -171,7 +171,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Has denied packets judged, in the place of a batch that waits: there is one at a time.
+    /// Has packets or connections judged, in the place of a batch that waits: there is one at a time.
     ///
     /// # Errors
     ///
@@ -213,7 +213,7 @@ impl Sender {
 pub struct Contents {
     pub inputs: Vec<Input>,
     pub asks: Vec<Ask>,
-    /// Denied packets to be judged.
+    /// Packets or connections to be judged.
     pub batch: Option<Batch>,
     /// Whether links, addresses or routes changed.
     pub links_changed: bool,
@@ -361,7 +361,7 @@ mod tests {
         let (sender, inbox) = inbox();
         let send = || {
             let (answer, judged) = mpsc::channel();
-            let sent = sender.judge(Batch { observations: Vec::new(), answer });
+            let sent = sender.judge(Batch::Denied { observations: Vec::new(), answer });
             (sent, judged)
         };
         let (sent, _judged) = send();

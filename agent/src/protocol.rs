@@ -12,7 +12,7 @@ use crate::findings::{Findings, LintStatus};
 use crate::flows::counts::FlowCounts;
 use crate::flows::filter::Filter;
 use crate::flows::flow::Flow;
-use crate::flows::hits::PolicyDenials;
+use crate::flows::hits::{PolicyDenials, RuleHits};
 use crate::pod_list::PodList;
 use crate::watch_state::KubernetesState;
 
@@ -200,6 +200,9 @@ pub struct Status {
     /// The policies that denied most of the packets that were seen, those first; at most `MAX_LISTED_POLICIES`.
     #[serde(default)]
     pub denials: Vec<PolicyDenials>,
+    /// The rules that allowed most connections, those first; at most `MAX_LISTED_POLICIES`.
+    #[serde(default)]
+    pub allowances: Vec<RuleHits>,
     /// What is most likely not meant as it is written.
     #[serde(default)]
     pub lint: LintStatus,

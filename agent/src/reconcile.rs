@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::model::PolicyKey;
 use palisade_compiler::program::Delta;
 use palisade_compiler::program::narrowing::Narrowing;
 use palisade_compiler::snapshot::{Change, ObjectKind, Snapshot, UndeclaredNamespaces};
@@ -34,6 +35,8 @@ use palisade_compiler::wording::counted;
 use palisade_dataplane::ruleset::RulesetError;
 
 use crate::backoff::Backoff;
+use crate::flows::allowed;
+use crate::flows::judgement::judge;
 use crate::flows::observation::Batch;
 use crate::hold::Holding;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
@@ -174,9 +177,15 @@ impl Reconciler<'_> {
                 // The client may be gone.
                 _ = answer.send(self.answer(question));
             }
-            if let Some(Batch { observations, answer }) = contents.batch {
-                // Without a recorder there is nobody to answer.
-                _ = answer.send(self.judge(&observations));
+            // Without a recorder there is nobody to answer.
+            match contents.batch {
+                Some(Batch::Denied { observations, answer }) => {
+                    _ = answer.send(self.judge(|evidence| judge(evidence, &observations)));
+                }
+                Some(Batch::Allowed { connections, answer }) => {
+                    _ = answer.send(self.judge(|evidence| allowed::judge(evidence, &connections)));
+                }
+                None => {}
             }
             self.keep_up(is_idle)?;
             self.report.engine(self.enforcer.counters());
@@ -266,6 +275,7 @@ impl Reconciler<'_> {
         let count = if loaded.is_some() { self.behind.object_count } else { changes.len() };
         self.report.begin(since.unwrap_or(now), format!("compiling {}", counted(count, "change")));
         let began = Instant::now();
+        let may_lose_policies = loaded.is_some() || changes.iter().any(may_remove_policies);
         let delta = match loaded {
             Some(snapshot) => self.compiler.load(snapshot),
             None => {
@@ -274,6 +284,10 @@ impl Reconciler<'_> {
             }
         };
         self.report.metrics().compiled(began.elapsed());
+        if may_lose_policies {
+            let snapshot = self.compiler.snapshot();
+            self.report.hits().keep(|policy| is_policy(snapshot, policy));
+        }
         // The first program is one that every connection is judged by.
         if self.report.enforced_revision().is_some() {
             self.behind.narrowing.extend(Narrowing::of(&delta, self.compiler.program()));
@@ -450,4 +464,16 @@ impl Reconciler<'_> {
             Err(error) => self.failed(error),
         }
     }
+}
+
+fn may_remove_policies(change: &Change) -> bool {
+    change.kind() == ObjectKind::Policy && !matches!(change, Change::ApplyPolicy(_))
+}
+
+/// Whether there is a policy of this `namespace/name`.
+fn is_policy(snapshot: &Snapshot, policy: &str) -> bool {
+    let key = policy
+        .split_once('/')
+        .map(|(namespace, name)| PolicyKey { namespace: namespace.into(), name: name.into() });
+    key.is_some_and(|key| snapshot.policy(&key).is_some())
 }

@@ -30,6 +30,46 @@ pub struct FlowCounts {
     #[serde(default)]
     pub events_left_out: u64,
     pub lost: FlowLosses,
+    #[serde(default)]
+    pub allowed: AllowedCounts,
+}
+
+/// What became of connections that were allowed: heard of, or lost, and where. Counted since the agent began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowedCounts {
+    /// Whether the kernel tells the agent of connections.
+    pub is_listening: bool,
+    /// Why not, if it does not; it is tried again.
+    pub failure: Option<String>,
+    /// Settings of the host that the agent turned on, to know what connections carry.
+    pub turned_on: Vec<String>,
+    /// Settings that are off and could not be turned on, and why.
+    pub off: Vec<String>,
+    /// Connections that began, of all that the host tracks.
+    pub opened: u64,
+    pub ended: u64,
+    /// Of `opened`, those that have no pod of this node at an end.
+    pub elsewhere: u64,
+    /// Flows that are stored.
+    pub stored: usize,
+    pub lost: AllowedLosses,
+}
+
+/// What is missing in the stream of allowed connections. A connection that began and ended between an overflow and the dump
+/// that repairs it is not counted anywhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowedLosses {
+    /// Times that the socket had no room.
+    pub overflows: u64,
+    /// Connections whose beginning was lost there, and which are counted as `opened` nevertheless, since a dump or their end
+    /// made them known.
+    pub repaired: u64,
+    /// Connections whose end was lost: what they carried is not known.
+    pub ends: u64,
+    /// Connections that waited to be judged, and found no room.
+    pub queue: u64,
+    /// Flows that were forgotten for the sake of later ones.
+    pub forgotten: u64,
 }
 
 /// What is missing in the stream of flows.

@@ -25,7 +25,7 @@ use super::shared::Shared;
 use super::state::API_VERSION;
 use crate::flows::counts::FlowCounts;
 use crate::flows::filter::Filter;
-use crate::flows::flow::{Flow, Line, LineContent};
+use crate::flows::flow::{Flow, FlowVerdict, Line, LineContent};
 use crate::flows::store::{MAX_FLOWS, MAX_READERS, Subscription};
 use crate::protocol;
 use crate::published_status::PublishedStatus;
@@ -46,7 +46,9 @@ pub(super) async fn flows(
     Query(Wanted { last }): Query<Wanted>,
 ) -> Response {
     let published = shared.server.status.clone();
-    let subscribed = published.flows.subscribe(last.min(MAX_FLOWS), Filter::default());
+    // The page shows denied connections.
+    let filter = Filter { verdicts: vec![FlowVerdict::Deny], ..Filter::default() };
+    let subscribed = published.flows.subscribe(last.min(MAX_FLOWS), filter);
     let Some(mut subscription) = subscribed else {
         let reason = format!("{MAX_READERS} readers of flows are there already; end one of them\n");
         return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response();

@@ -5,14 +5,14 @@ use std::time::Instant;
 use super::Reconciler;
 use crate::connection::Question;
 use crate::explanation::explain;
-use crate::flows::judgement::{Evidence, judge};
-use crate::flows::observation::{Judged, Observation};
+use crate::flows::judgement::Evidence;
+use crate::flows::observation::Judged;
 use crate::pod_list::PodList;
 use crate::protocol::{MAX_LISTED, Request, Response, Verified};
 
 impl Reconciler<'_> {
-    /// Which policies deny these packets.
-    pub(super) fn judge(&self, observations: &[Observation]) -> Judged {
+    /// Has packets or connections judged by what is in force.
+    pub(super) fn judge<T>(&self, by: impl FnOnce(Evidence<'_>) -> Vec<T>) -> Judged<T> {
         if self.report.enforced_revision().is_none() {
             return Judged::NotYet;
         }
@@ -23,7 +23,7 @@ impl Reconciler<'_> {
             revisions: self.report.revisions(),
             pending: &self.behind.delta,
         };
-        let judgements = judge(evidence, observations);
+        let judgements = by(evidence);
         Judged::Each { judgements, took: began.elapsed() }
     }
 

@@ -17,6 +17,7 @@ use super::enforcer::Enforcer;
 use super::hold_report::ReportedHold;
 use super::revocation::{Pass, RevokedTuples};
 use crate::findings::LintStatus;
+use crate::flows::hits::HitCounters;
 use crate::hold::Holding;
 use crate::inbox::SourceState;
 use crate::metrics::Metrics;
@@ -62,6 +63,11 @@ pub(super) struct StatusReport {
 }
 
 impl StatusReport {
+    /// What policies denied and allowed.
+    pub(super) fn hits(&self) -> &HitCounters {
+        &self.published.flows.hits
+    }
+
     pub(super) fn new(published: PublishedStatus, node: Option<String>) -> Self {
         published.update(|at| {
             at.started = Some(Instant::now());

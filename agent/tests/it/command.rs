@@ -136,7 +136,7 @@ pub(crate) fn palisade_reads(args: &[&str], input: &str) -> Ran {
 }
 
 /// A program in the network namespace of this path.
-fn enter(netns: &str, program: &str, args: &[&str]) -> Command {
+pub(crate) fn enter(netns: &str, program: &str, args: &[&str]) -> Command {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net={netns}")).arg(program).args(args);
     command

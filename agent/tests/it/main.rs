@@ -9,6 +9,7 @@
 )]
 
 mod agent;
+mod allowed;
 mod attacks;
 mod bad_input;
 mod browser;

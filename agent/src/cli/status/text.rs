@@ -7,7 +7,7 @@ use super::KernelStatus;
 use crate::cli::Failure;
 use crate::cli::output::{colours, say, styled};
 use crate::findings::LintStatus;
-use crate::flows::counts::FlowCounts;
+use crate::flows::counts::{AllowedCounts, FlowCounts};
 use crate::protocol::{
     Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, State, Status,
 };
@@ -159,11 +159,35 @@ fn print_flows(flows: &FlowCounts) -> Result<(), Failure> {
             flows.seen
         ))?;
     }
+    print_allowed(&flows.allowed)?;
     if flows.divergences == 0 {
         return Ok(());
     }
     let divergences = format!("{} DIVERGENCES: palisade observe --divergences", flows.divergences);
     say(format_args!("            {}", paint(false, &divergences)))
+}
+
+fn print_allowed(allowed: &AllowedCounts) -> Result<(), Failure> {
+    if let (false, Some(failure)) = (allowed.is_listening, &allowed.failure) {
+        return say(format_args!(
+            "allowed     palisade observe does not show connections: {failure}"
+        ));
+    }
+    if allowed.opened == 0 {
+        return Ok(());
+    }
+    let lost = &allowed.lost;
+    let missing = match (lost.queue, lost.overflows) {
+        (0, 0) => String::new(),
+        (queue, overflows) => format!(
+            "; {queue} not judged, {} lost by the socket in {overflows} overflows and found again",
+            lost.repaired
+        ),
+    };
+    say(format_args!(
+        "allowed     {} connections, {} of them with no pod here{missing}",
+        allowed.opened, allowed.elsewhere
+    ))
 }
 
 fn print_lint(lint: &LintStatus) -> Result<(), Failure> {
@@ -269,6 +293,16 @@ fn print_details(status: &Status) -> Result<(), Failure> {
             denials.direction.as_str(),
             denials.packets,
             denials.last_seen
+        ))?;
+    }
+    for hits in &status.allowances {
+        say(format_args!(
+            "allowed by  {} ({}, rule {}): {} connections, the last at {}",
+            hits.policy,
+            hits.direction.as_str(),
+            hits.rule,
+            hits.connections,
+            hits.last_used
         ))?;
     }
     for rows in &status.rows {
