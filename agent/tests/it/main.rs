@@ -21,6 +21,7 @@ mod deny_action;
 mod examples;
 mod explain;
 mod files;
+mod floods;
 mod full_disk;
 mod handover;
 mod healing;
