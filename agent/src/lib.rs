@@ -7,6 +7,8 @@ pub mod bridged;
 pub mod check;
 pub mod cli;
 pub mod connection;
+#[cfg(feature = "testkit")]
+pub mod decoders;
 pub mod demo;
 pub mod edits;
 pub mod explanation;

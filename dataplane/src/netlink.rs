@@ -10,6 +10,8 @@ mod batch;
 mod chain_message;
 pub mod conntrack;
 mod declare;
+#[cfg(feature = "testkit")]
+pub mod decoders;
 mod deny_counters;
 mod elements;
 #[cfg(test)]

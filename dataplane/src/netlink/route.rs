@@ -46,14 +46,7 @@ impl Routes {
         wire::put(&mut request, RTA_DST, &octets);
         let mut device = None;
         let asked = self.0.ask(GETROUTE, 0, &request, |message| {
-            let attributes = Attributes(message.payload.get(ROUTE_HEADER..).unwrap_or_default());
-            let is_default = message.payload.get(1).is_none_or(|&length| length == 0);
-            let is_own = !is_default && attributes.get(RTA_GATEWAY).is_none();
-            if message.payload.get(TYPE_OFFSET) == Some(&LOCAL) {
-                device = Some(LOOPBACK);
-            } else if message.kind == NEWROUTE && is_own {
-                device = attributes.get(RTA_OIF).and_then(|a| number(a.value));
-            }
+            device = device_of(&message);
         });
         match asked.as_ref().map_err(io::Error::raw_os_error) {
             Ok(()) => Ok(device),
@@ -64,4 +57,16 @@ impl Routes {
             Err(_) => asked.map(|()| None),
         }
     }
+}
+
+/// The interface to which a route leads as to a neighbour; `lo` for the host's own.
+pub(super) fn device_of(message: &wire::Message<'_>) -> Option<u32> {
+    let attributes = Attributes(message.payload.get(ROUTE_HEADER..).unwrap_or_default());
+    let is_default = message.payload.get(1).is_none_or(|&length| length == 0);
+    let is_own = !is_default && attributes.get(RTA_GATEWAY).is_none();
+    if message.payload.get(TYPE_OFFSET) == Some(&LOCAL) {
+        return Some(LOOPBACK);
+    }
+    let device = attributes.get(RTA_OIF).filter(|_| message.kind == NEWROUTE && is_own)?;
+    number(device.value)
 }
