@@ -62,6 +62,8 @@ pub struct Config {
     pub listen: Listen,
     /// What opens the page to who is not on this host.
     pub page_token: Option<Token>,
+    /// The size, in bytes, of the receive buffer for events of connections.
+    pub connection_event_buffer: usize,
     /// Where the last lines of the log are kept.
     pub log: RecentLog,
 }
@@ -233,7 +235,7 @@ async fn serve(
         reconcile::run(settings, &receiver, published)
     })?;
     link_events::forward(sender.clone(), status.metrics.clone());
-    recorder::spawn(sender.clone(), status.clone());
+    recorder::spawn(sender.clone(), status.clone(), config.connection_event_buffer);
     let mut source = Source::begin(config.follow, sender.clone(), status.flows.clone()).await?;
     let reread = source.reread();
     let is_source_lost = tokio::select! {

@@ -14,6 +14,7 @@ mod difference;
 mod end;
 mod excerpt;
 mod nearest;
+mod reached_by;
 mod service;
 mod words;
 
@@ -26,13 +27,14 @@ pub use difference::{PeerDifference, PortDifference};
 pub use end::{End, ObjectName, Owner};
 pub use excerpt::excerpt;
 pub use nearest::{PeerMiss, PortMiss, RuleMiss};
+pub use reached_by::{ReachingService, reached_by, service_at};
 pub use service::{Backend, PortQuery, ServiceError, Translation, translate};
 pub(crate) use words::{Needed, PortsOf, peers_field};
 
 use crate::compile::{Judge, Standing};
 use crate::decision::{Decision, Reason, RuleRef};
 use crate::model::{
-    Connection, Direction, Isolation, Peer, Peers, Policy, PolicyKey, Selector, Verdict,
+    Connection, Direction, IpBlock, Isolation, Peer, Peers, Policy, PolicyKey, Selector, Verdict,
 };
 use crate::snapshot::Snapshot;
 use difference::PeerView;
@@ -104,6 +106,19 @@ pub struct Allowance {
     pub peers: Option<usize>,
     /// The first entry of `ports` that matches; `None` where the rule is for every port and protocol.
     pub ports: Option<usize>,
+}
+
+impl Allowance {
+    /// The `ipBlock` that it allows by; `None` where a selector or everyone is meant.
+    pub fn block<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s IpBlock> {
+        let RuleRef { policy, direction, rule } = &self.rule;
+        let rule = snapshot.policy(policy)?.rules(*direction).get(*rule)?;
+        let Peers::AnyOf(entries) = &rule.peers else { return None };
+        match entries.get(self.peers?)? {
+            Peer::Block(block) => Some(block),
+            Peer::Pods { .. } => None,
+        }
+    }
 }
 
 /// A policy that isolates the subject and does not allow the connection.

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use ipnet::IpNet;
+use palisade_dataplane::netlink::conntrack::RECEIVE_BUFFER;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -81,6 +82,10 @@ pub(super) struct Args {
     /// is served with one only
     #[arg(long, value_name = "PATH")]
     page_token_file: Option<PathBuf>,
+    /// The room, in bytes, for events of connections that the kernel tells faster than they are read. What is lost for want of it is
+    /// counted, and found again by listing all connections
+    #[arg(long, value_name = "BYTES", default_value_t = RECEIVE_BUFFER)]
+    connection_event_buffer: usize,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -113,6 +118,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         tables: TableSettings { owned: !args.no_owner, deny_action: args.deny.deny_action },
         listen: args.listen,
         page_token,
+        connection_event_buffer: args.connection_event_buffer,
         log,
     };
     run(config, &args.socket)?;

@@ -55,22 +55,22 @@ pub(super) fn rest_after(took: Duration) -> Duration {
     (took * PAUSES).min(MAX_PAUSE)
 }
 
-/// Begins to record denied and allowed connections, in the network namespace of the calling thread. The threads last as long as the
-/// process; without them all else goes on.
-pub fn spawn(inbox: Sender, status: PublishedStatus) {
-    let spawned = try_spawn(inbox, status);
+/// Begins to record denied and allowed connections, in the network namespace of the calling thread; `event_buffer` is the room
+/// for events of the latter, in bytes. The threads last as long as the process; without them all else goes on.
+pub fn spawn(inbox: Sender, status: PublishedStatus, event_buffer: usize) {
+    let spawned = try_spawn(inbox, status, event_buffer);
     if let Err(error) = spawned {
         tracing::warn!(%error, "connections are not shown by palisade observe");
     }
 }
 
-fn try_spawn(inbox: Sender, status: PublishedStatus) -> io::Result<()> {
+fn try_spawn(inbox: Sender, status: PublishedStatus, event_buffer: usize) -> io::Result<()> {
     let (queue, observations) = sync_channel(MAX_WAITING);
     let store = status.flows.clone();
     let counters = Counters::begin();
     let (waiting, count_at) = (Vec::new(), Instant::now());
     let asker = Asker { inbox, turn: Arc::default() };
-    allowed::spawn(asker.clone(), status.clone())?;
+    allowed::spawn(asker.clone(), status.clone(), event_buffer)?;
     let recorder = Recorder { asker, status, observations, waiting, counters, count_at };
     thread::Builder::new().name("denied".into()).spawn(move || listen(&store, &queue))?;
     thread::Builder::new().name("flows".into()).spawn(move || recorder.run())?;

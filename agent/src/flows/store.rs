@@ -275,6 +275,7 @@ fn flow(observation: &Observation, judged: NamedJudgement, id: u64) -> Flow {
         protocol: connection.protocol,
         port: Protocol::from_number(connection.protocol).map(|_| connection.port),
         service: None,
+        inferred_services: judged.services.inferred,
         traffic: Traffic::default(),
         judgement: judged.judgement,
     }

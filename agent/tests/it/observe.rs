@@ -37,10 +37,19 @@ impl Node {
     #[track_caller]
     pub(crate) fn with_event_buffer(layout: Layout, bytes: &str) -> Self {
         Self::started(layout, |node, files| {
-            let args = ["run", "-f", files.to_str().unwrap()];
-            let mut command = enter(&node.path(), env!("CARGO_BIN_EXE_palisade"), &args);
-            command.env("PALISADE_CONNECTION_EVENT_BUFFER", bytes);
-            Agent::start_by(command, Scratch::new(), None)
+            Agent::of_node(node, files, &["--connection-event-buffer", bytes])
+        })
+    }
+
+    /// Whose agent sees `/proc/sys` as an unprivileged container does, which cannot write to it.
+    #[track_caller]
+    pub(crate) fn with_read_only_settings(layout: Layout) -> Self {
+        let script = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$0\" \"$@\"";
+        Self::started(layout, |node, files| {
+            let program = env!("CARGO_BIN_EXE_palisade");
+            let files = files.to_str().unwrap();
+            let args = ["--mount", "sh", "-c", script, program, "run", "-f", files];
+            Agent::start_by(enter(&node.path(), "unshare", &args), Scratch::new(), None)
         })
     }
 

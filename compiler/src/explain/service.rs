@@ -196,7 +196,7 @@ fn of_slices(slices: &[&EndpointSlice], port: &ServicePort, family: Family) -> V
 
 /// The number that a slice's port stands for, if it is the Service's port. The two are matched by name; a Service with one
 /// port may leave the name out.
-fn number(own: &EndpointPort, port: &ServicePort) -> Option<u16> {
+pub(super) fn number(own: &EndpointPort, port: &ServicePort) -> Option<u16> {
     let name = |name: &Option<Arc<str>>| name.clone().filter(|name| !name.is_empty());
     let same = own.protocol == port.protocol && name(&own.name) == name(&port.name);
     same.then(|| own.port.unwrap_or(port.port))

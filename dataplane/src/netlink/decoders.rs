@@ -127,7 +127,7 @@ fn put(out: &mut Vec<u8>, family: TableFamily, set: SetName, element: &Element) 
 fn rtnetlink(datagram: &[u8]) {
     each(datagram, |message| {
         let _ = (links::event_of(&message), links::address_of(&message));
-        let _ = (interfaces::one(&message), route::device_of(&message));
+        let _ = (interfaces::one(&message), route::route_of(&message));
         let at = link_programs::AttachmentPoint::TcIngress;
         let _ = link_programs::filter_of(&message, "eth0", at);
     });

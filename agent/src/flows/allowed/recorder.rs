@@ -1,11 +1,11 @@
 //! Has the loop judge what was gathered, and keeps it: on a thread of its own, which may wait for the loop.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use palisade_compiler::model::Direction;
+use palisade_compiler::model::{Connection, Direction};
+use palisade_dataplane::netlink::{Delivery, delivery};
 
 use super::tracker::{Gathered, Tally};
 use super::{AllowedConnection, ConnectionKey, GATHER_FOR, Shared, SideJudgement, lock};
@@ -105,7 +105,13 @@ impl Recorder {
         let directions: Vec<Direction> = sides.iter().map(|side| side.direction).collect();
         self.count_elsewhere(&directions, tally);
         let connections = connections(tally);
-        for side in sides {
+        for mut side in sides {
+            if side.is_denied
+                && let Some(reason) = unforwarded(&key.connection)
+            {
+                let judgement = &mut side.judged.judgement;
+                (judgement.divergence, judgement.reason) = (None, reason.to_owned());
+            }
             let key = flow_key(key, side.direction);
             self.status.flows.put_allowed(key, &connections, side.judged);
         }
@@ -125,12 +131,28 @@ impl Recorder {
         let connection = |(key, tally): &(ConnectionKey, Tally)| AllowedConnection {
             live: tally.live,
             is_expected: tally.is_expected,
-            service: key.service.map(|(address, _): (IpAddr, u16)| address),
+            service: key.service,
             at: tally.at,
         };
         let (answer, judged) = channel();
         let connections = batch.iter().map(connection).collect();
         self.asker.ask(Batch::Allowed { connections, answer }, &judged)
+    }
+}
+
+/// Why no policy judges a connection that pods have with the host, which its forward hook does not see: the host's addresses are
+/// more than those of its Node object, such as the one of a bridge that probes come from.
+fn unforwarded(connection: &Connection) -> Option<&'static str> {
+    // An address that cannot be looked up is no excuse.
+    let goes = |address| delivery(address).unwrap_or(Delivery::Elsewhere);
+    match (goes(connection.from), goes(connection.to)) {
+        (Delivery::Host, _) | (_, Delivery::Host) => {
+            Some("one end is this host itself, whose traffic with its pods no policy restricts")
+        }
+        (_, Delivery::Network) => {
+            Some("it is broadcast or multicast to the host, which no policy restricts")
+        }
+        (Delivery::Network | Delivery::Elsewhere, Delivery::Elsewhere) => None,
     }
 }
 
