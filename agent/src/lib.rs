@@ -13,6 +13,7 @@ pub mod demo;
 pub mod edits;
 pub mod explanation;
 pub mod findings;
+pub mod flow_log;
 pub mod flows;
 mod gaps;
 pub mod health;
