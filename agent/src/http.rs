@@ -12,6 +12,8 @@
 
 pub mod access;
 mod connection;
+#[cfg(feature = "testkit")]
+pub(crate) mod decoders;
 mod flow_events;
 mod page;
 mod pod_lists;

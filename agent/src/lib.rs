@@ -7,10 +7,13 @@ pub mod bridged;
 pub mod check;
 pub mod cli;
 pub mod connection;
+#[cfg(feature = "testkit")]
+pub mod decoders;
 pub mod demo;
 pub mod edits;
 pub mod explanation;
 pub mod findings;
+pub mod flow_log;
 pub mod flows;
 mod gaps;
 pub mod health;

@@ -11,6 +11,8 @@ mod byte_counters;
 mod chain_message;
 pub mod conntrack;
 mod declare;
+#[cfg(feature = "testkit")]
+pub mod decoders;
 mod deny_counters;
 mod elements;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::deny::Deny;
+use super::flow_log::FlowLog;
 use super::input::{Node, ReadOptions};
 use super::{Exit, Failure};
 use crate::http::access::Token;
@@ -34,6 +35,7 @@ Examples:
   palisade run --node-name worker-1 --kubeconfig ~/.kube/config
   palisade run -f /etc/palisade/manifests
   palisade run -f pods.yaml policies/ --node-name worker-1 --log-format json
+  palisade run -f pods.yaml --flow-log /var/log/palisade/flows.json --flow-log-only verdict=deny
   palisade status    # in another terminal
 
 From the Kubernetes API, the agent needs list and watch of namespaces, nodes, pods and networkpolicies; where it may list and watch
@@ -79,6 +81,8 @@ pub(super) struct Args {
     /// has is waited for
     #[arg(long, value_name = "ADDRESS:PORT", default_value = http::DEFAULT)]
     listen: Listen,
+    #[command(flatten)]
+    flow_log: FlowLog,
     /// A file with a token of 16 characters or more that the page asks for. Where others than this host reach --listen, the page
     /// is served with one only
     #[arg(long, value_name = "PATH")]
@@ -118,6 +122,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         pod_ranges: args.pod_ranges.iter().map(IpNet::trunc).collect(),
         tables: TableSettings { owned: !args.no_owner, deny_action: args.deny.deny_action },
         listen: args.listen,
+        flow_log: args.flow_log.settings()?,
         page_token,
         connection_event_buffer: args.connection_event_buffer,
         log,

@@ -22,6 +22,7 @@ mod examples;
 mod explain;
 mod files;
 mod floods;
+mod flow_log;
 mod full_disk;
 mod handover;
 mod healing;

@@ -10,7 +10,7 @@ use super::super::wire::{self, Attribute, Attributes};
 use super::tuple::{Tuple, Upper};
 
 /// `enum ctattr_type`, `ctattr_protoinfo`, `ctattr_protoinfo_tcp` (linux/netfilter/nfnetlink_conntrack.h).
-pub(super) const TUPLE_ORIGINAL: u16 = 1;
+pub(in crate::netlink) const TUPLE_ORIGINAL: u16 = 1;
 pub(super) const TUPLE_REPLY: u16 = 2;
 const STATUS: u16 = 3;
 const PROTOINFO: u16 = 4;
@@ -114,7 +114,7 @@ impl Entry {
     }
 
     /// `None` for an entry without one of its tuples.
-    pub(super) fn read(attributes: Attributes<'_>) -> Option<Self> {
+    pub(in crate::netlink) fn read(attributes: Attributes<'_>) -> Option<Self> {
         let (mut original, mut reply, mut id) = (None, None, None);
         let (mut status, mut zone, mut tcp_flags) = (0, None, 0);
         for attribute in attributes {
@@ -133,7 +133,7 @@ impl Entry {
     }
 
     /// What names the entry to the kernel. Without a tuple a deletion would mean all entries; there always is one.
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(in crate::netlink) fn put(&self, out: &mut Vec<u8>) {
         let nest = wire::open_nest(out, TUPLE_ORIGINAL);
         self.original.put(out);
         wire::close_nest(out, nest);
