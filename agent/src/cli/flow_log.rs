@@ -16,26 +16,26 @@ const MIB: u64 = 1 << 20;
 pub(super) struct FlowLog {
     /// Write the flows of palisade observe to this file, as its JSON lines; - for standard output. What cannot be written is tried
     /// again and then counted as lost, and delays nothing else. The directory must be there
-    #[arg(long = "flow-log", value_name = "PATH")]
-    path: Option<PathBuf>,
+    #[arg(long, value_name = "PATH")]
+    flow_log: Option<PathBuf>,
     /// The size in MiB at which the next file is begun. The full one is then named PATH.1, the one before it PATH.2, and so on
-    #[arg(long = "flow-log-size", value_name = "MIB", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
-    mebibytes: u64,
+    #[arg(long, value_name = "MIB", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    flow_log_size: u64,
     /// How many files are kept, PATH among them
-    #[arg(long = "flow-log-files", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=1000))]
-    files: u16,
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=1000))]
+    flow_log_files: u16,
     /// Write only such flows: a filter of palisade observe, as in verdict=deny, direction=ingress, namespace=shop, pod=shop/web,
     /// label=app=db, address=10.0.0.0/8, port=53, policy=shop/db, or divergences. Those of one kind widen each other, those of
     /// different kinds narrow
-    #[arg(long = "flow-log-only", value_name = "FILTER", requires = "path")]
-    only: Vec<String>,
+    #[arg(long, value_name = "FILTER", requires = "flow_log")]
+    flow_log_only: Vec<String>,
 }
 
 impl FlowLog {
     pub(super) fn settings(&self) -> Result<Option<Settings>, Failure> {
-        let Some(path) = &self.path else { return Ok(None) };
+        let Some(path) = &self.flow_log else { return Ok(None) };
         let mut filter = Filter::default();
-        for text in &self.only {
+        for text in &self.flow_log_only {
             add(&mut filter, text)
                 .map_err(|error| Failure::Usage(format!("--flow-log-only {text}: {error}")))?;
         }
@@ -46,8 +46,8 @@ impl FlowLog {
             b"-" => Target::StandardOutput,
             _ => Target::File(path.clone()),
         };
-        let max_bytes = self.mebibytes.saturating_mul(MIB);
-        Ok(Some(Settings { target, max_bytes, files: usize::from(self.files), filter }))
+        let max_bytes = self.flow_log_size.saturating_mul(MIB);
+        Ok(Some(Settings { target, max_bytes, files: usize::from(self.flow_log_files), filter }))
     }
 }
 
