@@ -24,10 +24,11 @@ use ipnet::IpNet;
 
 pub use difference::{PeerDifference, PortDifference};
 pub use end::{End, ObjectName, Owner};
-pub use excerpt::excerpt;
+pub use excerpt::{excerpt, excerpt_of};
 pub use nearest::{PeerMiss, PortMiss, RuleMiss};
 pub use service::{Backend, PortQuery, ServiceError, Translation, translate};
-pub(crate) use words::{Needed, PortsOf, peers_field};
+pub(crate) use words::peers_field;
+pub use words::{Needed, PortsOf};
 
 use crate::compile::{Judge, Standing};
 use crate::decision::{Decision, Reason, RuleRef};
