@@ -9,6 +9,7 @@ mod eval;
 mod explain;
 mod failure;
 mod flush;
+mod guard;
 pub(crate) mod input;
 mod lint;
 mod man;

@@ -253,12 +253,12 @@ impl Writer {
             }
             Op::CreateChain(chain) => {
                 let place = (self.start(), flag::CREATE | flag::EXCL);
-                let (name, base) = (chain.as_str(), chain.is_base());
-                put_chain(&mut self.batch.bytes, table, name, base, MsgType::Add, place);
+                let (name, hook) = (chain.as_str(), chain.hook());
+                put_chain(&mut self.batch.bytes, table, name, hook, MsgType::Add, place);
             }
             Op::DeleteChain(name) => {
                 let place = (self.start(), 0);
-                put_chain(&mut self.batch.bytes, table, name, false, MsgType::Del, place);
+                put_chain(&mut self.batch.bytes, table, name, None, MsgType::Del, place);
             }
             Op::FlushChain(name) => {
                 let place = (self.start(), 0);

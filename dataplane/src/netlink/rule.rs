@@ -135,7 +135,13 @@ struct Names {
 impl Names {
     fn lookup(&self, set: SetName, to: Option<Register>) -> Instruction {
         let set = self.generations.id(set).to_string();
-        Instruction::Lookup { set, id: None, from: FIRST, to }
+        Instruction::Lookup { set, id: None, from: FIRST, to, inverted: false }
+    }
+
+    /// A match of what is not in the set.
+    fn absence(&self, set: SetName) -> Instruction {
+        let set = self.generations.id(set).to_string();
+        Instruction::Lookup { set, id: None, from: FIRST, to: None, inverted: true }
     }
 }
 
@@ -160,6 +166,14 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
         Expr::InSubnet(side, net) => in_subnet(side, net),
         Expr::AddressIn(side, set) => vec![
             address(TableFamily::from(set.family(family)), side, FIRST),
+            names.lookup(set, None),
+        ],
+        Expr::AddressNotIn(side, set) => {
+            vec![address(TableFamily::from(set.family(family)), side, FIRST), names.absence(set)]
+        }
+        Expr::SourceIn(set) => vec![
+            Instruction::Meta { key: meta::IIF, to: FIRST },
+            address(TableFamily::from(set.family(family)), Side::Source, register(4)),
             names.lookup(set, None),
         ],
         Expr::PairIn(set) => vec![
@@ -205,6 +219,7 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
         Expr::Log(direction) => vec![log(direction)],
         Expr::Accept => vec![judge(verdict::ACCEPT)],
         Expr::Drop => vec![judge(verdict::DROP)],
+        Expr::Return => vec![judge(verdict::RETURN)],
         Expr::RejectByReset => vec![Instruction::Reject { kind: reject::TCP_RESET, code: 0 }],
         Expr::RejectByError => vec![reject_by_error(family)],
         Expr::Goto(chain) => vec![to_chain(verdict::GOTO, chain)],
@@ -368,7 +383,13 @@ fn restore_priority(id: Option<u32>) -> Vec<Instruction> {
     vec![
         payload(base::NETWORK, TOS_OFFSET, 1, FIRST),
         mask(&[TOS_MASK]),
-        Instruction::Lookup { set: RESTORE_MAP.to_owned(), id, from: FIRST, to: Some(FIRST) },
+        Instruction::Lookup {
+            set: RESTORE_MAP.to_owned(),
+            id,
+            from: FIRST,
+            to: Some(FIRST),
+            inverted: false,
+        },
         set_priority(),
     ]
 }
