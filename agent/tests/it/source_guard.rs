@@ -13,7 +13,7 @@ use palisade::protocol::SourceGuardMode;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::DenyAction;
 use palisade_lab::packet::{Packet, TCP, tcp_flags};
-use palisade_lab::{LabSpec, Layout, MARKERS, Transmission};
+use palisade_lab::{GATEWAY_V4, GATEWAY_V6, LabSpec, Layout, MARKERS};
 
 use crate::attacks::CAST;
 use crate::lab::{address, nft};
@@ -61,32 +61,57 @@ fn a_pod_that_sends_as_another_reaches_nobody() {
     });
 }
 
-/// Sends from a pod without a look at where it arrives, which may be at the pod itself.
-fn send(scene: &Scene, from: &str, packet: &Packet) {
-    let other = if from == "n/a" { "n/c" } else { "n/a" };
-    let (from, to) = (scene.number(from), scene.number(other));
-    scene.lab.exchange(&[Transmission { from, to, packet: packet.bytes() }]).expect("exchanged");
+/// Sends what is addressed to the sender itself out of its interface all the same, as a packet socket does.
+fn send_to_oneself(scene: &Scene, pod: &str, forger: &Forger, packet: &Packet) {
+    let family = if packet.to.is_ipv4() { "-4" } else { "-6" };
+    let gateway: IpAddr = if packet.to.is_ipv4() { GATEWAY_V4.into() } else { GATEWAY_V6.into() };
+    let run = |text: &str| {
+        for line in text.lines() {
+            let mut command = Command::new("ip");
+            command.arg(family).args(line.split_whitespace());
+            let namespace = scene.lab.machines()[scene.number(pod)].namespace();
+            let status = namespace.run(move || command.status()).expect("entered");
+            assert!(status.expect("ip is installed").success(), "{line}");
+        }
+    };
+    let to = packet.to;
+    run(&format!(
+        "route replace default via {gateway} dev eth0 onlink table 77
+         rule add pref 50 to {to} lookup 77
+         rule add pref 100 lookup local
+         rule del pref 0"
+    ));
+    forger.send(packet);
+    run(&format!(
+        "rule add pref 0 lookup local
+         rule del pref 100
+         rule del pref 50 to {to}"
+    ));
 }
 
 /// Attack 12: one packet in the name of the other end, who may send it, has connection tracking take the attacker's own packets for
 /// the answer.
 #[test]
 fn a_forged_packet_opens_no_connection_for_its_answer() {
+    /// Packets may be under way longer than those that are sent after them.
+    const TRIES: usize = 10;
     for (attacker, victim, port) in [("n/a", "n/b", 53), ("n/x", "n/c", 7777)] {
         routed(|scene, family, what| {
             let at = |name: &str| scene.address(name, family);
+            let forger = Forger::new(scene, attacker, family);
             let mut source_port = 4000;
             let mut reaches = || {
                 source_port += 1;
                 let forged =
                     Packet::udp(at(victim), at(attacker), port, source_port, b"in your name");
-                send(scene, attacker, &forged);
+                send_to_oneself(scene, attacker, &forger, &forged);
                 let own = Packet::udp(at(attacker), at(victim), source_port, port, b"my answer");
                 scene.passes(attacker, victim, &own)
             };
             for mode in [SourceGuardMode::Off, SourceGuardMode::First, SourceGuardMode::All] {
                 scene.enforce_guarded(mode);
-                assert_eq!(reaches(), mode == SourceGuardMode::Off, "{what} {mode:?} {attacker}");
+                let reached = (0..TRIES).any(|_| reaches());
+                assert_eq!(reached, mode == SourceGuardMode::Off, "{what} {mode:?} {attacker}");
             }
         });
     }
