@@ -93,7 +93,7 @@ pub fn run(
     let Settings { node, tables, pod_ranges, undeclared } = settings;
     let report = StatusReport::new(published, node.clone());
     let backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
-    let Some((enforcer, found)) = open(&report, tables, inbox, backoff)? else { return Ok(()) };
+    let Some((enforcer, found)) = open(&report, &tables, inbox, backoff)? else { return Ok(()) };
     let locality = match &node {
         Some(node) => Locality::Node(node.as_str().into()),
         None => Locality::Everywhere,

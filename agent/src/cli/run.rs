@@ -11,6 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::deny::Deny;
 use super::flow_log::FlowLog;
+use super::guard::Guard;
 use super::input::{Node, ReadOptions};
 use super::{Exit, Failure};
 use crate::http::access::Token;
@@ -65,6 +66,8 @@ pub(super) struct Args {
     pod_ranges: Vec<IpNet>,
     #[command(flatten)]
     deny: Deny,
+    #[command(flatten)]
+    guard: Guard,
     /// Write no Kubernetes Events on pods that are denied connections. Else there is one for a pod, a peer and a port in ten minutes,
     /// at most 20 in a row and then two a minute
     #[arg(long)]
@@ -120,7 +123,11 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         follow,
         node: args.node.node_name.clone(),
         pod_ranges: args.pod_ranges.iter().map(IpNet::trunc).collect(),
-        tables: TableSettings { owned: !args.no_owner, deny_action: args.deny.deny_action },
+        tables: TableSettings {
+            owned: !args.no_owner,
+            deny_action: args.deny.deny_action,
+            guard: args.guard.settings(),
+        },
         listen: args.listen,
         flow_log: args.flow_log.settings()?,
         page_token,

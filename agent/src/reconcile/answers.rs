@@ -84,6 +84,7 @@ impl Reconciler<'_> {
             self.backoff.retry_now(Instant::now());
         }
         Response::Verified(Verified {
+            source_guard: self.enforcer.known_sources().notes(),
             revision: self.report.revision,
             elements: self.compiler.stats().elements,
             count: differences.len(),

@@ -9,7 +9,7 @@ use crate::cli::output::{colours, say, styled};
 use crate::findings::LintStatus;
 use crate::flows::counts::{AllowedCounts, FlowCounts, FlowLogCounts};
 use crate::protocol::{
-    Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, State, Status,
+    Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, SourceGuard, State, Status,
 };
 use crate::revision_log::named;
 
@@ -34,6 +34,7 @@ pub(super) fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
     print_last_change(status)?;
     print_connections(&status.connections)?;
     print_hold(&status.hold)?;
+    print_guard(&status.source_guard)?;
     print_lint(&status.lint)?;
     let objects = format!(
         "{}, {}, {}",
@@ -237,6 +238,16 @@ fn print_hold(hold: &Hold) -> Result<(), Failure> {
             hold.reason.as_deref().unwrap_or("no reason is known")
         )),
     }
+}
+
+fn print_guard(guard: &SourceGuard) -> Result<(), Failure> {
+    say(format_args!(
+        "guard       {} with {}; {} with another source dropped",
+        counted(guard.interfaces, "interface"),
+        counted(guard.sources, "source"),
+        counted(usize::try_from(guard.dropped).unwrap_or(usize::MAX), "packet")
+    ))?;
+    guard.notes.iter().try_for_each(|note| say(format_args!("            {note}")))
 }
 
 fn print_last_change(status: &Status) -> Result<(), Failure> {
