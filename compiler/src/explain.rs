@@ -33,7 +33,7 @@ pub use end::{End, ObjectName, Owner};
 pub use excerpt::excerpt;
 pub use nearest::{PeerMiss, PortMiss, RuleMiss};
 pub use reached_by::{ReachingService, reached_by, service_at};
-pub use service::{Backend, PortQuery, ServiceError, Translation, headless, translate};
+pub use service::{Backend, Named, PortQuery, ServiceError, Translation, by_name, translate};
 pub(crate) use words::{Needed, PortsOf, peers_field};
 
 use crate::compile::{Judge, Standing};
