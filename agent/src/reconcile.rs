@@ -98,7 +98,7 @@ pub fn run(
     let Settings { node, tables, pod_ranges, undeclared, lint, unused_after } = settings;
     let report = StatusReport::new(published, node.clone());
     let backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
-    let Some((enforcer, found)) = open(&report, tables, inbox, backoff)? else { return Ok(()) };
+    let Some((enforcer, found)) = open(&report, &tables, inbox, backoff)? else { return Ok(()) };
     let locality = match &node {
         Some(node) => Locality::Node(node.as_str().into()),
         None => Locality::Everywhere,
@@ -176,13 +176,17 @@ impl Reconciler<'_> {
             if contents.shutdown {
                 return Ok(());
             }
-            let is_idle = contents.inputs.is_empty() && contents.asks.is_empty();
+            let is_idle =
+                contents.inputs.is_empty() && contents.asks.is_empty() && contents.looks.is_empty();
             self.turn(contents.inputs, contents.links_changed)?;
             for Ask { question, answer } in contents.asks {
                 // The client may be gone.
                 _ = answer.send(self.answer(question));
             }
             // Without a recorder there is nobody to answer.
+            for look in contents.looks {
+                self.show(look);
+            }
             match contents.batch {
                 Some(Batch::Denied { observations, answer }) => {
                     _ = answer.send(self.judge(|evidence| judge(evidence, &observations)));

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use crate::flow_log;
 use crate::flows::recorder;
 use crate::flows::store::FlowStore;
 use crate::http::access::Token;
@@ -61,6 +62,8 @@ pub struct Config {
     pub tables: TableSettings,
     /// Where metrics and health are served by HTTP.
     pub listen: Listen,
+    /// Where flows are written, if they are.
+    pub flow_log: Option<flow_log::Settings>,
     /// What opens the page to who is not on this host.
     pub page_token: Option<Token>,
     /// The size, in bytes, of the receive buffer for events of connections.
@@ -240,6 +243,9 @@ async fn serve(
         let _ended = ended;
         reconcile::run(settings, &receiver, published)
     })?;
+    // Ends last.
+    let begin = |settings| flow_log::begin(settings, status.flows.clone());
+    let _flow_log = config.flow_log.map(begin).transpose()?;
     link_events::forward(sender.clone(), status.metrics.clone());
     recorder::spawn(sender.clone(), status.clone(), config.connection_event_buffer);
     let mut source = Source::begin(config.follow, sender.clone(), status.flows.clone()).await?;

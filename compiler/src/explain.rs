@@ -30,11 +30,12 @@ pub use difference::{PeerDifference, PortDifference};
 pub use edit::{Edit, LabelEdit};
 pub use edits::{Edits, MAX_EDITS, edits, mending};
 pub use end::{End, ObjectName, Owner};
-pub use excerpt::excerpt;
+pub use excerpt::{excerpt, excerpt_of};
 pub use nearest::{PeerMiss, PortMiss, RuleMiss};
 pub use reached_by::{ReachingService, reached_by, service_at};
 pub use service::{Backend, Named, PortQuery, ServiceError, Translation, by_name, translate};
-pub(crate) use words::{Needed, PortsOf, peers_field};
+pub(crate) use words::peers_field;
+pub use words::{Needed, PortsOf};
 
 use crate::compile::{Judge, Standing};
 use crate::decision::{Decision, Reason, RuleRef};

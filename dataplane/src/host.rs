@@ -61,5 +61,12 @@ impl HostDelta {
 
 /// Whether a fact of the set makes packets pass more checks when it comes, or when it goes.
 pub(crate) fn is_narrowing(set: SetName, comes: bool) -> bool {
-    comes == (set.planning() == Planning::HostChecks)
+    comes == matches!(set.planning(), Planning::HostChecks | Planning::GuardedInterfaces)
+}
+
+impl HostFacts {
+    /// Whether packets that enter by the interface must have one of its sources.
+    pub fn guards(&self, interface: u32) -> bool {
+        self.pod_interfaces.contains(&interface) || self.first_interfaces.contains(&interface)
+    }
 }

@@ -11,12 +11,15 @@ mod byte_counters;
 mod chain_message;
 pub mod conntrack;
 mod declare;
+#[cfg(feature = "testkit")]
+pub mod decoders;
 mod deny_counters;
 mod elements;
 #[cfg(test)]
 mod failing;
 mod flow_tables;
 mod grace;
+pub(crate) mod host_routes;
 mod instruction;
 mod interfaces;
 mod inventory;
@@ -60,7 +63,7 @@ pub use inventory::{ForeignChain, all_chains};
 pub use link_programs::{AttachmentPoint, LinkProgram, LinkPrograms};
 pub use local_addresses::local_addresses;
 pub use owner::{describe_owner, owner_process};
-pub use read::FORWARD_BASE;
+pub use read::base_of_chain;
 pub use route::{Delivery, delivery};
 pub use watch::TableWatch;
 

@@ -12,6 +12,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::deny::Deny;
+use super::flow_log::FlowLog;
+use super::guard::Guard;
 use super::input::{Node, ReadOptions};
 use super::lint::ServiceName;
 use super::{Exit, Failure};
@@ -24,6 +26,7 @@ use crate::socket::DEFAULT;
 use crate::socket::lock::SocketError;
 use crate::sources::files::STDIN;
 use crate::sources::kubernetes::Access;
+use crate::system_calls::{self, Programs};
 
 /// Follow a cluster or manifests, and enforce their policies: the agent
 ///
@@ -36,6 +39,7 @@ Examples:
   palisade run --node-name worker-1 --kubeconfig ~/.kube/config
   palisade run -f /etc/palisade/manifests
   palisade run -f pods.yaml policies/ --node-name worker-1 --log-format json
+  palisade run -f pods.yaml --flow-log /var/log/palisade/flows.json --flow-log-only verdict=deny
   palisade status    # in another terminal
 
 From the Kubernetes API, the agent needs list and watch of namespaces, nodes, pods and networkpolicies; where it may list and watch
@@ -65,6 +69,8 @@ pub(super) struct Args {
     pod_ranges: Vec<IpNet>,
     #[command(flatten)]
     deny: Deny,
+    #[command(flatten)]
+    guard: Guard,
     /// Write no Kubernetes Events on pods that are denied connections. Else there is one for a pod, a peer and a port in ten minutes,
     /// at most 20 in a row and then two a minute
     #[arg(long)]
@@ -81,6 +87,8 @@ pub(super) struct Args {
     /// has is waited for
     #[arg(long, value_name = "ADDRESS:PORT", default_value = http::DEFAULT)]
     listen: Listen,
+    #[command(flatten)]
+    flow_log: FlowLog,
     /// A file with a token of 16 characters or more that the page asks for. Where others than this host reach --listen, the page
     /// is served with one only
     #[arg(long, value_name = "PATH")]
@@ -129,14 +137,27 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         follow,
         node: args.node.node_name.clone(),
         pod_ranges: args.pod_ranges.iter().map(IpNet::trunc).collect(),
-        tables: TableSettings { owned: !args.no_owner, deny_action: args.deny.deny_action },
+        tables: TableSettings {
+            owned: !args.no_owner,
+            deny_action: args.deny.deny_action,
+            guard: args.guard.settings(),
+        },
         listen: args.listen,
+        flow_log: args.flow_log.settings()?,
         page_token,
         connection_event_buffer: args.connection_event_buffer,
         lint: lint::Settings { dns_service: args.dns_service.clone().map(|name| name.0) },
         unused_after: Duration::from_secs(args.unused_after),
         log,
     };
+    // Before any thread of it is there, so that all are under it.
+    let programs = match args.kubeconfig {
+        Some(_) => Programs::Allowed,
+        None => Programs::Refused,
+    };
+    if let Err(error) = system_calls::refuse(programs) {
+        tracing::warn!("{error}");
+    }
     run(config, &args.socket)?;
     Ok(Exit::Done)
 }

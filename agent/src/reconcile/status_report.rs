@@ -57,6 +57,7 @@ pub(super) struct StatusReport {
     held: BTreeSet<String>,
     warnings: BTreeSet<String>,
     gaps: BTreeSet<String>,
+    guard_notes: BTreeSet<String>,
     /// How many problems, and how many warnings, mean that not all is enforced.
     errors: (usize, usize),
     /// When it was noticed that somebody had changed the tables, which are not put right yet.
@@ -90,6 +91,7 @@ impl StatusReport {
             held: BTreeSet::new(),
             warnings: BTreeSet::new(),
             gaps: BTreeSet::new(),
+            guard_notes: BTreeSet::new(),
             errors: (0, 0),
             drift_since: None,
         }
@@ -325,7 +327,13 @@ impl StatusReport {
         let gaps: BTreeSet<String> = enforcer.not_enforced().into_iter().collect();
         gaps.difference(&self.gaps).for_each(|gap| tracing::warn!("not enforced: {gap}"));
         log_gone(&self.gaps, &gaps);
+        let guard = enforcer.known_sources().status();
+        let notes: BTreeSet<String> = guard.notes.iter().cloned().collect();
+        notes.difference(&self.guard_notes).for_each(|note| tracing::warn!("source guard: {note}"));
+        log_gone(&self.guard_notes, &notes);
+        self.guard_notes = notes;
         self.update(|status| {
+            status.source_guard = guard;
             status.not_enforced = gaps.iter().cloned().collect();
             status.bridges = enforcer.bridge_names();
         });

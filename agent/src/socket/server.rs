@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::inbox::{Ask, Refused, Sender};
+use crate::inbox::{Ask, Look, Refused, Sender, View};
 use crate::metrics::exposition::Exposition;
 use crate::protocol::{
     Denied, Envelope, MAX_REQUEST_BYTES, Request, Response, Status, Support, VERSION,
@@ -112,6 +112,30 @@ impl Server {
         }
     }
 
+    /// What somebody sees who looks at what the loop has; see `Look`.
+    ///
+    /// # Errors
+    ///
+    /// Why there is nothing to see: a sentence.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(View<'_>) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let (seen, received) = oneshot::channel();
+        let look = Look::new(|view| {
+            // The client may be gone.
+            _ = seen.send(look(view));
+        });
+        match self.inbox.look(look) {
+            Ok(()) => received.await.map_err(|_dropped| "the agent knows nothing yet".to_owned()),
+            Err(Refused::Full) => {
+                self.status.metrics.refused_request();
+                Err("too many requests wait; try again".to_owned())
+            }
+            Err(Refused::Ended(_)) => Err("the agent is stopping".to_owned()),
+        }
+    }
+
     fn support(&self) -> Support {
         let (log, log_dropped) = self.log.lines();
         Support {
@@ -130,6 +154,7 @@ impl Server {
                 let (ingress, egress) = (counters.ingress.packets, counters.egress.packets);
                 status.denied = Some(Denied { ingress, egress });
                 status.hold.packets += counters.held.packets;
+                status.source_guard.dropped = counters.forged.packets;
             }
             Err(error) => tracing::debug!(%error, "denied packets cannot be counted"),
         }
@@ -141,7 +166,7 @@ fn too_long() -> String {
     format!("a request is one line of at most {MAX_REQUEST_BYTES} bytes")
 }
 
-fn parse(line: &[u8]) -> Result<Request, String> {
+pub(crate) fn parse(line: &[u8]) -> Result<Request, String> {
     let envelope: Envelope<serde_json::Value> =
         serde_json::from_slice(line).map_err(|error| format!("no request: {error}"))?;
     if envelope.version != VERSION {

@@ -23,7 +23,7 @@ const MANY: u16 = 600;
 /// Pods in a lab, and an agent on their node that follows a directory.
 pub(crate) struct Node {
     pub(crate) scene: Scene,
-    scratch: Scratch,
+    pub(crate) scratch: Scratch,
     pub(crate) agent: Agent,
 }
 
@@ -62,7 +62,7 @@ impl Node {
     }
 
     #[track_caller]
-    fn started(layout: Layout, start: impl FnOnce(&Namespace, &Path) -> Agent) -> Self {
+    pub(crate) fn started(layout: Layout, start: impl FnOnce(&Namespace, &Path) -> Agent) -> Self {
         let scratch = Scratch::new();
         scratch.write("cast.yaml", CAST);
         let scene = Scene::new(layout, CAST);

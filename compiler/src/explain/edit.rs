@@ -103,7 +103,7 @@ impl Edit {
                 let key = policy.key.clone();
                 let is_new = snapshot.policy(&key).is_none();
                 let policy = policy.as_ref().clone();
-                is_new.then(|| (Change::ApplyPolicy(policy), Change::DeletePolicy(key)))
+                is_new.then_some((Change::ApplyPolicy(policy), Change::DeletePolicy(key)))
             }
             _ => {
                 let old = snapshot.policy(self.policy()?)?.as_ref();

@@ -196,7 +196,7 @@ impl fmt::Display for PortDifference {
 }
 
 /// `TCP`, `TCP port 80`, `TCP ports 8000-8080`, `the TCP port named http`.
-pub(crate) struct PortsOf<'a>(pub(crate) Protocol, pub(crate) &'a PortSpec);
+pub struct PortsOf<'a>(pub Protocol, pub &'a PortSpec);
 
 impl fmt::Display for PortsOf<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -213,7 +213,7 @@ impl fmt::Display for PortsOf<'_> {
 }
 
 /// A requirement as kubectl writes it: `app=web`, `app in (a, b)`, `app notin (a, b)`, `app`, `!app`.
-pub(crate) struct Needed<'a>(pub(crate) &'a Requirement);
+pub struct Needed<'a>(pub &'a Requirement);
 
 impl fmt::Display for Needed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_compiler::program::TableFamily;
-use palisade_compiler::program::skeleton::TOS_PRIORITIES;
+use palisade_compiler::program::skeleton::{ChainName, Hook, TOS_PRIORITIES};
 
 use super::batch::{DORMANT, LIST_ELEMENTS, PERSIST, version};
 use super::chain_message;
@@ -17,8 +17,14 @@ use super::wire::{Attribute, Attributes, msg, put_str};
 use crate::ruleset::{Actual, ActualChain, ActualRule, ActualSet, ActualTable, TableName};
 use crate::transaction::{Element, SetId};
 
-/// The only base chain, as `ActualChain::base` has it.
-pub const FORWARD_BASE: &str = "type filter hook forward priority filter; policy accept";
+/// Where a chain is hooked, as `ActualChain::base` has it; empty for a regular chain.
+pub const fn base_of_chain(chain: ChainName) -> &'static str {
+    match chain.hook() {
+        Some(Hook::Prerouting) => "type filter hook prerouting priority raw; policy accept",
+        Some(Hook::Forward) => "type filter hook forward priority filter; policy accept",
+        None => "",
+    }
+}
 
 /// How often a set is dumped, at most, until two dumps in a row agree, where one is not enough.
 const DUMPS: usize = 6;
@@ -90,7 +96,7 @@ fn table(query: &mut Query, place: Place) -> Result<Option<ActualTable>, QueryEr
 }
 
 /// `nft_table_attributes`
-fn table_of(table: Attributes<'_>) -> ActualTable {
+pub(super) fn table_of(table: Attributes<'_>) -> ActualTable {
     let flags = table.get(2).and_then(Attribute::be_u32).unwrap_or(0);
     ActualTable {
         version: table.get(6).and_then(|userdata| version(userdata.value)),
@@ -116,7 +122,7 @@ fn chains(query: &mut Query, place: Place, table: &mut ActualTable) -> Result<()
 }
 
 /// As nft writes it; empty for a regular chain.
-fn base_of(family: TableFamily, chain: Attributes<'_>) -> String {
+pub(super) fn base_of(family: TableFamily, chain: Attributes<'_>) -> String {
     let Some(hook) = chain.get(4).map(Attribute::nested) else { return String::new() };
     let number = |attributes: Attributes<'_>, kind| {
         attributes.get(kind).and_then(Attribute::be_u32).unwrap_or(0)
@@ -130,8 +136,16 @@ fn base_of(family: TableFamily, chain: Attributes<'_>) -> String {
         4 => "postrouting",
         _ => "?",
     };
+    let is_at = |priority, hook, name| {
+        let named = match hook {
+            Hook::Prerouting => "prerouting",
+            Hook::Forward => "forward",
+        };
+        name == named && priority == chain_message::base_priority(family, hook)
+    };
     let priority = match number(hook, 2).cast_signed() {
-        priority if priority == chain_message::base_priority(family) => "filter".to_owned(),
+        priority if is_at(priority, Hook::Forward, hook_name) => "filter".to_owned(),
+        priority if is_at(priority, Hook::Prerouting, hook_name) => "raw".to_owned(),
         other => other.to_string(),
     };
     let policy = if number(chain, 5) == 0 { "drop" } else { "accept" };
@@ -141,7 +155,7 @@ fn base_of(family: TableFamily, chain: Attributes<'_>) -> String {
 }
 
 /// A set as the kernel tells of it.
-struct Declared {
+pub(super) struct Declared {
     name: String,
     size: Option<u32>,
     flags: u32,
@@ -180,7 +194,7 @@ fn sets_and_rules(
 }
 
 /// `nft_set_attributes`
-fn declared(set: Attributes<'_>) -> Option<Declared> {
+pub(super) fn declared(set: Attributes<'_>) -> Option<Declared> {
     let number = |kind| set.get(kind).and_then(Attribute::be_u32);
     let flags = number(3).unwrap_or(0);
     let size = set.get(9).and_then(|desc| desc.nested().get(1)).and_then(Attribute::be_u32);
@@ -295,7 +309,7 @@ fn rules(
     Ok(())
 }
 
-fn rule_of(
+pub(super) fn rule_of(
     family: TableFamily,
     restores: &BTreeSet<String>,
     message: Attributes<'_>,

@@ -66,13 +66,9 @@ impl Routes {
         request.extend(FIB_MATCH.to_ne_bytes());
         wire::put(&mut request, RTA_DST, &octets);
         let asked = self.0.ask(GETROUTE, 0, &request, |message| {
-            if message.kind != NEWROUTE {
-                return;
+            if let Some((kind, attributes, is_default)) = route_of(&message) {
+                visit(kind, attributes, is_default);
             }
-            let attributes = Attributes(message.payload.get(ROUTE_HEADER..).unwrap_or_default());
-            let is_default = message.payload.get(1).is_none_or(|&length| length == 0);
-            let kind = message.payload.get(TYPE_OFFSET).copied().unwrap_or_default();
-            visit(kind, attributes, is_default);
         });
         match asked.as_ref().map_err(io::Error::raw_os_error) {
             // No route, or one that refuses.
@@ -82,6 +78,17 @@ impl Routes {
             Ok(()) | Err(_) => asked,
         }
     }
+}
+
+/// A route: its `RTN_*`, its attributes, and whether it is a default route.
+pub(super) fn route_of<'a>(message: &wire::Message<'a>) -> Option<(u8, Attributes<'a>, bool)> {
+    if message.kind != NEWROUTE {
+        return None;
+    }
+    let attributes = Attributes(message.payload.get(ROUTE_HEADER..).unwrap_or_default());
+    let is_default = message.payload.get(1).is_none_or(|&length| length == 0);
+    let kind = message.payload.get(TYPE_OFFSET).copied().unwrap_or_default();
+    Some((kind, attributes, is_default))
 }
 
 /// To whom packets to an address go, by the routes of the calling thread's network namespace.

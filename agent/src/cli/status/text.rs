@@ -7,9 +7,9 @@ use super::KernelStatus;
 use crate::cli::Failure;
 use crate::cli::output::{colours, say, styled};
 use crate::findings::{LintStatus, UsageStatus};
-use crate::flows::counts::{AllowedCounts, FlowCounts};
+use crate::flows::counts::{AllowedCounts, FlowCounts, FlowLogCounts};
 use crate::protocol::{
-    Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, State, Status,
+    Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, SourceGuard, State, Status,
 };
 use crate::revision_log::named;
 
@@ -34,6 +34,7 @@ pub(super) fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
     print_last_change(status)?;
     print_connections(&status.connections)?;
     print_hold(&status.hold)?;
+    print_guard(&status.source_guard)?;
     print_lint(&status.lint)?;
     let objects = format!(
         "{}, {}, {}",
@@ -160,6 +161,7 @@ fn print_flows(flows: &FlowCounts) -> Result<(), Failure> {
         ))?;
     }
     print_allowed(&flows.allowed)?;
+    flows.flow_log.as_ref().map_or(Ok(()), print_flow_log)?;
     if flows.divergences == 0 {
         return Ok(());
     }
@@ -188,6 +190,15 @@ fn print_allowed(allowed: &AllowedCounts) -> Result<(), Failure> {
         "allowed     {} connections, {} of them with no pod here{missing}",
         allowed.opened, allowed.elsewhere
     ))
+}
+
+fn print_flow_log(log: &FlowLogCounts) -> Result<(), Failure> {
+    let lost = if log.lost > 0 { format!(", {} lost", log.lost) } else { String::new() };
+    let written = counted(usize::try_from(log.written).unwrap_or(usize::MAX), "line");
+    say(format_args!("flow log    {}: {written} written{lost}", log.destination))?;
+    let Some(failure) = &log.failure else { return Ok(()) };
+    let state = format!("not written: {} ({failure}); {} wait", log.state, log.waiting);
+    say(format_args!("            {}", paint(false, &state)))
 }
 
 fn print_lint(lint: &LintStatus) -> Result<(), Failure> {
@@ -244,6 +255,16 @@ fn print_hold(hold: &Hold) -> Result<(), Failure> {
             hold.reason.as_deref().unwrap_or("no reason is known")
         )),
     }
+}
+
+fn print_guard(guard: &SourceGuard) -> Result<(), Failure> {
+    say(format_args!(
+        "guard       {} with {}; {} with another source dropped",
+        counted(guard.interfaces, "interface"),
+        counted(guard.sources, "source"),
+        counted(usize::try_from(guard.dropped).unwrap_or(usize::MAX), "packet")
+    ))?;
+    guard.notes.iter().try_for_each(|note| say(format_args!("            {note}")))
 }
 
 fn print_last_change(status: &Status) -> Result<(), Failure> {

@@ -85,7 +85,7 @@ impl Listener<'_> {
         let mut events = ConntrackEvents::open(self.room)?;
         let mut conntrack = Conntrack::open()?;
         let mut older = Vec::new();
-        dump(&mut conntrack, |entry| older.push(entry.id))?;
+        dump(&mut conntrack, |entry| older.push(entry.identity()))?;
         let mut is_lossy = self.drain(&mut events)?;
         self.tracker.complete(&older);
         drop(older);
@@ -142,7 +142,7 @@ impl Listener<'_> {
         let mut listed = HashSet::new();
         let (tracker, gathered) = (&mut self.tracker, self.gathered);
         dump(conntrack, |entry| {
-            if listed.insert(entry.id) {
+            if listed.insert(entry.identity()) {
                 tracker.found(&entry, (Instant::now(), now()), &mut lock(gathered));
             }
         })?;

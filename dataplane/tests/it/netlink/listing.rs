@@ -61,6 +61,10 @@ fn by_hand() -> BTreeMap<TableFamily, Contents> {
         set(SetName::LocalOut, &[Element::Address(ip("10.0.0.2"))]),
         set(SetName::Hairpin, &[Element::Hairpin(ip("10.0.0.2"))]),
         set(SetName::Bridges, &[Element::Bridge(5)]),
+        set(SetName::PodInterfaces, &[7, 0x0001_0203].map(Element::Interface)),
+        set(SetName::FirstInterfaces, &[Element::Interface(8)]),
+        set(SetName::SourcesIpv4, &[Element::Source(7, ip("10.0.0.2"))]),
+        set(SetName::LocatedIpv4, &[Element::Address(ip("10.0.0.2"))]),
         set(SetName::Class, &[class("10.0.0.1", 1, 1), class("10.0.0.3", 10, 0xb00)]),
         set(
             SetName::Cidr,
@@ -84,6 +88,10 @@ fn by_hand() -> BTreeMap<TableFamily, Contents> {
         set(SetName::LocalIn, &[Element::Address(ip("fd00::2"))]),
         set(SetName::LocalOut, &[Element::Address(ip("fd00::2"))]),
         set(SetName::Hairpin, &[Element::Hairpin(ip("fd00::2"))]),
+        set(SetName::PodInterfaces, &[7, 0x0001_0203].map(Element::Interface)),
+        set(SetName::FirstInterfaces, &[Element::Interface(8)]),
+        set(SetName::SourcesIpv6, &[Element::Source(7, ip("fd00::2"))]),
+        set(SetName::LocatedIpv6, &[Element::Address(ip("fd00::2"))]),
         set(SetName::Class, &[class("fd00::1", 1, 1)]),
         set(
             SetName::Cidr,
@@ -159,8 +167,8 @@ fn every_way_of_listing_works_also_on_an_owned_table() {
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         let objects = json["nftables"].as_array().expect("an array");
         let count = |kind: &str| objects.iter().filter(|object| object.get(kind).is_some()).count();
-        assert_eq!((count("table"), count("chain")), (4, 32));
-        assert_eq!((count("set"), count("map")), (18, 8));
+        assert_eq!((count("table"), count("chain")), (4, 36));
+        assert_eq!((count("set"), count("map")), (26, 8));
         for options in [&[][..], &["-a"], &["-n"], &["-s"], &["-t"], &["-j"]] {
             for what in ["ruleset", "tables", "chains", "sets", "maps", "counters"] {
                 nft(&[options, &["list", what]].concat());
