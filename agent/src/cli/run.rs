@@ -1,8 +1,10 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use ipnet::IpNet;
+use palisade_compiler::lint;
 use palisade_dataplane::netlink::conntrack::RECEIVE_BUFFER;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
@@ -13,6 +15,7 @@ use super::deny::Deny;
 use super::flow_log::FlowLog;
 use super::guard::Guard;
 use super::input::{Node, ReadOptions};
+use super::lint::ServiceName;
 use super::{Exit, Failure};
 use crate::http::access::Token;
 use crate::http::{self, Listen};
@@ -94,6 +97,14 @@ pub(super) struct Args {
     /// counted, and found again by listing all connections
     #[arg(long, value_name = "BYTES", default_value_t = RECEIVE_BUFFER)]
     connection_event_buffer: usize,
+    /// For how many seconds a policy, a rule or an isolation must not have been used to be a finding of palisade lint (PAL801 to
+    /// PAL803)
+    #[arg(long, value_name = "SECONDS", default_value_t = UNUSED_AFTER.as_secs())]
+    unused_after: u64,
+    /// The Service that pods ask for names, where it is not found by one of the usual names (kube-system/kube-dns) or by the label
+    /// of its pods (k8s-app: kube-dns): for palisade lint
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    dns_service: Option<ServiceName>,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -101,6 +112,9 @@ pub(super) struct Args {
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 }
+
+/// For how long something must not have been used to be a finding.
+const UNUSED_AFTER: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
@@ -132,6 +146,8 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         flow_log: args.flow_log.settings()?,
         page_token,
         connection_event_buffer: args.connection_event_buffer,
+        lint: lint::Settings { dns_service: args.dns_service.clone().map(|name| name.0) },
+        unused_after: Duration::from_secs(args.unused_after),
         log,
     };
     // Before any thread of it is there, so that all are under it.

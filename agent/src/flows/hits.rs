@@ -7,7 +7,7 @@ use dashmap::DashMap;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::flow::{AllowingRule, Flow, FlowDirection};
+use super::flow::{AllowingRule, Flow, FlowDirection, MAX_POLICIES};
 
 /// Policies that are counted. Packets that further ones deny are counted in one sum.
 pub const MAX_COUNTED: usize = 10_000;
@@ -84,6 +84,10 @@ impl HitCounters {
             return;
         }
         let Shared { rules, uncounted_rules, .. } = &*self.0;
+        if flow.judgement.allowed_by.len() >= MAX_POLICIES {
+            // There may be more, which the flow does not name.
+            uncounted_rules.fetch_add(connections, Ordering::Relaxed);
+        }
         for rule in &flow.judgement.allowed_by {
             let key = (rule.clone(), flow.direction);
             if rules.len() >= MAX_COUNTED_RULES && !rules.contains_key(&key) {
@@ -131,6 +135,7 @@ impl HitCounters {
     /// Counts a packet of the flow for the policies that isolate the pod.
     pub fn count(&self, flow: &Flow, time: Timestamp) {
         let Shared { policies, uncounted, .. } = &*self.0;
+        uncounted.fetch_add(u64::from(flow.judgement.further > 0), Ordering::Relaxed);
         for policy in &flow.judgement.isolated_by {
             if let Some(mut hits) = policies.get_mut(policy.as_str()) {
                 hits.count(flow.direction, time);
@@ -157,12 +162,33 @@ impl HitCounters {
         all
     }
 
-    /// Connections allowed by rules beyond `MAX_COUNTED_RULES`.
+    /// When the rule of the policy `namespace/name` allowed a connection last.
+    pub fn last_used(
+        &self,
+        policy: &str,
+        rule: usize,
+        direction: FlowDirection,
+    ) -> Option<Timestamp> {
+        let key = (AllowingRule { policy: policy.to_owned(), rule }, direction);
+        self.0.rules.get(&key).map(|hits| hits.last_seen)
+    }
+
+    /// When the policy `namespace/name` denied a packet last.
+    pub fn last_denied(&self, policy: &str, direction: FlowDirection) -> Option<Timestamp> {
+        let hits = self.0.policies.get(policy)?;
+        let of_direction = match direction {
+            FlowDirection::Ingress => hits.ingress,
+            FlowDirection::Egress => hits.egress,
+        };
+        of_direction.map(|hits| hits.last_seen)
+    }
+
+    /// Connections allowed by rules beyond `MAX_COUNTED_RULES`, and those that more rules allow than a flow names.
     pub fn uncounted_rules(&self) -> u64 {
         self.0.uncounted_rules.load(Ordering::Relaxed)
     }
 
-    /// Packets denied by policies beyond `MAX_COUNTED`.
+    /// Packets denied by policies beyond `MAX_COUNTED`, and those that more policies deny than a flow names.
     pub fn uncounted(&self) -> u64 {
         self.0.uncounted.load(Ordering::Relaxed)
     }

@@ -18,6 +18,7 @@ use super::hold_report::ReportedHold;
 use super::revocation::{Pass, RevokedTuples};
 use crate::findings::LintStatus;
 use crate::flows::hits::HitCounters;
+use crate::flows::store::FlowStore;
 use crate::hold::Holding;
 use crate::inbox::SourceState;
 use crate::metrics::Metrics;
@@ -64,6 +65,10 @@ pub(super) struct StatusReport {
 }
 
 impl StatusReport {
+    pub(super) fn flows(&self) -> &FlowStore {
+        &self.published.flows
+    }
+
     /// What policies denied and allowed.
     pub(super) fn hits(&self) -> &HitCounters {
         &self.published.flows.hits

@@ -162,13 +162,18 @@ fn a_services_name_is_resolved_to_its_backends_too() {
     scratch.write("headless.yaml", headless);
     for (port, expected) in [("443", 443), ("main", 8080)] {
         let found = json(explain(&scratch, &["x/a", "x/every", "--port", port, "-o", "json"]));
-        assert_eq!(found["service"], format!("x/every (headless) port {expected}"));
+        assert_eq!(found["service"], format!("x/every by its name port {expected}"));
         assert_eq!(found["connections"][0]["to"], "x/b (10.0.0.2)");
         assert_eq!(found["connections"][0]["port"], expected);
     }
     explain(&scratch, &["x/a", "x/every", "--port", "other"])
         .exits(2)
         .complains("has no TCP port named other");
+    // Of one without an address yet, the port is translated.
+    scratch.write("headless.yaml", &headless.replace("clusterIP: None, ", ""));
+    let found = json(explain(&scratch, &["x/a", "x/every", "--port", "443", "-o", "json"]));
+    assert_eq!(found["service"], "x/every by its name port 443");
+    assert_eq!(found["connections"][0]["port"], 8080);
     scratch.write("headless.yaml", &headless.replace("app: b", "app: nobody"));
     explain(&scratch, &["x/a", "x/every", "--port", "1"]).exits(2).complains("no pod matches");
 }
