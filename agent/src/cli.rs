@@ -8,6 +8,7 @@ mod deny;
 mod eval;
 mod explain;
 mod failure;
+mod flow_log;
 mod flush;
 pub(crate) mod input;
 mod lint;

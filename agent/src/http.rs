@@ -12,6 +12,8 @@
 
 pub mod access;
 mod connection;
+#[cfg(feature = "testkit")]
+pub(crate) mod decoders;
 mod findings;
 mod flow_events;
 mod page;

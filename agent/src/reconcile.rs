@@ -187,9 +187,7 @@ impl Reconciler<'_> {
                     _ = answer.send(self.judge(|evidence| judge(evidence, &observations)));
                 }
                 Some(Batch::Allowed { connections, answer }) => {
-                    let node = self.node.as_deref();
-                    _ = answer
-                        .send(self.judge(|evidence| allowed::judge(evidence, node, &connections)));
+                    _ = answer.send(self.judge(|evidence| allowed::judge(evidence, &connections)));
                 }
                 None => {}
             }

@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use crate::flow_log;
 use crate::flows::recorder;
 use crate::flows::store::FlowStore;
 use crate::http::access::Token;
@@ -60,8 +61,12 @@ pub struct Config {
     pub tables: TableSettings,
     /// Where metrics and health are served by HTTP.
     pub listen: Listen,
+    /// Where flows are written, if they are.
+    pub flow_log: Option<flow_log::Settings>,
     /// What opens the page to who is not on this host.
     pub page_token: Option<Token>,
+    /// The size, in bytes, of the receive buffer for events of connections.
+    pub connection_event_buffer: usize,
     /// Where the last lines of the log are kept.
     pub log: RecentLog,
 }
@@ -232,8 +237,11 @@ async fn serve(
         let _ended = ended;
         reconcile::run(settings, &receiver, published)
     })?;
+    // Ends last.
+    let begin = |settings| flow_log::begin(settings, status.flows.clone());
+    let _flow_log = config.flow_log.map(begin).transpose()?;
     link_events::forward(sender.clone(), status.metrics.clone());
-    recorder::spawn(sender.clone(), status.clone());
+    recorder::spawn(sender.clone(), status.clone(), config.connection_event_buffer);
     let mut source = Source::begin(config.follow, sender.clone(), status.flows.clone()).await?;
     let reread = source.reread();
     let is_source_lost = tokio::select! {

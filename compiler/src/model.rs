@@ -7,6 +7,7 @@ mod lint_ignore;
 mod per_family;
 mod service;
 mod uid;
+mod workload;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,6 +22,7 @@ pub use service::{
     ServiceKind, ServicePort, TargetPort,
 };
 pub use uid::Uid;
+pub use workload::{Workload, WorkloadKind};
 
 /// An address family. NetworkPolicy never crosses it: an IPv4 block matches no IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

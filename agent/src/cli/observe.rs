@@ -161,7 +161,7 @@ fn print_lines(lines: &[String]) -> Result<bool, Failure> {
     }
 }
 
-fn in_namespace(text: &str) -> Result<String, String> {
+pub(super) fn in_namespace(text: &str) -> Result<String, String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(text.to_owned()),
         _ => Err(format!("{text:?} does not say which namespace; write NAMESPACE/NAME")),
@@ -177,7 +177,7 @@ fn since(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-fn block(text: &str) -> Result<IpNet, String> {
+pub(super) fn block(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
     text.parse().ok().or_else(address).ok_or_else(|| {
         format!("{text:?} is neither an address nor a block, as in 10.0.0.7 or 10.0.0.0/24")

@@ -3,12 +3,14 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use ipnet::IpNet;
+use palisade_dataplane::netlink::conntrack::RECEIVE_BUFFER;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::deny::Deny;
+use super::flow_log::FlowLog;
 use super::input::{Node, ReadOptions};
 use super::{Exit, Failure};
 use crate::http::access::Token;
@@ -20,6 +22,7 @@ use crate::socket::DEFAULT;
 use crate::socket::lock::SocketError;
 use crate::sources::files::STDIN;
 use crate::sources::kubernetes::Access;
+use crate::system_calls::{self, Programs};
 
 /// Follow a cluster or manifests, and enforce their policies: the agent
 ///
@@ -32,6 +35,7 @@ Examples:
   palisade run --node-name worker-1 --kubeconfig ~/.kube/config
   palisade run -f /etc/palisade/manifests
   palisade run -f pods.yaml policies/ --node-name worker-1 --log-format json
+  palisade run -f pods.yaml --flow-log /var/log/palisade/flows.json --flow-log-only verdict=deny
   palisade status    # in another terminal
 
 From the Kubernetes API, the agent needs list and watch of namespaces, nodes, pods and networkpolicies; where it may list and watch
@@ -77,10 +81,16 @@ pub(super) struct Args {
     /// has is waited for
     #[arg(long, value_name = "ADDRESS:PORT", default_value = http::DEFAULT)]
     listen: Listen,
+    #[command(flatten)]
+    flow_log: FlowLog,
     /// A file with a token of 16 characters or more that the page asks for. Where others than this host reach --listen, the page
     /// is served with one only
     #[arg(long, value_name = "PATH")]
     page_token_file: Option<PathBuf>,
+    /// The room, in bytes, for events of connections that the kernel tells faster than they are read. What is lost for want of it is
+    /// counted, and found again by listing all connections
+    #[arg(long, value_name = "BYTES", default_value_t = RECEIVE_BUFFER)]
+    connection_event_buffer: usize,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -112,9 +122,19 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         pod_ranges: args.pod_ranges.iter().map(IpNet::trunc).collect(),
         tables: TableSettings { owned: !args.no_owner, deny_action: args.deny.deny_action },
         listen: args.listen,
+        flow_log: args.flow_log.settings()?,
         page_token,
+        connection_event_buffer: args.connection_event_buffer,
         log,
     };
+    // Before any thread of it is there, so that all are under it.
+    let programs = match args.kubeconfig {
+        Some(_) => Programs::Allowed,
+        None => Programs::Refused,
+    };
+    if let Err(error) = system_calls::refuse(programs) {
+        tracing::warn!("{error}");
+    }
     run(config, &args.socket)?;
     Ok(Exit::Done)
 }

@@ -56,7 +56,8 @@ pub struct AllowedConnection {
     pub live: LiveConnection,
     /// Another connection announced it.
     pub is_expected: bool,
-    pub service: Option<IpAddr>,
+    /// The address and port that a Service translated.
+    pub service: Option<(IpAddr, u16)>,
     /// When the first of its kind was heard of.
     pub at: Instant,
 }
@@ -79,14 +80,14 @@ fn now() -> Timestamp {
 /// # Errors
 ///
 /// Those of starting threads; without them all else goes on.
-pub(super) fn spawn(asker: Asker, status: PublishedStatus) -> io::Result<()> {
+pub(super) fn spawn(asker: Asker, status: PublishedStatus, room: usize) -> io::Result<()> {
     let gathered = Shared::default();
     // One wake-up is enough for all that is gathered.
     let (wake, woken) = sync_channel(1);
     let (store, filled) = (status.flows.clone(), Arc::clone(&gathered));
     thread::Builder::new()
         .name("connections".into())
-        .spawn(move || listener::listen(&store, &filled, &wake))?;
+        .spawn(move || listener::listen(&store, &filled, &wake, room))?;
     thread::Builder::new()
         .name("allowed".into())
         .spawn(move || recorder::Recorder::new(asker, status, gathered).run(&woken))?;

@@ -1,5 +1,7 @@
 //! What became of the packets that were denied: seen, or lost, and where.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Counted since the agent began. `denied` is `seen`, `lost.not_logged` and `lost.socket` together; the first of
@@ -32,6 +34,57 @@ pub struct FlowCounts {
     pub lost: FlowLosses,
     #[serde(default)]
     pub allowed: AllowedCounts,
+    /// The log that `--flow-log` names, if it does.
+    #[serde(default)]
+    pub flow_log: Option<FlowLogCounts>,
+}
+
+/// What became of the lines of the flow log. Counted since the agent began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowLogCounts {
+    /// The file, or `standard output`.
+    pub destination: String,
+    pub state: FlowLogState,
+    /// What the last attempt met, if it failed; it is tried again.
+    pub failure: Option<String>,
+    /// Lines that were written.
+    pub written: u64,
+    /// Flows that found no room while lines could not be written, or could not when the agent ended.
+    pub lost: u64,
+    /// Flows that wait to be written.
+    pub waiting: usize,
+    /// Times that a file was full, and another was begun.
+    pub rotations: u64,
+}
+
+/// How writing goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowLogState {
+    #[default]
+    Writing,
+    /// The directory is missing. It is not made: what should be mounted there would be written over.
+    NoDirectory,
+    DiskFull,
+    ReadOnly,
+    NotPermitted,
+    /// Standard output is a pipe without a reader.
+    NobodyReads,
+    Failing,
+}
+
+impl fmt::Display for FlowLogState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Writing => "writing",
+            Self::NoDirectory => "its directory is missing",
+            Self::DiskFull => "the disk is full",
+            Self::ReadOnly => "the file system is read-only",
+            Self::NotPermitted => "not permitted",
+            Self::NobodyReads => "nobody reads",
+            Self::Failing => "it fails",
+        })
+    }
 }
 
 /// What became of connections that were allowed: heard of, or lost, and where. Counted since the agent began.

@@ -135,6 +135,7 @@ mod tests {
             id: 1,
             verdict: FlowVerdict::Deny,
             service: None,
+            inferred_services: Vec::new(),
             traffic: Default::default(),
             direction: FlowDirection::Ingress,
             first_seen: "2026-11-27T08:00:00Z".into(),

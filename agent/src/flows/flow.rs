@@ -97,6 +97,9 @@ pub struct Flow {
     /// What the client connected to, where a Service translated it; known of allowed connections.
     #[serde(default)]
     pub service: Option<ServiceAddress>,
+    /// The Services that a denied one may have come by: inferred from the EndpointSlices that name its destination.
+    #[serde(default)]
+    pub inferred_services: Vec<NamedService>,
     /// What those connections carried that have ended; of denied packets nothing.
     #[serde(default)]
     pub traffic: Traffic,
@@ -110,6 +113,17 @@ pub struct ServiceAddress {
     pub address: String,
     /// `null` for protocols without ports.
     pub port: Option<u16>,
+    /// `namespace/name`, where the Service is known.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// A Service's port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedService {
+    /// `namespace/name`
+    pub name: String,
+    pub port: u16,
 }
 
 /// What connections carried, known once they end.
@@ -154,13 +168,20 @@ pub struct FlowEnd {
     /// That pod's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// What made that pod, as `Deployment/web`, by the labels that controllers set.
+    #[serde(default)]
+    pub workload: Option<String>,
     /// The node that has the address.
     pub node: Option<String>,
+    /// The block of a rule that allows it, where one of the rules that do has an `ipBlock` for this end.
+    #[serde(default)]
+    pub cidr: Option<String>,
 }
 
 impl FlowEnd {
     pub fn of(end: &End, snapshot: &Snapshot) -> Self {
         let (mut pod, mut namespace, mut uid, mut node) = (None, None, None, None);
+        let mut workload = None;
         let mut labels = BTreeMap::new();
         match &end.owner {
             Owner::Pod(name) => {
@@ -168,13 +189,15 @@ impl FlowEnd {
                 namespace = Some(name.namespace.to_string());
                 let object = snapshot.pod_named(&name.namespace, &name.name);
                 uid = object.and_then(|pod| pod.uid.as_ref()).map(ToString::to_string);
+                workload = object.and_then(|pod| pod.workload()).map(|it| it.to_string());
                 let all = object.into_iter().flat_map(|pod| pod.labels.iter());
                 labels = all.map(|(key, value)| (key.to_string(), value.to_string())).collect();
             }
             Owner::Host { nodes, .. } => node = nodes.first().map(ToString::to_string),
             Owner::Unknown => {}
         }
-        Self { address: end.address.to_string(), pod, namespace, uid, labels, node }
+        let address = end.address.to_string();
+        Self { address, pod, namespace, uid, labels, workload, node, cidr: None }
     }
 }
 
@@ -224,7 +247,17 @@ pub struct AllowingRule {
 pub struct NamedJudgement {
     pub from: FlowEnd,
     pub to: FlowEnd,
+    pub services: Services,
     pub judgement: Judgement,
+}
+
+/// What the client connected to, before that was translated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Services {
+    /// The name of the Service whose address it was.
+    pub translated: Option<String>,
+    /// Those that it may have been.
+    pub inferred: Vec<NamedService>,
 }
 
 /// A line of `observe -o json`.

@@ -198,6 +198,7 @@ mod tests {
             id: 1,
             verdict: FlowVerdict::Deny,
             service: None,
+            inferred_services: Vec::new(),
             traffic: Default::default(),
             direction,
             first_seen: String::new(),

@@ -23,6 +23,8 @@ const MAX_WAITING: usize = 1024;
 pub(super) const MAX_BATCH: usize = 32;
 /// How many times as long as the loop took for a batch it is left alone.
 const PAUSES: u32 = 9;
+/// Beyond so many that wait to be judged, the loop is left alone for as long as it took only.
+const MANY_WAITING: usize = 1024;
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait while nothing is enforced that packets could be judged by.
 pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -50,27 +52,28 @@ impl Asker {
     }
 }
 
-/// How long the loop is left alone after a batch that took so long.
-pub(super) fn rest_after(took: Duration) -> Duration {
-    (took * PAUSES).min(MAX_PAUSE)
+/// How long the loop is left alone after a batch that took so long, while so many wait: half of the time where they are many.
+pub(super) fn rest_after(took: Duration, waiting: usize) -> Duration {
+    let pauses = if waiting > MANY_WAITING { 1 } else { PAUSES };
+    (took * pauses).min(MAX_PAUSE)
 }
 
-/// Begins to record denied and allowed connections, in the network namespace of the calling thread. The threads last as long as the
-/// process; without them all else goes on.
-pub fn spawn(inbox: Sender, status: PublishedStatus) {
-    let spawned = try_spawn(inbox, status);
+/// Begins to record denied and allowed connections, in the network namespace of the calling thread; `event_buffer` is the room
+/// for events of the latter, in bytes. The threads last as long as the process; without them all else goes on.
+pub fn spawn(inbox: Sender, status: PublishedStatus, event_buffer: usize) {
+    let spawned = try_spawn(inbox, status, event_buffer);
     if let Err(error) = spawned {
         tracing::warn!(%error, "connections are not shown by palisade observe");
     }
 }
 
-fn try_spawn(inbox: Sender, status: PublishedStatus) -> io::Result<()> {
+fn try_spawn(inbox: Sender, status: PublishedStatus, event_buffer: usize) -> io::Result<()> {
     let (queue, observations) = sync_channel(MAX_WAITING);
     let store = status.flows.clone();
     let counters = Counters::begin();
     let (waiting, count_at) = (Vec::new(), Instant::now());
     let asker = Asker { inbox, turn: Arc::default() };
-    allowed::spawn(asker.clone(), status.clone())?;
+    allowed::spawn(asker.clone(), status.clone(), event_buffer)?;
     let recorder = Recorder { asker, status, observations, waiting, counters, count_at };
     thread::Builder::new().name("denied".into()).spawn(move || listen(&store, &queue))?;
     thread::Builder::new().name("flows".into()).spawn(move || recorder.run())?;
@@ -131,7 +134,7 @@ impl Recorder {
                     store.put(observation, judged);
                 }
                 // What comes meanwhile waits in the queue.
-                thread::sleep(rest_after(took));
+                thread::sleep(rest_after(took, self.waiting.len()));
             }
         }
         Ok(())

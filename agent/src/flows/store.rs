@@ -4,6 +4,7 @@
 //! a queue is counted, and the reader is told how much it missed.
 
 pub(super) mod allowed;
+mod flow_log;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,8 @@ use super::hits::HitCounters;
 use super::observation::{FlowKey, Observation};
 use super::ring::Ring;
 use crate::explanation::family_name;
+
+pub use flow_log::MAX_LOG_QUEUED;
 
 /// Flows that are kept of denied packets, and so many of allowed connections.
 pub const MAX_FLOWS: usize = 4096;
@@ -51,6 +54,8 @@ struct State {
     /// The keys in `due`.
     awaited: HashSet<FlowKey>,
     readers: Vec<Reader>,
+    /// The flow log, which is no reader among them.
+    log: Option<Reader>,
     counts: FlowCounts,
 }
 
@@ -64,6 +69,7 @@ impl Default for State {
             due: VecDeque::new(),
             awaited: HashSet::new(),
             readers: Vec::new(),
+            log: None,
             counts: FlowCounts::default(),
         }
     }
@@ -89,6 +95,11 @@ impl Subscription {
     /// Waits for the next flow; `None` if there will be none.
     pub async fn next(&mut self) -> Option<Arc<Flow>> {
         self.queue.recv().await
+    }
+
+    /// As `next`, for a thread of its own.
+    pub fn next_blocking(&mut self) -> Option<Arc<Flow>> {
+        self.queue.blocking_recv()
     }
 
     /// How many flows were left out since the last call, because the queue was full.
@@ -128,6 +139,9 @@ impl FlowStore {
         let stored = state.flows.len() + state.divergences.len();
         let mut counts = FlowCounts { readers, stored, ..state.counts.clone() };
         counts.allowed.stored = state.allowed.len();
+        if let (Some(log), Some(reader)) = (&mut counts.flow_log, &state.log) {
+            log.waiting = reader.queue.max_capacity() - reader.queue.capacity();
+        }
         counts
     }
 
@@ -236,7 +250,13 @@ impl State {
     }
 
     fn emit(&mut self, flow: &Arc<Flow>) {
-        let Self { readers, counts, .. } = self;
+        let Self { readers, log, counts, .. } = self;
+        if let Some(reader) = log.as_ref().filter(|reader| reader.filter.takes(flow))
+            && reader.queue.try_send(Arc::clone(flow)).is_err()
+        {
+            reader.missed.fetch_add(1, Ordering::Relaxed);
+            counts.flow_log.iter_mut().for_each(|log| log.lost += 1);
+        }
         readers.retain(|reader| {
             if !reader.filter.takes(flow) {
                 return !reader.queue.is_closed();
@@ -275,6 +295,7 @@ fn flow(observation: &Observation, judged: NamedJudgement, id: u64) -> Flow {
         protocol: connection.protocol,
         port: Protocol::from_number(connection.protocol).map(|_| connection.port),
         service: None,
+        inferred_services: judged.services.inferred,
         traffic: Traffic::default(),
         judgement: judged.judgement,
     }

@@ -42,7 +42,7 @@ impl Token {
         Self::parse(&fs::read_to_string(path)?)
     }
 
-    fn parse(text: &str) -> io::Result<Self> {
+    pub(super) fn parse(text: &str) -> io::Result<Self> {
         let token = text.trim();
         let fits = (MIN_TOKEN_BYTES..=MAX_TOKEN_BYTES).contains(&token.len());
         if fits && token.bytes().all(|byte| byte.is_ascii_graphic()) {

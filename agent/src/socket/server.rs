@@ -165,7 +165,7 @@ fn too_long() -> String {
     format!("a request is one line of at most {MAX_REQUEST_BYTES} bytes")
 }
 
-fn parse(line: &[u8]) -> Result<Request, String> {
+pub(crate) fn parse(line: &[u8]) -> Result<Request, String> {
     let envelope: Envelope<serde_json::Value> =
         serde_json::from_slice(line).map_err(|error| format!("no request: {error}"))?;
     if envelope.version != VERSION {

@@ -1,16 +1,19 @@
 //! Connections that the kernel let through, on the stream of a running agent: named, with what allowed them and what they carried.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use palisade::flows::filter::Filter;
-use palisade::flows::flow::{AllowingRule, Flow, FlowDirection, FlowVerdict, ServiceAddress};
+use palisade::flows::flow::{
+    AllowingRule, Flow, FlowDirection, FlowVerdict, NamedService, ServiceAddress,
+};
 use palisade_compiler::model::Family;
 use palisade_dataplane::netlink::conntrack::{Conntrack, Entry, Progress, Selection};
 use palisade_lab::Layout;
+use palisade_lab::tool::run;
 
 use crate::attacks::{LAYOUTS_AND_FAMILIES, connected};
 use crate::lab::nft;
-use crate::observe::Node;
+use crate::observe::{Node, only_denied};
 
 fn allowed() -> Filter {
     Filter { verdicts: vec![FlowVerdict::Allow], ..Filter::default() }
@@ -92,10 +95,24 @@ fn an_allowed_connection_comes_with_the_rules_that_allow_it_and_what_it_carried(
     }
 }
 
+/// A Service in front of b, and a policy whose arrival tells that it is known.
+const SERVICE: &str = r#"
+{kind: List, apiVersion: v1, items: [
+  {kind: Service, apiVersion: v1, metadata: {namespace: "n", name: dns},
+   spec: {clusterIP: 10.96.0.1, ports: [{port: 5353, protocol: UDP, targetPort: 53}]}},
+  {kind: EndpointSlice, apiVersion: discovery.k8s.io/v1,
+   metadata: {namespace: "n", name: dns-1, labels: {kubernetes.io/service-name: dns}}, addressType: IPv4,
+   endpoints: [{addresses: [10.1.0.2]}], ports: [{port: 53, protocol: UDP}]},
+  {kind: NetworkPolicy, apiVersion: networking.k8s.io/v1, metadata: {namespace: "n", name: later},
+   spec: {podSelector: {matchLabels: {pod: nobody}}}}]}
+"#;
+
 #[test]
 fn a_connection_to_a_service_names_the_service_and_the_backend() {
     let node = Node::new(Layout::Routed);
     node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    node.write("service.yaml", SERVICE);
+    node.agent.until("the Service", |status| status.sizes.policies == 3);
     let at = |name: &str| node.scene.address(name, Family::V4);
     let translation = format!(
         "table ip services {{
@@ -111,8 +128,37 @@ fn a_connection_to_a_service_names_the_service_and_the_backend() {
         machine.run(|| UdpSocket::bind(SocketAddr::new(at("n/c"), 4000))).unwrap().unwrap();
     client.send_to(b"question", "10.96.0.1:5353").unwrap();
     let flow = until(&node, FlowDirection::Ingress, ["n/c", "n/b"], 53, |_| true);
-    let service = ServiceAddress { address: "10.96.0.1".into(), port: Some(5353) };
-    assert_eq!((&flow.service, flow.judgement.allowed_by), (&Some(service), vec![rule("n/b")]));
+    let name = Some("n/dns".to_owned());
+    let service = ServiceAddress { address: "10.96.0.1".into(), port: Some(5353), name };
+    assert_eq!((&flow.service, &flow.judgement.allowed_by), (&Some(service), &vec![rule("n/b")]));
+    assert_eq!(flow.inferred_services, []);
+
+    // Of a denied packet the kernel does not tell it, and the EndpointSlice does.
+    node.denied(Family::V4, "n/a", "n/b", 53);
+    let denied = only_denied();
+    node.agent.until("the denial", |_| !node.stored(denied.clone()).is_empty());
+    let flow = &node.stored(denied)[0];
+    let inferred = NamedService { name: "n/dns".into(), port: 5353 };
+    assert_eq!((&flow.service, &flow.inferred_services), (&None, &vec![inferred]));
+}
+
+#[test]
+fn a_rules_block_is_named_with_the_address_that_it_holds() {
+    let node = Node::new(Layout::Routed);
+    node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    let block = r#"{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"namespace": "n", "name": "block"},
+        "spec": {"podSelector": {"matchLabels": {"pod": "c"}}, "policyTypes": ["Ingress"],
+                 "ingress": [{"from": [{"podSelector": {}}, {"ipBlock": {"cidr": "10.1.0.0/16"}}]},
+                             {"from": [{"ipBlock": {"cidr": "10.1.0.0/24"}}]}]}}"#;
+    node.write("block.yaml", block);
+    node.agent.until("the policy", |status| status.sizes.policies == 3);
+    let packet = node.udp(Family::V4, "n/a", "n/c", 90, 4000);
+    assert!(node.scene.passes("n/a", "n/c", &packet));
+    let flow = until(&node, FlowDirection::Ingress, ["n/a", "n/c"], 90, |_| true);
+    let rules = [0, 1].map(|rule| AllowingRule { policy: "n/block".into(), rule });
+    assert_eq!(flow.judgement.allowed_by, rules, "{flow:?}");
+    // The first rule allows it by its selector.
+    assert_eq!((flow.from.cidr.as_deref(), flow.to.cidr), (Some("10.1.0.0/24"), None));
 }
 
 #[test]
@@ -129,6 +175,51 @@ fn tcp_connections_carry_what_was_sent() {
     // A handshake has three segments.
     assert!(flow.traffic.packets >= 3 && flow.traffic.bytes >= 120, "{flow:?}");
     assert!(flow.traffic.duration_us > 0, "{flow:?}");
+}
+
+/// As in an unprivileged container.
+#[test]
+fn what_connections_carry_is_known_also_where_settings_cannot_be_written() {
+    let node = Node::with_read_only_settings(Layout::Routed);
+    let status = node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    let allowed = status.flows.allowed;
+    assert_eq!(allowed.turned_on, ["net.netfilter.nf_conntrack_acct"], "{allowed:?}");
+    let [off] = &allowed.off[..] else { panic!("the times cannot be turned on: {allowed:?}") };
+    assert!(off.contains("nf_conntrack_timestamp"), "{off}");
+    assert!(node.scene.passes("n/c", "n/b", &node.udp(Family::V4, "n/c", "n/b", 53, 4000)));
+    until(&node, FlowDirection::Ingress, ["n/c", "n/b"], 53, |_| true);
+    end_all(&node);
+    let flow = until(&node, FlowDirection::Ingress, ["n/c", "n/b"], 53, |it| it.traffic.ended == 1);
+    assert!(flow.traffic.bytes > 0 && flow.traffic.duration_us == 0, "{flow:?}");
+}
+
+/// Of an address that belongs to no Node object, as the one of a bridge that probes of pods come from.
+#[test]
+fn connections_with_the_host_itself_are_no_divergences() {
+    let node = Node::new(Layout::Bridged);
+    node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    let at = |name: &str| node.scene.address(name, Family::V4);
+    let host = node.scene.lab.node();
+    let own = "192.0.2.77";
+    host.run(|| run("ip", &["address", "add", &format!("{own}/32"), "dev", "lo"], "").unwrap())
+        .unwrap();
+    let own: IpAddr = own.parse().unwrap();
+    // b admits neither this address nor this port, and x reaches neither.
+    let probe = host.run(|| UdpSocket::bind(SocketAddr::new(own, 4000))).unwrap().unwrap();
+    probe.send_to(b"probe", SocketAddr::new(at("n/b"), 5000)).unwrap();
+    let machine = node.scene.lab.machine_of(at("n/x")).unwrap().namespace();
+    let client =
+        machine.run(|| UdpSocket::bind(SocketAddr::new(at("n/x"), 4000))).unwrap().unwrap();
+    client.send_to(b"question", SocketAddr::new(own, 5001)).unwrap();
+    for (direction, ends, port) in
+        [(FlowDirection::Ingress, ["", "n/b"], 5000), (FlowDirection::Egress, ["n/x", ""], 5001)]
+    {
+        let flow = until(&node, direction, ends, port, |_| true);
+        assert_eq!(flow.judgement.divergence, None, "{flow:?}");
+        assert!(flow.judgement.reason.contains("this host itself"), "{flow:?}");
+    }
+    let flows = node.agent.until("the status", |_| true).flows;
+    assert_eq!(flows.divergences, 0);
 }
 
 /// A socket buffer for a handful of events.

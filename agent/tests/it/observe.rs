@@ -23,7 +23,7 @@ const MANY: u16 = 600;
 /// Pods in a lab, and an agent on their node that follows a directory.
 pub(crate) struct Node {
     pub(crate) scene: Scene,
-    scratch: Scratch,
+    pub(crate) scratch: Scratch,
     pub(crate) agent: Agent,
 }
 
@@ -37,15 +37,24 @@ impl Node {
     #[track_caller]
     pub(crate) fn with_event_buffer(layout: Layout, bytes: &str) -> Self {
         Self::started(layout, |node, files| {
-            let args = ["run", "-f", files.to_str().unwrap()];
-            let mut command = enter(&node.path(), env!("CARGO_BIN_EXE_palisade"), &args);
-            command.env("PALISADE_CONNECTION_EVENT_BUFFER", bytes);
-            Agent::start_by(command, Scratch::new(), None)
+            Agent::of_node(node, files, &["--connection-event-buffer", bytes])
+        })
+    }
+
+    /// Whose agent sees `/proc/sys` as an unprivileged container does, which cannot write to it.
+    #[track_caller]
+    pub(crate) fn with_read_only_settings(layout: Layout) -> Self {
+        let script = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$0\" \"$@\"";
+        Self::started(layout, |node, files| {
+            let program = env!("CARGO_BIN_EXE_palisade");
+            let files = files.to_str().unwrap();
+            let args = ["--mount", "sh", "-c", script, program, "run", "-f", files];
+            Agent::start_by(enter(&node.path(), "unshare", &args), Scratch::new(), None)
         })
     }
 
     #[track_caller]
-    fn started(layout: Layout, start: impl FnOnce(&Namespace, &Path) -> Agent) -> Self {
+    pub(crate) fn started(layout: Layout, start: impl FnOnce(&Namespace, &Path) -> Agent) -> Self {
         let scratch = Scratch::new();
         scratch.write("cast.yaml", CAST);
         let scene = Scene::new(layout, CAST);

@@ -62,7 +62,7 @@ fn every_source_file_is_in_a_module_tree() {
             package.join("tests/it/main.rs"),
             package.join("tests/kubernetes/main.rs"),
         ];
-        for folder in ["benches", "examples"] {
+        for folder in ["benches", "examples", "fuzz/fuzz_targets"] {
             if let Ok(entries) = fs::read_dir(package.join(folder)) {
                 roots.extend(entries.map(|entry| entry.unwrap().path()));
             }

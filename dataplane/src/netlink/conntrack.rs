@@ -24,6 +24,11 @@ use thiserror::Error;
 use super::sys::{Bus, Socket};
 use super::wire::{self, DONE, ERROR, Header, conntrack_msg, flag};
 
+#[cfg(feature = "testkit")]
+pub(super) use entry::TUPLE_ORIGINAL;
+#[cfg(feature = "testkit")]
+pub(super) use events::event;
+
 pub use accounting::{Accounting, Carried};
 pub use entry::Entry;
 pub use events::{ConntrackEvents, Event, Heard, RECEIVE_BUFFER};

@@ -7,7 +7,7 @@ use super::KernelStatus;
 use crate::cli::Failure;
 use crate::cli::output::{colours, say, styled};
 use crate::findings::LintStatus;
-use crate::flows::counts::{AllowedCounts, FlowCounts};
+use crate::flows::counts::{AllowedCounts, FlowCounts, FlowLogCounts};
 use crate::protocol::{
     Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, State, Status,
 };
@@ -160,6 +160,7 @@ fn print_flows(flows: &FlowCounts) -> Result<(), Failure> {
         ))?;
     }
     print_allowed(&flows.allowed)?;
+    flows.flow_log.as_ref().map_or(Ok(()), print_flow_log)?;
     if flows.divergences == 0 {
         return Ok(());
     }
@@ -188,6 +189,15 @@ fn print_allowed(allowed: &AllowedCounts) -> Result<(), Failure> {
         "allowed     {} connections, {} of them with no pod here{missing}",
         allowed.opened, allowed.elsewhere
     ))
+}
+
+fn print_flow_log(log: &FlowLogCounts) -> Result<(), Failure> {
+    let lost = if log.lost > 0 { format!(", {} lost", log.lost) } else { String::new() };
+    let written = counted(usize::try_from(log.written).unwrap_or(usize::MAX), "line");
+    say(format_args!("flow log    {}: {written} written{lost}", log.destination))?;
+    let Some(failure) = &log.failure else { return Ok(()) };
+    let state = format!("not written: {} ({failure}); {} wait", log.state, log.waiting);
+    say(format_args!("            {}", paint(false, &state)))
 }
 
 fn print_lint(lint: &LintStatus) -> Result<(), Failure> {

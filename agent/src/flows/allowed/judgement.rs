@@ -4,12 +4,16 @@ use std::time::{Duration, Instant};
 
 use palisade_compiler::compile::Judge;
 use palisade_compiler::explain::{self, Outcome, Side};
-use palisade_compiler::model::Direction;
+use palisade_compiler::model::{Direction, Verdict};
 use palisade_compiler::program::earlier::tables_before;
 use palisade_compiler::program::{Delta, Program, Tables};
 
+use palisade_compiler::snapshot::Snapshot;
+
 use super::AllowedConnection;
-use crate::flows::flow::{AllowingRule, FlowEnd, Judgement, MAX_POLICIES, NamedJudgement};
+use crate::flows::flow::{
+    AllowingRule, FlowEnd, Judgement, MAX_POLICIES, NamedJudgement, Services,
+};
 use crate::flows::judgement::Evidence;
 use crate::revision_log::named;
 
@@ -20,42 +24,61 @@ const MAX_DELIVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct SideJudgement {
     pub direction: Direction,
+    /// The policies of now deny it.
+    pub is_denied: bool,
     pub judged: NamedJudgement,
 }
 
 /// Judges each connection at those of its ends that are pods of this node.
-pub fn judge(
-    evidence: Evidence<'_>,
-    node: Option<&str>,
-    connections: &[AllowedConnection],
-) -> Vec<Vec<SideJudgement>> {
+pub fn judge(evidence: Evidence<'_>, connections: &[AllowedConnection]) -> Vec<Vec<SideJudgement>> {
     let mut judge = Judge::new(evidence.compiler.snapshot());
-    connections.iter().map(|connection| judge_one(evidence, node, &mut judge, connection)).collect()
+    connections.iter().map(|connection| judge_one(evidence, &mut judge, connection)).collect()
 }
 
 fn judge_one(
     evidence: Evidence<'_>,
-    node: Option<&str>,
     judge: &mut Judge<'_>,
     connection: &AllowedConnection,
 ) -> Vec<SideJudgement> {
     let snapshot = evidence.compiler.snapshot();
-    let explanation = explain::explain(judge, &connection.live.connection, connection.service);
+    let address = connection.service.map(|(address, _)| address);
+    let explanation = explain::explain(judge, &connection.live.connection, address);
     let [from, to] = [&explanation.from, &explanation.to].map(|end| FlowEnd::of(end, snapshot));
+    let service = |(address, port)| explain::service_at(snapshot, address, port);
+    let translated = connection.service.and_then(service).map(|name| name.to_string());
+    let services = Services { translated, inferred: Vec::new() };
     let is_here = |side: &Side| {
         let explain::Owner::Pod(name) = &side.subject.owner else { return false };
         let pod = snapshot.pod_named(&name.namespace, &name.name);
-        node.is_none() || pod.is_some_and(|pod| pod.node.as_deref() == node)
+        let locality = evidence.compiler.locality();
+        pod.is_some_and(|pod| locality.is_node(pod.node.as_ref()))
     };
     [&explanation.egress, &explanation.ingress]
         .into_iter()
         .filter(|side| is_here(side))
         .map(|side| {
             let judgement = judge_side(evidence, side, connection);
-            let judged = NamedJudgement { from: from.clone(), to: to.clone(), judgement };
-            SideJudgement { direction: side.direction, judged }
+            let mut judged = NamedJudgement {
+                from: from.clone(),
+                to: to.clone(),
+                services: services.clone(),
+                judgement,
+            };
+            let peer = match side.direction {
+                Direction::Egress => &mut judged.to,
+                Direction::Ingress => &mut judged.from,
+            };
+            peer.cidr = block(side, snapshot);
+            let is_denied = side.verdict() == Verdict::Deny;
+            SideJudgement { direction: side.direction, is_denied, judged }
         })
         .collect()
+}
+
+/// The block by which one of the rules allows it.
+fn block(side: &Side, snapshot: &Snapshot) -> Option<String> {
+    let Outcome::Allowed(by) = &side.outcome else { return None };
+    by.iter().find_map(|allowance| allowance.block(snapshot)).map(|block| block.cidr.to_string())
 }
 
 fn judge_side(evidence: Evidence<'_>, side: &Side, connection: &AllowedConnection) -> Judgement {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use palisade_dataplane::connection_accounting;
 use palisade_dataplane::netlink::conntrack::{
-    Conntrack, ConntrackError, ConntrackEvents, Heard, Progress, RECEIVE_BUFFER, Selection,
+    Conntrack, ConntrackError, ConntrackEvents, Heard, Progress, Selection,
 };
 
 use super::tracker::Tracker;
@@ -23,20 +23,11 @@ const MAX_DATAGRAMS: usize = 4096;
 const MAX_DUMPS: usize = 3;
 const RETRY_SOON: Duration = Duration::from_secs(1);
 const RETRY_LATE: Duration = Duration::from_secs(60);
-/// The size of the socket's receive buffer in bytes, for tests and for hosts with bursts beyond the usual one.
-const ROOM_VARIABLE: &str = "PALISADE_CONNECTION_EVENT_BUFFER";
 
-/// Hears until nobody takes what is heard.
-pub(super) fn listen(store: &FlowStore, gathered: &Shared, wake: &SyncSender<()>) {
+/// Hears until nobody takes what is heard; `room` is the size of the socket's receive buffer in bytes.
+pub(super) fn listen(store: &FlowStore, gathered: &Shared, wake: &SyncSender<()>, room: usize) {
     turn_on_accounting(store);
-    let room = std::env::var(ROOM_VARIABLE).ok().and_then(|bytes| bytes.parse().ok());
-    let mut listener = Listener {
-        store,
-        gathered,
-        wake,
-        tracker: Tracker::default(),
-        room: room.unwrap_or(RECEIVE_BUFFER),
-    };
+    let mut listener = Listener { store, gathered, wake, tracker: Tracker::default(), room };
     let mut logged = None;
     loop {
         let Err(error) = listener.hear() else { return };
@@ -67,10 +58,9 @@ fn turn_on_accounting(store: &FlowStore) {
         let settings = accounting.turned_on.join(", ");
         tracing::info!("turned on, to count what connections carry: {settings}");
     }
+    // What is not known concerns no verdict.
     for off in &accounting.off {
-        tracing::warn!(
-            "what connections carry, how long they last or that they end is not known: {off}"
-        );
+        tracing::info!("{off}");
     }
     store.count(|counts| {
         counts.allowed.turned_on = accounting.turned_on;
@@ -95,7 +85,7 @@ impl Listener<'_> {
         let mut events = ConntrackEvents::open(self.room)?;
         let mut conntrack = Conntrack::open()?;
         let mut older = Vec::new();
-        dump(&mut conntrack, |entry| older.push(entry.id))?;
+        dump(&mut conntrack, |entry| older.push(entry.identity()))?;
         let mut is_lossy = self.drain(&mut events)?;
         self.tracker.complete(&older);
         drop(older);
@@ -151,7 +141,7 @@ impl Listener<'_> {
         let mut listed = HashSet::new();
         let (tracker, gathered) = (&mut self.tracker, self.gathered);
         dump(conntrack, |entry| {
-            if listed.insert(entry.id) {
+            if listed.insert(entry.identity()) {
                 tracker.found(&entry, (Instant::now(), now()), &mut lock(gathered));
             }
         })?;

@@ -1,11 +1,11 @@
 //! Has the loop judge what was gathered, and keeps it: on a thread of its own, which may wait for the loop.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use palisade_compiler::model::Direction;
+use palisade_compiler::model::{Connection, Direction};
+use palisade_dataplane::netlink::{Delivery, delivery};
 
 use super::tracker::{Gathered, Tally};
 use super::{AllowedConnection, ConnectionKey, GATHER_FOR, Shared, SideJudgement, lock};
@@ -48,33 +48,43 @@ impl Recorder {
         }
     }
 
-    fn record(&mut self, mut waiting: Vec<(ConnectionKey, Tally)>) -> Result<(), Ended> {
-        while !waiting.is_empty() {
-            let revision = self.status.look(|at| at.status.enforced_revision);
-            if revision != self.revision {
-                self.known.clear();
-                self.revision = revision;
-            }
-            waiting.retain(|(key, tally)| !self.repeat(key, tally));
-            let rest = waiting.split_off(waiting.len().min(MAX_BATCH));
-            let batch = std::mem::replace(&mut waiting, rest);
+    fn record(&mut self, mut tallies: Vec<(ConnectionKey, Tally)>) -> Result<(), Ended> {
+        self.look_at_revision();
+        tallies.retain(|(key, tally)| !self.repeat(key, tally));
+        let mut waiting = tallies.into_iter();
+        loop {
+            let batch: Vec<_> = waiting.by_ref().take(MAX_BATCH).collect();
             if batch.is_empty() {
-                continue;
+                return Ok(());
             }
-            match self.ask(&batch)? {
-                Judged::NotYet => {
-                    waiting.splice(..0, batch);
-                    thread::sleep(ASK_AGAIN_AFTER);
-                }
+            self.judge(&batch, waiting.len())?;
+        }
+    }
+
+    /// Has a batch judged, and leaves the loop alone for a while.
+    fn judge(&mut self, batch: &[(ConnectionKey, Tally)], waiting: usize) -> Result<(), Ended> {
+        loop {
+            // Of kinds that differ, none repeats another; what was known does not count after a change.
+            self.look_at_revision();
+            match self.ask(batch)? {
+                Judged::NotYet => thread::sleep(ASK_AGAIN_AFTER),
                 Judged::Each { judgements, took } => {
                     for ((key, tally), sides) in batch.iter().zip(judgements) {
                         self.put(key, tally, sides);
                     }
-                    thread::sleep(rest_after(took));
+                    thread::sleep(rest_after(took, waiting));
+                    return Ok(());
                 }
             }
         }
-        Ok(())
+    }
+
+    fn look_at_revision(&mut self) {
+        let revision = self.status.look(|at| at.status.enforced_revision);
+        if revision != self.revision {
+            self.known.clear();
+            self.revision = revision;
+        }
     }
 
     /// Adds to flows that were judged at this revision; false where the loop must be asked.
@@ -105,7 +115,13 @@ impl Recorder {
         let directions: Vec<Direction> = sides.iter().map(|side| side.direction).collect();
         self.count_elsewhere(&directions, tally);
         let connections = connections(tally);
-        for side in sides {
+        for mut side in sides {
+            if side.is_denied
+                && let Some(reason) = unforwarded(&key.connection)
+            {
+                let judgement = &mut side.judged.judgement;
+                (judgement.divergence, judgement.reason) = (None, reason.to_owned());
+            }
             let key = flow_key(key, side.direction);
             self.status.flows.put_allowed(key, &connections, side.judged);
         }
@@ -125,12 +141,28 @@ impl Recorder {
         let connection = |(key, tally): &(ConnectionKey, Tally)| AllowedConnection {
             live: tally.live,
             is_expected: tally.is_expected,
-            service: key.service.map(|(address, _): (IpAddr, u16)| address),
+            service: key.service,
             at: tally.at,
         };
         let (answer, judged) = channel();
         let connections = batch.iter().map(connection).collect();
         self.asker.ask(Batch::Allowed { connections, answer }, &judged)
+    }
+}
+
+/// Why no policy judges a connection that pods have with the host, which its forward hook does not see: the host's addresses are
+/// more than those of its Node object, such as the one of a bridge that probes come from.
+fn unforwarded(connection: &Connection) -> Option<&'static str> {
+    // An address that cannot be looked up is no excuse.
+    let goes = |address| delivery(address).unwrap_or(Delivery::Elsewhere);
+    match (goes(connection.from), goes(connection.to)) {
+        (Delivery::Host, _) | (_, Delivery::Host) => {
+            Some("one end is this host itself, whose traffic with its pods no policy restricts")
+        }
+        (_, Delivery::Network) => {
+            Some("it is broadcast or multicast to the host, which no policy restricts")
+        }
+        (Delivery::Network | Delivery::Elsewhere, Delivery::Elsewhere) => None,
     }
 }
 

@@ -109,7 +109,9 @@ fn flow(key: &FlowKey, connections: &Connections, judged: NamedJudgement, id: u6
         service: key.service.map(|(address, port)| ServiceAddress {
             address: address.to_string(),
             port: has_ports.then_some(port),
+            name: judged.services.translated,
         }),
+        inferred_services: Vec::new(),
         traffic: connections.traffic,
         judgement: judged.judgement,
     }

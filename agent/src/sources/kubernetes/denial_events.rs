@@ -199,6 +199,7 @@ mod tests {
             id: 1,
             verdict: FlowVerdict::Deny,
             service: None,
+            inferred_services: Vec::new(),
             traffic: Default::default(),
             direction: FlowDirection::Ingress,
             first_seen: String::new(),

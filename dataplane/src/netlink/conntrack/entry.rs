@@ -10,7 +10,7 @@ use super::super::wire::{self, Attribute, Attributes};
 use super::tuple::{Tuple, Upper};
 
 /// `enum ctattr_type`, `ctattr_protoinfo`, `ctattr_protoinfo_tcp` (linux/netfilter/nfnetlink_conntrack.h).
-pub(super) const TUPLE_ORIGINAL: u16 = 1;
+pub(in crate::netlink) const TUPLE_ORIGINAL: u16 = 1;
 pub(super) const TUPLE_REPLY: u16 = 2;
 const STATUS: u16 = 3;
 const PROTOINFO: u16 = 4;
@@ -68,6 +68,16 @@ impl Entry {
             && self.status & OFFLOADED == 0
     }
 
+    /// Tells connections apart: the kernel's id is a hash of 32 bits, which two of a hundred thousand connections may well share.
+    pub fn identity(&self) -> u64 {
+        let (high, low) = match self.original.upper {
+            Upper::Ports { source, destination } => (source, destination),
+            Upper::Icmp { id, kind, code } => (id, u16::from_be_bytes([kind, code])),
+            Upper::None => (0, 0),
+        };
+        u64::from(self.id) << 32 | u64::from(high) << 16 | u64::from(low)
+    }
+
     /// Whether another connection announced it, as FTP does its data connections: the rules take it as a part of that one.
     pub fn is_expected(&self) -> bool {
         self.status & EXPECTED != 0
@@ -104,7 +114,7 @@ impl Entry {
     }
 
     /// `None` for an entry without one of its tuples.
-    pub(super) fn read(attributes: Attributes<'_>) -> Option<Self> {
+    pub(in crate::netlink) fn read(attributes: Attributes<'_>) -> Option<Self> {
         let (mut original, mut reply, mut id) = (None, None, None);
         let (mut status, mut zone, mut tcp_flags) = (0, None, 0);
         for attribute in attributes {
@@ -123,7 +133,7 @@ impl Entry {
     }
 
     /// What names the entry to the kernel. Without a tuple a deletion would mean all entries; there always is one.
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(in crate::netlink) fn put(&self, out: &mut Vec<u8>) {
         let nest = wire::open_nest(out, TUPLE_ORIGINAL);
         self.original.put(out);
         wire::close_nest(out, nest);

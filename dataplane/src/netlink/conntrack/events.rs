@@ -89,7 +89,7 @@ impl ConntrackEvents {
 }
 
 /// `None` for a message that is no event, or whose connection cannot be understood; the kernel writes none of the latter.
-fn event(message: Message<'_>) -> Option<Event> {
+pub(in crate::netlink) fn event(message: Message<'_>) -> Option<Event> {
     let (_, attributes) = message.nf()?;
     if message.is_conntrack(conntrack_msg::NEW) {
         return Entry::read(attributes).map(Event::Opened);

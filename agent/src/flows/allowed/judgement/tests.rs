@@ -50,13 +50,17 @@ struct Case {
 
 impl Case {
     fn new(port: u16) -> Self {
-        let mut compiler = Compiler::new(Locality::Everywhere);
+        Self::on(Locality::Everywhere, port)
+    }
+
+    fn on(locality: Locality, port: u16) -> Self {
+        let mut compiler = Compiler::new(locality);
         compiler.apply(changes(PODS));
         compiler.apply(changes(&guard(port)));
         Self { compiler, revisions: RevisionLog::default() }
     }
 
-    fn judge(&self, node: Option<&str>, connection: AllowedConnection) -> Vec<SideJudgement> {
+    fn judge(&self, connection: AllowedConnection) -> Vec<SideJudgement> {
         let pending = Delta::default();
         let evidence = Evidence {
             compiler: &self.compiler,
@@ -64,12 +68,12 @@ impl Case {
             revisions: &self.revisions,
             pending: &pending,
         };
-        judge(evidence, node, &[connection]).remove(0)
+        judge(evidence, &[connection]).remove(0)
     }
 
     /// By the policies of b.
     fn ingress(&self, connection: AllowedConnection) -> Judgement {
-        let [_, ingress] = self.judge(None, connection).try_into().unwrap();
+        let [_, ingress] = self.judge(connection).try_into().unwrap();
         assert_eq!(ingress.direction, Direction::Ingress);
         ingress.judged.judgement
     }
@@ -77,14 +81,15 @@ impl Case {
 
 #[test]
 fn each_end_that_is_a_pod_of_this_node_is_judged() {
-    let case = Case::new(53);
-    let directions = |node| -> Vec<Direction> {
-        case.judge(node, connection(53)).iter().map(|side| side.direction).collect()
+    let directions = |locality| -> Vec<Direction> {
+        let case = Case::on(locality, 53);
+        case.judge(connection(53)).iter().map(|side| side.direction).collect()
     };
-    assert_eq!(directions(None), [Direction::Egress, Direction::Ingress]);
-    assert_eq!(directions(Some("here")), [Direction::Egress]);
-    assert_eq!(directions(Some("there")), [Direction::Ingress]);
-    assert_eq!(directions(Some("elsewhere")), []);
+    let node = |name: &str| Locality::Node(name.into());
+    assert_eq!(directions(Locality::Everywhere), [Direction::Egress, Direction::Ingress]);
+    assert_eq!(directions(node("here")), [Direction::Egress]);
+    assert_eq!(directions(node("there")), [Direction::Ingress]);
+    assert_eq!(directions(node("elsewhere")), []);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn connections_are_added_to_their_flow_whatever_the_revision() {
     assert_eq!(flow.traffic, expected);
     assert_eq!(flow.first_seen, "1970-01-01T00:00:01Z");
     assert_eq!(flow.last_seen, "1970-01-01T00:00:04Z");
-    let service = ServiceAddress { address: "10.96.0.1".into(), port: Some(80) };
+    let service = ServiceAddress { address: "10.96.0.1".into(), port: Some(80), name: None };
     assert_eq!((flow.port, &flow.service), (Some(8080), &Some(service)));
     let denied = Filter { verdicts: vec![FlowVerdict::Deny], ..Filter::default() };
     assert!(store.latest(10, &denied).is_empty());
