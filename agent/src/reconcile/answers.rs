@@ -58,7 +58,7 @@ impl Reconciler<'_> {
             Request::Lint => {
                 Response::Findings(Box::new(self.linting.findings(self.compiler.snapshot())))
             }
-            Request::Support | Request::Observe(_) => {
+            Request::Support | Request::Observe(_) | Request::WhatIf(_) => {
                 Response::Bad { reason: "the socket answers that without the loop".to_owned() }
             }
         }

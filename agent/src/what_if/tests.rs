@@ -49,6 +49,7 @@ fn flow(id: u64, from: &str, to: &str, port: u16) -> Arc<Flow> {
         id,
         verdict: FlowVerdict::Allow,
         service: None,
+        inferred_services: Vec::new(),
         traffic: Default::default(),
         direction: FlowDirection::Ingress,
         first_seen: String::new(),
