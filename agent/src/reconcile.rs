@@ -171,13 +171,17 @@ impl Reconciler<'_> {
             if contents.shutdown {
                 return Ok(());
             }
-            let is_idle = contents.inputs.is_empty() && contents.asks.is_empty();
+            let is_idle =
+                contents.inputs.is_empty() && contents.asks.is_empty() && contents.looks.is_empty();
             self.turn(contents.inputs, contents.links_changed)?;
             for Ask { question, answer } in contents.asks {
                 // The client may be gone.
                 _ = answer.send(self.answer(question));
             }
             // Without a recorder there is nobody to answer.
+            for look in contents.looks {
+                self.show(look);
+            }
             match contents.batch {
                 Some(Batch::Denied { observations, answer }) => {
                     _ = answer.send(self.judge(|evidence| judge(evidence, &observations)));

@@ -22,6 +22,7 @@ use crate::socket::DEFAULT;
 use crate::socket::lock::SocketError;
 use crate::sources::files::STDIN;
 use crate::sources::kubernetes::Access;
+use crate::system_calls::{self, Programs};
 
 /// Follow a cluster or manifests, and enforce their policies: the agent
 ///
@@ -126,6 +127,14 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         connection_event_buffer: args.connection_event_buffer,
         log,
     };
+    // Before any thread of it is there, so that all are under it.
+    let programs = match args.kubeconfig {
+        Some(_) => Programs::Allowed,
+        None => Programs::Refused,
+    };
+    if let Err(error) = system_calls::refuse(programs) {
+        tracing::warn!("{error}");
+    }
     run(config, &args.socket)?;
     Ok(Exit::Done)
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use clap::ValueEnum;
 use palisade_compiler::explain::{End, Owner};
-use palisade_compiler::model::Direction;
+use palisade_compiler::model::{Direction, Verdict};
 use palisade_compiler::snapshot::Snapshot;
 use palisade_dataplane::netlink::conntrack::{Accounting, Carried};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,15 @@ impl FlowVerdict {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+        }
+    }
+}
+
+impl From<Verdict> for FlowVerdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Allow => Self::Allow,
+            Verdict::Deny => Self::Deny,
         }
     }
 }

@@ -108,23 +108,28 @@ impl HitCounters {
 
     /// The `most` that allowed the most connections, those first.
     pub fn top_rules(&self, most: usize) -> Vec<RuleHits> {
-        let of = |entry: dashmap::mapref::multiple::RefMulti<'_, RuleKey, Hits>| {
-            let (rule, direction) = entry.key();
-            RuleHits {
-                policy: rule.policy.clone(),
-                direction: *direction,
-                rule: rule.rule,
-                connections: entry.packets,
-                last_used: entry.last_seen.to_string(),
-            }
-        };
-        let mut all: Vec<RuleHits> = self.0.rules.iter().map(of).collect();
+        let all = self.0.rules.iter();
+        let mut all: Vec<RuleHits> = all.map(|entry| rule_hits(entry.key(), *entry)).collect();
         all.sort_by(|a, b| {
             let name = |it: &RuleHits| (it.policy.clone(), it.direction, it.rule);
             b.connections.cmp(&a.connections).then_with(|| name(a).cmp(&name(b)))
         });
         all.truncate(most);
         all
+    }
+
+    /// What the rules of a policy allowed, by direction and place.
+    pub fn rules_of(&self, policy: &str) -> Vec<RuleHits> {
+        let rules = self.0.rules.iter().filter(|entry| entry.key().0.policy == policy);
+        let mut hits: Vec<RuleHits> = rules.map(|entry| rule_hits(entry.key(), *entry)).collect();
+        hits.sort_by_key(|it| (it.direction, it.rule));
+        hits
+    }
+
+    /// What a policy denied, by direction.
+    pub fn denials_of(&self, policy: &str) -> Vec<PolicyDenials> {
+        let hits = self.0.policies.get(policy);
+        hits.map(|hits| denials(policy, &hits).collect()).unwrap_or_default()
     }
 
     /// Counts a packet of the flow for the policies that isolate the pod.
@@ -146,16 +151,7 @@ impl HitCounters {
     pub fn top(&self, most: usize) -> Vec<PolicyDenials> {
         let mut all: Vec<PolicyDenials> = Vec::new();
         for entry in &self.0.policies {
-            let directions =
-                [(FlowDirection::Ingress, entry.ingress), (FlowDirection::Egress, entry.egress)];
-            for (direction, hits) in directions {
-                all.extend(hits.map(|hits| PolicyDenials {
-                    policy: entry.key().clone(),
-                    direction,
-                    packets: hits.packets,
-                    last_seen: hits.last_seen.to_string(),
-                }));
-            }
+            all.extend(denials(entry.key(), &entry));
         }
         all.sort_by(|a, b| {
             b.packets
@@ -180,6 +176,26 @@ impl HitCounters {
     pub fn uncounted(&self) -> u64 {
         self.0.uncounted.load(Ordering::Relaxed)
     }
+}
+
+fn rule_hits((rule, direction): &RuleKey, hits: Hits) -> RuleHits {
+    RuleHits {
+        policy: rule.policy.clone(),
+        direction: *direction,
+        rule: rule.rule,
+        connections: hits.packets,
+        last_used: hits.last_seen.to_string(),
+    }
+}
+
+fn denials(policy: &str, hits: &PolicyHits) -> impl Iterator<Item = PolicyDenials> + use<> {
+    let (policy, ingress, egress) = (policy.to_owned(), hits.ingress, hits.egress);
+    let directions = [(FlowDirection::Ingress, ingress), (FlowDirection::Egress, egress)];
+    directions.into_iter().filter_map(move |(direction, hits)| {
+        let Hits { packets, last_seen } = hits?;
+        let (policy, last_seen) = (policy.clone(), last_seen.to_string());
+        Some(PolicyDenials { policy, direction, packets, last_seen })
+    })
 }
 
 #[cfg(test)]

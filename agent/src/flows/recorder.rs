@@ -23,6 +23,8 @@ const MAX_WAITING: usize = 1024;
 pub(super) const MAX_BATCH: usize = 32;
 /// How many times as long as the loop took for a batch it is left alone.
 const PAUSES: u32 = 9;
+/// Beyond so many that wait to be judged, the loop is left alone for as long as it took only.
+const MANY_WAITING: usize = 1024;
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait while nothing is enforced that packets could be judged by.
 pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -50,9 +52,10 @@ impl Asker {
     }
 }
 
-/// How long the loop is left alone after a batch that took so long.
-pub(super) fn rest_after(took: Duration) -> Duration {
-    (took * PAUSES).min(MAX_PAUSE)
+/// How long the loop is left alone after a batch that took so long, while so many wait: half of the time where they are many.
+pub(super) fn rest_after(took: Duration, waiting: usize) -> Duration {
+    let pauses = if waiting > MANY_WAITING { 1 } else { PAUSES };
+    (took * pauses).min(MAX_PAUSE)
 }
 
 /// Begins to record denied and allowed connections, in the network namespace of the calling thread; `event_buffer` is the room
@@ -139,7 +142,7 @@ impl Recorder {
                     self.status.metrics.recorded(FlowVerdict::Deny, observation.at.elapsed());
                 }
                 // What comes meanwhile waits in the queue.
-                thread::sleep(rest_after(took));
+                thread::sleep(rest_after(took, self.waiting.len()));
             }
         }
         Ok(())

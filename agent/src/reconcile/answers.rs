@@ -7,6 +7,7 @@ use crate::connection::Question;
 use crate::explanation::explain;
 use crate::flows::judgement::Evidence;
 use crate::flows::observation::Judged;
+use crate::inbox::{Look, View};
 use crate::pod_list::PodList;
 use crate::protocol::{MAX_LISTED, Request, Response, Verified};
 
@@ -25,6 +26,14 @@ impl Reconciler<'_> {
         };
         let judgements = by(evidence);
         Judged::Each { judgements, took: began.elapsed() }
+    }
+
+    /// Has somebody look at what is in force. Where there is nothing yet, the look is dropped.
+    pub(super) fn show(&self, look: Look) {
+        if self.begun {
+            let (snapshot, revision) = (self.compiler.snapshot(), self.report.revision);
+            look.at(View { snapshot, revision, node: self.node.as_deref() });
+        }
     }
 
     pub(super) fn answer(&mut self, request: Request) -> Response {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::inbox::{Ask, Refused, Sender};
+use crate::inbox::{Ask, Look, Refused, Sender, View};
 use crate::metrics::exposition::Exposition;
 use crate::protocol::{
     Denied, Envelope, MAX_REQUEST_BYTES, Request, Response, Status, Support, VERSION,
@@ -109,6 +109,30 @@ impl Server {
                 Response::Failed { reason: "too many requests wait; try again".into() }
             }
             Err(Refused::Ended(_)) => stopping(),
+        }
+    }
+
+    /// What somebody sees who looks at what the loop has; see `Look`.
+    ///
+    /// # Errors
+    ///
+    /// Why there is nothing to see: a sentence.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(View<'_>) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let (seen, received) = oneshot::channel();
+        let look = Look::new(|view| {
+            // The client may be gone.
+            _ = seen.send(look(view));
+        });
+        match self.inbox.look(look) {
+            Ok(()) => received.await.map_err(|_dropped| "the agent knows nothing yet".to_owned()),
+            Err(Refused::Full) => {
+                self.status.metrics.refused_request();
+                Err("too many requests wait; try again".to_owned())
+            }
+            Err(Refused::Ended(_)) => Err("the agent is stopping".to_owned()),
         }
     }
 

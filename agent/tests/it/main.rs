@@ -21,6 +21,7 @@ mod deny_action;
 mod examples;
 mod explain;
 mod files;
+mod floods;
 mod flow_log;
 mod full_disk;
 mod handover;

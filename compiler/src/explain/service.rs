@@ -52,6 +52,10 @@ pub enum ServiceError {
     },
     /// No EndpointSlice of it has an endpoint that serves, and no pod matches its selector.
     NoBackend { service: ObjectName, address: IpAddr, why: &'static str },
+    /// The same of a headless Service, which has no address.
+    NoEndpoint { service: ObjectName, why: &'static str },
+    /// A headless Service has no port of that name.
+    NoSuchName { service: ObjectName, protocol: Protocol, name: String },
 }
 
 impl fmt::Display for ServiceError {
@@ -71,6 +75,15 @@ impl fmt::Display for ServiceError {
                 write!(
                     f,
                     "{address} is an address of Service {service}, and nothing is behind it: {why}"
+                )
+            }
+            Self::NoEndpoint { service, why } => {
+                write!(f, "nothing is behind the headless Service {service}: {why}")
+            }
+            Self::NoSuchName { service, protocol, name } => {
+                write!(
+                    f,
+                    "the headless Service {service} has no {protocol} port named {name}: give the number"
                 )
             }
         }
@@ -116,6 +129,89 @@ pub fn translate(
     }))
 }
 
+/// Where connections to the name of a headless Service go: the DNS gives clients the addresses of its endpoints, and their port is
+/// not translated. Sorted; empty where none is of the family. The port is 0 where the protocol has none.
+///
+/// # Errors
+///
+/// `ServiceError` where nothing is behind the Service in either family, or it has no port of that name.
+pub fn headless(
+    snapshot: &Snapshot,
+    service: &Service,
+    protocol: u8,
+    port: Option<PortQuery<'_>>,
+    family: Family,
+) -> Result<Vec<Backend>, ServiceError> {
+    let named_port = match (Protocol::from_number(protocol), port) {
+        (Some(protocol), Some(PortQuery::Name(name))) => {
+            let found = offered(service, protocol, PortQuery::Name(name));
+            let name = || ServiceError::NoSuchName {
+                service: named(service),
+                protocol,
+                name: name.to_owned(),
+            };
+            Some(found.ok_or_else(name)?)
+        }
+        _ => None,
+    };
+    let slices: Vec<&EndpointSlice> = snapshot.endpoint_slices_of(service).collect();
+    let mut found = match named_port {
+        Some(port) if slices.is_empty() => {
+            let selector = service.selector.as_deref();
+            let of = |selector| of_pods(snapshot, service, selector, port, family);
+            selector.map(of).unwrap_or_default()
+        }
+        Some(port) => of_slices(&slices, port, family),
+        None => {
+            let number = match port {
+                Some(PortQuery::Number(number)) => number,
+                Some(PortQuery::Name(_)) | None => 0,
+            };
+            let addresses = endpoint_addresses(snapshot, service, &slices);
+            let of_family = addresses.into_iter().filter(|address| Family::of(*address) == family);
+            of_family.map(|address| Backend { address, port: number }).collect()
+        }
+    };
+    found.sort_unstable();
+    found.dedup();
+    if found.is_empty() && endpoint_addresses(snapshot, service, &slices).is_empty() {
+        let why = match (&service.selector, slices.is_empty()) {
+            (_, false) => NOTHING_SERVES,
+            (Some(_), true) => "no pod matches its selector and has an address",
+            (None, true) => NO_SELECTOR,
+        };
+        return Err(ServiceError::NoEndpoint { service: named(service), why });
+    }
+    Ok(found)
+}
+
+/// The addresses of the endpoints that serve, of both families; without EndpointSlices those of the pods that the selector matches.
+fn endpoint_addresses(
+    snapshot: &Snapshot,
+    service: &Service,
+    slices: &[&EndpointSlice],
+) -> Vec<IpAddr> {
+    if slices.is_empty() {
+        let Some(selector) = &service.selector else { return Vec::new() };
+        let pods = behind(snapshot, service, selector);
+        return pods.flat_map(|pod| pod.addresses.iter()).collect();
+    }
+    let serving = |accepts: fn(&Endpoint) -> bool| -> Vec<IpAddr> {
+        let all = slices.iter().flat_map(|slice| &slice.endpoints);
+        let accepted = all.filter(|endpoint| accepts(endpoint));
+        accepted.filter_map(|endpoint| endpoint.addresses.first().copied()).collect()
+    };
+    let ready = serving(|endpoint| endpoint.conditions.ready);
+    if !ready.is_empty() {
+        return ready;
+    }
+    serving(|endpoint| endpoint.conditions.serving && endpoint.conditions.terminating)
+}
+
+const NOTHING_SERVES: &str =
+    "none of its endpoints serves (see the conditions in its EndpointSlices)";
+const NO_SELECTOR: &str = "it has no selector, and none of its EndpointSlices is in the manifests (add them to the input)";
+
 fn named(service: &Service) -> ObjectName {
     ObjectName { namespace: Arc::clone(&service.namespace), name: Arc::clone(&service.name) }
 }
@@ -150,18 +246,12 @@ fn backends(
     let family = Family::of(address);
     let slices: Vec<&EndpointSlice> = snapshot.endpoint_slices_of(service).collect();
     let (mut backends, why) = match &service.selector {
-        _ if !slices.is_empty() => (
-            of_slices(&slices, port, family),
-            "none of its endpoints serves (see the conditions in its EndpointSlices)",
-        ),
+        _ if !slices.is_empty() => (of_slices(&slices, port, family), NOTHING_SERVES),
         Some(selector) => (
             of_pods(snapshot, service, selector, port, family),
             "no pod matches its selector and has the port",
         ),
-        None => (
-            Vec::new(),
-            "it has no selector, and none of its EndpointSlices is in the manifests (add them to the input)",
-        ),
+        None => (Vec::new(), NO_SELECTOR),
     };
     backends.sort_unstable();
     backends.dedup();
@@ -210,11 +300,6 @@ fn of_pods(
     port: &ServicePort,
     family: Family,
 ) -> Vec<Backend> {
-    let matches = |pod: &&Pod| {
-        pod.namespace == service.namespace
-            && (pod.has_identity() || pod.is_host())
-            && selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
-    };
     let backend = |pod: &Pod| {
         let address = pod.addresses.get(family)?;
         let port = match &port.target {
@@ -223,5 +308,17 @@ fn of_pods(
         };
         Some(Backend { address, port })
     };
-    snapshot.pods().filter(matches).filter_map(backend).collect()
+    behind(snapshot, service, selector).filter_map(backend).collect()
+}
+
+fn behind<'s>(
+    snapshot: &'s Snapshot,
+    service: &'s Service,
+    selector: &'s Labels,
+) -> impl Iterator<Item = &'s Pod> {
+    snapshot.pods().filter(move |pod| {
+        pod.namespace == service.namespace
+            && (pod.has_identity() || pod.is_host())
+            && selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+    })
 }

@@ -177,7 +177,10 @@ fn a_host_network_pod_as_destination_is_named() {
           address: selectors never match host-network pods (an ipBlock with the node's address does)"
         ]
     );
-    assert_eq!(explanation.ingress.reason(), "a node's address: no policy applies to it");
+    assert_eq!(
+        explanation.ingress.reason(),
+        "a node's address, shared by host-network pod lab/proxy: policies apply to no pod on the host's network"
+    );
 }
 
 #[test]

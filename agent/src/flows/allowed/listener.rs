@@ -86,7 +86,7 @@ impl Listener<'_> {
         let mut events = ConntrackEvents::open(self.room)?;
         let mut conntrack = Conntrack::open()?;
         let mut older = Vec::new();
-        dump(&mut conntrack, |entry| older.push(entry.id))?;
+        dump(&mut conntrack, |entry| older.push(entry.identity()))?;
         let mut is_lossy = self.drain(&mut events)?;
         self.tracker.complete(&older);
         drop(older);
@@ -146,7 +146,7 @@ impl Listener<'_> {
         let mut listed = HashSet::new();
         let (tracker, gathered) = (&mut self.tracker, self.gathered);
         dump(conntrack, |entry| {
-            if listed.insert(entry.id) {
+            if listed.insert(entry.identity()) {
                 tracker.found(&entry, moment(None), &mut lock(gathered));
             }
         })?;

@@ -48,33 +48,43 @@ impl Recorder {
         }
     }
 
-    fn record(&mut self, mut waiting: Vec<(ConnectionKey, Tally)>) -> Result<(), Ended> {
-        while !waiting.is_empty() {
-            let revision = self.status.look(|at| at.status.enforced_revision);
-            if revision != self.revision {
-                self.known.clear();
-                self.revision = revision;
-            }
-            waiting.retain(|(key, tally)| !self.repeat(key, tally));
-            let rest = waiting.split_off(waiting.len().min(MAX_BATCH));
-            let batch = std::mem::replace(&mut waiting, rest);
+    fn record(&mut self, mut tallies: Vec<(ConnectionKey, Tally)>) -> Result<(), Ended> {
+        self.look_at_revision();
+        tallies.retain(|(key, tally)| !self.repeat(key, tally));
+        let mut waiting = tallies.into_iter();
+        loop {
+            let batch: Vec<_> = waiting.by_ref().take(MAX_BATCH).collect();
             if batch.is_empty() {
-                continue;
+                return Ok(());
             }
-            match self.ask(&batch)? {
-                Judged::NotYet => {
-                    waiting.splice(..0, batch);
-                    thread::sleep(ASK_AGAIN_AFTER);
-                }
+            self.judge(&batch, waiting.len())?;
+        }
+    }
+
+    /// Has a batch judged, and leaves the loop alone for a while.
+    fn judge(&mut self, batch: &[(ConnectionKey, Tally)], waiting: usize) -> Result<(), Ended> {
+        loop {
+            // Of kinds that differ, none repeats another; what was known does not count after a change.
+            self.look_at_revision();
+            match self.ask(batch)? {
+                Judged::NotYet => thread::sleep(ASK_AGAIN_AFTER),
                 Judged::Each { judgements, took } => {
                     for ((key, tally), sides) in batch.iter().zip(judgements) {
                         self.put(key, tally, sides);
                     }
-                    thread::sleep(rest_after(took));
+                    thread::sleep(rest_after(took, waiting));
+                    return Ok(());
                 }
             }
         }
-        Ok(())
+    }
+
+    fn look_at_revision(&mut self) {
+        let revision = self.status.look(|at| at.status.enforced_revision);
+        if revision != self.revision {
+            self.known.clear();
+            self.revision = revision;
+        }
     }
 
     /// Adds to flows that were judged at this revision; false where the loop must be asked.

@@ -12,7 +12,7 @@ use crate::flows::flow::Traffic;
 
 /// Entries that are gathered at once at most. Connections of further ones are counted as lost.
 pub(super) const MAX_GATHERED: usize = 8192;
-/// Open connections whose ids are known at most: a kernel's usual bound of tracked connections. Of those beyond, a lost event
+/// Open connections whose identities are known at most: a kernel's usual bound of tracked connections. Of those beyond, a lost event
 /// is not noticed.
 pub(super) const MAX_OPEN: usize = 262_144;
 
@@ -70,14 +70,14 @@ pub(super) struct Heard {
 
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
-    /// The ids of open connections.
-    open: HashSet<u32>,
+    /// The identities of open connections (`Entry::identity`).
+    open: HashSet<u64>,
     /// Whether `open` holds every connection that is open.
     is_complete: bool,
     /// Those that ended while it was not complete.
-    ended_early: HashSet<u32>,
+    ended_early: HashSet<u64>,
     /// Those that the dump of a repair made known, and whose events may still come.
-    by_dump: HashSet<u32>,
+    by_dump: HashSet<u64>,
     pub(super) heard: Heard,
 }
 
@@ -90,10 +90,10 @@ impl Tracker {
     ) {
         match event {
             Event::Opened(entry, _) => {
-                if self.by_dump.remove(&entry.id) {
+                if self.by_dump.remove(&entry.identity()) {
                     // It was not lost, only late.
                     self.heard.repaired -= 1;
-                } else if !self.open.contains(&entry.id) {
+                } else if !self.open.contains(&entry.identity()) {
                     self.opened(entry, now, gathered);
                 }
             }
@@ -103,7 +103,7 @@ impl Tracker {
 
     fn opened(&mut self, entry: &Entry, now: (Instant, Timestamp), gathered: &mut Gathered) {
         if self.open.len() < MAX_OPEN {
-            self.open.insert(entry.id);
+            self.open.insert(entry.identity());
         } else {
             self.is_complete = false;
         }
@@ -125,13 +125,13 @@ impl Tracker {
         now: (Instant, Timestamp),
         gathered: &mut Gathered,
     ) {
-        if !self.open.remove(&entry.id) {
+        if !self.open.remove(&entry.identity()) {
             if self.is_complete {
                 // Its beginning was lost.
                 self.heard.repaired += 1;
                 self.count_opened(entry, now, gathered);
             } else if self.ended_early.len() < MAX_OPEN {
-                self.ended_early.insert(entry.id);
+                self.ended_early.insert(entry.identity());
             }
         }
         self.heard.ended += 1;
@@ -142,7 +142,7 @@ impl Tracker {
     }
 
     /// From here on `open` is complete: these were open before anybody listened.
-    pub(super) fn complete(&mut self, dumped: &[u32]) {
+    pub(super) fn complete(&mut self, dumped: &[u64]) {
         let ended = std::mem::take(&mut self.ended_early);
         let room = MAX_OPEN.saturating_sub(self.open.len());
         self.is_complete = dumped.len() <= room;
@@ -150,7 +150,7 @@ impl Tracker {
     }
 
     /// The connections that are open by what was heard.
-    pub(super) fn open(&self) -> HashSet<u32> {
+    pub(super) fn open(&self) -> HashSet<u64> {
         self.open.clone()
     }
 
@@ -161,16 +161,16 @@ impl Tracker {
         now: (Instant, Timestamp),
         gathered: &mut Gathered,
     ) {
-        if self.is_complete && !self.open.contains(&entry.id) {
+        if self.is_complete && !self.open.contains(&entry.identity()) {
             self.heard.repaired += 1;
-            self.by_dump.insert(entry.id);
+            self.by_dump.insert(entry.identity());
             self.opened(entry, now, gathered);
         }
     }
 
     /// A dump is over, and the events were read that came meanwhile. `before` were open when it began, as far as was known, and
     /// these it listed.
-    pub(super) fn repaired(&mut self, before: &HashSet<u32>, listed: &HashSet<u32>) {
+    pub(super) fn repaired(&mut self, before: &HashSet<u64>, listed: &HashSet<u64>) {
         self.by_dump.clear();
         for id in before.difference(listed) {
             // The end of those that ended meanwhile was heard.

@@ -68,6 +68,16 @@ impl Entry {
             && self.status & OFFLOADED == 0
     }
 
+    /// Tells connections apart: the kernel's id is a hash of 32 bits, which two of a hundred thousand connections may well share.
+    pub fn identity(&self) -> u64 {
+        let (high, low) = match self.original.upper {
+            Upper::Ports { source, destination } => (source, destination),
+            Upper::Icmp { id, kind, code } => (id, u16::from_be_bytes([kind, code])),
+            Upper::None => (0, 0),
+        };
+        u64::from(self.id) << 32 | u64::from(high) << 16 | u64::from(low)
+    }
+
     /// Whether another connection announced it, as FTP does its data connections: the rules take it as a part of that one.
     pub fn is_expected(&self) -> bool {
         self.status & EXPECTED != 0

@@ -45,6 +45,11 @@ impl Case {
         case
     }
 
+    /// The identities of connections to port 53.
+    fn identities(ids: &[u32]) -> Vec<u64> {
+        ids.iter().map(|&id| entry(id, 53).identity()).collect()
+    }
+
     fn now() -> (Instant, Timestamp) {
         (Instant::now(), Timestamp::now())
     }
@@ -65,7 +70,7 @@ impl Case {
             self.tracker.found(&entry(id, 53), Self::now(), &mut self.gathered);
         }
         meanwhile(self);
-        self.tracker.repaired(&before, &listed.iter().copied().collect());
+        self.tracker.repaired(&before, &Self::identities(listed).into_iter().collect());
     }
 
     /// Opened, ended, repaired, lost ends.
@@ -88,13 +93,24 @@ fn repeats_are_one_entry_with_what_they_carried() {
     assert_eq!((tally.opened, tally.traffic), (3, expected));
 }
 
+/// The kernel's ids are hashes.
+#[test]
+fn connections_that_share_an_id_are_two() {
+    let mut case = Case::complete();
+    case.open(1, 53);
+    case.open(1, 80);
+    case.end(1, 53);
+    case.end(1, 80);
+    assert_eq!(case.heard(), [2, 2, 0, 0]);
+}
+
 #[test]
 fn connections_older_than_the_listener_are_not_counted_as_new() {
     let mut case = Case::default();
     // 1 and 2 are older; 2 ends, and 3 begins, between the socket's opening and the end of the dump.
     case.end(2, 53);
     case.open(3, 53);
-    case.tracker.complete(&[1, 2, 3]);
+    case.tracker.complete(&Case::identities(&[1, 2, 3]));
     case.end(1, 53);
     case.end(3, 53);
     assert_eq!((case.heard(), case.tracker.open().len()), ([1, 3, 0, 0], 0));
@@ -111,9 +127,9 @@ fn what_the_socket_lost_is_found_by_a_dump() {
         case.end(2, 53);
     });
     assert_eq!(case.heard(), [5, 1, 2, 1]);
-    let mut open: Vec<u32> = case.tracker.open().into_iter().collect();
+    let mut open: Vec<u64> = case.tracker.open().into_iter().collect();
     open.sort_unstable();
-    assert_eq!(open, [3, 4, 5]);
+    assert_eq!(open, Case::identities(&[3, 4, 5]));
     // The end of a connection makes it known as well.
     case.end(6, 53);
     assert_eq!(case.heard(), [6, 2, 3, 1]);
