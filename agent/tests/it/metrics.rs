@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
+use palisade::flows::filter::Filter;
 use palisade::flows::flow::Flow;
 use palisade::http::{DEFAULT, MAX_CONNECTIONS, MAX_HEAD_BYTES};
 use palisade::metrics::exposition::Exposition;
@@ -354,6 +355,7 @@ fn full_status() -> PublishedStatus {
         "further":0,"divergence":null}"#;
     let denied: Flow = serde_json::from_str(denied).unwrap();
     published.flows.hits.count(&denied, Timestamp::UNIX_EPOCH);
+    drop(published.flows.subscribe_log("a file".into(), Filter::default()));
     published.update(|at| {
         let rows = Rows { largest: vec![("x".to_owned(), 1)], ..Rows::default() };
         at.status.rows = vec![rows];
