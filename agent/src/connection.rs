@@ -8,8 +8,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use palisade_compiler::explain::{Backend, ObjectName, PortQuery, Translation, translate};
-use palisade_compiler::model::{Connection, Family, Pod, Protocol};
+use palisade_compiler::explain::{Backend, ObjectName, PortQuery, Translation, by_name, translate};
+use palisade_compiler::model::{Connection, Family, Pod, Protocol, Service, ServiceKind};
 use palisade_compiler::snapshot::Snapshot;
 
 pub use port::Port;
@@ -93,7 +93,9 @@ pub struct Meant {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceHop {
     pub service: ObjectName,
-    pub address: IpAddr,
+    /// `None` for a Service without an address: clients of a headless one use the endpoints' own.
+    pub address: Option<IpAddr>,
+    /// 0 for protocols without ports.
     pub port: u16,
 }
 
@@ -128,7 +130,15 @@ impl<'a> Resolver<'a> {
     pub fn resolve(&mut self, question: &Question) -> Result<Vec<Meant>, String> {
         let from: Endpoint = question.from.parse().map_err(|error| format!("from: {error}"))?;
         let to: Endpoint = question.to.parse().map_err(|error| format!("to: {error}"))?;
-        let (sources, destinations) = (self.end(&from)?, self.end(&to)?);
+        let sources = self.end(&from)?;
+        let service = self.service_named(&to);
+        if let Some(service) = service.filter(|service| service.cluster_ips.is_empty()) {
+            return self.behind_name(&sources, service, question);
+        }
+        let destinations = match service {
+            Some(service) => Resolved { addresses: service.cluster_ips.clone(), pod: None },
+            None => self.end(&to)?,
+        };
         let mut meant = Vec::new();
         for family in Family::ALL {
             let of_family = |address: &&IpAddr| Family::of(**address) == family;
@@ -145,6 +155,49 @@ impl<'a> Resolver<'a> {
         }
         if meant.is_empty() {
             return Err(format!("{from} and {to} have no address of the same family"));
+        }
+        Ok(meant)
+    }
+
+    /// The Service of that name, where there is no such pod and the Service has backends of its own.
+    fn service_named(&self, endpoint: &Endpoint) -> Option<&'a Service> {
+        let Endpoint::Pod { namespace, name } = endpoint else { return None };
+        if self.snapshot.pod_named(namespace, name).is_some() {
+            return None;
+        }
+        let service = self.snapshot.service(namespace, name)?;
+        (service.kind != ServiceKind::ExternalName).then_some(service)
+    }
+
+    /// Connections to the name of a Service without an address: a headless one, or one of a manifest that was not applied yet.
+    fn behind_name(
+        &self,
+        sources: &Resolved<'a>,
+        service: &Service,
+        question: &Question,
+    ) -> Result<Vec<Meant>, String> {
+        let mut meant = Vec::new();
+        for from in &sources.addresses {
+            let family = Family::of(*from);
+            let protocol = protocol_number(&question.protocol, family)?;
+            let port = needed_port(protocol, question.port.as_ref())?;
+            let found = by_name(self.snapshot, service, protocol, port.map(query), family);
+            let found = found.map_err(|error| error.to_string())?;
+            for Backend { address, port: number } in found.backends {
+                let connection = Connection { from: *from, to: address, protocol, port: number };
+                let hop = ServiceHop {
+                    service: found.service.clone(),
+                    address: None,
+                    port: found.port.unwrap_or(number),
+                };
+                meant.push(Meant { connection, service: Some(hop) });
+            }
+        }
+        if meant.is_empty() {
+            return Err(format!(
+                "no endpoint of the Service {}/{} has an address of the same family as {}",
+                service.namespace, service.name, question.from
+            ));
         }
         Ok(meant)
     }
@@ -189,7 +242,7 @@ impl<'a> Resolver<'a> {
             && let Some(translation) = self.translate(address, protocol, port)
         {
             let Translation { service, address, port, backends } = translation?;
-            return Ok((backends, Some(ServiceHop { service, address, port })));
+            return Ok((backends, Some(ServiceHop { service, address: Some(address), port })));
         }
         let pod = pod.or_else(|| self.snapshot.owner(address));
         let ports = numbers(protocol, port, address, pod)?;
@@ -201,14 +254,29 @@ impl<'a> Resolver<'a> {
         let key = (address, protocol, port.map(ToString::to_string));
         let snapshot = self.snapshot;
         let translated = self.translated.entry(key).or_insert_with(|| {
-            let port = port.map(|port| match port {
-                Port::Number(number) => PortQuery::Number(*number),
-                Port::Name(name) => PortQuery::Name(name),
-            });
-            let translated = translate(snapshot, address, protocol, port)?;
+            let translated = translate(snapshot, address, protocol, port.map(query))?;
             Some(translated.map_err(|error| error.to_string()))
         });
         translated.clone()
+    }
+}
+
+fn query(port: &Port) -> PortQuery<'_> {
+    match port {
+        Port::Number(number) => PortQuery::Number(*number),
+        Port::Name(name) => PortQuery::Name(name),
+    }
+}
+
+/// The port as it is asked for, which protocols with ports need and others do not have.
+fn needed_port(protocol: u8, port: Option<&Port>) -> Result<Option<&Port>, String> {
+    match (Protocol::from_number(protocol), port) {
+        (Some(_), Some(port)) => Ok(Some(port)),
+        (Some(protocol), None) => Err(format!(
+            "port: {protocol} needs one: add --port NUMBER (in a line of eval, \"port\":NUMBER)"
+        )),
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err("port: only TCP, UDP and SCTP have ports; leave it out".into()),
     }
 }
 
@@ -219,17 +287,9 @@ fn numbers(
     address: IpAddr,
     pod: Option<&Pod>,
 ) -> Result<Vec<u16>, String> {
-    let (protocol, port) = match (Protocol::from_number(protocol), port) {
-        (Some(protocol), Some(port)) => (protocol, port),
-        (Some(protocol), None) => {
-            return Err(format!(
-                "port: {protocol} needs one: add --port NUMBER (in a line of eval, \"port\":NUMBER)"
-            ));
-        }
-        (None, None) => return Ok(vec![0]),
-        (None, Some(_)) => {
-            return Err("port: only TCP, UDP and SCTP have ports; leave it out".into());
-        }
+    let port = needed_port(protocol, port)?;
+    let (Some(protocol), Some(port)) = (Protocol::from_number(protocol), port) else {
+        return Ok(vec![0]);
     };
     let name = match port {
         Port::Number(number) => return Ok(vec![*number]),
@@ -249,7 +309,9 @@ fn numbers(
     let own: Vec<String> = pod
         .ports
         .iter()
-        .map(|port| format!("{} ({} {})", port.name, port.protocol, port.port))
+        .filter_map(|port| {
+            Some(format!("{} ({} {})", port.name.as_ref()?, port.protocol, port.port))
+        })
         .collect();
     let has = if own.is_empty() { "no named ports".to_owned() } else { own.join(", ") };
     Err(format!(

@@ -4,10 +4,14 @@
 mod agent;
 mod connections;
 mod directory;
+mod editing;
 mod error;
 mod forwarder;
 mod interrupt;
+mod live;
+mod objects;
 mod output;
+mod tour;
 
 use std::time::{Duration, Instant};
 
@@ -45,10 +49,6 @@ const DENIED: (&str, &str, u16) = ("shop/frontend", "shop/db", 5432);
 /// How often it is tried until the agent has seen it: the rules log at most 100 denied packets a second, and the table before it may have used them up.
 const OBSERVED_WITHIN_TRIES: usize = 50;
 
-/// Connections that the live demo makes at a time, and how long it pauses between.
-const AT_A_TIME: usize = 2;
-const BETWEEN_CONNECTIONS: Duration = Duration::from_millis(250);
-
 /// An edit of one file: what it does, and the text that it replaces.
 struct Edit {
     purpose: &'static str,
@@ -84,8 +84,11 @@ pub enum Lasts {
     No,
     /// Everything, once it was tried.
     Kept,
-    /// Connections are made all the time, for the page, and nothing is tried before.
-    Live,
+    /// Connections are made all the time, for the page, which edits what allows them; nothing is tried before.
+    Live {
+        /// Whether it begins as a tour, with steps.
+        has_tour: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -104,12 +107,15 @@ pub struct Options {
 pub fn run(options: Options) -> Result<bool, DemoError> {
     let interrupt = Interrupt::watch()?;
     directory::remove_abandoned();
+    let output = Output::new(options.colours);
+    if let Lasts::Live { has_tour } = options.lasts {
+        return live::run(options.layout, has_tour, &output, &interrupt);
+    }
     let mut directory = Directory::new()?;
     for (name, text) in SHOP {
         directory.write(name, text)?;
     }
     let attempts = attempts(&directory.snapshot()?)?;
-    let output = Output::new(options.colours);
     output.step("The shop: 4 pods in 2 namespaces, 4 policies, 2 clients outside")?;
     output.text(
         "Each pod is a network namespace with real servers. This host's own network is not touched.",
@@ -132,9 +138,6 @@ struct Demo {
 
 impl Demo {
     fn run(mut self, lasts: Lasts) -> Result<bool, DemoError> {
-        if lasts == Lasts::Live {
-            return self.live();
-        }
         self.output.step("Without policies, everyone reaches everyone")?;
         let (mut good, _) = self.try_all(&Outcomes::all_allowed(&self.attempts))?;
 
@@ -194,26 +197,8 @@ impl Demo {
         Ok((unexpected.is_empty(), outcomes))
     }
 
-    /// Waits until the kernel holds what the directory says, by `palisade verify`.
     fn await_enforcement(&self, agent: &mut Agent) -> Result<(), DemoError> {
-        let begun = Instant::now();
-        loop {
-            self.interrupt.check()?;
-            agent.check()?;
-            if agent::is_enforced(&self.lab, &self.directory)? {
-                let took = begun.elapsed().as_millis();
-                return self.output.text(format_args!(
-                    "The kernel holds what the manifests say, after at most {took} ms."
-                ));
-            }
-            if begun.elapsed() > ENFORCED_WITHIN {
-                let seconds = ENFORCED_WITHIN.as_secs();
-                return Err(agent.failure(format!(
-                    "the agent did not enforce the manifests within {seconds} s"
-                )));
-            }
-            std::thread::sleep(POLL);
-        }
+        await_enforcement(&self.lab, &self.directory, agent, &self.output, &self.interrupt)
     }
 
     /// Makes a connection that is denied, and shows what the agent saw of it, and why it is denied.
@@ -270,7 +255,7 @@ impl Demo {
     /// Keeps everything, with servers that answer, until the user ends it.
     fn keep_open(&self, agent: &mut Agent) -> Result<(), DemoError> {
         let servers = self.lab.serve(&self.attempts.connections())?;
-        let forwarder = Forwarder::start(&self.lab)?;
+        let forwarder = Forwarder::start(&self.lab, None)?;
         self.output.step("Kept open until Ctrl-C. In a browser on this host:")?;
         self.output.commands(&[("", forwarder.url())])?;
         self.output.step("In another terminal, as root:")?;
@@ -301,26 +286,32 @@ impl Demo {
         drop(servers);
         Err(DemoError::Interrupted)
     }
+}
 
-    /// Makes connections until the user ends it.
-    fn live(&self) -> Result<bool, DemoError> {
-        self.output.step("The agent starts: palisade run -f MANIFESTS")?;
-        let mut agent = Agent::start(&self.lab, &self.directory)?;
-        self.await_enforcement(&mut agent)?;
-        let forwarder = Forwarder::start(&self.lab)?;
-        self.output.step("Connections are made until Ctrl-C. In a browser on this host:")?;
-        self.output.commands(&[("", forwarder.url())])?;
-        self.output.text("Change a policy or a label, and see what becomes of the connections:")?;
-        let path = self.directory.path();
-        self.output.commands(&[("", format!("vi {}", path.join("db.yaml").display()))])?;
-        let connections = self.attempts.connections();
-        while !self.interrupt.is_requested() {
-            agent.check()?;
-            let some = fastrand::choose_multiple(connections.iter().copied(), AT_A_TIME);
-            self.lab.converse(&some)?;
-            std::thread::sleep(BETWEEN_CONNECTIONS);
+/// Waits until the kernel holds what the directory says, by `palisade verify`.
+fn await_enforcement(
+    lab: &Lab,
+    directory: &Directory,
+    agent: &mut Agent,
+    output: &Output,
+    interrupt: &Interrupt,
+) -> Result<(), DemoError> {
+    let begun = Instant::now();
+    loop {
+        interrupt.check()?;
+        agent.check()?;
+        if agent::is_enforced(lab, directory)? {
+            let took = begun.elapsed().as_millis();
+            return output.text(format_args!(
+                "The kernel holds what the manifests say, after at most {took} ms."
+            ));
         }
-        Err(DemoError::Interrupted)
+        if begun.elapsed() > ENFORCED_WITHIN {
+            let seconds = ENFORCED_WITHIN.as_secs();
+            return Err(agent
+                .failure(format!("the agent did not enforce the manifests within {seconds} s")));
+        }
+        std::thread::sleep(POLL);
     }
 }
 

@@ -20,8 +20,8 @@ use crate::connection::{Meant, Question, Resolver, ServiceHop};
 pub struct Explanation {
     /// `allow` if every connection that is meant is allowed, else `deny`.
     pub verdict: String,
-    /// The Service whose address was given, as `shop/web at 10.96.0.1 port 443`; `null` if it was none. The connections are
-    /// then those to its backends: any of them may get the client's connection.
+    /// The Service whose name or address was given, as `shop/web at 10.96.0.1 port 443`, or `shop/db by its name port 5432`; `null`
+    /// if it was none. The connections are then those to its backends: any of them may get the client's connection.
     pub service: Option<String>,
     /// One for each family in which both ends have an address, each backend of a Service, and each number that the port's
     /// name stands for. At most `MAX_CONNECTIONS`, those that are denied first.
@@ -58,6 +58,45 @@ pub struct Explained {
     pub path: Vec<String>,
     /// The program's verdict, if it is not the one explained. That is a fault of Palisade; `null` otherwise.
     pub divergence: Option<String>,
+    /// What would turn the verdict.
+    #[serde(default)]
+    pub edits: Edits,
+}
+
+/// Changes of one object each that would turn a verdict. They are tried on the objects as they are; what else they would allow
+/// or deny is not said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edits {
+    /// Each alone turns the verdict; the smallest first, at most `palisade_compiler::explain::MAX_EDITS`.
+    pub each: Vec<Edit>,
+    /// Where both directions deny: any one of these together with any one of `ingress` turns it. Empty if one edit is enough.
+    pub egress: Vec<Edit>,
+    pub ingress: Vec<Edit>,
+}
+
+/// A change of one object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edit {
+    /// As in `NetworkPolicy shop/api`.
+    pub object: String,
+    /// As in `spec.ingress[0].from`.
+    pub field: String,
+    /// The object and what to change, in a sentence.
+    pub text: String,
+}
+
+impl From<explain::Edits> for Edits {
+    fn from(edits: explain::Edits) -> Self {
+        let list = |edits: Vec<explain::Edit>| edits.iter().map(Edit::from).collect();
+        let explain::Edits { each, egress, ingress } = edits;
+        Self { each: list(each), egress: list(egress), ingress: list(ingress) }
+    }
+}
+
+impl From<&explain::Edit> for Edit {
+    fn from(edit: &explain::Edit) -> Self {
+        Self { object: edit.object(), field: edit.field(), text: edit.to_string() }
+    }
 }
 
 /// One direction, judged by the policies of one end.
@@ -186,7 +225,11 @@ fn explain_with(
 }
 
 fn show_service(hop: &ServiceHop) -> String {
-    format!("{} at {} port {}", hop.service, hop.address, hop.port)
+    let port = if hop.port > 0 { format!(" port {}", hop.port) } else { String::new() };
+    match hop.address {
+        Some(address) => format!("{} at {address}{port}", hop.service),
+        None => format!("{} by its name{port}", hop.service),
+    }
 }
 
 fn explain_one(
@@ -196,7 +239,7 @@ fn explain_one(
     walk: &dyn Fn(&Connection) -> Walk,
 ) -> Explained {
     let connection = &meant.connection;
-    let service = meant.service.as_ref().map(|hop| hop.address);
+    let service = meant.service.as_ref().and_then(|hop| hop.address);
     let found = explain::explain(judge, connection, service);
     let side = |side: &explain::Side| side_of(judge.snapshot(), side, node);
     let (egress, ingress) = (side(&found.egress), side(&found.ingress));
@@ -216,6 +259,7 @@ fn explain_one(
         by: by(&found.decision()),
         path,
         divergence: (walked != expected).then(|| format!("the program says {walked}")),
+        edits: explain::edits(judge.snapshot(), &found).into(),
     }
 }
 
@@ -231,6 +275,7 @@ fn side_of(snapshot: &Snapshot, side: &explain::Side, node: Option<&str>) -> Sid
     let elsewhere = pod.is_some_and(|pod| node.is_some() && pod.node.as_deref() != node);
     let mut notes: Vec<String> = side.faults.iter().map(ToString::to_string).collect();
     notes.extend(side.service_blocks.iter().map(ToString::to_string));
+    notes.extend(side.host_selections.iter().map(ToString::to_string));
     if elsewhere {
         notes.push("the pod runs on another node, which enforces this direction".into());
     }

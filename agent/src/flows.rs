@@ -1,4 +1,4 @@
-//! Connections that were denied, as they happen, and why.
+//! Connections that were denied or allowed, as they happen, and why. Allowed ones: `allowed`.
 //!
 //! ```text
 //! kernel --NFLOG--> listener --Observation--> recorder --merged, named--> store --> readers (observe, status, metrics)
@@ -17,6 +17,7 @@
 //! Nothing is lost in silence: what the rules did not log, what the socket, the queue and the store had no room for, and what a
 //! reader was too slow for are counted each by itself ([`counts::FlowCounts`]).
 
+pub mod allowed;
 pub mod counts;
 pub mod filter;
 pub mod flow;

@@ -3,7 +3,7 @@
 //! ```text
 //! listen (again until it succeeds) -> accept -> one task a connection -> routes -> metrics, health
 //!                                                                           |
-//!                                                                           +---> access -> page (files, state, flow_events)
+//!                                                                           +---> access -> page (files, state, flow_events, findings, views)
 //! ```
 //!
 //! Each connection carries one request. There are few at a time, each within a time: where more come, the oldest goes, so that
@@ -12,12 +12,16 @@
 
 pub mod access;
 mod connection;
+#[cfg(feature = "testkit")]
+pub(crate) mod decoders;
+mod findings;
 mod flow_events;
 mod page;
 mod pod_lists;
 mod routes;
 mod shared;
 mod state;
+mod views;
 
 use std::collections::VecDeque;
 use std::fmt;

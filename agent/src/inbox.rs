@@ -3,6 +3,7 @@
 //! ```text
 //! source  --Input-->  +-------+
 //! client  --Ask---->  | Inbox |  --take-->  loop
+//! page    --Look--->  |       |
 //! denied  --Batch-->  |       |
 //! kernel  --------->  |       |
 //! signal  --------->  +-------+
@@ -13,11 +14,12 @@
 //! batch waits: who sends it waits for its answer. That links changed, and that the process should end, are flags.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use palisade_compiler::parse::Severity;
-use palisade_compiler::snapshot::Change;
+use palisade_compiler::snapshot::{Change, Snapshot};
 use tokio::sync::oneshot;
 
 use crate::flows::observation::Batch;
@@ -84,6 +86,36 @@ pub struct Ask {
     pub answer: oneshot::Sender<Response>,
 }
 
+/// What the loop has, for somebody who looks at it.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    pub snapshot: &'a Snapshot,
+    /// The revision of the snapshot.
+    pub revision: u64,
+    /// The node whose policies the agent enforces; all are where there is none.
+    pub node: Option<&'a str>,
+}
+
+/// A look at what the loop has. The loop does nothing else meanwhile: it takes a copy of a bounded part, which is judged
+/// elsewhere. It is dropped where there is nothing to look at yet.
+pub struct Look(Box<dyn FnOnce(View<'_>) + Send>);
+
+impl Look {
+    pub fn new(look: impl FnOnce(View<'_>) + Send + 'static) -> Self {
+        Self(Box::new(look))
+    }
+
+    pub fn at(self, view: View<'_>) {
+        (self.0)(view);
+    }
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look")
+    }
+}
+
 /// Why a question was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
@@ -100,6 +132,7 @@ pub struct Ended;
 struct Queues {
     inputs: VecDeque<Input>,
     asks: VecDeque<Ask>,
+    looks: VecDeque<Look>,
     batch: Option<Batch>,
     /// Links, addresses or routes of the network namespace changed.
     links_changed: bool,
@@ -171,7 +204,25 @@ impl Sender {
         Ok(())
     }
 
-    /// Has denied packets judged, in the place of a batch that waits: there is one at a time.
+    /// Has somebody look at what the loop has.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`: there will be no look.
+    pub fn look(&self, look: Look) -> Result<(), Refused> {
+        let mut queues = self.0.queues();
+        if queues.ended {
+            return Err(Refused::Ended(Ended));
+        }
+        if queues.looks.len() >= MAX_ASKS {
+            return Err(Refused::Full);
+        }
+        queues.looks.push_back(look);
+        self.0.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Has packets or connections judged, in the place of a batch that waits: there is one at a time.
     ///
     /// # Errors
     ///
@@ -213,7 +264,8 @@ impl Sender {
 pub struct Contents {
     pub inputs: Vec<Input>,
     pub asks: Vec<Ask>,
-    /// Denied packets to be judged.
+    pub looks: Vec<Look>,
+    /// Packets or connections to be judged.
     pub batch: Option<Batch>,
     /// Whether links, addresses or routes changed.
     pub links_changed: bool,
@@ -245,6 +297,7 @@ impl Inbox {
         let contents = Contents {
             inputs: queues.inputs.drain(..).collect(),
             asks: queues.asks.drain(..).collect(),
+            looks: queues.looks.drain(..).collect(),
             batch: queues.batch.take(),
             links_changed: std::mem::take(&mut queues.links_changed),
             shutdown: queues.shutdown,
@@ -257,12 +310,14 @@ impl Inbox {
     pub fn take_asks(&self, deadline: Instant) -> Contents {
         let mut queues = self.wait(deadline, |_| false);
         let asks = queues.asks.drain(..).collect();
-        Contents { asks, shutdown: queues.shutdown, ..Contents::default() }
+        let looks = queues.looks.drain(..).collect();
+        Contents { asks, looks, shutdown: queues.shutdown, ..Contents::default() }
     }
 
     fn wait(&self, deadline: Instant, or: impl Fn(&Queues) -> bool) -> MutexGuard<'_, Queues> {
         let mut queues = self.0.queues();
-        while queues.asks.is_empty() && !queues.shutdown && !or(&queues) {
+        while queues.asks.is_empty() && queues.looks.is_empty() && !queues.shutdown && !or(&queues)
+        {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -281,6 +336,7 @@ impl Drop for Inbox {
         queues.ended = true;
         queues.inputs.clear();
         queues.asks.clear();
+        queues.looks.clear();
         queues.batch = None;
         self.0.taken.notify_all();
     }
@@ -361,7 +417,7 @@ mod tests {
         let (sender, inbox) = inbox();
         let send = || {
             let (answer, judged) = mpsc::channel();
-            let sent = sender.judge(Batch { observations: Vec::new(), answer });
+            let sent = sender.judge(Batch::Denied { observations: Vec::new(), answer });
             (sent, judged)
         };
         let (sent, _judged) = send();

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub const MAX_PODS: usize = 5000;
 /// Policies that are named for a set of labels and a direction; the rest is counted.
 pub const MAX_NAMED: usize = 16;
+/// Policies whose names are listed; all are counted.
+pub const MAX_POLICY_NAMES: usize = 5000;
 /// Comparisons of a policy's selector with labels: the loop does nothing else meanwhile.
 const MAX_COMPARISONS: usize = 200_000;
 
@@ -33,8 +35,13 @@ pub struct PodList {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespacePods {
     pub name: String,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Policies of the namespace.
     pub policies: usize,
+    /// Their names, of all namespaces at most `MAX_POLICY_NAMES`.
+    #[serde(default)]
+    pub policy_names: Vec<String>,
     pub label_sets: Vec<LabelSet>,
 }
 
@@ -66,6 +73,9 @@ pub struct IsolatedBy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedPod {
     pub name: String,
+    /// What made it, as `Deployment/web`, by the labels that controllers set.
+    #[serde(default)]
+    pub workload: Option<String>,
     pub addresses: Vec<String>,
     /// The node that it is bound to.
     pub node: Option<String>,
@@ -86,6 +96,7 @@ impl PodList {
             let sets = lists.entry(&pod.namespace).or_default();
             sets.entry(&pod.labels).or_default().push(ListedPod {
                 name: pod.name.to_string(),
+                workload: pod.workload().map(|it| it.to_string()),
                 addresses: pod.addresses.iter().map(|address| address.to_string()).collect(),
                 node: pod.node.as_deref().map(Into::into),
                 is_local: is_local(pod),
@@ -93,7 +104,7 @@ impl PodList {
             });
         }
         let pod_count = snapshot.pods().filter(is_there).count();
-        let mut comparisons = 0;
+        let (mut comparisons, mut room) = (0, MAX_POLICY_NAMES);
         let namespaces = lists.into_iter().map(|(name, sets)| {
             let policies = snapshot.policies_of(name).count();
             let label_sets = sets.into_iter().map(|(labels, mut pods)| {
@@ -101,14 +112,22 @@ impl PodList {
                 pods.sort_unstable_by(|a, b| a.name.cmp(&b.name));
                 let isolation =
                     (comparisons <= MAX_COMPARISONS).then(|| isolation(snapshot, name, labels));
-                let labels = labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-                LabelSet { labels, isolation, pods }
+                LabelSet { labels: texts(labels), isolation, pods }
             });
-            NamespacePods { name: name.to_owned(), policies, label_sets: label_sets.collect() }
+            let label_sets = label_sets.collect();
+            let names = snapshot.policies_of(name).map(|policy| policy.key.name.to_string());
+            let policy_names: Vec<String> = names.take(room).collect();
+            room -= policy_names.len();
+            let labels = snapshot.namespace(name).map(|it| texts(&it.labels)).unwrap_or_default();
+            NamespacePods { name: name.to_owned(), labels, policies, policy_names, label_sets }
         });
         let namespaces = namespaces.collect();
         Self { revision, namespaces, pod_count, further: pod_count.saturating_sub(MAX_PODS) }
     }
+}
+
+fn texts(labels: &Labels) -> BTreeMap<String, String> {
+    labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
 fn isolation(snapshot: &Snapshot, namespace: &str, labels: &Labels) -> PodIsolation {
@@ -174,6 +193,7 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
         assert_eq!((list.revision, list.pod_count, list.further), (7, 3, 0));
         let [namespace] = list.namespaces.as_slice() else { panic!("{list:?}") };
         assert_eq!((namespace.name.as_str(), namespace.policies), ("x", 2));
+        assert_eq!(namespace.policy_names, ["both", "incoming"]);
         let [a, b] = namespace.label_sets.as_slice() else { panic!("{list:?}") };
         let names = |set: &LabelSet| set.pods.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
         assert_eq!((names(a), names(b)), (vec!["one".into(), "two".into()], vec!["three".into()]));

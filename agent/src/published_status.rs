@@ -95,6 +95,7 @@ impl PublishedStatus {
         let latest = self.revisions.latest(MAX_CHANGES);
         status.flows = self.flows.counts();
         status.denials = self.flows.hits.top(MAX_LISTED_POLICIES);
+        status.allowances = self.flows.hits.top_rules(MAX_LISTED_POLICIES);
         status.changes = latest.iter().map(|revision| enforced(revision)).collect();
         status
     }

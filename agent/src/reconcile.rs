@@ -20,6 +20,7 @@ mod opening;
 mod revocation;
 mod status_report;
 mod upkeep;
+mod usage;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -27,6 +28,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::lint;
+use palisade_compiler::model::PolicyKey;
 use palisade_compiler::program::Delta;
 use palisade_compiler::program::narrowing::Narrowing;
 use palisade_compiler::snapshot::{Change, ObjectKind, Snapshot, UndeclaredNamespaces};
@@ -34,6 +37,8 @@ use palisade_compiler::wording::counted;
 use palisade_dataplane::ruleset::RulesetError;
 
 use crate::backoff::Backoff;
+use crate::flows::allowed;
+use crate::flows::judgement::judge;
 use crate::flows::observation::Batch;
 use crate::hold::Holding;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
@@ -75,6 +80,9 @@ pub struct Settings {
     pub pod_ranges: Vec<IpNet>,
     /// What a namespace is that the source has not declared.
     pub undeclared: UndeclaredNamespaces,
+    pub lint: lint::Settings,
+    /// For how long something must not have been used to be a finding.
+    pub unused_after: Duration,
 }
 
 /// Runs until the inbox says that it should end; what the kernel has stays.
@@ -87,7 +95,7 @@ pub fn run(
     inbox: &Inbox,
     published: PublishedStatus,
 ) -> Result<(), RulesetError> {
-    let Settings { node, tables, pod_ranges, undeclared } = settings;
+    let Settings { node, tables, pod_ranges, undeclared, lint, unused_after } = settings;
     let report = StatusReport::new(published, node.clone());
     let backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     let Some((enforcer, found)) = open(&report, &tables, inbox, backoff)? else { return Ok(()) };
@@ -113,7 +121,7 @@ pub fn run(
         healing,
         holding: Holding::new(pod_ranges),
         source_behind: false,
-        linting: Linting::default(),
+        linting: Linting::new(lint, unused_after),
     };
     reconciler.run()
 }
@@ -168,15 +176,25 @@ impl Reconciler<'_> {
             if contents.shutdown {
                 return Ok(());
             }
-            let is_idle = contents.inputs.is_empty() && contents.asks.is_empty();
+            let is_idle =
+                contents.inputs.is_empty() && contents.asks.is_empty() && contents.looks.is_empty();
             self.turn(contents.inputs, contents.links_changed)?;
             for Ask { question, answer } in contents.asks {
                 // The client may be gone.
                 _ = answer.send(self.answer(question));
             }
-            if let Some(Batch { observations, answer }) = contents.batch {
-                // Without a recorder there is nobody to answer.
-                _ = answer.send(self.judge(&observations));
+            // Without a recorder there is nobody to answer.
+            for look in contents.looks {
+                self.show(look);
+            }
+            match contents.batch {
+                Some(Batch::Denied { observations, answer }) => {
+                    _ = answer.send(self.judge(|evidence| judge(evidence, &observations)));
+                }
+                Some(Batch::Allowed { connections, answer }) => {
+                    _ = answer.send(self.judge(|evidence| allowed::judge(evidence, &connections)));
+                }
+                None => {}
             }
             self.keep_up(is_idle)?;
             self.report.engine(self.enforcer.counters());
@@ -266,6 +284,7 @@ impl Reconciler<'_> {
         let count = if loaded.is_some() { self.behind.object_count } else { changes.len() };
         self.report.begin(since.unwrap_or(now), format!("compiling {}", counted(count, "change")));
         let began = Instant::now();
+        let may_lose_policies = loaded.is_some() || changes.iter().any(may_remove_policies);
         let delta = match loaded {
             Some(snapshot) => self.compiler.load(snapshot),
             None => {
@@ -274,6 +293,10 @@ impl Reconciler<'_> {
             }
         };
         self.report.metrics().compiled(began.elapsed());
+        if may_lose_policies {
+            let snapshot = self.compiler.snapshot();
+            self.report.hits().keep(|policy| is_policy(snapshot, policy));
+        }
         // The first program is one that every connection is judged by.
         if self.report.enforced_revision().is_some() {
             self.behind.narrowing.extend(Narrowing::of(&delta, self.compiler.program()));
@@ -381,6 +404,7 @@ impl Reconciler<'_> {
         }
         self.upkeep.want(Task::Tidy, self.compiler.is_untidy(), now);
         self.upkeep.want(Task::TellLostMatches, self.linting.has_relabelled(), now);
+        self.upkeep.schedule(Task::ReviewUse, self.linting.look_at_usage(now));
         self.upkeep.schedule(Task::Compare, now + COMPARE_EVERY);
         self.upkeep.schedule(Task::FindBridges, now + FIND_BRIDGES_EVERY);
     }
@@ -422,6 +446,10 @@ impl Reconciler<'_> {
                 self.report.lint(self.linting.tell_lost_matches(self.compiler.snapshot()));
                 Ok(())
             }
+            Task::ReviewUse => {
+                self.report.lint(self.linting.look_at_use(&self.compiler, self.report.flows()));
+                Ok(())
+            }
             Task::Lint => {
                 self.report.lint(self.linting.look(self.compiler.snapshot()));
                 palisade_heap::return_unused();
@@ -450,4 +478,16 @@ impl Reconciler<'_> {
             Err(error) => self.failed(error),
         }
     }
+}
+
+fn may_remove_policies(change: &Change) -> bool {
+    change.kind() == ObjectKind::Policy && !matches!(change, Change::ApplyPolicy(_))
+}
+
+/// Whether there is a policy of this `namespace/name`.
+fn is_policy(snapshot: &Snapshot, policy: &str) -> bool {
+    let key = policy
+        .split_once('/')
+        .map(|(namespace, name)| PolicyKey { namespace: namespace.into(), name: name.into() });
+    key.is_some_and(|key| snapshot.policy(&key).is_some())
 }

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use palisade_compiler::lint;
 use palisade_compiler::snapshot::UndeclaredNamespaces;
 use palisade_dataplane::ruleset::RulesetError;
 use thiserror::Error;
@@ -14,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use crate::flow_log;
 use crate::flows::recorder;
 use crate::flows::store::FlowStore;
 use crate::http::access::Token;
@@ -60,8 +63,15 @@ pub struct Config {
     pub tables: TableSettings,
     /// Where metrics and health are served by HTTP.
     pub listen: Listen,
+    /// Where flows are written, if they are.
+    pub flow_log: Option<flow_log::Settings>,
     /// What opens the page to who is not on this host.
     pub page_token: Option<Token>,
+    /// The size, in bytes, of the receive buffer for events of connections.
+    pub connection_event_buffer: usize,
+    pub lint: lint::Settings,
+    /// For how long a policy, rule or isolation must not have been used to be a finding of the linter.
+    pub unused_after: Duration,
     /// Where the last lines of the log are kept.
     pub log: RecentLog,
 }
@@ -210,7 +220,12 @@ async fn serve(
     };
     let (sender, receiver) = inbox();
     let status = PublishedStatus::default();
-    let server = Server { status: status.clone(), inbox: sender.clone(), log: config.log };
+    let server = Server {
+        status: status.clone(),
+        inbox: sender.clone(),
+        log: config.log,
+        judging: Arc::default(),
+    };
     // Only who has the socket listens: until then probes reach the agent that is about to end.
     if let Listen::At(address) = config.listen {
         tokio::spawn(http::serve(address, server.clone(), config.page_token));
@@ -225,6 +240,8 @@ async fn serve(
         tables: config.tables,
         pod_ranges: config.pod_ranges,
         undeclared,
+        lint: config.lint,
+        unused_after: config.unused_after,
     };
     let published = status.clone();
     let reconciler = thread::Builder::new().name("reconcile".into()).spawn(move || {
@@ -232,8 +249,11 @@ async fn serve(
         let _ended = ended;
         reconcile::run(settings, &receiver, published)
     })?;
+    // Ends last.
+    let begin = |settings| flow_log::begin(settings, status.flows.clone());
+    let _flow_log = config.flow_log.map(begin).transpose()?;
     link_events::forward(sender.clone(), status.metrics.clone());
-    recorder::spawn(sender.clone(), status.clone());
+    recorder::spawn(sender.clone(), status.clone(), config.connection_event_buffer);
     let mut source = Source::begin(config.follow, sender.clone(), status.flows.clone()).await?;
     let reread = source.reread();
     let is_source_lost = tokio::select! {

@@ -109,7 +109,7 @@ impl KnownSources {
         }
         let names = |interfaces: BTreeSet<u32>| {
             let first = interfaces.iter().take(MAX_NAMED).map(|&index| interface_name(index));
-            listed(&first.collect::<Vec<_>>(), interfaces.len())
+            listed(first.collect::<Vec<_>>(), interfaces.len())
         };
         if !self.sources.inexact.is_empty() {
             notes.push(format!(

@@ -5,6 +5,7 @@
 pub mod allocations;
 mod bpf;
 pub mod contender;
+pub mod decoders;
 pub mod harness;
 pub mod inject;
 pub mod manifest;

@@ -8,12 +8,16 @@
 //!
 //! The verdict is the matrix's (`compile::Judge`): peer sets and contributions, as the program is made of them. Where a rule
 //! does not allow the connection, the entry of its peers and of its ports that comes nearest is named, with the label,
-//! namespace, block, port or protocol that differs.
+//! namespace, block, port or protocol that differs. Which single changes would turn the verdict, `edits` says.
 
 mod difference;
+mod edit;
+mod edits;
 mod end;
 mod excerpt;
+mod mending;
 mod nearest;
+mod reached_by;
 mod service;
 mod words;
 
@@ -23,16 +27,20 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 pub use difference::{PeerDifference, PortDifference};
+pub use edit::{Edit, LabelEdit};
+pub use edits::{Edits, MAX_EDITS, edits, mending};
 pub use end::{End, ObjectName, Owner};
-pub use excerpt::excerpt;
+pub use excerpt::{excerpt, excerpt_of};
 pub use nearest::{PeerMiss, PortMiss, RuleMiss};
-pub use service::{Backend, PortQuery, ServiceError, Translation, translate};
-pub(crate) use words::{Needed, PortsOf, peers_field};
+pub use reached_by::{ReachingService, reached_by, service_at};
+pub use service::{Backend, Named, PortQuery, ServiceError, Translation, by_name, translate};
+pub(crate) use words::peers_field;
+pub use words::{Needed, PortsOf};
 
 use crate::compile::{Judge, Standing};
 use crate::decision::{Decision, Reason, RuleRef};
 use crate::model::{
-    Connection, Direction, Isolation, Peer, Peers, Policy, PolicyKey, Selector, Verdict,
+    Connection, Direction, IpBlock, Isolation, Peer, Peers, Policy, PolicyKey, Selector, Verdict,
 };
 use crate::snapshot::Snapshot;
 use difference::PeerView;
@@ -74,6 +82,9 @@ pub struct Side {
     pub faults: Vec<Fault>,
     /// Rules with an `ipBlock` that holds the Service's address that the client uses. Empty if there is no Service.
     pub service_blocks: Vec<ServiceBlock>,
+    /// Of a node's address: pods on the host's network that policies select by their labels, which does not isolate them. At most
+    /// `MAX_POLICIES`.
+    pub host_selections: Vec<HostSelection>,
 }
 
 /// Why a direction allows or denies the connection.
@@ -104,6 +115,19 @@ pub struct Allowance {
     pub peers: Option<usize>,
     /// The first entry of `ports` that matches; `None` where the rule is for every port and protocol.
     pub ports: Option<usize>,
+}
+
+impl Allowance {
+    /// The `ipBlock` that it allows by; `None` where a selector or everyone is meant.
+    pub fn block<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s IpBlock> {
+        let RuleRef { policy, direction, rule } = &self.rule;
+        let rule = snapshot.policy(policy)?.rules(*direction).get(*rule)?;
+        let Peers::AnyOf(entries) = &rule.peers else { return None };
+        match entries.get(self.peers?)? {
+            Peer::Block(block) => Some(block),
+            Peer::Pods { .. } => None,
+        }
+    }
 }
 
 /// A policy that isolates the subject and does not allow the connection.
@@ -137,6 +161,13 @@ pub struct ServiceBlock {
     pub cidr: IpNet,
     /// The Service's address.
     pub address: IpAddr,
+}
+
+/// A policy whose `podSelector` matches the labels of a pod on the host's network. Policies do not apply to such pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostSelection {
+    pub policy: PolicyKey,
+    pub pod: ObjectName,
 }
 
 /// Policies whose rules are named in an explanation; the rest is counted.
@@ -201,9 +232,13 @@ impl Question<'_> {
             isolated_by: Vec::new(),
             faults: Vec::new(),
             service_blocks: Vec::new(),
+            host_selections: Vec::new(),
         };
         let (policies, allowing) = match standing {
-            Standing::NotAPod => return side,
+            Standing::NotAPod => {
+                let host_selections = host_selections(snapshot, subject, self.direction);
+                return Side { host_selections, ..side };
+            }
             Standing::NotIsolated => return Side { outcome: Outcome::NotIsolated, ..side },
             Standing::OwnNode => return Side { outcome: Outcome::OwnNode, ..side },
             Standing::Itself => return Side { outcome: Outcome::Itself, ..side },
@@ -293,6 +328,19 @@ impl Question<'_> {
         found.truncate(MAX_POLICIES);
         found
     }
+}
+
+fn host_selections(snapshot: &Snapshot, subject: &End, direction: Direction) -> Vec<HostSelection> {
+    let pods = snapshot.host_pods(subject.address);
+    let selections = pods.flat_map(|pod| {
+        let policies = snapshot.policies_of(&pod.namespace);
+        let selecting = policies.filter(|policy| {
+            policy.isolates.in_direction(direction) && policy.subjects.matches(&pod.labels)
+        });
+        selecting
+            .map(|policy| HostSelection { policy: policy.key.clone(), pod: ObjectName::of(pod) })
+    });
+    selections.take(MAX_POLICIES).collect()
 }
 
 fn fault(policy: &Policy) -> Option<Fault> {

@@ -127,6 +127,11 @@ impl Snapshot {
         self.services.named(namespace, name)
     }
 
+    /// The Services of a namespace, by name.
+    pub fn services_of<'s>(&'s self, namespace: &'s str) -> impl Iterator<Item = &'s Service> {
+        self.services.of(namespace)
+    }
+
     /// The Services that clients reach by this address.
     pub fn services_at(&self, address: IpAddr) -> impl Iterator<Item = &Service> {
         self.services.at(address)

@@ -10,6 +10,7 @@
 pub mod attachments;
 pub mod bridges;
 pub mod compare;
+pub mod connection_accounting;
 pub mod contents;
 pub mod dataplane;
 pub mod fake;

@@ -7,9 +7,12 @@
 
 mod attributes;
 mod batch;
+mod byte_counters;
 mod chain_message;
 pub mod conntrack;
 mod declare;
+#[cfg(feature = "testkit")]
+pub mod decoders;
 mod deny_counters;
 mod elements;
 #[cfg(test)]
@@ -51,6 +54,7 @@ use query::{Query, QueryError};
 use sys::Socket;
 use watch::Watch;
 
+pub(crate) use byte_counters::turn_on_byte_counters;
 pub use deny_counters::{DenyCounter, DenyCounters};
 pub use flow_tables::{FlowTable, flow_tables};
 pub use grace::{GraceMethod, grace_by, grace_method};
@@ -60,6 +64,7 @@ pub use link_programs::{AttachmentPoint, LinkProgram, LinkPrograms};
 pub use local_addresses::local_addresses;
 pub use owner::{describe_owner, owner_process};
 pub use read::base_of_chain;
+pub use route::{Delivery, delivery};
 pub use watch::TableWatch;
 
 /// How often a read is begun anew because our tables changed under it.

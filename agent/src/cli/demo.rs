@@ -16,6 +16,7 @@ Examples:
   palisade demo
   palisade demo --keep
   palisade demo --live
+  palisade demo --live --tour
   palisade demo --layout bridged")]
 pub(super) struct Args {
     /// How the pods are connected
@@ -24,9 +25,12 @@ pub(super) struct Args {
     /// Keep the pods, their servers and the agent until Ctrl-C, and print the page's address and the commands that look inside
     #[arg(long)]
     keep: bool,
-    /// Try nothing, but make connections until Ctrl-C, to be seen in the page whose address is printed
+    /// Try nothing, but make connections until Ctrl-C, to be seen in the page whose address is printed, which edits policies and labels
     #[arg(long, conflicts_with = "keep")]
     live: bool,
+    /// With --live, go through four traps of network policies step by step
+    #[arg(long, requires = "live")]
+    tour: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -44,7 +48,7 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         PodLayout::Bridged => Layout::Bridged,
     };
     let lasts = match (args.live, args.keep) {
-        (true, _) => Lasts::Live,
+        (true, _) => Lasts::Live { has_tour: args.tour },
         (false, true) => Lasts::Kept,
         (false, false) => Lasts::No,
     };

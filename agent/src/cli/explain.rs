@@ -8,7 +8,7 @@ use super::output::{Format, colours, say, say_json, styled};
 use super::status::unexpected;
 use super::{Exit, Failure};
 use crate::connection::{Endpoint, Port, Question, protocol_name};
-use crate::explanation::{Explained, Explanation, Side, explain_snapshot};
+use crate::explanation::{Edit, Edits, Explained, Explanation, Side, explain_snapshot};
 use crate::protocol::{Request, Response};
 use crate::socket::{Client, DEFAULT};
 
@@ -16,8 +16,9 @@ use crate::socket::{Client, DEFAULT};
 ///
 /// For each direction: the policies that isolate, and the rules that allow, or what of the peer and of the port differs from
 /// the nearest entry of each rule. Between two pods that both have IPv4 and IPv6 addresses each family is judged (give
-/// addresses for one). An address of a Service leads to its backends, and each is judged: Service and EndpointSlice are read
-/// for that. The program must give the same verdict; if it does not, that is shown too, and the exit status is 1.
+/// addresses for one). The name or address of a Service leads to its backends, and each is judged: Service and EndpointSlice are read
+/// for that. Then the smallest changes are named that would turn the verdict: a label, an entry of a rule, or a rule; where both
+/// directions deny, one for each. The program must give the same verdict; if it does not, that is shown too, and the exit status is 1.
 ///
 /// With -f every pod is judged as if it were local. Without -f the running agent answers, for the program in the kernel.
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ pub(super) struct Args {
     options: ReadOptions,
     /// Who connects: namespace/pod, or an address
     from: Endpoint,
-    /// Who is connected to: namespace/pod, or an address (also a Service's)
+    /// Who is connected to: namespace/pod, namespace/service, or an address (also a Service's)
     to: Endpoint,
     /// The destination port: a number, or a name that the destination pod or Service gives to a port; needed for TCP, UDP and
     /// SCTP
@@ -127,12 +128,35 @@ fn print_one(explained: &Explained, verbose: bool) -> Result<(), Failure> {
     say(format_args!("{from} -> {to} {protocol}{port}: {}", painted(verdict)))?;
     print_side("egress of", from, &explained.egress)?;
     print_side("ingress of", to, &explained.ingress)?;
+    print_edits(verdict, &explained.edits)?;
     if verbose {
         say(format_args!("  program: {}", explained.path.join("; ")))?;
     }
     if let Some(divergence) = &explained.divergence {
         let alarm = styled("DIVERGENCE", "1;31", colours());
         say(format_args!("  {alarm}: {divergence}; please report this with the manifests"))?;
+    }
+    Ok(())
+}
+
+/// Edits of a list that a person is shown; the rest is left out.
+const MOST_EDITS: usize = 4;
+
+fn print_edits(verdict: &str, edits: &Edits) -> Result<(), Failure> {
+    let turned = if verdict == Verdict::Allow.to_string() { "denied" } else { "allowed" };
+    let list = |what: &str, edits: &[Edit]| {
+        let shown = edits.iter().take(MOST_EDITS);
+        shown.into_iter().try_for_each(|edit| say(format_args!("    {what}{}", edit.text)))
+    };
+    if !edits.each.is_empty() {
+        let one = if edits.each.len() == 1 { "this change" } else { "any one of these changes" };
+        say(format_args!("  would be {turned} by {one}:"))?;
+        return list("", &edits.each);
+    }
+    if !edits.egress.is_empty() {
+        say(format_args!("  would be {turned} by two changes, one for each direction:"))?;
+        list("egress: ", &edits.egress)?;
+        list("ingress: ", &edits.ingress)?;
     }
     Ok(())
 }

@@ -17,9 +17,9 @@ use crate::protocol::{Observe, Request, Response};
 use crate::socket::{Client, DEFAULT};
 use text::Columns;
 
-/// Show connections that are denied, as they happen, and why
+/// Show connections that are denied or allowed, as they happen, and why
 ///
-/// Of each: who connects to whom, the direction whose policies deny it, the policies that isolate the pod, and for each what its
+/// Of an allowed one: the rules that allow it, the Service by which it came, and what it carried once it has ended. Of a denied one: who connects to whom, the direction whose policies deny it, the policies that isolate the pod, and for each what its
 /// nearest rule would have needed. A connection that is tried again comes at most once a second, with the number of packets seen
 /// so far. The kernel logs at most 100 packets a second, direction and address family: palisade status counts all of them, and
 /// what was lost. Filters of one kind widen each other, those of different kinds narrow.
@@ -27,6 +27,7 @@ use text::Columns;
 #[command(after_help = "\
 Examples:
   palisade observe
+  palisade observe --verdict deny
   palisade observe --namespace shop --port 5432
   palisade observe --label app=db --since 10m --last 1000
   palisade observe --last 100 --no-follow -o json | jq .isolated_by
@@ -160,7 +161,7 @@ fn print_lines(lines: &[String]) -> Result<bool, Failure> {
     }
 }
 
-fn in_namespace(text: &str) -> Result<String, String> {
+pub(super) fn in_namespace(text: &str) -> Result<String, String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(text.to_owned()),
         _ => Err(format!("{text:?} does not say which namespace; write NAMESPACE/NAME")),
@@ -176,7 +177,7 @@ fn since(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-fn block(text: &str) -> Result<IpNet, String> {
+pub(super) fn block(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
     text.parse().ok().or_else(address).ok_or_else(|| {
         format!("{text:?} is neither an address nor a block, as in 10.0.0.7 or 10.0.0.0/24")

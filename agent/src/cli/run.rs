@@ -1,16 +1,21 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use ipnet::IpNet;
+use palisade_compiler::lint;
+use palisade_dataplane::netlink::conntrack::RECEIVE_BUFFER;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::deny::Deny;
+use super::flow_log::FlowLog;
 use super::guard::Guard;
 use super::input::{Node, ReadOptions};
+use super::lint::ServiceName;
 use super::{Exit, Failure};
 use crate::http::access::Token;
 use crate::http::{self, Listen};
@@ -21,6 +26,7 @@ use crate::socket::DEFAULT;
 use crate::socket::lock::SocketError;
 use crate::sources::files::STDIN;
 use crate::sources::kubernetes::Access;
+use crate::system_calls::{self, Programs};
 
 /// Follow a cluster or manifests, and enforce their policies: the agent
 ///
@@ -33,6 +39,7 @@ Examples:
   palisade run --node-name worker-1 --kubeconfig ~/.kube/config
   palisade run -f /etc/palisade/manifests
   palisade run -f pods.yaml policies/ --node-name worker-1 --log-format json
+  palisade run -f pods.yaml --flow-log /var/log/palisade/flows.json --flow-log-only verdict=deny
   palisade status    # in another terminal
 
 From the Kubernetes API, the agent needs list and watch of namespaces, nodes, pods and networkpolicies; where it may list and watch
@@ -80,10 +87,24 @@ pub(super) struct Args {
     /// has is waited for
     #[arg(long, value_name = "ADDRESS:PORT", default_value = http::DEFAULT)]
     listen: Listen,
+    #[command(flatten)]
+    flow_log: FlowLog,
     /// A file with a token of 16 characters or more that the page asks for. Where others than this host reach --listen, the page
     /// is served with one only
     #[arg(long, value_name = "PATH")]
     page_token_file: Option<PathBuf>,
+    /// The room, in bytes, for events of connections that the kernel tells faster than they are read. What is lost for want of it is
+    /// counted, and found again by listing all connections
+    #[arg(long, value_name = "BYTES", default_value_t = RECEIVE_BUFFER)]
+    connection_event_buffer: usize,
+    /// For how many seconds a policy, a rule or an isolation must not have been used to be a finding of palisade lint (PAL801 to
+    /// PAL803)
+    #[arg(long, value_name = "SECONDS", default_value_t = UNUSED_AFTER.as_secs())]
+    unused_after: u64,
+    /// The Service that pods ask for names, where it is not found by one of the usual names (kube-system/kube-dns) or by the label
+    /// of its pods (k8s-app: kube-dns): for palisade lint
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    dns_service: Option<ServiceName>,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -91,6 +112,9 @@ pub(super) struct Args {
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 }
+
+/// For how long something must not have been used to be a finding.
+const UNUSED_AFTER: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
@@ -119,9 +143,21 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
             guard: args.guard.settings(),
         },
         listen: args.listen,
+        flow_log: args.flow_log.settings()?,
         page_token,
+        connection_event_buffer: args.connection_event_buffer,
+        lint: lint::Settings { dns_service: args.dns_service.clone().map(|name| name.0) },
+        unused_after: Duration::from_secs(args.unused_after),
         log,
     };
+    // Before any thread of it is there, so that all are under it.
+    let programs = match args.kubeconfig {
+        Some(_) => Programs::Allowed,
+        None => Programs::Refused,
+    };
+    if let Err(error) = system_calls::refuse(programs) {
+        tracing::warn!("{error}");
+    }
     run(config, &args.socket)?;
     Ok(Exit::Done)
 }

@@ -27,7 +27,11 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn new() -> Result<Self, DemoError> {
-        let root = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
+        Self::named(&std::process::id().to_string())
+    }
+
+    pub(super) fn named(name: &str) -> Result<Self, DemoError> {
+        let root = std::env::temp_dir().join(format!("{PREFIX}{name}"));
         let failed = |error| DemoError::io(format!("create {}", root.display()), error);
         DirBuilder::new().mode(0o700).create(&root).map_err(failed)?;
         let directory = Self { root: root.clone(), texts: BTreeMap::new() };
@@ -58,12 +62,7 @@ impl Directory {
     }
 
     pub(super) fn write(&mut self, name: &str, text: &str) -> Result<(), DemoError> {
-        let path = self.path().join(name);
-        // Written under another name first, so that the agent never reads half of a file.
-        let draft = self.root.join(name);
-        fs::write(&draft, text)
-            .and_then(|()| fs::rename(&draft, &path))
-            .map_err(|error| DemoError::io(format!("write {}", path.display()), error))?;
+        write_file(&self.root, &self.path(), name, text)?;
         self.texts.insert(name.to_owned(), text.to_owned());
         Ok(())
     }
@@ -98,6 +97,14 @@ impl Drop for Directory {
         // The next demo removes what could not be removed here.
         _ = fs::remove_dir_all(&self.root);
     }
+}
+
+/// Writes a file into `to`: under the same name in `root` first, so that the agent never reads half of it.
+pub(super) fn write_file(root: &Path, to: &Path, name: &str, text: &str) -> Result<(), DemoError> {
+    let (draft, path) = (root.join(name), to.join(name));
+    fs::write(&draft, text)
+        .and_then(|()| fs::rename(&draft, &path))
+        .map_err(|error| DemoError::io(format!("write {}", path.display()), error))
 }
 
 /// Ends the agents and removes the directories of demos that were killed.

@@ -74,6 +74,7 @@ impl Filter {
         };
         let is_named = |policy: &String| {
             judgement.isolated_by.contains(policy)
+                || judgement.allowed_by.iter().any(|rule| rule.policy == *policy)
                 || judgement.misses.iter().any(|miss| miss.policy == *policy)
         };
         meets(&self.verdicts, |wanted| wanted.contains(&flow.verdict))
@@ -133,6 +134,9 @@ mod tests {
         Flow {
             id: 1,
             verdict: FlowVerdict::Deny,
+            service: None,
+            inferred_services: Vec::new(),
+            traffic: Default::default(),
             direction: FlowDirection::Ingress,
             first_seen: "2026-11-27T08:00:00Z".into(),
             last_seen: "2026-11-27T08:00:01Z".into(),

@@ -1,12 +1,13 @@
-//! A flow as it is stored, streamed and printed: packets of one kind that were denied, and why.
+//! A flow as it is stored, streamed and printed: denied packets or allowed connections of one kind, and why.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use clap::ValueEnum;
 use palisade_compiler::explain::{End, Owner};
-use palisade_compiler::model::Direction;
+use palisade_compiler::model::{Direction, Verdict};
 use palisade_compiler::snapshot::Snapshot;
+use palisade_dataplane::netlink::conntrack::{Accounting, Carried};
 use serde::{Deserialize, Serialize};
 
 use crate::explanation::Miss;
@@ -18,7 +19,9 @@ pub const FLOW_VERSION: u32 = 1;
 pub const MAX_POLICIES: usize = 16;
 
 /// What the kernel did with the packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowVerdict {
     Allow,
@@ -30,6 +33,15 @@ impl FlowVerdict {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+        }
+    }
+}
+
+impl From<Verdict> for FlowVerdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Allow => Self::Allow,
+            Verdict::Deny => Self::Deny,
         }
     }
 }
@@ -72,7 +84,7 @@ pub struct Flow {
     /// When the first and the last packet were seen, in RFC 3339, UTC.
     pub first_seen: String,
     pub last_seen: String,
-    /// Packets that were seen; the kernel logs a part of a flood.
+    /// Denied packets that were seen, of which the kernel logs a part of a flood; or connections that were allowed.
     pub count: u64,
     /// `IPv4` or `IPv6`.
     pub family: String,
@@ -82,8 +94,64 @@ pub struct Flow {
     pub protocol: u8,
     /// The destination port; `null` for protocols without ports.
     pub port: Option<u16>,
+    /// What the client connected to, where a Service translated it; known of allowed connections.
+    #[serde(default)]
+    pub service: Option<ServiceAddress>,
+    /// The Services that a denied one may have come by: inferred from the EndpointSlices that name its destination.
+    #[serde(default)]
+    pub inferred_services: Vec<NamedService>,
+    /// What those connections carried that have ended; of denied packets nothing.
+    #[serde(default)]
+    pub traffic: Traffic,
     #[serde(flatten)]
     pub judgement: Judgement,
+}
+
+/// A Service's address and port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceAddress {
+    pub address: String,
+    /// `null` for protocols without ports.
+    pub port: Option<u16>,
+    /// `namespace/name`, where the Service is known.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// A Service's port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedService {
+    /// `namespace/name`
+    pub name: String,
+    pub port: u16,
+}
+
+/// What connections carried, known once they end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Connections that have ended.
+    pub ended: u64,
+    /// In both directions, from the IP header on; 0 where the kernel does not count them.
+    pub packets: u64,
+    pub bytes: u64,
+    /// All durations together, in microseconds; 0 where the kernel does not note them.
+    pub duration_us: u64,
+}
+
+impl Traffic {
+    /// Of one connection.
+    pub fn of(accounting: Accounting) -> Self {
+        let Carried { packets, bytes } = accounting.carried.unwrap_or_default();
+        let micros = accounting.duration.unwrap_or_default().as_micros();
+        Self { ended: 1, packets, bytes, duration_us: u64::try_from(micros).unwrap_or(u64::MAX) }
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.ended = self.ended.saturating_add(other.ended);
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.duration_us = self.duration_us.saturating_add(other.duration_us);
+    }
 }
 
 /// One end of a flow.
@@ -100,13 +168,20 @@ pub struct FlowEnd {
     /// That pod's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// What made that pod, as `Deployment/web`, by the labels that controllers set.
+    #[serde(default)]
+    pub workload: Option<String>,
     /// The node that has the address.
     pub node: Option<String>,
+    /// The block of a rule that allows it, where one of the rules that do has an `ipBlock` for this end.
+    #[serde(default)]
+    pub cidr: Option<String>,
 }
 
 impl FlowEnd {
     pub fn of(end: &End, snapshot: &Snapshot) -> Self {
         let (mut pod, mut namespace, mut uid, mut node) = (None, None, None, None);
+        let mut workload = None;
         let mut labels = BTreeMap::new();
         match &end.owner {
             Owner::Pod(name) => {
@@ -114,13 +189,15 @@ impl FlowEnd {
                 namespace = Some(name.namespace.to_string());
                 let object = snapshot.pod_named(&name.namespace, &name.name);
                 uid = object.and_then(|pod| pod.uid.as_ref()).map(ToString::to_string);
+                workload = object.and_then(|pod| pod.workload()).map(|it| it.to_string());
                 let all = object.into_iter().flat_map(|pod| pod.labels.iter());
                 labels = all.map(|(key, value)| (key.to_string(), value.to_string())).collect();
             }
             Owner::Host { nodes, .. } => node = nodes.first().map(ToString::to_string),
             Owner::Unknown => {}
         }
-        Self { address: end.address.to_string(), pod, namespace, uid, labels, node }
+        let address = end.address.to_string();
+        Self { address, pod, namespace, uid, labels, workload, node, cidr: None }
     }
 }
 
@@ -145,7 +222,10 @@ pub struct Judgement {
     pub reason: String,
     /// The policies that isolate the pod in the direction, as `namespace/name`; at most `MAX_POLICIES`.
     pub isolated_by: Vec<String>,
-    /// For each of these, what the rule that comes nearest would have needed; the nearest policy first.
+    /// The rules that allow it; at most `MAX_POLICIES`.
+    #[serde(default)]
+    pub allowed_by: Vec<AllowingRule>,
+    /// For each of the policies of a denied one, what the rule that comes nearest would have needed; the nearest policy first.
     pub misses: Vec<Miss>,
     /// How many policies more isolate the pod.
     pub further: usize,
@@ -153,12 +233,31 @@ pub struct Judgement {
     pub divergence: Option<String>,
 }
 
+/// A rule that allows a connection.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AllowingRule {
+    /// `namespace/name`
+    pub policy: String,
+    /// Its place in the policy's rules of the direction, from 0.
+    pub rule: usize,
+}
+
 /// A judgement with the names of the ends, as the loop gives it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NamedJudgement {
     pub from: FlowEnd,
     pub to: FlowEnd,
+    pub services: Services,
     pub judgement: Judgement,
+}
+
+/// What the client connected to, before that was translated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Services {
+    /// The name of the Service whose address it was.
+    pub translated: Option<String>,
+    /// Those that it may have been.
+    pub inferred: Vec<NamedService>,
 }
 
 /// A line of `observe -o json`.

@@ -1,4 +1,4 @@
-//! How many of the denied packets that were seen each policy denied, and when last.
+//! How many of the denied packets that were seen each policy denied, how many connections each rule allowed, and when last.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +7,12 @@ use dashmap::DashMap;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::flow::{Flow, FlowDirection};
+use super::flow::{AllowingRule, Flow, FlowDirection, MAX_POLICIES};
 
 /// Policies that are counted. Packets that further ones deny are counted in one sum.
 pub const MAX_COUNTED: usize = 10_000;
+/// Rules that are counted. Connections that further ones allow are counted in one sum.
+pub const MAX_COUNTED_RULES: usize = 10_000;
 
 /// Counted by the recorder of flows, and read by whoever asks while it counts.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +23,11 @@ struct Shared {
     /// By `namespace/name`.
     policies: DashMap<String, PolicyHits>,
     uncounted: AtomicU64,
+    rules: DashMap<RuleKey, Hits>,
+    uncounted_rules: AtomicU64,
 }
+
+type RuleKey = (AllowingRule, FlowDirection);
 
 #[derive(Debug, Default)]
 struct PolicyHits {
@@ -47,6 +53,19 @@ pub struct PolicyDenials {
     pub last_seen: String,
 }
 
+/// What a rule of a policy allowed since the agent began. A connection that several rules allow counts for each of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleHits {
+    /// `namespace/name`
+    pub policy: String,
+    pub direction: FlowDirection,
+    /// Its place in the policy's rules of the direction, from 0.
+    pub rule: usize,
+    pub connections: u64,
+    /// RFC 3339, UTC.
+    pub last_used: String,
+}
+
 impl PolicyHits {
     fn count(&mut self, direction: FlowDirection, time: Timestamp) {
         let hits = match direction {
@@ -59,9 +78,64 @@ impl PolicyHits {
 }
 
 impl HitCounters {
+    /// Counts connections of the flow for the rules that allow them.
+    pub fn count_allowed(&self, flow: &Flow, connections: u64, time: Timestamp) {
+        if connections == 0 {
+            return;
+        }
+        let Shared { rules, uncounted_rules, .. } = &*self.0;
+        if flow.judgement.allowed_by.len() >= MAX_POLICIES {
+            // There may be more, which the flow does not name.
+            uncounted_rules.fetch_add(connections, Ordering::Relaxed);
+        }
+        for rule in &flow.judgement.allowed_by {
+            let key = (rule.clone(), flow.direction);
+            if rules.len() >= MAX_COUNTED_RULES && !rules.contains_key(&key) {
+                uncounted_rules.fetch_add(connections, Ordering::Relaxed);
+                continue;
+            }
+            let mut hits = rules.entry(key).or_insert(Hits { packets: 0, last_seen: time });
+            (hits.packets, hits.last_seen) = (hits.packets + connections, time);
+        }
+    }
+
+    /// Forgets policies that are no more, by `namespace/name`.
+    pub fn keep(&self, is_there: impl Fn(&str) -> bool) {
+        let Shared { policies, rules, .. } = &*self.0;
+        policies.retain(|policy, _| is_there(policy));
+        rules.retain(|(rule, _), _| is_there(&rule.policy));
+    }
+
+    /// The `most` that allowed the most connections, those first.
+    pub fn top_rules(&self, most: usize) -> Vec<RuleHits> {
+        let all = self.0.rules.iter();
+        let mut all: Vec<RuleHits> = all.map(|entry| rule_hits(entry.key(), *entry)).collect();
+        all.sort_by(|a, b| {
+            let name = |it: &RuleHits| (it.policy.clone(), it.direction, it.rule);
+            b.connections.cmp(&a.connections).then_with(|| name(a).cmp(&name(b)))
+        });
+        all.truncate(most);
+        all
+    }
+
+    /// What the rules of a policy allowed, by direction and place.
+    pub fn rules_of(&self, policy: &str) -> Vec<RuleHits> {
+        let rules = self.0.rules.iter().filter(|entry| entry.key().0.policy == policy);
+        let mut hits: Vec<RuleHits> = rules.map(|entry| rule_hits(entry.key(), *entry)).collect();
+        hits.sort_by_key(|it| (it.direction, it.rule));
+        hits
+    }
+
+    /// What a policy denied, by direction.
+    pub fn denials_of(&self, policy: &str) -> Vec<PolicyDenials> {
+        let hits = self.0.policies.get(policy);
+        hits.map(|hits| denials(policy, &hits).collect()).unwrap_or_default()
+    }
+
     /// Counts a packet of the flow for the policies that isolate the pod.
     pub fn count(&self, flow: &Flow, time: Timestamp) {
-        let Shared { policies, uncounted } = &*self.0;
+        let Shared { policies, uncounted, .. } = &*self.0;
+        uncounted.fetch_add(u64::from(flow.judgement.further > 0), Ordering::Relaxed);
         for policy in &flow.judgement.isolated_by {
             if let Some(mut hits) = policies.get_mut(policy.as_str()) {
                 hits.count(flow.direction, time);
@@ -77,16 +151,7 @@ impl HitCounters {
     pub fn top(&self, most: usize) -> Vec<PolicyDenials> {
         let mut all: Vec<PolicyDenials> = Vec::new();
         for entry in &self.0.policies {
-            let directions =
-                [(FlowDirection::Ingress, entry.ingress), (FlowDirection::Egress, entry.egress)];
-            for (direction, hits) in directions {
-                all.extend(hits.map(|hits| PolicyDenials {
-                    policy: entry.key().clone(),
-                    direction,
-                    packets: hits.packets,
-                    last_seen: hits.last_seen.to_string(),
-                }));
-            }
+            all.extend(denials(entry.key(), &entry));
         }
         all.sort_by(|a, b| {
             b.packets
@@ -97,10 +162,56 @@ impl HitCounters {
         all
     }
 
-    /// Packets denied by policies beyond `MAX_COUNTED`.
+    /// When the rule of the policy `namespace/name` allowed a connection last.
+    pub fn last_used(
+        &self,
+        policy: &str,
+        rule: usize,
+        direction: FlowDirection,
+    ) -> Option<Timestamp> {
+        let key = (AllowingRule { policy: policy.to_owned(), rule }, direction);
+        self.0.rules.get(&key).map(|hits| hits.last_seen)
+    }
+
+    /// When the policy `namespace/name` denied a packet last.
+    pub fn last_denied(&self, policy: &str, direction: FlowDirection) -> Option<Timestamp> {
+        let hits = self.0.policies.get(policy)?;
+        let of_direction = match direction {
+            FlowDirection::Ingress => hits.ingress,
+            FlowDirection::Egress => hits.egress,
+        };
+        of_direction.map(|hits| hits.last_seen)
+    }
+
+    /// Connections allowed by rules beyond `MAX_COUNTED_RULES`, and those that more rules allow than a flow names.
+    pub fn uncounted_rules(&self) -> u64 {
+        self.0.uncounted_rules.load(Ordering::Relaxed)
+    }
+
+    /// Packets denied by policies beyond `MAX_COUNTED`, and those that more policies deny than a flow names.
     pub fn uncounted(&self) -> u64 {
         self.0.uncounted.load(Ordering::Relaxed)
     }
+}
+
+fn rule_hits((rule, direction): &RuleKey, hits: Hits) -> RuleHits {
+    RuleHits {
+        policy: rule.policy.clone(),
+        direction: *direction,
+        rule: rule.rule,
+        connections: hits.packets,
+        last_used: hits.last_seen.to_string(),
+    }
+}
+
+fn denials(policy: &str, hits: &PolicyHits) -> impl Iterator<Item = PolicyDenials> + use<> {
+    let (policy, ingress, egress) = (policy.to_owned(), hits.ingress, hits.egress);
+    let directions = [(FlowDirection::Ingress, ingress), (FlowDirection::Egress, egress)];
+    directions.into_iter().filter_map(move |(direction, hits)| {
+        let Hits { packets, last_seen } = hits?;
+        let (policy, last_seen) = (policy.clone(), last_seen.to_string());
+        Some(PolicyDenials { policy, direction, packets, last_seen })
+    })
 }
 
 #[cfg(test)]
@@ -112,6 +223,9 @@ mod tests {
         Flow {
             id: 1,
             verdict: FlowVerdict::Deny,
+            service: None,
+            inferred_services: Vec::new(),
+            traffic: Default::default(),
             direction,
             first_seen: String::new(),
             last_seen: String::new(),
@@ -126,6 +240,30 @@ mod tests {
                 ..Judgement::default()
             },
         }
+    }
+
+    #[test]
+    fn rules_count_connections_until_their_policy_goes() {
+        let hits = HitCounters::default();
+        let time = Timestamp::UNIX_EPOCH;
+        let mut allowed = flow(FlowDirection::Ingress, &["n/a", "n/b"]);
+        let rule = |policy: &str, rule| AllowingRule { policy: policy.into(), rule };
+        allowed.judgement.allowed_by = vec![rule("n/a", 1), rule("n/b", 0)];
+        hits.count_allowed(&allowed, 3, time);
+        hits.count_allowed(&allowed, 0, Timestamp::MAX);
+        allowed.judgement.allowed_by.pop();
+        hits.count_allowed(&allowed, 2, time);
+        let top = |most| -> Vec<(String, usize, u64)> {
+            let all = hits.top_rules(most).into_iter();
+            all.map(|it| (it.policy, it.rule, it.connections)).collect()
+        };
+        assert_eq!(top(9), [("n/a".to_owned(), 1, 5), ("n/b".to_owned(), 0, 3)]);
+        assert_eq!((top(1).len(), hits.uncounted_rules()), (1, 0));
+        assert!(hits.top_rules(9).iter().all(|it| it.last_used == time.to_string()));
+        hits.count(&allowed, time);
+        hits.keep(|policy| policy == "n/b");
+        assert_eq!(top(9), [("n/b".to_owned(), 0, 3)]);
+        assert!(hits.top(9).iter().all(|it| it.policy == "n/b"));
     }
 
     #[test]

@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use palisade_compiler::compile::{Compiler, Judge};
-use palisade_compiler::explain::{self, Outcome, Side};
-use palisade_compiler::model::{Direction, Family, Verdict};
+use palisade_compiler::explain::{self, Backend, Outcome, ReachingService, Side};
+use palisade_compiler::model::{Connection, Direction, Family, Protocol, Verdict};
 use palisade_compiler::program::earlier::tables_before;
 use palisade_compiler::program::eval::eval;
 use palisade_compiler::program::{Delta, Program};
+use palisade_compiler::snapshot::Snapshot;
 use palisade_dataplane::netlink::nflog::Upper;
 
-use super::flow::{FlowEnd, Judgement, MAX_POLICIES, NamedJudgement};
+use super::flow::{FlowEnd, Judgement, MAX_POLICIES, NamedJudgement, NamedService, Services};
 use super::observation::Observation;
 use crate::explanation::nearest_miss;
 use crate::revision_log::{RevisionLog, named};
@@ -18,6 +19,9 @@ use crate::revision_log::{RevisionLog, named};
 /// From the kernel's verdict to the moment at which a packet is read, at most: the log delivers within hundredths of a second,
 /// and the rest is for a host whose processors are overloaded.
 const MAX_DELIVERY: Duration = Duration::from_secs(1);
+
+/// Services that are named of a denied connection.
+const MAX_INFERRED: usize = 4;
 
 /// What packets are judged by.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +58,18 @@ fn judge_one(
     };
     let snapshot = evidence.compiler.snapshot();
     let [from, to] = [&explanation.from, &explanation.to].map(|end| FlowEnd::of(end, snapshot));
-    NamedJudgement { from, to, judgement }
+    let services =
+        Services { inferred: inferred_services(snapshot, &connection), translated: None };
+    NamedJudgement { from, to, services, judgement }
+}
+
+/// The Services that a connection to a backend may have come by.
+fn inferred_services(snapshot: &Snapshot, connection: &Connection) -> Vec<NamedService> {
+    let Some(protocol) = Protocol::from_number(connection.protocol) else { return Vec::new() };
+    let backend = Backend { address: connection.to, port: connection.port };
+    let named = |it: ReachingService| NamedService { name: it.service.to_string(), port: it.port };
+    let services = explain::reached_by(snapshot, backend, protocol).into_iter();
+    services.take(MAX_INFERRED).map(named).collect()
 }
 
 /// The policies of now deny it.
@@ -168,5 +183,7 @@ fn walk(program: &Program, deltas: &[&Delta], observation: &Observation) -> (Ver
     (evaluation.verdict, evaluation.to_string())
 }
 
+#[cfg(test)]
+mod attribution;
 #[cfg(test)]
 mod tests;

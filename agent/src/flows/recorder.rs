@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use palisade_dataplane::netlink::DenyCounters;
 
+use super::allowed;
+use super::flow::NamedJudgement;
 use super::listener::listen;
 use super::observation::{Batch, Judged, Observation};
 use super::store::FlowStore;
@@ -17,38 +20,68 @@ use crate::published_status::PublishedStatus;
 /// Packets that wait to be judged at most; later ones are counted as lost.
 const MAX_WAITING: usize = 1024;
 /// Packets that the loop judges in a row.
-const MAX_BATCH: usize = 32;
+pub(super) const MAX_BATCH: usize = 32;
 /// How many times as long as the loop took for a batch it is left alone.
 const PAUSES: u32 = 9;
+/// Beyond so many that wait to be judged, the loop is left alone for as long as it took only.
+const MANY_WAITING: usize = 1024;
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait while nothing is enforced that packets could be judged by.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// How often the kernel's counters of denied packets are read while packets come, and otherwise.
 const COUNT_SOON: Duration = Duration::from_secs(1);
 const COUNT_LATE: Duration = Duration::from_secs(60);
 
-/// Begins to record denied connections, in the network namespace of the calling thread. The threads last as long as the
-/// process; without them all else goes on.
-pub fn spawn(inbox: Sender, status: PublishedStatus) {
-    let spawned = try_spawn(inbox, status);
-    if let Err(error) = spawned {
-        tracing::warn!(%error, "denied connections are counted, and not shown by palisade observe");
+/// Asks the loop, which has one batch at a time.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    inbox: Sender,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Asker {
+    /// Has the loop judge the batch, whose answer comes by `judged`.
+    pub(super) fn ask<T>(
+        &self,
+        batch: Batch,
+        judged: &Receiver<Judged<T>>,
+    ) -> Result<Judged<T>, Ended> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inbox.judge(batch)?;
+        judged.recv().map_err(|_dropped| Ended)
     }
 }
 
-fn try_spawn(inbox: Sender, status: PublishedStatus) -> io::Result<()> {
+/// How long the loop is left alone after a batch that took so long, while so many wait: half of the time where they are many.
+pub(super) fn rest_after(took: Duration, waiting: usize) -> Duration {
+    let pauses = if waiting > MANY_WAITING { 1 } else { PAUSES };
+    (took * pauses).min(MAX_PAUSE)
+}
+
+/// Begins to record denied and allowed connections, in the network namespace of the calling thread; `event_buffer` is the room
+/// for events of the latter, in bytes. The threads last as long as the process; without them all else goes on.
+pub fn spawn(inbox: Sender, status: PublishedStatus, event_buffer: usize) {
+    let spawned = try_spawn(inbox, status, event_buffer);
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "connections are not shown by palisade observe");
+    }
+}
+
+fn try_spawn(inbox: Sender, status: PublishedStatus, event_buffer: usize) -> io::Result<()> {
     let (queue, observations) = sync_channel(MAX_WAITING);
     let store = status.flows.clone();
     let counters = Counters::begin();
     let (waiting, count_at) = (Vec::new(), Instant::now());
-    let recorder = Recorder { inbox, status, observations, waiting, counters, count_at };
+    let asker = Asker { inbox, turn: Arc::default() };
+    allowed::spawn(asker.clone(), status.clone(), event_buffer)?;
+    let recorder = Recorder { asker, status, observations, waiting, counters, count_at };
     thread::Builder::new().name("denied".into()).spawn(move || listen(&store, &queue))?;
     thread::Builder::new().name("flows".into()).spawn(move || recorder.run())?;
     Ok(())
 }
 
 struct Recorder {
-    inbox: Sender,
+    asker: Asker,
     status: PublishedStatus,
     observations: Receiver<Observation>,
     /// Seen and not judged, in order.
@@ -101,7 +134,7 @@ impl Recorder {
                     store.put(observation, judged);
                 }
                 // What comes meanwhile waits in the queue.
-                thread::sleep((took * PAUSES).min(MAX_PAUSE));
+                thread::sleep(rest_after(took, self.waiting.len()));
             }
         }
         Ok(())
@@ -121,10 +154,9 @@ impl Recorder {
         batch
     }
 
-    fn ask(&self, observations: Vec<Observation>) -> Result<Judged, Ended> {
+    fn ask(&self, observations: Vec<Observation>) -> Result<Judged<NamedJudgement>, Ended> {
         let (answer, judged) = channel();
-        self.inbox.judge(Batch { observations, answer })?;
-        judged.recv().map_err(|_dropped| Ended)
+        self.asker.ask(Batch::Denied { observations, answer }, &judged)
     }
 
     /// Gives readers what is due and counts what was not logged; returns when to do so again.

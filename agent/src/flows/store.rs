@@ -3,7 +3,10 @@
 //! A reader has a queue of its own, which holds only flows that its filter takes. The writer never waits: what finds no room in
 //! a queue is counted, and the reader is told how much it missed.
 
-use std::collections::VecDeque;
+pub(super) mod allowed;
+mod flow_log;
+
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,13 +17,15 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::counts::FlowCounts;
 use super::filter::Filter;
-use super::flow::{Flow, FlowVerdict, NamedJudgement};
+use super::flow::{Flow, FlowVerdict, NamedJudgement, Traffic};
 use super::hits::HitCounters;
 use super::observation::{FlowKey, Observation};
 use super::ring::Ring;
 use crate::explanation::family_name;
 
-/// Flows that are kept.
+pub use flow_log::MAX_LOG_QUEUED;
+
+/// Flows that are kept of denied packets, and so many of allowed connections.
 pub const MAX_FLOWS: usize = 4096;
 /// Flows that are kept whose verdict no revision in force gave: others do not make them go.
 pub const MAX_DIVERGENCES: usize = 256;
@@ -41,11 +46,16 @@ pub struct FlowStore {
 #[derive(Debug)]
 struct State {
     flows: Ring,
+    allowed: Ring,
     divergences: Ring,
     next_id: u64,
     /// Flows that were seen again and not given to readers since, with the moment at which they will be.
     due: VecDeque<(Instant, FlowKey)>,
+    /// The keys in `due`.
+    awaited: HashSet<FlowKey>,
     readers: Vec<Reader>,
+    /// The flow log, which is no reader among them.
+    log: Option<Reader>,
     counts: FlowCounts,
 }
 
@@ -53,10 +63,13 @@ impl Default for State {
     fn default() -> Self {
         Self {
             flows: Ring::new(MAX_FLOWS),
+            allowed: Ring::new(MAX_FLOWS),
             divergences: Ring::new(MAX_DIVERGENCES),
             next_id: 1,
             due: VecDeque::new(),
+            awaited: HashSet::new(),
             readers: Vec::new(),
+            log: None,
             counts: FlowCounts::default(),
         }
     }
@@ -82,6 +95,11 @@ impl Subscription {
     /// Waits for the next flow; `None` if there will be none.
     pub async fn next(&mut self) -> Option<Arc<Flow>> {
         self.queue.recv().await
+    }
+
+    /// As `next`, for a thread of its own.
+    pub fn next_blocking(&mut self) -> Option<Arc<Flow>> {
+        self.queue.blocking_recv()
     }
 
     /// How many flows were left out since the last call, because the queue was full.
@@ -119,7 +137,12 @@ impl FlowStore {
         let state = self.state();
         let readers = state.readers.iter().filter(|reader| !reader.queue.is_closed()).count();
         let stored = state.flows.len() + state.divergences.len();
-        FlowCounts { readers, stored, ..state.counts.clone() }
+        let mut counts = FlowCounts { readers, stored, ..state.counts.clone() };
+        counts.allowed.stored = state.allowed.len();
+        if let (Some(log), Some(reader)) = (&mut counts.flow_log, &state.log) {
+            log.waiting = reader.queue.max_capacity() - reader.queue.capacity();
+        }
+        counts
     }
 
     pub(super) fn count(&self, change: impl FnOnce(&mut FlowCounts)) {
@@ -195,7 +218,9 @@ impl FlowStore {
                 return Some(due);
             }
             state.due.pop_front();
-            let found = [&state.flows, &state.divergences].map(|ring| ring.get(&key).cloned());
+            state.awaited.remove(&key);
+            let found = [&state.flows, &state.allowed, &state.divergences]
+                .map(|ring| ring.get(&key).cloned());
             let latest = found.into_iter().flatten().max_by(|a, b| a.last_seen.cmp(&b.last_seen));
             if let Some(flow) = latest {
                 state.emit(&flow);
@@ -210,7 +235,7 @@ impl State {
             let wanted = ring.latest().filter(|flow| filter.takes(flow));
             wanted.take(last).cloned().collect::<Vec<_>>()
         };
-        let mut latest = [of(&self.flows), of(&self.divergences)].concat();
+        let mut latest = [of(&self.flows), of(&self.allowed), of(&self.divergences)].concat();
         latest.sort_by(|a, b| b.last_seen.cmp(&a.last_seen));
         latest.truncate(last);
         latest.reverse();
@@ -219,13 +244,19 @@ impl State {
 
     /// Has a repeat given to readers after `REPEAT_EVERY`, together with those that come until then.
     fn emit_later(&mut self, key: FlowKey, now: Instant) {
-        if !self.due.iter().any(|(_, waiting)| *waiting == key) {
+        if self.awaited.insert(key) {
             self.due.push_back((now + REPEAT_EVERY, key));
         }
     }
 
     fn emit(&mut self, flow: &Arc<Flow>) {
-        let Self { readers, counts, .. } = self;
+        let Self { readers, log, counts, .. } = self;
+        if let Some(reader) = log.as_ref().filter(|reader| reader.filter.takes(flow))
+            && reader.queue.try_send(Arc::clone(flow)).is_err()
+        {
+            reader.missed.fetch_add(1, Ordering::Relaxed);
+            counts.flow_log.iter_mut().for_each(|log| log.lost += 1);
+        }
         readers.retain(|reader| {
             if !reader.filter.takes(flow) {
                 return !reader.queue.is_closed();
@@ -263,6 +294,9 @@ fn flow(observation: &Observation, judged: NamedJudgement, id: u64) -> Flow {
         to: judged.to,
         protocol: connection.protocol,
         port: Protocol::from_number(connection.protocol).map(|_| connection.port),
+        service: None,
+        inferred_services: judged.services.inferred,
+        traffic: Traffic::default(),
         judgement: judged.judgement,
     }
 }

@@ -42,7 +42,7 @@ impl Token {
         Self::parse(&fs::read_to_string(path)?)
     }
 
-    fn parse(text: &str) -> io::Result<Self> {
+    pub(super) fn parse(text: &str) -> io::Result<Self> {
         let token = text.trim();
         let fits = (MIN_TOKEN_BYTES..=MAX_TOKEN_BYTES).contains(&token.len());
         if fits && token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -67,7 +67,7 @@ impl std::fmt::Debug for Token {
 
 /// What a request needs.
 #[derive(Debug, Clone)]
-pub(super) enum Access {
+pub(crate) enum Access {
     /// To come from this host, which the address sees to, and from none of another site's pages.
     Local,
     Token(Token),
@@ -76,7 +76,7 @@ pub(super) enum Access {
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     text: &'static str,
 }
@@ -96,7 +96,7 @@ const fn forbidden(text: &'static str) -> Refusal {
 }
 
 impl Access {
-    pub(super) fn new(address: SocketAddr, token: Option<Token>) -> Self {
+    pub(crate) fn new(address: SocketAddr, token: Option<Token>) -> Self {
         match token {
             Some(token) => Self::Token(token),
             None if address.ip().is_loopback() => Self::Local,
@@ -116,7 +116,7 @@ impl Access {
     }
 
     /// Whether what the page shows may be had.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         self.check_host(headers)?;
         if is_of_another_site(headers) {
             return Err(forbidden(FOREIGN_SITE));

@@ -25,34 +25,39 @@ use super::shared::Shared;
 use super::state::API_VERSION;
 use crate::flows::counts::FlowCounts;
 use crate::flows::filter::Filter;
-use crate::flows::flow::{Flow, Line, LineContent};
-use crate::flows::store::{MAX_FLOWS, MAX_READERS, Subscription};
+use crate::flows::flow::{Flow, FlowVerdict, Line, LineContent};
+use crate::flows::store::{MAX_DIVERGENCES, MAX_FLOWS, MAX_READERS, Subscription};
 use crate::protocol;
 use crate::published_status::PublishedStatus;
 
 /// How often a reader hears how the agent is. A reader that hears nothing for longer is cut off, and can know it.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// All flows that are stored.
+const MAX_SEEN: usize = 2 * MAX_FLOWS + MAX_DIVERGENCES;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
-    /// How many flows of those seen before.
+    /// How many flows of those seen before, of each verdict.
     #[serde(default)]
     last: usize,
+    /// Only flows of this verdict.
+    verdict: Option<FlowVerdict>,
 }
 
 pub(super) async fn flows(
     State(shared): State<Arc<Shared>>,
     Extension(lasting): Extension<Lasting>,
-    Query(Wanted { last }): Query<Wanted>,
+    Query(Wanted { last, verdict }): Query<Wanted>,
 ) -> Response {
     let published = shared.server.status.clone();
-    let subscribed = published.flows.subscribe(last.min(MAX_FLOWS), Filter::default());
+    let filter = Filter { verdicts: verdict.into_iter().collect(), ..Filter::default() };
+    let subscribed = published.flows.subscribe(if last == 0 { 0 } else { MAX_SEEN }, filter);
     let Some(mut subscription) = subscribed else {
         let reason = format!("{MAX_READERS} readers of flows are there already; end one of them\n");
         return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
     };
     lasting.set();
-    let latest = std::mem::take(&mut subscription.latest).into();
+    let latest = latest_of_each(std::mem::take(&mut subscription.latest), last);
     let mut status_at = interval(STATUS_EVERY);
     status_at.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let reader = Reader { published, subscription, latest, status_at };
@@ -61,6 +66,22 @@ pub(super) async fn flows(
         Some((Ok::<_, Infallible>(event), reader))
     });
     Sse::new(events).into_response()
+}
+
+/// The last so many of each verdict, in their order: allowed connections, of which there are most, leave room for denied ones.
+fn latest_of_each(flows: Vec<Arc<Flow>>, last: usize) -> VecDeque<Arc<Flow>> {
+    let (mut allowed, mut denied) = (0, 0);
+    let is_late = |flow: &Arc<Flow>| {
+        let count = match flow.verdict {
+            FlowVerdict::Allow => &mut allowed,
+            FlowVerdict::Deny => &mut denied,
+        };
+        *count += 1;
+        *count <= last
+    };
+    let mut latest: VecDeque<_> = flows.into_iter().rev().filter(is_late).collect();
+    latest.make_contiguous().reverse();
+    latest
 }
 
 struct Reader {

@@ -22,7 +22,7 @@ macro_rules! files {
 }
 
 /// The path, the content type and the content of each.
-const FILES: [(&str, &str, &str); 17] = files! {
+const FILES: [(&str, &str, &str); 24] = files! {
     "/", HTML, "index.html";
     "/page/page.css", CSS, "page.css";
     "/page/icon.svg", SVG, "icon.svg";
@@ -30,6 +30,13 @@ const FILES: [(&str, &str, &str); 17] = files! {
     "/page/agent.js", SCRIPT, "agent.js";
     "/page/cluster.js", SCRIPT, "cluster.js";
     "/page/map.js", SCRIPT, "map.js";
+    "/page/drawing.js", SCRIPT, "drawing.js";
+    "/page/edges.js", SCRIPT, "edges.js";
+    "/page/findings.js", SCRIPT, "findings.js";
+    "/page/policies.js", SCRIPT, "policies.js";
+    "/page/reach.js", SCRIPT, "reach.js";
+    "/page/what_if.js", SCRIPT, "what_if.js";
+    "/page/demo.js", SCRIPT, "demo.js";
     "/page/stream.js", SCRIPT, "stream.js";
     "/page/details.js", SCRIPT, "details.js";
     "/page/status.js", SCRIPT, "status.js";

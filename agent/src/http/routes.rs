@@ -1,4 +1,4 @@
-//! What each path answers. No request changes anything, and none has a body that is read.
+//! What each path answers. No request changes anything; the body of `what-if` is a question.
 //!
 //! Metrics and health are for whoever reaches the listener, since probes and Prometheus name the host as they like; what the page
 //! shows, which names pods, is for those whom `access` lets.
@@ -6,18 +6,20 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use super::access::Access;
+use super::findings::{FindingLists, lint};
 use super::flow_events::flows;
 use super::page::{CONTENT_SECURITY_POLICY, files};
 use super::pod_lists::PodLists;
 use super::shared::Shared;
 use super::state::{explain, state};
+use super::views::{MAX_BODY_BYTES, policy, reach, what_if};
 use crate::health;
 use crate::metrics::exposition::{CONTENT_TYPE, Exposition};
 use crate::socket::server::Server;
@@ -28,13 +30,19 @@ pub(super) fn router(server: Server, access: Access) -> Router {
         .route("/api/v1/state", get(state))
         .route("/api/v1/explain", get(explain))
         .route("/api/v1/flows", get(flows))
+        .route("/api/v1/lint", get(lint))
+        .route("/api/v1/policy", get(policy))
+        .route("/api/v1/reach", get(reach))
+        .route("/api/v1/what-if", post(what_if))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .route_layer(from_fn_with_state(access.clone(), check));
     let page = files().route_layer(from_fn_with_state(access, check_host));
     let open = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz));
-    let shared = Shared { server, pods: PodLists::default(), exposition };
+    let shared =
+        Shared { server, pods: PodLists::default(), findings: FindingLists::default(), exposition };
     open.merge(page).merge(data).layer(from_fn(guard)).with_state(Arc::new(shared))
 }
 

@@ -1,5 +1,6 @@
 //! What the answers come from.
 
+use super::findings::FindingLists;
 use super::pod_lists::PodLists;
 use crate::metrics::exposition::Exposition;
 use crate::socket::server::Server;
@@ -8,5 +9,6 @@ use crate::socket::server::Server;
 pub(super) struct Shared {
     pub(super) server: Server,
     pub(super) pods: PodLists,
+    pub(super) findings: FindingLists,
     pub(super) exposition: Exposition,
 }

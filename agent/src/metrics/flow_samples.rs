@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::samples::{Labels, Samples, named};
-use crate::flows::counts::{FlowCounts, FlowLosses};
+use crate::flows::counts::{AllowedCounts, AllowedLosses, FlowCounts, FlowLosses};
 use crate::flows::hits::HitCounters;
 use crate::protocol::MAX_LISTED_POLICIES;
 
@@ -68,6 +68,7 @@ pub(super) fn flows(samples: &mut Samples<'_>, counts: &FlowCounts) -> fmt::Resu
         series.map(|(result, value)| (vec![("result", result.to_owned())], value as f64)),
     )?;
     losses(samples, &counts.lost)?;
+    connections(samples, &counts.allowed)?;
     samples.count(
         &named(
             "flows_stored",
@@ -81,6 +82,51 @@ pub(super) fn flows(samples: &mut Samples<'_>, counts: &FlowCounts) -> fmt::Resu
             "Clients that follow the stream of denied connections. At most 16 may.",
         ),
         counts.readers,
+    )
+}
+
+fn connections(samples: &mut Samples<'_>, allowed: &AllowedCounts) -> fmt::Result {
+    samples.flag(
+        &named(
+            "connections_listening",
+            "1 if the kernel tells the agent of the connections that it tracks. If it stays 0, palisade status says why.",
+        ),
+        allowed.is_listening,
+    )?;
+    let mut counter = |name, help, value: u64| {
+        let value = value as f64;
+        samples.counter(&named(name, help), Some(value))
+    };
+    counter("connections_opened", "Connections that the host began to track.", allowed.opened)?;
+    counter("connections_ended", "Tracked connections that ended.", allowed.ended)?;
+    counter(
+        "connections_elsewhere",
+        "Connections that the host began to track and that have no pod of this node at an end.",
+        allowed.elsewhere,
+    )?;
+    let AllowedLosses { overflows, repaired, ends, queue, forgotten } = allowed.lost;
+    let series = [
+        ("overflows", overflows),
+        ("repaired", repaired),
+        ("ends", ends),
+        ("queue", queue),
+        ("forgotten", forgotten),
+    ];
+    samples.counters(
+        &named(
+            "connections_lost",
+            "What is missing in the stream of allowed connections, by stage: times that the socket had no room (overflows), connections \
+             lost there and found again (repaired), connections whose end was lost (ends) or that found no room while they waited to be \
+             judged (queue), flows that gave way to later ones (forgotten). No verdict depends on it.",
+        ),
+        series.map(|(stage, value)| (vec![("stage", stage.to_owned())], value as f64)),
+    )?;
+    samples.count(
+        &named(
+            "connections_stored",
+            "Allowed connections that are kept for palisade observe. At its bound of some thousands, the oldest give way to later ones.",
+        ),
+        allowed.stored,
     )
 }
 

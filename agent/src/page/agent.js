@@ -25,9 +25,11 @@ export class Agent {
     sessionStorage.setItem(KEPT_TOKEN, token);
   }
 
-  async request(path, signal) {
+  async request(path, signal, body) {
     const headers = this.token ? { Authorization: `Bearer ${this.token}` } : {};
-    const response = await fetch(path, { headers, signal, cache: "no-store", redirect: "error", referrerPolicy: "no-referrer" });
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    const question = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
+    const response = await fetch(path, { headers, signal, ...question, cache: "no-store", redirect: "error", referrerPolicy: "no-referrer" });
     if (response.ok) return response;
     const why = (await response.text()).trim() || `the agent answered ${response.status}`;
     throw response.status === 401 || response.status === 403 ? Object.assign(new Refused(why), { status: response.status }) : new Error(why);
@@ -40,6 +42,24 @@ export class Agent {
 
   async explain(question) {
     return (await this.request(`/api/v1/explain?${new URLSearchParams(question)}`)).json();
+  }
+
+  async lint() {
+    return (await this.request("/api/v1/lint")).json();
+  }
+
+  async policy(name) {
+    return (await this.request(`/api/v1/policy?${new URLSearchParams({ name })}`)).json();
+  }
+
+  /** Who may reach a pod, and whom it may reach. */
+  async reach(name) {
+    return (await this.request(`/api/v1/reach?${new URLSearchParams({ name })}`)).json();
+  }
+
+  /** What an edit would change: `what_if`, or `refused` with what is wrong with it. */
+  async whatIf(proposal) {
+    return (await this.request("/api/v1/what-if", undefined, proposal)).json();
   }
 
   /** Listens for as long as the page is there. */

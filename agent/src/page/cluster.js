@@ -1,7 +1,10 @@
 // What is known: pods by namespace, the flows seen lately, and the edges that they make.
 
+// Of each verdict.
 const MAX_FLOWS = 1000;
 const MAX_EDGES = 2000;
+// Ports whose verdicts an edge remembers.
+const MAX_EDGE_PORTS = 64;
 // Ends that are no pods, each with a place of its own.
 const MAX_OUTSIDE = 40;
 const OUTSIDE = "outside the cluster";
@@ -14,8 +17,12 @@ export const endName = (end) => end.pod ?? (end.node ? `node ${end.node}` : end.
 
 /** What says in the fewest words why. */
 export function why(flow) {
-  return flow.divergence ?? flow.misses[0]?.text ?? flow.reason;
+  if (flow.divergence) return flow.divergence;
+  if (flow.allowed_by.length > 0) return `by ${flow.allowed_by.slice(0, 3).map(ruleName).join(", ")}${flow.allowed_by.length > 3 ? ` and ${flow.allowed_by.length - 3} more` : ""}`;
+  return flow.misses[0]?.text ?? flow.reason;
 }
+
+export const ruleName = ({ policy, rule }) => `${policy}, rule ${rule + 1}`;
 
 /** How a pod is isolated: both ways, one way, or not; or not known. */
 export function isolationKind(pod) {
@@ -38,6 +45,7 @@ export class Cluster {
 
   forgetFlows() {
     this.flows = new Map();
+    this.counts = { allow: 0, deny: 0 };
     this.edges = new Map();
     this.outside = new Map();
     this.missed = 0;
@@ -50,11 +58,11 @@ export class Cluster {
     this.namespaces = list.namespaces.map((namespace) => {
       const pods = namespace.label_sets.flatMap(({ labels, isolation, pods }) => {
         const workload = WORKLOAD_LABELS.map((key) => labels[key]).find((value) => value);
-        return pods.map((pod) => ({ ...pod, id: `pod ${namespace.name}/${pod.name}`, namespace: namespace.name, workload: workload ?? pod.name, labels, isolation }));
+        return pods.map((pod) => ({ ...pod, id: `pod ${namespace.name}/${pod.name}`, namespace: namespace.name, workload: pod.workload ?? workload ?? pod.name, labels, isolation }));
       });
       pods.sort((a, b) => (a.workload < b.workload ? -1 : a.workload > b.workload ? 1 : a.name < b.name ? -1 : 1));
       pods.forEach((pod) => this.pods.set(pod.id, pod));
-      return { name: namespace.name, policies: namespace.policies, pods };
+      return { name: namespace.name, policies: namespace.policies, policyNames: namespace.policy_names, labels: namespace.labels, pods };
     });
   }
 
@@ -76,10 +84,22 @@ export class Cluster {
   /** Takes in a flow; returns its edge and whether it was known. */
   take(flow) {
     const known = this.flows.get(flow.id);
-    this.flows.delete(flow.id);
+    if (known) this.forget(known);
     this.flows.set(flow.id, flow);
-    if (this.flows.size > MAX_FLOWS) this.flows.delete(this.flows.keys().next().value);
+    this.counts[flow.verdict] += 1;
+    if (this.counts[flow.verdict] > MAX_FLOWS) {
+      for (const old of this.flows.values()) {
+        if (old.verdict !== flow.verdict) continue;
+        this.forget(old);
+        break;
+      }
+    }
     return { edge: this.touch(flow), known };
+  }
+
+  forget(flow) {
+    this.flows.delete(flow.id);
+    this.counts[flow.verdict] -= 1;
   }
 
   /** When a flow was seen last, by this clock. */
@@ -88,14 +108,21 @@ export class Cluster {
     return isNaN(at) ? Date.now() : at - this.skew;
   }
 
+  /** The edge of a flow, with what became of the latest connection to each port. */
   touch(flow) {
     const [from, to] = [this.place(flow.from), this.place(flow.to)];
     const key = `${from}\n${to}`;
-    const edge = this.edges.get(key) ?? { key, from, to, at: { allow: -Infinity, deny: -Infinity } };
+    const edge = this.edges.get(key) ?? { key, from, to, ports: new Map() };
     this.edges.delete(key);
     this.edges.set(key, edge);
-    edge.at[flow.verdict] = Math.max(edge.at[flow.verdict], this.lastSeen(flow));
-    [edge.direction, edge.flow, edge.diverges] = [flow.direction, flow.id, flow.divergence !== null];
+    const port = `${flow.family} ${portText(flow)}`;
+    const [at, known] = [this.lastSeen(flow), edge.ports.get(port)];
+    if (!known || known.at <= at) {
+      edge.ports.delete(port);
+      edge.ports.set(port, { verdict: flow.verdict, at, flow: flow.id, direction: flow.direction, diverges: flow.divergence !== null });
+      if (edge.ports.size > MAX_EDGE_PORTS) edge.ports.delete(edge.ports.keys().next().value);
+    }
+    sumUp(edge, edge.ports.values());
     if (this.edges.size > MAX_EDGES) this.edges.delete(this.edges.keys().next().value);
     return edge;
   }
@@ -112,22 +139,44 @@ export class Cluster {
     return [...this.flows.values()].filter((flow) => flow.from.pod === name || flow.to.pod === name).reverse();
   }
 
-  /** What the layout is made of: groups, what stands in each, and who is connected with whom. */
+  /** What the layout is made of: groups, the workloads of each, what stands in them, and which workloads are connected. */
   shape() {
-    const groups = (this.namespaces ?? []).map(({ name, pods }) => ({ id: `namespace ${name}`, name, size: pods.length, members: pods }));
+    const groups = (this.namespaces ?? []).map(({ name, pods }) => ({ id: `namespace ${name}`, name, members: pods }));
     const outside = [...this.outside.values()];
-    if (outside.length > 0) groups.push({ id: OUTSIDE, name: OUTSIDE, size: outside.length, members: outside, isOutside: true });
-    const places = groups.flatMap(({ members }, group) => members.map((member) => ({ id: member.id, group })));
-    const index = new Map(places.map(({ id }, n) => [id, n]));
-    const links = [...this.edges.values()].map(({ from, to }) => [index.get(from), index.get(to)]).filter(([a, b]) => a !== undefined && b !== undefined && a !== b);
-    return { groups, places, links };
+    if (outside.length > 0) groups.push({ id: OUTSIDE, name: OUTSIDE, members: outside, isOutside: true });
+    const [workloads, places] = [[], []];
+    groups.forEach((group, at) => {
+      // Pods are sorted by workload.
+      for (const member of group.members) {
+        const name = member.workload ?? member.name;
+        if (workloads.at(-1)?.group !== at || workloads.at(-1).name !== name) workloads.push({ id: `${group.id}\n${name}`, name, group: at, members: [] });
+        workloads.at(-1).members.push(member);
+        places.push({ id: member.id, workload: workloads.length - 1 });
+      }
+    });
+    const index = new Map(places.map(({ id, workload }) => [id, workload]));
+    const links = new Map();
+    for (const { from, to } of this.edges.values()) {
+      const [a, b] = [index.get(from), index.get(to)];
+      if (a !== undefined && b !== undefined && a !== b) links.set(`${a} ${b}`, [a, b]);
+    }
+    return { groups, workloads, places, links: [...links.values()] };
   }
+}
+
+/** What is drawn of an edge: the latest connection of each verdict. A port counts with its latest verdict only. */
+export function sumUp(edge, ports) {
+  [edge.allow, edge.deny] = [null, null];
+  for (const port of ports) {
+    if ((edge[port.verdict]?.at ?? -Infinity) <= port.at) edge[port.verdict] = port;
+  }
+  return edge;
 }
 
 /** Whether a flow is what the words of a filter ask for: each is found in one of its names. */
 export function matchesFlow(flow, words) {
   if (words.length === 0) return true;
-  const names = [flow.verdict, flow.direction, endName(flow.from), flow.from.address, endName(flow.to), flow.to.address, portText(flow), ...flow.isolated_by, why(flow)];
+  const names = [flow.verdict, flow.direction, ...flow.allowed_by.map(({ policy }) => policy), endName(flow.from), flow.from.address, endName(flow.to), flow.to.address, portText(flow), ...flow.isolated_by, why(flow)];
   const text = names.join("\n").toLowerCase();
   return words.every((word) => text.includes(word));
 }

@@ -1,34 +1,55 @@
-// Where pods stand: a worker, so that the page stays fluent. Groups (namespaces) are placed as circles that do not overlap; within
-// a group pods stand as the seeds of a sunflower do, and where there are few enough they are moved by what connects them.
+// Where everything stands: a worker, so that the page stays fluent. Groups (namespaces) and the workloads in each are circles
+// that do not overlap, moved by what connects them; the pods of a workload stand as the seeds of a sunflower do.
 
 importScripts("d3/d3-dispatch.min.js", "d3/d3-quadtree.min.js", "d3/d3-timer.min.js", "d3/d3-force.min.js");
 
 const SPACING = 46;
-const MARGIN = 34;
+const MARGIN = 30;
 const GAP = 40;
 const GOLDEN = Math.PI * (3 - Math.sqrt(5));
-// With more pods than this the sunflower stays as it is.
-const MAX_MOVED = 1500;
 const GROUP_TICKS = 180;
-const POD_TICKS = 90;
-// Between two pictures.
-const TICKS_SHOWN = 3;
+// Of workloads: fewer where there are many.
+const MAX_TICKS = 150;
+const MIN_TICKS = 12;
+const TICKED = 30000;
 
-const groupsById = new Map();
-const podsById = new Map();
-let latest = 0;
+const known = new Map();
 
 const seed = (n, spacing) => ({ x: Math.cos(n * GOLDEN) * Math.sqrt(n + 0.4) * spacing, y: Math.sin(n * GOLDEN) * Math.sqrt(n + 0.4) * spacing });
 
-function placeGroups(groups, links) {
-  const placed = groups.map(({ id, size }, n) => {
-    const radius = MARGIN + SPACING * 0.62 * Math.sqrt(size);
-    const known = groupsById.get(id);
-    const group = known ?? { id, ...seed(n, 150) };
-    group.radius = radius;
-    [group.vx, group.vy] = [0, 0];
-    return group;
+/** Circles with a place from before, or one that is free. */
+function circles(list, radius, spacing) {
+  return list.map((item, n) => {
+    const before = known.get(item.id);
+    const at = before ? { x: before.x, y: before.y } : seed(n, spacing);
+    return { ...item, ...at, radius: radius(item) };
   });
+}
+
+const workloadRadius = ({ size }) => (size === 1 ? SPACING * 0.5 : SPACING * 0.3 + SPACING * 0.52 * Math.sqrt(size));
+
+/** The workloads of a group, around its middle. */
+function placeWorkloads(workloads, links) {
+  const most = workloads.reduce((sum, { size }) => sum + size, 0);
+  const placed = circles(workloads, workloadRadius, SPACING * 0.6 * Math.sqrt(most / workloads.length));
+  const index = new Map(placed.map((it, n) => [it.index, n]));
+  const own = links.map(([a, b]) => ({ source: index.get(a), target: index.get(b) })).filter(({ source, target }) => source !== undefined && target !== undefined);
+  placed.forEach((it) => delete it.index);
+  const simulation = d3.forceSimulation(placed).stop()
+    .force("collide", d3.forceCollide((it) => it.radius + (it.size === 1 ? 12 : 4)).iterations(3))
+    .force("x", d3.forceX(0).strength(0.05))
+    .force("y", d3.forceY(0).strength(0.07))
+    .force("link", d3.forceLink(own).distance(({ source, target }) => source.radius + target.radius + 44).strength(0.06));
+  if (placed.length < 40) simulation.force("repel", d3.forceManyBody().strength(-160).distanceMax(260));
+  const ticks = Math.max(MIN_TICKS, Math.min(MAX_TICKS, Math.round(TICKED / placed.length)));
+  for (let tick = 0; tick < ticks; tick++) simulation.tick();
+  const [x, y] = ["x", "y"].map((axis) => (Math.min(...placed.map((it) => it[axis])) + Math.max(...placed.map((it) => it[axis]))) / 2);
+  placed.forEach((it) => ([it.x, it.y] = [it.x - x, it.y - y]));
+  return placed;
+}
+
+function placeGroups(groups, links) {
+  const placed = circles(groups, ({ radius }) => radius, 150);
   const simulation = d3.forceSimulation(placed).stop()
     .force("collide", d3.forceCollide((group) => group.radius + GAP).iterations(4))
     .force("x", d3.forceX(0).strength(0.04))
@@ -36,68 +57,40 @@ function placeGroups(groups, links) {
     .force("y", d3.forceY(0).strength(0.16))
     .force("link", d3.forceLink(links).distance(({ source, target }) => source.radius + target.radius + GAP).strength(0.05));
   for (let tick = 0; tick < GROUP_TICKS; tick++) simulation.tick();
-  groupsById.clear();
-  placed.forEach((group) => groupsById.set(group.id, group));
   return placed;
 }
 
-function placePods(pods, groups) {
-  const counts = groups.map(() => 0);
-  const before = new Map(groups.map((group) => [group, { x: group.lastX, y: group.lastY }]));
-  const placed = pods.map(({ id, group }) => {
-    const at = groups[group];
-    const rank = counts[group]++;
-    const known = podsById.get(id);
-    const { x: lastX, y: lastY } = before.get(at);
-    const start = known && lastX !== undefined ? { x: known.x - lastX, y: known.y - lastY } : seed(rank, SPACING * 0.56);
-    return { id, group: at, x: at.x + start.x, y: at.y + start.y };
+onmessage = ({ data: { version, groups, workloads, places, links } }) => {
+  const inside = groups.map(() => []);
+  workloads.forEach((workload, index) => inside[workload.group].push({ ...workload, index }));
+  const around = new Array(workloads.length);
+  groups.forEach((group, at) => {
+    const placed = placeWorkloads(inside[at], links);
+    inside[at].forEach(({ index }, n) => (around[index] = placed[n]));
+    group.radius = MARGIN + Math.max(...placed.map((it) => Math.hypot(it.x, it.y) + it.radius));
   });
-  groups.forEach((group) => ([group.lastX, group.lastY] = [group.x, group.y]));
-  podsById.clear();
-  placed.forEach((pod) => podsById.set(pod.id, pod));
-  return placed;
-}
-
-function keepInside(pods) {
-  for (const pod of pods) {
-    const [dx, dy] = [pod.x - pod.group.x, pod.y - pod.group.y];
-    const [far, most] = [Math.hypot(dx, dy), pod.group.radius - 12];
-    if (far > most) [pod.x, pod.y] = [pod.group.x + (dx / far) * most, pod.group.y + (dy / far) * most];
-  }
-}
-
-function send(version, groups, pods) {
-  const circles = Float32Array.from(groups.flatMap(({ x, y, radius }) => [x, y, radius]));
-  const places = Float32Array.from(pods.flatMap(({ x, y }) => [x, y]));
-  postMessage({ version, circles, places }, [circles.buffer, places.buffer]);
-}
-
-onmessage = ({ data: { version, groups: given, pods: listed, links } }) => {
-  latest = version;
   const pairs = new Map();
   for (const [from, to] of links) {
-    const [source, target] = [listed[from].group, listed[to].group];
+    const [source, target] = [workloads[from].group, workloads[to].group];
     if (source !== target) pairs.set(`${source} ${target}`, { source, target });
   }
-  const groups = placeGroups(given, [...pairs.values()]);
-  const pods = placePods(listed, groups);
-  send(version, groups, pods);
-  if (pods.length > MAX_MOVED) return;
-  const simulation = d3.forceSimulation(pods).stop()
-    .force("collide", d3.forceCollide(SPACING * 0.5))
-    .force("x", d3.forceX((pod) => pod.group.x).strength(0.12))
-    .force("y", d3.forceY((pod) => pod.group.y).strength(0.12))
-    .force("repel", d3.forceManyBody().strength(-30).distanceMax(140))
-    .force("link", d3.forceLink(links.map(([source, target]) => ({ source, target }))).distance(120).strength(0.004));
-  let ticks = 0;
-  const move = () => {
-    // A later request takes its place.
-    if (latest !== version) return;
-    for (let n = 0; n < TICKS_SHOWN; n++) simulation.tick();
-    keepInside(pods);
-    send(version, groups, pods);
-    ticks += TICKS_SHOWN;
-    if (ticks < POD_TICKS) setTimeout(move, 16);
-  };
-  move();
+  const placed = placeGroups(groups, [...pairs.values()]);
+  known.clear();
+  placed.forEach((it) => known.set(it.id, it));
+  around.forEach((it) => known.set(it.id, it));
+  const counts = workloads.map(() => 0);
+  const each = (list) => Float32Array.from(list);
+  const middle = ({ group, x, y }) => [placed[group].x + x, placed[group].y + y];
+  const pods = each(places.flatMap(({ workload }) => {
+    const [x, y] = middle(around[workload]);
+    const { size } = workloads[workload];
+    if (size === 1) return [x, y];
+    const n = counts[workload]++;
+    // Names stand below pods: two beside each other have room for them.
+    const at = size === 2 ? { x: (n - 0.5) * SPACING * 1.1, y: 0 } : seed(n, SPACING * 0.52);
+    return [x + at.x, y + at.y];
+  }));
+  const circlesOf = each(placed.flatMap(({ x, y, radius }) => [x, y, radius]));
+  const workloadCircles = each(around.flatMap((it) => [...middle(it), it.radius]));
+  postMessage({ version, circles: circlesOf, workloads: workloadCircles, places: pods }, [circlesOf.buffer, workloadCircles.buffer, pods.buffer]);
 };

@@ -2,8 +2,11 @@
 
 import { Agent } from "./agent.js";
 import { Cluster, isolationKind, matchesPod } from "./cluster.js";
+import { Demo } from "./demo.js";
 import { Details } from "./details.js";
+import { showFindingCount, showFindings } from "./findings.js";
 import { ClusterMap } from "./map.js";
+import { showPolicies } from "./policies.js";
 import { showFigures, showPods, showState, showStatus } from "./status.js";
 import { Stream } from "./stream.js";
 
@@ -14,13 +17,16 @@ const STATE_EVERY = 5000;
 const ARRANGE_AFTER = 400;
 // Connections seen before are no news.
 const PULSED_FOR = 5000;
-const TABS = ["connections", "pods", "status"];
+const TABS = ["connections", "pods", "policies", "findings", "status"];
+// How long after a change the linter is asked; it is asked again while its answer is of an earlier revision.
+const LINT_AFTER = 700;
+const LINT_AGAIN = 5000;
 const THEME = "palisade-theme";
 
 const $ = (id) => document.getElementById(id);
 const cluster = new Cluster();
 const link = { isUp: false, since: null, why: "" };
-let [status, summary, words, tab] = [null, null, [], "connections"];
+let [status, summary, lint, words, tab] = [null, null, null, [], "connections"];
 
 const agent = new Agent({
   connected(skew) {
@@ -42,7 +48,6 @@ const agent = new Agent({
     if (map.index.has(edge.from) && map.index.has(edge.to)) map.setEdges([...cluster.edges.values()]);
     else arrangeLater();
     if (Date.now() - cluster.lastSeen(flow) < PULSED_FOR) map.pulse(edge, flow.verdict);
-    if (flow.verdict === "allow") $("legend-allow").hidden = false;
     stream.take(flow, !known);
   },
   missed({ count }) {
@@ -56,18 +61,23 @@ const agent = new Agent({
     if (isChanged) refresh(STATE_AFTER);
   },
 });
-const details = new Details($("details"), cluster, agent, { onopen: open, onclose: () => (map.select(null), stream.mark(null)) });
-const stream = new Stream({ list: $("stream"), count: $("count"), quiet: $("quiet"), pause: $("pause") }, cluster, (id) => open("flow", id));
+const demo = Demo.find($("tour"), cluster);
+const details = new Details($("details"), cluster, agent, { onopen: open, onclose: () => (map.select(null), map.mark(null), stream.mark(null)), onmark: (ids) => map.mark(ids), demo });
+const stream = new Stream({ list: $("stream"), count: $("count"), quiet: $("quiet"), pause: $("pause"), verdicts: $("verdicts") }, cluster, (id) => open("flow", id));
 const map = new ClusterMap($("canvas"), $("tip"), (found) => {
   if (found?.member) open(found.member.namespace ? "pod" : "end", found.member.id);
-  else if (found?.edge) open("flow", found.edge.flow, found.edge.key);
+  else if (found?.workload) map.show(found.workload.members[0].id);
+  else if (found?.edge) open("flow", found.edge[found.verdict].flow, found.edge.key);
+  else if (found?.group) open("namespace", found.group.id);
   else details.close();
 });
 map.isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 function open(kind, id, key) {
+  map.mark(null);
   details[kind](id);
-  map.select(kind === "flow" ? key ?? edgeOf(id) : id);
+  if (kind === "namespace" && document.activeElement !== $("canvas")) map.show(id);
+  map.select(kind === "flow" ? key ?? edgeOf(id) : map.index.has(id) ? id : null);
   stream.mark(kind === "flow" ? id : null);
 }
 
@@ -100,11 +110,31 @@ function take(state) {
     cluster.setPods(state.pods);
     cluster.linkAgain();
     arrange();
-    drawPods();
+    drawTab();
     details.refresh();
+    lintLater(LINT_AFTER);
+    demo?.refresh();
   }
   showHead();
   if (tab === "status") showStatus($("status"), status, summary);
+}
+
+let lintTimer = null;
+
+/** Asks the linter after so many milliseconds, and again until it knows the latest objects. */
+function lintLater(after) {
+  clearTimeout(lintTimer);
+  lintTimer = setTimeout(async () => {
+    try {
+      lint = details.lint = await agent.lint();
+      showFindingCount($("tab-findings"), lint);
+      drawTab();
+      if (lint.revision < cluster.revision) lintLater(LINT_AGAIN);
+    } catch {
+      // The stream says whether the agent is there.
+      lintLater(LINT_AGAIN);
+    }
+  }, after);
 }
 
 let arrangeTimer = null;
@@ -122,8 +152,11 @@ function arrange() {
   $("empty").textContent = "No pods are known yet.";
 }
 
-function drawPods() {
-  if (tab === "pods") showPods($("pods"), cluster, (pod) => matchesPod(pod, words), isolationKind, (id) => (open("pod", id), map.show(id)));
+function drawTab() {
+  if (tab === "pods") showPods($("pods"), cluster, (pod) => matchesPod(pod, words), isolationKind, (kind, id) => (open(kind, id), map.show(id)));
+  if (tab === "policies") showPolicies($("policies"), cluster, lint, words, open, () => details.editor());
+  if (tab === "findings") showFindings($("findings"), lint, words, (kind, id) => (open(kind, id), kind === "policy" || map.show(id)));
+  if (tab === "status") showStatus($("status"), status, summary);
 }
 
 function showHead() {
@@ -141,15 +174,14 @@ function choose(name) {
     $(`tab-${each}`).tabIndex = isChosen ? 0 : -1;
     $(each).hidden = !isChosen;
   }
-  drawPods();
-  if (name === "status") showStatus($("status"), status, summary);
+  drawTab();
 }
 
 function find() {
   words = $("find").value.toLowerCase().split(/\s+/).filter((word) => word);
   stream.filter(words);
   map.highlight(words.length === 0 ? () => true : (member) => !member.namespace || matchesPod(member, words));
-  drawPods();
+  drawTab();
 }
 
 function openFirst() {
@@ -197,9 +229,10 @@ const KEYS = {
   "p": () => stream.toggle(),
   "t": otherTheme,
   "?": () => $("keys").showModal(),
-  "1": () => choose("connections"),
-  "2": () => choose("pods"),
-  "3": () => choose("status"),
+  "v": () => (choose("connections"), stream.turn()),
+  "w": () => details.editor(),
+  "n": () => demo?.next(),
+  ...Object.fromEntries(TABS.map((name, n) => [String(n + 1), () => choose(name)])),
   "+": () => map.zoom(1.3),
   "=": () => map.zoom(1.3),
   "-": () => map.zoom(1 / 1.3),
@@ -223,7 +256,7 @@ document.addEventListener("keydown", (event) => {
     const [x, y] = ARROWS[event.key];
     map.move(x * step, y * step);
   } else if (active?.role === "tab" && ["ArrowLeft", "ArrowRight"].includes(event.key)) {
-    const next = TABS[(TABS.indexOf(tab) + (event.key === "ArrowRight" ? 1 : 2)) % 3];
+    const next = TABS[(TABS.indexOf(tab) + (event.key === "ArrowRight" ? 1 : TABS.length - 1)) % TABS.length];
     choose(next);
     $(`tab-${next}`).focus();
   } else if (!["INPUT", "SELECT", "TEXTAREA"].includes(active?.tagName) && KEYS[event.key]) {
@@ -246,4 +279,4 @@ useTheme(theme());
 setInterval(showHead, 1000);
 agent.listen();
 // For tests, which ask how fluent the map is.
-window.palisade = { map, cluster };
+window.palisade = { map, cluster, demo };

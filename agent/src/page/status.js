@@ -19,6 +19,14 @@ const LOSSES = [
   ["dropped_readers", "readers dropped, since they took nothing"],
 ];
 
+const ALLOWED_LOSSES = [
+  ["overflows", "times the socket had no room"],
+  ["repaired", "beginnings that were made up for"],
+  ["ends", "ends"],
+  ["queue", "without room to wait for their judgement"],
+  ["forgotten", "flows forgotten for later ones"],
+];
+
 // The kernel's counters are read now and then, and what was seen is denied.
 const deniedCount = ({ denied, seen, lost }) => Math.max(denied, seen + lost.socket);
 /** What is missing, without what readers brought upon themselves. */
@@ -57,6 +65,7 @@ export function showFigures(box, status, cluster, summary) {
     ["Policies", status?.sizes.policies, "minor"],
     ["Last change took", last === null || last === undefined ? null : duration(last), "minor"],
     ["Denied", flows && deniedCount(flows)],
+    ["Allowed", flows?.allowed.is_listening ? flows.allowed.opened - flows.allowed.elsewhere : null],
     ["Not seen", flows && lostCount(flows) > 0 ? lostCount(flows) : null],
     ["Divergences", flows?.divergences > 0 ? flows.divergences : null, "bad"],
   ];
@@ -103,6 +112,12 @@ export function showStatus(panel, status, summary) {
       ["Divergences", flows.divergences > 0 ? element("b", { class: "bad" }, flows.divergences) : "0"],
       ["Readers", `${flows.readers}`],
     ]),
+    element("h3", {}, "Allowed connections"),
+    facts([
+      ["Heard of", flows.allowed.is_listening ? `${flows.allowed.opened.toLocaleString("en")}, of which ${flows.allowed.ended.toLocaleString("en")} have ended` : `not yet: ${plain(flows.allowed.failure ?? "the agent does not listen yet")}`],
+      ["Of no pod here", flows.allowed.elsewhere > 0 ? flows.allowed.elsewhere.toLocaleString("en") : null],
+      ["Lost", ALLOWED_LOSSES.filter(([key]) => flows.allowed.lost[key] > 0).map(([key, text]) => `${flows.allowed.lost[key].toLocaleString("en")} ${text}`).join("; ") || "nothing"],
+    ]),
     element("h3", {}, "Lost"),
     losses.length > 0 ? facts(losses) : element("p", { class: "soft" }, "Nothing."),
     element("h3", {}, "Latest changes"),
@@ -121,9 +136,9 @@ export function showPods(panel, cluster, matches, kindOf, onopen) {
     const rows = shown.map((pod) => {
       const kind = kindOf(pod);
       const how = pod.host_network ? "host network" : { both: "isolated", one: pod.isolation?.ingress.policies.length > 0 ? "ingress isolated" : "egress isolated", open: "not isolated" }[kind];
-      return element("button", { type: "button", class: "pod", onclick: () => onopen(pod.id) }, element("i", { class: kind }), element("span", {}, plain(pod.name, 200)), element("span", { class: "soft" }, how));
+      return element("button", { type: "button", class: "pod", onclick: () => onopen("pod", pod.id) }, element("i", { class: kind }), element("span", {}, plain(pod.name, 200)), element("span", { class: "soft" }, how));
     });
-    return [element("h3", {}, plain(name, 200), " ", element("span", {}, `${count(pods.length, "pod")}, ${policies === 1 ? "1 policy" : `${policies} policies`}`)), rows];
+    return [element("h3", {}, element("button", { type: "button", class: "link", onclick: () => onopen("namespace", `namespace ${name}`) }, plain(name, 200)), " ", element("span", {}, `${count(pods.length, "pod")}, ${policies === 1 ? "1 policy" : `${policies} policies`}`)), rows];
   });
   replace(panel, ...parts);
   if (panel.childElementCount === 0) append(panel, [element("p", { class: "quiet" }, cluster.pods.size > 0 ? "No pod matches the filter." : "No pods are known.")]);

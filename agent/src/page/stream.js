@@ -24,10 +24,29 @@ export function flowRow(flow, onopen) {
 }
 
 export class Stream {
-  constructor({ list, count, quiet, pause }, cluster, onopen) {
-    Object.assign(this, { list, count, quiet, pause, cluster, onopen });
+  constructor({ list, count, quiet, pause, verdicts }, cluster, onopen) {
+    Object.assign(this, { list, count, quiet, pause, verdicts, cluster, onopen });
     [this.rows, this.words, this.isPaused, this.held, this.dirty] = [new Map(), [], false, 0, new Map()];
+    this.verdict = "";
     pause.addEventListener("click", () => this.toggle());
+    verdicts.addEventListener("click", ({ target }) => target.dataset.verdict !== undefined && this.only(target.dataset.verdict));
+  }
+
+  /** Shows connections of one verdict, or of both. */
+  only(verdict) {
+    this.verdict = verdict;
+    for (const button of this.verdicts.querySelectorAll("button")) button.setAttribute("aria-pressed", button.dataset.verdict === verdict);
+    this.drawAll();
+  }
+
+  /** The next choice of verdicts. */
+  turn() {
+    const all = ["", "deny", "allow"];
+    this.only(all[(all.indexOf(this.verdict) + 1) % all.length]);
+  }
+
+  wants(flow) {
+    return (this.verdict === "" || flow.verdict === this.verdict) && matchesFlow(flow, this.words);
   }
 
   toggle() {
@@ -69,7 +88,7 @@ export class Stream {
   drawDirty() {
     for (const [id, isNew] of [...this.dirty].slice(-MAX_ROWS)) {
       const flow = this.cluster.flows.get(id);
-      if (!flow || !matchesFlow(flow, this.words)) continue;
+      if (!flow || !this.wants(flow)) continue;
       const row = this.row(flow);
       if (isNew) row.firstChild.classList.add("new");
       const before = this.rows.get(id);
@@ -98,7 +117,7 @@ export class Stream {
     this.rows.clear();
     this.dirty.clear();
     this.held = 0;
-    const shown = [...this.cluster.flows.values()].filter((flow) => matchesFlow(flow, this.words)).slice(-MAX_ROWS);
+    const shown = [...this.cluster.flows.values()].filter((flow) => this.wants(flow)).slice(-MAX_ROWS);
     const rows = shown.map((flow) => [flow.id, this.row(flow)]);
     this.rows = new Map(rows);
     replace(this.list, ...rows.map(([, row]) => row).reverse());
@@ -107,13 +126,14 @@ export class Stream {
 
   sum() {
     const { flows, missed } = this.cluster;
-    const parts = [count(flows.size, "connection")];
-    if (this.words.length > 0) parts.push(`${this.rows.size} shown`);
+    const { allow, deny } = this.cluster.counts;
+    const parts = [`${deny.toLocaleString("en")} denied, ${allow.toLocaleString("en")} allowed`];
+    if (this.words.length > 0 || this.verdict !== "") parts.push(`${this.rows.size} shown`);
     if (this.isPaused) parts.push(`paused${this.held > 0 ? `, ${this.held} more` : ""}`);
     if (missed > 0) parts.push(`${missed} left out: this page was too slow`);
     this.count.textContent = parts.join(" · ");
     this.quiet.hidden = this.rows.size > 0;
-    this.quiet.textContent = flows.size > 0 ? "Nothing matches the filter." : "No connection was denied yet. Denied connections appear here the moment they happen.";
+    this.quiet.textContent = flows.size > 0 ? "Nothing matches the filter." : "No connection was seen yet. They appear here the moment they are made.";
   }
 
   /** Moves the focus to the next or previous row. */

@@ -5,14 +5,15 @@ use std::time::Instant;
 use super::Reconciler;
 use crate::connection::Question;
 use crate::explanation::explain;
-use crate::flows::judgement::{Evidence, judge};
-use crate::flows::observation::{Judged, Observation};
+use crate::flows::judgement::Evidence;
+use crate::flows::observation::Judged;
+use crate::inbox::{Look, View};
 use crate::pod_list::PodList;
 use crate::protocol::{MAX_LISTED, Request, Response, Verified};
 
 impl Reconciler<'_> {
-    /// Which policies deny these packets.
-    pub(super) fn judge(&self, observations: &[Observation]) -> Judged {
+    /// Has packets or connections judged by what is in force.
+    pub(super) fn judge<T>(&self, by: impl FnOnce(Evidence<'_>) -> Vec<T>) -> Judged<T> {
         if self.report.enforced_revision().is_none() {
             return Judged::NotYet;
         }
@@ -23,8 +24,16 @@ impl Reconciler<'_> {
             revisions: self.report.revisions(),
             pending: &self.behind.delta,
         };
-        let judgements = judge(evidence, observations);
+        let judgements = by(evidence);
         Judged::Each { judgements, took: began.elapsed() }
+    }
+
+    /// Has somebody look at what is in force. Where there is nothing yet, the look is dropped.
+    pub(super) fn show(&self, look: Look) {
+        if self.begun {
+            let (snapshot, revision) = (self.compiler.snapshot(), self.report.revision);
+            look.at(View { snapshot, revision, node: self.node.as_deref() });
+        }
     }
 
     pub(super) fn answer(&mut self, request: Request) -> Response {
@@ -47,9 +56,10 @@ impl Reconciler<'_> {
                 Response::Pods(Box::new(PodList::of(snapshot, self.report.revision, locality)))
             }
             Request::Lint => {
-                Response::Findings(Box::new(self.linting.findings(self.compiler.snapshot())))
+                let found = self.linting.findings(&self.compiler, self.report.flows());
+                Response::Findings(Box::new(found))
             }
-            Request::Support | Request::Observe(_) => {
+            Request::Support | Request::Observe(_) | Request::WhatIf(_) => {
                 Response::Bad { reason: "the socket answers that without the loop".to_owned() }
             }
         }

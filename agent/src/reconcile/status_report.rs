@@ -17,6 +17,8 @@ use super::enforcer::Enforcer;
 use super::hold_report::ReportedHold;
 use super::revocation::{Pass, RevokedTuples};
 use crate::findings::LintStatus;
+use crate::flows::hits::HitCounters;
+use crate::flows::store::FlowStore;
 use crate::hold::Holding;
 use crate::inbox::SourceState;
 use crate::metrics::Metrics;
@@ -63,6 +65,15 @@ pub(super) struct StatusReport {
 }
 
 impl StatusReport {
+    pub(super) fn flows(&self) -> &FlowStore {
+        &self.published.flows
+    }
+
+    /// What policies denied and allowed.
+    pub(super) fn hits(&self) -> &HitCounters {
+        &self.published.flows.hits
+    }
+
     pub(super) fn new(published: PublishedStatus, node: Option<String>) -> Self {
         published.update(|at| {
             at.started = Some(Instant::now());

@@ -12,6 +12,8 @@
 
 mod access;
 mod collector;
+#[cfg(feature = "testkit")]
+pub(crate) mod decoders;
 mod denial_events;
 mod events;
 mod failure;

@@ -44,6 +44,23 @@ fn a_saved_change_is_enforced_and_timed() {
 }
 
 #[test]
+fn the_kernel_refuses_every_thread_of_the_agent_what_it_never_does() {
+    let netns = Netns::new();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    let threads: Vec<_> = fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap().collect();
+    assert!(threads.len() > 1);
+    for thread in threads {
+        let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        // `SECCOMP_MODE_FILTER`
+        for line in ["Seccomp:\t2\n", "NoNewPrivs:\t1\n"] {
+            assert!(status.contains(line), "no {line:?} in {status}");
+        }
+    }
+}
+
+#[test]
 fn the_rules_outlive_the_agent_and_a_restart_commits_nothing() {
     let netns = Netns::new();
     let scratch = Scratch::guarded();

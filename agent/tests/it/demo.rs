@@ -12,7 +12,7 @@ use super::command::Scratch;
 const COLUMNS: usize = 80;
 
 /// Starts the demo with a temporary directory of its own.
-fn start(arguments: &[&str], scratch: &Scratch) -> Child {
+pub(crate) fn start(arguments: &[&str], scratch: &Scratch) -> Child {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_palisade"));
     demo.arg("demo").args(arguments).env("TMPDIR", &scratch.0);
     demo.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

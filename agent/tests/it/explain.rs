@@ -150,6 +150,87 @@ fn a_policy_with_wrong_fields_says_what_it_closes() {
     assert!(parts.iter().all(|part| text.contains(part)), "{text}");
 }
 
+/// The name of a Service leads to its backends, that of a headless one to its endpoints at the port that is asked for.
+#[test]
+fn a_services_name_is_resolved_to_its_backends_too() {
+    let scratch = shop();
+    let by_name = json(explain(&scratch, &["x/a", "x/web", "--port", "443", "-o", "json"]));
+    let by_address = json(explain(&scratch, &["x/a", "10.96.0.1", "--port", "443", "-o", "json"]));
+    assert_eq!(by_name, by_address);
+    let headless = "apiVersion: v1\nkind: Service\nmetadata: {namespace: x, name: every}\n\
+         spec: {clusterIP: None, selector: {app: b}, ports: [{name: main, port: 443, targetPort: http}]}\n";
+    scratch.write("headless.yaml", headless);
+    for (port, expected) in [("443", 443), ("main", 8080)] {
+        let found = json(explain(&scratch, &["x/a", "x/every", "--port", port, "-o", "json"]));
+        assert_eq!(found["service"], format!("x/every by its name port {expected}"));
+        assert_eq!(found["connections"][0]["to"], "x/b (10.0.0.2)");
+        assert_eq!(found["connections"][0]["port"], expected);
+    }
+    explain(&scratch, &["x/a", "x/every", "--port", "other"])
+        .exits(2)
+        .complains("has no TCP port named other");
+    // Of one without an address yet, the port is translated.
+    scratch.write("headless.yaml", &headless.replace("clusterIP: None, ", ""));
+    let found = json(explain(&scratch, &["x/a", "x/every", "--port", "443", "-o", "json"]));
+    assert_eq!(found["service"], "x/every by its name port 443");
+    assert_eq!(found["connections"][0]["port"], 8080);
+    scratch.write("headless.yaml", &headless.replace("app: b", "app: nobody"));
+    explain(&scratch, &["x/a", "x/every", "--port", "1"]).exits(2).complains("no pod matches");
+}
+
+#[test]
+fn the_changes_are_named_that_would_turn_the_verdict() {
+    let scratch = shop();
+    let args = ["x/a", "x/b", "--port", "8080"];
+    let both = explain(&scratch, &args).exits(0).out;
+    for part in [
+        "would be allowed by two changes, one for each direction:",
+        "egress: NetworkPolicy x/out: add the pods with app=b of namespace x to spec.egress[0].to",
+        "ingress: NetworkPolicy x/guard: add the pods with app=a of namespace x to spec.ingress[0].from",
+    ] {
+        assert!(both.contains(part), "no {part:?} in {both}");
+    }
+    let out = policy(
+        "out",
+        "{podSelector: {matchLabels: {app: a}}, policyTypes: [Egress], egress: [{}]}",
+    );
+    scratch.write("out.yaml", &out);
+    let found = json(explain(&scratch, &[&args[..], &["-o", "json"]].concat()));
+    let first = &found["connections"][0]["edits"]["each"][0];
+    assert_eq!(first["object"], "Pod x/a");
+    assert_eq!(first["field"], "metadata.labels");
+    assert_eq!(first["text"], "Pod x/a: set the label app=c (it is a)");
+    // Made as it says, it does turn the verdict.
+    scratch.write("out.yaml", &out.replace("app: a", "app: c"));
+    let pods = std::fs::read_to_string(format!("{}/pods.yaml", scratch.path())).unwrap();
+    scratch.write("pods.yaml", &pods.replacen("app: a", "app: c", 1));
+    let allowed = explain(&scratch, &args).exits(0).out;
+    assert!(allowed.contains("TCP port 8080: allow"), "{allowed}");
+    assert!(allowed.contains("would be denied by any one of these changes:"), "{allowed}");
+    assert!(allowed.contains("NetworkPolicy x/guard: remove spec.ingress[0]"), "{allowed}");
+}
+
+/// Pods on the host's network share the node's address: no policy isolates them, and no selector matches them.
+#[test]
+fn a_pod_on_the_hosts_network_is_named_with_what_that_means() {
+    let scratch = shop();
+    let host = pod("proxy", "192.168.0.1", "")
+        .replace("status:", "spec: {nodeName: n2, hostNetwork: true}\nstatus:");
+    scratch.write("proxy.yaml", &host);
+    scratch.write("all.yaml", &policy("all", "{podSelector: {}, policyTypes: [Ingress]}"));
+    let to = explain(&scratch, &["10.0.0.2", "x/proxy", "--port", "80"]).exits(0).out;
+    for part in [
+        "192.168.0.1 (host-network pod x/proxy)",
+        "policies apply to no pod on the host's network",
+        "note: x/all selects x/proxy by its labels and does not isolate it",
+    ] {
+        assert!(to.contains(part), "no {part:?} in {to}");
+    }
+    let from = explain(&scratch, &["x/proxy", "x/b", "--port", "8080"]).exits(0).out;
+    assert!(from.contains("selectors never match host-network pods"), "{from}");
+    assert!(from.contains("add the ipBlock 192.168.0.1/32 to spec.ingress[0].from"), "{from}");
+}
+
 /// The tables judge what is forwarded to a node's external address as the words say.
 #[test]
 fn the_own_nodes_external_address_is_allowed_in_words_and_tables() {

@@ -9,6 +9,7 @@
 )]
 
 mod agent;
+mod allowed;
 mod attacks;
 mod bad_input;
 mod browser;
@@ -20,6 +21,8 @@ mod deny_action;
 mod examples;
 mod explain;
 mod files;
+mod floods;
+mod flow_log;
 mod full_disk;
 mod handover;
 mod healing;

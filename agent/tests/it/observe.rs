@@ -1,6 +1,7 @@
 //! Denied connections on the stream of a running agent: named, explained, merged and counted.
 
 use std::fs;
+use std::path::Path;
 
 use palisade::flows::counts::FlowCounts;
 use palisade::flows::filter::Filter;
@@ -9,11 +10,11 @@ use palisade::protocol::{Observe, Request, Response};
 use palisade::socket::{Client, Responses};
 use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::LOG_RATE_PER_SECOND;
-use palisade_lab::Layout;
 use palisade_lab::packet::Packet;
+use palisade_lab::{Layout, Namespace};
 
 use crate::attacks::{CAST, LAYOUTS_AND_FAMILIES};
-use crate::command::{Agent, Scratch, palisade_in};
+use crate::command::{Agent, Scratch, enter, palisade_in};
 use crate::scene::Scene;
 
 /// Denied one after another, far more than the log's rate lets through at once.
@@ -22,17 +23,50 @@ const MANY: u16 = 600;
 /// Pods in a lab, and an agent on their node that follows a directory.
 pub(crate) struct Node {
     pub(crate) scene: Scene,
-    scratch: Scratch,
+    pub(crate) scratch: Scratch,
     pub(crate) agent: Agent,
 }
 
 impl Node {
     #[track_caller]
     pub(crate) fn new(layout: Layout) -> Self {
+        Self::started(layout, |node, files| Agent::of_node(node, files, &[]))
+    }
+
+    /// Whose socket for events of connections has so small a buffer, in bytes.
+    #[track_caller]
+    pub(crate) fn with_event_buffer(layout: Layout, bytes: &str) -> Self {
+        Self::started(layout, |node, files| {
+            Agent::of_node(node, files, &["--connection-event-buffer", bytes])
+        })
+    }
+
+    /// Whose agent calls unused what was not used for so many seconds.
+    #[track_caller]
+    pub(crate) fn with_unused_after(layout: Layout, seconds: &str) -> Self {
+        Self::started(layout, |node, files| {
+            Agent::of_node(node, files, &["--unused-after", seconds])
+        })
+    }
+
+    /// Whose agent sees `/proc/sys` as an unprivileged container does, which cannot write to it.
+    #[track_caller]
+    pub(crate) fn with_read_only_settings(layout: Layout) -> Self {
+        let script = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$0\" \"$@\"";
+        Self::started(layout, |node, files| {
+            let program = env!("CARGO_BIN_EXE_palisade");
+            let files = files.to_str().unwrap();
+            let args = ["--mount", "sh", "-c", script, program, "run", "-f", files];
+            Agent::start_by(enter(&node.path(), "unshare", &args), Scratch::new(), None)
+        })
+    }
+
+    #[track_caller]
+    pub(crate) fn started(layout: Layout, start: impl FnOnce(&Namespace, &Path) -> Agent) -> Self {
         let scratch = Scratch::new();
         scratch.write("cast.yaml", CAST);
         let scene = Scene::new(layout, CAST);
-        let agent = Agent::of_node(scene.lab.node(), &scratch.0, &[]);
+        let agent = start(scene.lab.node(), &scratch.0);
         agent.until_enforcing();
         agent.until("the log of denied packets", |status| status.flows.is_listening);
         Self { scene, scratch, agent }
@@ -82,6 +116,11 @@ impl Node {
     }
 }
 
+/// Denied connections only.
+pub(crate) fn only_denied() -> Filter {
+    Filter { verdicts: vec![FlowVerdict::Deny], ..Filter::default() }
+}
+
 struct Stream(Responses);
 
 fn follow(agent: &Agent, filter: Filter) -> Stream {
@@ -117,7 +156,7 @@ fn assert_names(flow: &Flow, direction: FlowDirection, ends: [&str; 2], policy: 
 fn a_denied_connection_comes_with_the_policy_that_isolates_and_the_nearest_miss() {
     for (layout, family) in LAYOUTS_AND_FAMILIES {
         let node = Node::new(layout);
-        let mut stream = node.follow(Filter::default());
+        let mut stream = node.follow(only_denied());
         // By its label, a is no peer of b's; the port would do.
         node.denied(family, "n/a", "n/b", 53);
         let flow = stream.next();
@@ -145,7 +184,7 @@ fn a_denied_connection_comes_with_the_policy_that_isolates_and_the_nearest_miss(
 #[test]
 fn repeats_are_one_flow_and_filters_apply_to_what_is_stored_and_what_comes() {
     let node = Node::new(Layout::Routed);
-    let only = Filter { policies: vec!["n/x".into()], ..Filter::default() };
+    let only = Filter { policies: vec!["n/x".into()], ..only_denied() };
     let mut stream = node.follow(only.clone());
     for _ in 0..3 {
         node.denied(Family::V4, "n/a", "n/b", 53);
@@ -154,7 +193,7 @@ fn repeats_are_one_flow_and_filters_apply_to_what_is_stored_and_what_comes() {
     let flow = stream.next();
     assert_names(&flow, FlowDirection::Egress, ["n/x", "n/c"], "n/x");
     node.agent.until("all of them", |status| status.flows.seen == 4);
-    let guards = Filter { namespaces: vec!["n".into()], ports: vec![53], ..Filter::default() };
+    let guards = Filter { namespaces: vec!["n".into()], ports: vec![53], ..only_denied() };
     let is_merged = |flow: &Flow| flow.from.pod.as_deref() == Some("n/a") && flow.count == 3;
     node.agent.until("the repeats", |_| node.stored(guards.clone()).iter().any(is_merged));
     assert_eq!(node.stored(guards).len(), 2);
@@ -165,7 +204,7 @@ fn repeats_are_one_flow_and_filters_apply_to_what_is_stored_and_what_comes() {
         denials.iter().map(|it| (it.policy.as_str(), it.direction, it.packets)).collect();
     assert_eq!(counted, [("n/b", FlowDirection::Ingress, 3), ("n/x", FlowDirection::Egress, 1)]);
     let labelled =
-        |label: &str| node.stored(Filter { labels: vec![label.into()], ..Filter::default() }).len();
+        |label: &str| node.stored(Filter { labels: vec![label.into()], ..only_denied() }).len();
     assert_eq!((labelled("pod=x"), labelled("pod"), labelled("pod=c")), (1, 2, 1));
 }
 
@@ -186,7 +225,7 @@ fn of_a_flood_every_packet_is_seen_or_counted_as_lost() {
         assert_eq!((flows.lost.socket, flows.lost.queue, flows.unreadable), (0, 0, 0));
         assert!(flows.seen >= 1 && flows.lost.not_logged > 0, "{flows:?}");
         assert!(flows.seen < u64::from(MANY) || LOG_RATE_PER_SECOND >= u64::from(MANY));
-        let stored = node.stored(Filter::default());
+        let stored = node.stored(only_denied());
         assert_eq!(stored.iter().map(|flow| flow.count).sum::<u64>(), flows.seen, "{stored:?}");
         assert_eq!(stored.len(), 1, "{stored:?}");
     }
@@ -195,7 +234,7 @@ fn of_a_flood_every_packet_is_seen_or_counted_as_lost() {
 #[test]
 fn an_agent_that_starts_while_another_has_the_log_waits_for_it() {
     let node = Node::new(Layout::Routed);
-    let mut stream = node.follow(Filter::default());
+    let mut stream = node.follow(only_denied());
     // Nothing that the two share but the log: the second one has a socket of its own, and tables may have an owner.
     let second = Agent::of_node(node.scene.lab.node(), &node.scratch.0, &["--listen", "off"]);
     second.until_log("another process reads NFLOG group");
@@ -205,7 +244,7 @@ fn an_agent_that_starts_while_another_has_the_log_waits_for_it() {
     assert_eq!(first.end("-TERM"), Some(0));
     second.until("the log", |status| status.flows.is_listening);
     second.until_enforcing();
-    let mut stream = follow(&second, Filter::default());
+    let mut stream = follow(&second, only_denied());
     let [a, b] = ["n/a", "n/b"].map(|name| scene.address(name, Family::V4));
     assert!(!scene.passes("n/a", "n/b", &Packet::udp(a, b, 4000, 54, b"observed")));
     let flow = stream.next();

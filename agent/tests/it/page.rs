@@ -1,6 +1,6 @@
 //! What the page is made of, asked for by HTTP: who gets it, and what is in it.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 
@@ -16,8 +16,14 @@ use super::command::{Netns, Scratch, finish, until};
 use super::observe::Node;
 use super::scrape::{Answer, get_with, within};
 
-const API: [&str; 3] =
-    ["/api/v1/state", "/api/v1/flows", "/api/v1/explain?from=x/a&to=x/b&port=80"];
+const API: [&str; 6] = [
+    "/api/v1/state",
+    "/api/v1/flows",
+    "/api/v1/explain?from=x/a&to=x/b&port=80",
+    "/api/v1/lint",
+    "/api/v1/policy?name=x/guard",
+    "/api/v1/reach?name=x/b",
+];
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// Where others than the host reach the agent.
 const OUTER: &str = "10.255.0.1:9674";
@@ -126,6 +132,79 @@ fn the_state_has_the_pods_and_who_isolates_them_and_explanations_are_the_agents(
     assert_eq!(get(&netns, DEFAULT, "/api/v1/explain?from=x/a&to=x/b&port=-1", host).0, 400);
 }
 
+/// Asks what an edit would change.
+#[track_caller]
+fn what_if(netns: &Netns, body: &str, kind: &str) -> (u16, serde_json::Value) {
+    let mut stream = super::scrape::connect(&netns.path(), DEFAULT).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "POST /api/v1/what-if HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+#[test]
+fn a_policy_a_matrix_findings_and_what_an_edit_would_change_are_asked_for_and_change_nothing() {
+    let netns = netns();
+    let scratch = Scratch::guarded();
+    let agent = netns.agent(&scratch.0);
+    let revision = agent.until_enforcing().revision;
+    until_served(&netns, DEFAULT);
+    let host = &["Host: localhost"][..];
+    let json = |path: &str| -> serde_json::Value {
+        let (status, _, body) = get(&netns, DEFAULT, path, host);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    let lint = json(API[3]);
+    assert_eq!((&lint["version"], &lint["revision"]), (&1.into(), &revision.into()));
+    assert!(lint["findings"].is_array() && lint["lost_matches"].is_array(), "{lint}");
+    let policy = json(API[4]);
+    assert_eq!(
+        (&policy["policy"], &policy["pods"]),
+        (&"x/guard".into(), &serde_json::json!(["x/b"]))
+    );
+    assert_eq!(policy["isolates"], serde_json::json!(["ingress"]));
+    let manifest = policy["manifest"].as_str().unwrap();
+    let reach = json(API[5]);
+    assert_eq!((&reach["pod"], &reach["revision"]), (&"x/b".into(), &revision.into()));
+    assert!(reach["ingress"]["rows"].as_array().is_some_and(|rows| !rows.is_empty()), "{reach}");
+    assert_eq!(get(&netns, DEFAULT, "/api/v1/policy?name=x/none", host).0, 404);
+    assert_eq!(get(&netns, DEFAULT, "/api/v1/policy?name=none", host).0, 400);
+    assert_eq!(get(&netns, DEFAULT, "/api/v1/reach?name=x/none", host).0, 400);
+
+    let other = serde_json::json!({"manifests": manifest.replace("name: guard", "name: more").replace("podSelector:", "podSelector: {}\n  x:")});
+    let (status, answer) = what_if(&netns, &other.to_string(), "application/json");
+    assert!(
+        status == 200 && answer["refused"]["diagnostics"][0]["message"].is_string(),
+        "{answer}"
+    );
+    let removed = serde_json::json!({"remove": ["x/guard"]}).to_string();
+    let (_, answer) = what_if(&netns, &removed, "application/json");
+    let change = &answer["what_if"]["isolation"][0];
+    assert_eq!((&change["pod"], &change["isolated"]), (&"x/b".into(), &false.into()), "{answer}");
+    let ran = netns.palisade(&[
+        "what-if",
+        "--remove",
+        "x/guard",
+        "--socket",
+        agent.socket.to_str().unwrap(),
+    ]);
+    assert!(ran.exits(0).out.contains("pod x/b is not isolated for ingress any more"));
+    // A form of another site has no such type, and no answer is that large.
+    assert_eq!(what_if(&netns, &removed, "text/plain").0, 415);
+    let large = serde_json::json!({"manifests": "x".repeat(1 << 20)}).to_string();
+    assert_eq!(what_if(&netns, &large, "application/json").0, 413);
+    assert_eq!(json(API[4])["revision"], revision);
+    assert_eq!(agent.verdict("x/a", "x/b"), "deny");
+}
+
 #[test]
 fn beyond_loopback_there_is_nothing_without_the_token() {
     let netns = netns();
@@ -189,7 +268,7 @@ fn connect_narrow(netns: &str) -> TcpStream {
     TcpStream::from(socket)
 }
 
-const FOLLOW: &str = "GET /api/v1/flows?last=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const FOLLOW: &str = "GET /api/v1/flows?last=1000&verdict=deny HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 #[test]
 fn flows_come_as_they_happen_and_a_reader_that_takes_nothing_is_dropped_and_counted() {

@@ -9,6 +9,7 @@
 )]
 
 mod contender;
+mod decoders;
 mod engine;
 mod harness;
 mod inject;

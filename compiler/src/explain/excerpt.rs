@@ -1,6 +1,8 @@
-//! The part of a snapshot that the verdict on one connection depends on.
+//! The part of a snapshot that the verdicts on some connections depend on.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::model::{Connection, Node, Pod};
 use crate::snapshot::{Change, Snapshot};
@@ -8,8 +10,15 @@ use crate::snapshot::{Change, Snapshot};
 /// The pods at the ends of a connection, their namespaces, nodes and policies, as the changes that make them from nothing. A
 /// compile of it judges the connection as one of the whole snapshot does, and costs next to nothing.
 pub fn excerpt(snapshot: &Snapshot, connection: &Connection) -> Vec<Change> {
-    let ends: BTreeSet<_> = [connection.from, connection.to].into();
-    let pods: Vec<&Pod> = ends.into_iter().filter_map(|end| snapshot.owner(end)).collect();
+    excerpt_of(snapshot, [connection.from, connection.to])
+}
+
+/// The same for all connections between any of these addresses, and between them and addresses of no pod.
+pub fn excerpt_of(snapshot: &Snapshot, ends: impl IntoIterator<Item = IpAddr>) -> Vec<Change> {
+    let ends: BTreeSet<IpAddr> = ends.into_iter().collect();
+    let mut pods: Vec<&Pod> = ends.into_iter().filter_map(|end| snapshot.owner(end)).collect();
+    pods.sort_unstable_by_key(|pod| (&pod.namespace, &pod.name));
+    pods.dedup_by_key(|pod| (&pod.namespace, &pod.name));
     let namespaces: BTreeSet<&str> = pods.iter().map(|pod| &*pod.namespace).collect();
     let mut changes = Vec::new();
     for name in namespaces {
@@ -17,14 +26,12 @@ pub fn excerpt(snapshot: &Snapshot, connection: &Connection) -> Vec<Change> {
         let policies = snapshot.policies_of(name).map(|policy| policy.as_ref().clone());
         changes.extend(policies.map(Change::ApplyPolicy));
     }
+    let mut nodes: BTreeSet<&Arc<str>> = BTreeSet::new();
     for pod in pods {
-        if let Some(node) = &pod.node {
+        if let Some(node) = pod.node.as_ref().filter(|node| nodes.insert(node)) {
             let addresses = snapshot.own_node_addresses(pod);
-            changes.push(Change::ApplyNode(Node {
-                name: node.clone(),
-                addresses,
-                pod_ranges: Vec::new(),
-            }));
+            let node = Node { name: node.clone(), addresses, pod_ranges: Vec::new() };
+            changes.push(Change::ApplyNode(node));
         }
         changes.push(Change::ApplyPod(pod.clone()));
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use super::difference::{PeerDifference, PortDifference};
 use super::end::{Owner, host_pods};
 use super::nearest::{PeerMiss, PortMiss, RuleMiss};
-use super::{Allowance, Fault, Outcome, ServiceBlock, Side};
+use super::{Allowance, Fault, HostSelection, Outcome, ServiceBlock, Side};
 use crate::model::{
     Direction, Isolation, Operator, PortSpec, Protocol, Requirement, Selector, Verdict,
 };
@@ -24,6 +24,10 @@ impl Side {
         let direction = self.direction;
         match &self.outcome {
             Outcome::NotAPod => match &self.subject.owner {
+                Owner::Host { pods, .. } if !pods.is_empty() => format!(
+                    "a node's address, shared by {}: policies apply to no pod on the host's network",
+                    host_pods(pods)
+                ),
                 Owner::Host { .. } => "a node's address: no policy applies to it".into(),
                 Owner::Pod(_) | Owner::Unknown => {
                     "no pod's address: no policy applies to it".into()
@@ -192,7 +196,7 @@ impl fmt::Display for PortDifference {
 }
 
 /// `TCP`, `TCP port 80`, `TCP ports 8000-8080`, `the TCP port named http`.
-pub(crate) struct PortsOf<'a>(pub(crate) Protocol, pub(crate) &'a PortSpec);
+pub struct PortsOf<'a>(pub Protocol, pub &'a PortSpec);
 
 impl fmt::Display for PortsOf<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -209,7 +213,7 @@ impl fmt::Display for PortsOf<'_> {
 }
 
 /// A requirement as kubectl writes it: `app=web`, `app in (a, b)`, `app notin (a, b)`, `app`, `!app`.
-pub(crate) struct Needed<'a>(pub(crate) &'a Requirement);
+pub struct Needed<'a>(pub &'a Requirement);
 
 impl fmt::Display for Needed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -243,7 +247,7 @@ impl fmt::Display for Found<'_> {
 }
 
 /// `every pod of namespace shop`, `the pods with app=web of namespace shop`.
-fn selected(selector: &Selector, namespace: &str) -> String {
+pub(super) fn selected(selector: &Selector, namespace: &str) -> String {
     if selector.requirements.is_empty() {
         return format!("every pod of namespace {namespace}");
     }
@@ -266,6 +270,17 @@ impl fmt::Display for Fault {
             f,
             "{policy} has wrong fields ({message}): until they are mended it isolates {} for {directions}, and allows nothing",
             selected(subjects, &policy.namespace)
+        )
+    }
+}
+
+impl fmt::Display for HostSelection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { policy, pod } = self;
+        write!(
+            f,
+            "{policy} selects {pod} by its labels and does not isolate it: the pod is on the host's network, and its packets carry the \
+             node's address"
         )
     }
 }

@@ -209,12 +209,8 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
             write!(f, "meta priority set {} . meta priority map @{}", address(side), map.as_str())
         }
         Expr::PriorityIs(priority) => write!(f, "meta priority {}", ClassId(priority)),
-        Expr::PriorityHas(bits) => {
-            write!(f, "meta priority & {} != {}", ClassId(bits), ClassId(0))
-        }
-        Expr::PriorityLacks(bits) => {
-            write!(f, "meta priority & {} == {}", ClassId(bits), ClassId(0))
-        }
+        Expr::PriorityHas(bits) => write_priority_bits(f, bits, "!="),
+        Expr::PriorityLacks(bits) => write_priority_bits(f, bits, "=="),
         Expr::PortIn(set) => {
             let field = protocol_field(table);
             write!(f, "meta priority . {field} . th dport @{}", set.as_str())
@@ -235,6 +231,10 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
         Expr::Goto(chain) => write!(f, "goto {}", chain.as_str()),
         Expr::Jump(chain) => write!(f, "jump {}", chain.as_str()),
     }
+}
+
+fn write_priority_bits(f: &mut fmt::Formatter<'_>, bits: u32, than_none: &str) -> fmt::Result {
+    write!(f, "meta priority & {} {than_none} {}", ClassId(bits), ClassId(0))
 }
 
 fn write_tcp_not_opening(f: &mut fmt::Formatter<'_>, table: TableFamily) -> fmt::Result {

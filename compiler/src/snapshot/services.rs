@@ -31,6 +31,11 @@ impl Services {
         self.services.get(&key(namespace, name))
     }
 
+    pub(super) fn of<'s>(&'s self, namespace: &'s str) -> impl Iterator<Item = &'s Service> {
+        let from = self.services.range(key(namespace, "")..);
+        from.take_while(move |((own, _), _)| **own == *namespace).map(|(_, service)| service)
+    }
+
     pub(super) fn at(&self, address: IpAddr) -> impl Iterator<Item = &Service> {
         let keys = self.by_address.get(&address).into_iter().flatten();
         keys.filter_map(|key| self.services.get(key))
@@ -113,6 +118,7 @@ mod tests {
             name: name.into(),
             kind: crate::model::ServiceKind::ClusterIp,
             cluster_ips: vec![address.parse().unwrap()],
+            is_headless: false,
             external_ips: Vec::new(),
             load_balancer_ips: Vec::new(),
             selector: None,

@@ -2,7 +2,8 @@
 
 use palisade_compiler::compile::{Compiler, Judge, Locality};
 use palisade_compiler::explain::{
-    Explanation, Outcome, PortQuery, Side, excerpt, explain, translate,
+    Backend, Explanation, Outcome, PortQuery, Side, excerpt, explain, reached_by, service_at,
+    translate,
 };
 use palisade_compiler::model::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Protocol, Service, ServiceKind,
@@ -176,7 +177,10 @@ fn a_host_network_pod_as_destination_is_named() {
           address: selectors never match host-network pods (an ipBlock with the node's address does)"
         ]
     );
-    assert_eq!(explanation.ingress.reason(), "a node's address: no policy applies to it");
+    assert_eq!(
+        explanation.ingress.reason(),
+        "a node's address, shared by host-network pod lab/proxy: policies apply to no pod on the host's network"
+    );
 }
 
 #[test]
@@ -290,6 +294,7 @@ fn service(address: &str, port: u16, target: TargetPort) -> Service {
         name: "api".into(),
         kind: ServiceKind::ClusterIp,
         cluster_ips: vec![address.parse().unwrap()],
+        is_headless: false,
         external_ips: Vec::new(),
         load_balancer_ips: Vec::new(),
         selector: Some(palisade_compiler::testkit::build::labels("app=api")),
@@ -352,6 +357,65 @@ fn a_services_address_leads_to_the_endpoints_that_serve() {
     assert_eq!(translate(&snapshot, "10.96.0.9".parse().unwrap(), 6, None), None);
     let ping = translate(&snapshot, "10.96.0.1".parse().unwrap(), 1, None).unwrap().unwrap_err();
     assert!(ping.to_string().contains("TCP, UDP and SCTP only"), "{ping}");
+}
+
+#[test]
+fn a_backend_names_the_services_that_lead_to_it() {
+    let named = service("10.96.0.1", 443, TargetPort::Named("http".into()));
+    let mut snapshot = cluster().with(Change::ApplyService(named)).snapshot();
+    let reached = |snapshot: &Snapshot, address: &str, port, protocol| -> Vec<(String, u16)> {
+        let backend = Backend { address: address.parse().unwrap(), port };
+        let services = reached_by(snapshot, backend, protocol).into_iter();
+        services.map(|it| (it.service.to_string(), it.port)).collect()
+    };
+    // A selector alone does not say which pods serve.
+    assert_eq!(reached(&snapshot, "10.0.0.2", 8080, Protocol::Tcp), []);
+    let endpoints = [("10.0.0.2", true, false), ("203.0.113.9", true, false)];
+    snapshot.apply(Change::ApplyEndpointSlice(slice(&endpoints)));
+    let by_api = [("shop/api".to_owned(), 443)];
+    assert_eq!(reached(&snapshot, "10.0.0.2", 8443, Protocol::Tcp), by_api);
+    for (address, port, protocol) in [
+        ("10.0.0.2", 8080, Protocol::Tcp),
+        ("10.0.0.2", 8443, Protocol::Udp),
+        ("10.0.0.3", 8443, Protocol::Tcp),
+        ("203.0.113.9", 8443, Protocol::Tcp),
+    ] {
+        assert_eq!(reached(&snapshot, address, port, protocol), [], "{address} {port}");
+    }
+    let at = |address: &str, port| {
+        service_at(&snapshot, address.parse().unwrap(), port).map(|name| name.to_string())
+    };
+    assert_eq!(at("10.96.0.1", 443).as_deref(), Some("shop/api"));
+    assert_eq!(at("10.96.0.1", 0).as_deref(), Some("shop/api"));
+    assert_eq!(at("10.96.0.2", 443), None);
+}
+
+#[test]
+fn a_pods_labels_name_the_workload_that_made_it() {
+    let workload = |name: &str, labels: &str| {
+        pod(name).labelled(labels).workload().map(|workload| workload.to_string())
+    };
+    let hash = "pod-template-hash=6f7c9d";
+    assert_eq!(workload("shop/web-6f7c9d-x2lpz", hash).as_deref(), Some("Deployment/web"));
+    assert_eq!(workload("shop/a-b-6f7c9d-x2lpz", hash).as_deref(), Some("Deployment/a-b"));
+    let set = "statefulset.kubernetes.io/pod-name=db-0,controller-revision-hash=db-5c";
+    assert_eq!(workload("shop/db-0", set).as_deref(), Some("StatefulSet/db"));
+    let revision = "controller-revision-hash=5c7,pod-template-generation=1";
+    assert_eq!(workload("shop/log-agent-8kq2m", revision).as_deref(), Some("DaemonSet/log-agent"));
+    let job = "batch.kubernetes.io/job-name=backup-29";
+    assert_eq!(workload("shop/backup-29-zz8", job).as_deref(), Some("Job/backup-29"));
+    // Labels that somebody made up, or none.
+    for (name, labels) in [
+        ("shop/web", hash),
+        ("shop/6f7c9d-x2lpz", hash),
+        ("shop/-6f7c9d-x2lpz", hash),
+        ("shop/web-x2lpz", hash),
+        ("shop/db-1", "statefulset.kubernetes.io/pod-name=db-0"),
+        ("shop/single", "controller-revision-hash=5c7"),
+        ("shop/web-1", "app=web"),
+    ] {
+        assert_eq!(workload(name, labels), None, "{name} {labels}");
+    }
 }
 
 #[test]

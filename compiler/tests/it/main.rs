@@ -8,10 +8,12 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "tests read and write golden files")]
 
+mod attribution;
 mod bounds;
 mod churn;
 mod earlier;
 mod edges;
+mod edits;
 mod explain;
 mod golden;
 mod lint;

@@ -8,6 +8,7 @@ use palisade_compiler::program::skeleton::{
 
 use super::chain_message::{put_chain, put_rule};
 use super::declare::{declaration, restore_map};
+use super::instruction::Instruction;
 use super::wire::{self, Header, flag, msg};
 use super::{elements, rule, sys, text};
 use crate::ruleset::{RulesetError, TableName};
@@ -223,7 +224,7 @@ impl Writer {
     }
 
     fn object(&mut self, family: TableFamily, op: &Op) {
-        let table = (self.table, family);
+        let table = (self.table.as_str(), family);
         match op {
             Op::CreateTable => {
                 let header = self.header(family, msg::NEWTABLE, flag::CREATE);
@@ -296,7 +297,7 @@ impl Writer {
         let restore = rule.contains(&Expr::RestorePriority).then(|| self.create_restore(family));
         let instructions = rule::encode(family, rule, generations, restore);
         let place = (self.start(), flag::CREATE | flag::APPEND);
-        let (out, table) = (&mut self.batch.bytes, (self.table, family));
+        let (out, table) = (&mut self.batch.bytes, (self.table.as_str(), family));
         put_rule(out, table, chain.as_str(), &instructions, MsgType::Add, place);
     }
 
@@ -381,5 +382,23 @@ pub(super) fn rehearsal(
         wire::close_nest(&mut out, list);
         wire::close(&mut out, message);
     }
+    out
+}
+
+/// A batch that the kernel checks and then discards, with a rule that loads what this is about a connection.
+pub(super) fn rule_about_connections(table: &str, key: u32) -> Vec<u8> {
+    const CHAIN: &str = "chain";
+    let (family, mut out) = (TableFamily::Ip, Vec::new());
+    wire::batch_begin(&mut out, 0, None);
+    let header = Header {
+        kind: msg::NEWTABLE,
+        flags: flag::CREATE,
+        family: sys::proto(family) as u8,
+        sequence: 1,
+    };
+    sys::put_table(&mut out, header, table, Some(0), &[]);
+    put_chain(&mut out, (table, family), CHAIN, None, MsgType::Add, (2, flag::CREATE));
+    let load = [Instruction::Ct { key, to: 1 }];
+    put_rule(&mut out, (table, family), CHAIN, &load, MsgType::Add, (3, flag::CREATE));
     out
 }

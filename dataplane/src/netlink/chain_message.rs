@@ -6,18 +6,17 @@ use palisade_compiler::program::skeleton::Hook;
 
 use super::instruction::Instruction;
 use super::sys::{append_object, c_string, proto};
-use crate::ruleset::TableName;
 
 /// Appends a message about a chain of our table.
 pub(super) fn put_chain(
     out: &mut Vec<u8>,
-    (table, family): (TableName, TableFamily),
+    (table, family): (&str, TableFamily),
     name: &str,
     hook: Option<Hook>,
     kind: MsgType,
     (sequence, flags): (u32, u16),
 ) {
-    let table = nftnl::Table::new(c_string(table.as_str()), proto(family));
+    let table = nftnl::Table::new(c_string(table), proto(family));
     let mut chain = nftnl::Chain::new(c_string(name), &table);
     if let Some(hook) = hook {
         let at = match hook {
@@ -34,13 +33,13 @@ pub(super) fn put_chain(
 /// Appends a message about a rule of our table; deleting one without instructions deletes all of the chain.
 pub(super) fn put_rule(
     out: &mut Vec<u8>,
-    (table, family): (TableName, TableFamily),
+    (table, family): (&str, TableFamily),
     chain: &str,
     instructions: &[Instruction],
     kind: MsgType,
     (sequence, flags): (u32, u16),
 ) {
-    let table = nftnl::Table::new(c_string(table.as_str()), proto(family));
+    let table = nftnl::Table::new(c_string(table), proto(family));
     let chain = nftnl::Chain::new(c_string(chain), &table);
     let mut rule = nftnl::Rule::new(&chain);
     for instruction in instructions {

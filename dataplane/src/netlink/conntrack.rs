@@ -1,4 +1,4 @@
-//! The connections that the kernel tracks: read entry by entry, and deleted one at a time.
+//! The connections that the kernel tracks: read entry by entry, heard of as they begin and end, and deleted one at a time.
 //!
 //! ```text
 //! begin(Selection) -> dump -> read, read, ... -> Entry -> LiveConnection, judged by a program
@@ -10,7 +10,9 @@
 //! Sources: `ctnetlink_dump_table`, `ctnetlink_del_conntrack` (net/netfilter/nf_conntrack_netlink.c) and
 //! linux/netfilter/nfnetlink_conntrack.h.
 
+mod accounting;
 mod entry;
+mod events;
 mod selection;
 mod tuple;
 
@@ -22,7 +24,14 @@ use thiserror::Error;
 use super::sys::{Bus, Socket};
 use super::wire::{self, DONE, ERROR, Header, conntrack_msg, flag};
 
+#[cfg(feature = "testkit")]
+pub(super) use entry::TUPLE_ORIGINAL;
+#[cfg(feature = "testkit")]
+pub(super) use events::event;
+
+pub use accounting::{Accounting, Carried};
 pub use entry::Entry;
+pub use events::{ConntrackEvents, Event, Heard, RECEIVE_BUFFER};
 pub use selection::{Direction, Selection};
 pub use tuple::{Tuple, Upper};
 

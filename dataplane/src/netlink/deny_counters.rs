@@ -85,7 +85,7 @@ fn of_chain(
 }
 
 /// `nft_rule_attributes`, `nft_expr_attributes` and `nft_counter_attributes` (linux/netfilter/nf_tables.h).
-fn counters(rule: Attributes<'_>) -> impl Iterator<Item = DenyCounter> + '_ {
+pub(super) fn counters(rule: Attributes<'_>) -> impl Iterator<Item = DenyCounter> + '_ {
     let expressions = rule.get(4).map(Attribute::nested).unwrap_or_default();
     expressions.filter_map(|expression: Attribute<'_>| {
         let name = expression.nested().get(1).and_then(Attribute::string)?;

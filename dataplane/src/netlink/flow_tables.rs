@@ -36,7 +36,7 @@ pub fn flow_tables() -> Result<Vec<FlowTable>, RulesetError> {
     Ok(found)
 }
 
-fn read(family: u8, attributes: Attributes<'_>) -> Option<FlowTable> {
+pub(super) fn read(family: u8, attributes: Attributes<'_>) -> Option<FlowTable> {
     let text = |kind| attributes.get(kind).and_then(Attribute::string).map(str::to_owned);
     // `NFPROTO_*` of linux/netfilter.h.
     let family = match family {

@@ -27,6 +27,7 @@ pub(super) mod meta {
 pub(super) mod ct_key {
     pub(crate) const STATE: u32 = 0;
     pub(crate) const STATUS: u32 = 2;
+    pub(crate) const BYTES: u32 = 15;
 }
 
 /// `enum nft_payload_bases`

@@ -53,7 +53,7 @@ pub(super) fn read(client: &mut Client) -> io::Result<Vec<Interface>> {
     Ok(found)
 }
 
-fn one(message: &wire::Message<'_>) -> Option<Interface> {
+pub(super) fn one(message: &wire::Message<'_>) -> Option<Interface> {
     let index = message.payload.get(4..8).and_then(number)?;
     let flags = message.payload.get(8..12).and_then(number)?;
     let attributes = Attributes(message.payload.get(LINK_HEADER..)?);

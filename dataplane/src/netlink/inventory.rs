@@ -49,7 +49,7 @@ pub fn all_chains() -> Result<Vec<ForeignChain>, RulesetError> {
     Ok(chains)
 }
 
-fn read(family: u8, chain: Attributes<'_>) -> Option<ForeignChain> {
+pub(super) fn read(family: u8, chain: Attributes<'_>) -> Option<ForeignChain> {
     let text = |kind| chain.get(kind).and_then(Attribute::string).map(str::to_owned);
     let family = family_name(family);
     let hook = chain.get(CHAIN_HOOK).map(Attribute::nested).filter(|_| is_ip(family));

@@ -180,7 +180,7 @@ fn filters(
 }
 
 /// A filter itself; messages without options stand for the chain that holds it.
-fn filter_of(
+pub(super) fn filter_of(
     message: &wire::Message<'_>,
     interface: &str,
     at: AttachmentPoint,

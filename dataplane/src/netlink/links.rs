@@ -197,7 +197,7 @@ impl LinkWatch {
     }
 }
 
-fn event_of(message: &wire::Message<'_>) -> Option<LinkEvent> {
+pub(super) fn event_of(message: &wire::Message<'_>) -> Option<LinkEvent> {
     match message.kind {
         NEWLINK => link_of(message).map(|(index, link)| LinkEvent::Changed(index, link)),
         DELLINK => link_of(message).map(|(index, _)| LinkEvent::Gone(index)),

@@ -96,7 +96,7 @@ fn table(query: &mut Query, place: Place) -> Result<Option<ActualTable>, QueryEr
 }
 
 /// `nft_table_attributes`
-fn table_of(table: Attributes<'_>) -> ActualTable {
+pub(super) fn table_of(table: Attributes<'_>) -> ActualTable {
     let flags = table.get(2).and_then(Attribute::be_u32).unwrap_or(0);
     ActualTable {
         version: table.get(6).and_then(|userdata| version(userdata.value)),
@@ -122,7 +122,7 @@ fn chains(query: &mut Query, place: Place, table: &mut ActualTable) -> Result<()
 }
 
 /// As nft writes it; empty for a regular chain.
-fn base_of(family: TableFamily, chain: Attributes<'_>) -> String {
+pub(super) fn base_of(family: TableFamily, chain: Attributes<'_>) -> String {
     let Some(hook) = chain.get(4).map(Attribute::nested) else { return String::new() };
     let number = |attributes: Attributes<'_>, kind| {
         attributes.get(kind).and_then(Attribute::be_u32).unwrap_or(0)
@@ -155,7 +155,7 @@ fn base_of(family: TableFamily, chain: Attributes<'_>) -> String {
 }
 
 /// A set as the kernel tells of it.
-struct Declared {
+pub(super) struct Declared {
     name: String,
     size: Option<u32>,
     flags: u32,
@@ -194,7 +194,7 @@ fn sets_and_rules(
 }
 
 /// `nft_set_attributes`
-fn declared(set: Attributes<'_>) -> Option<Declared> {
+pub(super) fn declared(set: Attributes<'_>) -> Option<Declared> {
     let number = |kind| set.get(kind).and_then(Attribute::be_u32);
     let flags = number(3).unwrap_or(0);
     let size = set.get(9).and_then(|desc| desc.nested().get(1)).and_then(Attribute::be_u32);
@@ -309,7 +309,7 @@ fn rules(
     Ok(())
 }
 
-fn rule_of(
+pub(super) fn rule_of(
     family: TableFamily,
     restores: &BTreeSet<String>,
     message: Attributes<'_>,

@@ -122,7 +122,7 @@ impl TableWatch {
     }
 }
 
-fn note(
+pub(super) fn note(
     message: wire::Message<'_>,
     touched: &mut BTreeSet<TableName>,
     generation: &mut Option<u32>,

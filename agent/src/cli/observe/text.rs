@@ -46,8 +46,32 @@ impl Columns {
         let (time, direction) = (time_of_day(&flow.last_seen), flow.direction.as_str());
         let mut line =
             format!("{time} {verdict} {direction:<7} {from:<w1$} -> {to:<w2$} {port:<w3$}");
+        if let Some(service) = &flow.service {
+            let at = service.port.map_or_else(String::new, |port| format!(" port {port}"));
+            let name = service.name.as_ref().unwrap_or(&service.address);
+            _ = write!(line, " by Service {}{at}", escaped(name));
+        }
+        if let Some(service) = flow.inferred_services.first() {
+            let more = flow.inferred_services.len() - 1;
+            let more = if more > 0 { format!(" or {more} more") } else { String::new() };
+            let (name, port) = (escaped(&service.name), service.port);
+            _ = write!(line, " perhaps by Service {name} port {port}{more}");
+        }
+        for end in [&flow.from, &flow.to] {
+            if let Some(cidr) = &end.cidr {
+                _ = write!(line, " block {}", escaped(cidr));
+            }
+        }
+        let counted = match flow.verdict {
+            FlowVerdict::Deny => "packets",
+            FlowVerdict::Allow => "connections",
+        };
         if flow.count > 1 {
-            _ = write!(line, " {} packets", flow.count);
+            _ = write!(line, " {} {counted}", flow.count);
+        }
+        let traffic = &flow.traffic;
+        if traffic.packets > 0 {
+            _ = write!(line, " {} bytes in {} packets", traffic.bytes, traffic.packets);
         }
         let mut lines = vec![line.trim_end().to_owned()];
         if let Some(divergence) = &judgement.divergence {
@@ -115,6 +139,9 @@ mod tests {
         Flow {
             id: 1,
             verdict: FlowVerdict::Deny,
+            service: None,
+            inferred_services: Vec::new(),
+            traffic: Default::default(),
             direction: FlowDirection::Egress,
             first_seen: "2026-11-27T08:00:00Z".into(),
             last_seen: "2026-11-27T08:00:01.5Z".into(),

@@ -6,8 +6,8 @@ use palisade_compiler::wording::{counted, listed};
 use super::KernelStatus;
 use crate::cli::Failure;
 use crate::cli::output::{colours, say, styled};
-use crate::findings::LintStatus;
-use crate::flows::counts::FlowCounts;
+use crate::findings::{LintStatus, UsageStatus};
+use crate::flows::counts::{AllowedCounts, FlowCounts, FlowLogCounts};
 use crate::protocol::{
     Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, SourceGuard, State, Status,
 };
@@ -160,11 +160,45 @@ fn print_flows(flows: &FlowCounts) -> Result<(), Failure> {
             flows.seen
         ))?;
     }
+    print_allowed(&flows.allowed)?;
+    flows.flow_log.as_ref().map_or(Ok(()), print_flow_log)?;
     if flows.divergences == 0 {
         return Ok(());
     }
     let divergences = format!("{} DIVERGENCES: palisade observe --divergences", flows.divergences);
     say(format_args!("            {}", paint(false, &divergences)))
+}
+
+fn print_allowed(allowed: &AllowedCounts) -> Result<(), Failure> {
+    if let (false, Some(failure)) = (allowed.is_listening, &allowed.failure) {
+        return say(format_args!(
+            "allowed     palisade observe does not show connections: {failure}"
+        ));
+    }
+    if allowed.opened == 0 {
+        return Ok(());
+    }
+    let lost = &allowed.lost;
+    let missing = match (lost.queue, lost.overflows) {
+        (0, 0) => String::new(),
+        (queue, overflows) => format!(
+            "; {queue} not judged, {} lost by the socket in {overflows} overflows and found again",
+            lost.repaired
+        ),
+    };
+    say(format_args!(
+        "allowed     {} connections, {} of them with no pod here{missing}",
+        allowed.opened, allowed.elsewhere
+    ))
+}
+
+fn print_flow_log(log: &FlowLogCounts) -> Result<(), Failure> {
+    let lost = if log.lost > 0 { format!(", {} lost", log.lost) } else { String::new() };
+    let written = counted(usize::try_from(log.written).unwrap_or(usize::MAX), "line");
+    say(format_args!("flow log    {}: {written} written{lost}", log.destination))?;
+    let Some(failure) = &log.failure else { return Ok(()) };
+    let state = format!("not written: {} ({failure}); {} wait", log.state, log.waiting);
+    say(format_args!("            {}", paint(false, &state)))
 }
 
 fn print_lint(lint: &LintStatus) -> Result<(), Failure> {
@@ -179,7 +213,24 @@ fn print_lint(lint: &LintStatus) -> Result<(), Failure> {
         0 => String::new(),
         count => format!("; matches lost by changes of labels: {count}"),
     };
-    say(format_args!("lint        {found}{lost}: see palisade lint"))
+    say(format_args!("lint        {found}{lost}: see palisade lint"))?;
+    print_usage(&lint.usage)
+}
+
+fn print_usage(usage: &UsageStatus) -> Result<(), Failure> {
+    let UsageStatus { after_seconds, watched, policies, rules, isolations, .. } = usage;
+    if *watched == 0 {
+        return Ok(());
+    }
+    let rules = match &usage.allowed_unknown {
+        Some(why) => format!("not known of rules ({why})"),
+        None => format!("{} and {}", counted(*policies, "policy"), counted(*rules, "rule")),
+    };
+    let isolations = match &usage.denied_unknown {
+        Some(why) => format!("not known of isolation ({why})"),
+        None => format!("{} that denied nothing", counted(*isolations, "isolation")),
+    };
+    say(format_args!("unused      for {after_seconds} s: {rules}; {isolations}"))
 }
 
 fn print_hold(hold: &Hold) -> Result<(), Failure> {
@@ -280,6 +331,16 @@ fn print_details(status: &Status) -> Result<(), Failure> {
             denials.direction.as_str(),
             denials.packets,
             denials.last_seen
+        ))?;
+    }
+    for hits in &status.allowances {
+        say(format_args!(
+            "allowed by  {} ({}, rule {}): {} connections, the last at {}",
+            hits.policy,
+            hits.direction.as_str(),
+            hits.rule,
+            hits.connections,
+            hits.last_used
         ))?;
     }
     for rows in &status.rows {

@@ -132,3 +132,25 @@ fn readers_are_bounded_and_those_who_went_make_room() {
     assert_eq!(store.counts().readers, 0);
     assert!(store.subscribe(0, Filter::default()).is_some());
 }
+
+#[test]
+fn the_log_has_a_longer_queue_and_what_finds_no_room_is_counted() {
+    let store = FlowStore::default();
+    let only = Filter { verdicts: vec![FlowVerdict::Deny], ..Filter::default() };
+    let mut log = store.subscribe_log("here".into(), only);
+    let sent = MAX_LOG_QUEUED as u16 + 3;
+    (0..sent).for_each(|port| store.put(&observation(port, 1), denied()));
+    let counts = store.counts();
+    assert_eq!((counts.readers, counts.lost.readers), (0, 0), "it is none of the readers");
+    let counts = counts.flow_log.unwrap();
+    let found = (counts.destination.as_str(), counts.waiting, counts.lost);
+    assert_eq!(found, ("here", MAX_LOG_QUEUED, 3));
+    assert_eq!((waiting(&mut log).len(), log.take_missed()), (MAX_LOG_QUEUED, 3));
+    // At the end it gets at once what it would get a second later.
+    assert!(store.repeat(&observation(sent - 1, 2), REVISION));
+    assert_eq!(waiting(&mut log), []);
+    store.end_log();
+    assert_eq!(waiting(&mut log), [(sent - 1, 2)]);
+    store.put(&observation(sent, 3), denied());
+    assert_eq!((waiting(&mut log), store.counts().flow_log.unwrap().waiting), (vec![], 0));
+}

@@ -198,6 +198,9 @@ mod tests {
         Flow {
             id: 1,
             verdict: FlowVerdict::Deny,
+            service: None,
+            inferred_services: Vec::new(),
+            traffic: Default::default(),
             direction: FlowDirection::Ingress,
             first_seen: String::new(),
             last_seen: String::new(),

@@ -7,10 +7,10 @@ use palisade_compiler::program::live::LiveConnection;
 use palisade_compiler::program::skeleton::TCP;
 
 use super::super::wire::{self, Attribute, Attributes};
-use super::tuple::Tuple;
+use super::tuple::{Tuple, Upper};
 
 /// `enum ctattr_type`, `ctattr_protoinfo`, `ctattr_protoinfo_tcp` (linux/netfilter/nfnetlink_conntrack.h).
-pub(super) const TUPLE_ORIGINAL: u16 = 1;
+pub(in crate::netlink) const TUPLE_ORIGINAL: u16 = 1;
 pub(super) const TUPLE_REPLY: u16 = 2;
 const STATUS: u16 = 3;
 const PROTOINFO: u16 = 4;
@@ -19,7 +19,8 @@ const ZONE: u16 = 18;
 const PROTOINFO_TCP: u16 = 1;
 const TCP_FLAGS_ORIGINAL: u16 = 4;
 
-/// `IPS_DST_NAT`, `IPS_OFFLOAD` (linux/netfilter/nf_conntrack_common.h).
+/// `IPS_EXPECTED`, `IPS_DST_NAT`, `IPS_OFFLOAD` (linux/netfilter/nf_conntrack_common.h).
+const EXPECTED: u32 = 1;
 const DESTINATION_TRANSLATED: u32 = 1 << 5;
 const OFFLOADED: u32 = 1 << 14;
 
@@ -67,6 +68,31 @@ impl Entry {
             && self.status & OFFLOADED == 0
     }
 
+    /// Tells connections apart: the kernel's id is a hash of 32 bits, which two of a hundred thousand connections may well share.
+    pub fn identity(&self) -> u64 {
+        let (high, low) = match self.original.upper {
+            Upper::Ports { source, destination } => (source, destination),
+            Upper::Icmp { id, kind, code } => (id, u16::from_be_bytes([kind, code])),
+            Upper::None => (0, 0),
+        };
+        u64::from(self.id) << 32 | u64::from(high) << 16 | u64::from(low)
+    }
+
+    /// Whether another connection announced it, as FTP does its data connections: the rules take it as a part of that one.
+    pub fn is_expected(&self) -> bool {
+        self.status & EXPECTED != 0
+    }
+
+    /// The address and port that the opener used, where a Service translated them. The port is 0 for protocols without ports.
+    pub fn service(&self) -> Option<(IpAddr, u16)> {
+        let is_translated = self.status & DESTINATION_TRANSLATED != 0;
+        let port = match self.original.upper {
+            Upper::Ports { destination, .. } => destination,
+            Upper::Icmp { .. } | Upper::None => 0,
+        };
+        is_translated.then_some((self.original.destination, port))
+    }
+
     /// The connection as a program judges it: after destination and before source translation.
     pub fn live(&self) -> LiveConnection {
         let protocol = self.original.protocol;
@@ -88,7 +114,7 @@ impl Entry {
     }
 
     /// `None` for an entry without one of its tuples.
-    pub(super) fn read(attributes: Attributes<'_>) -> Option<Self> {
+    pub(in crate::netlink) fn read(attributes: Attributes<'_>) -> Option<Self> {
         let (mut original, mut reply, mut id) = (None, None, None);
         let (mut status, mut zone, mut tcp_flags) = (0, None, 0);
         for attribute in attributes {
@@ -107,7 +133,7 @@ impl Entry {
     }
 
     /// What names the entry to the kernel. Without a tuple a deletion would mean all entries; there always is one.
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(in crate::netlink) fn put(&self, out: &mut Vec<u8>) {
         let nest = wire::open_nest(out, TUPLE_ORIGINAL);
         self.original.put(out);
         wire::close_nest(out, nest);
@@ -134,7 +160,6 @@ fn tcp_flags_of(protoinfo: Attribute<'_>) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tuple::Upper;
     use super::*;
 
     fn tuple(source: &str, destination: &str, protocol: u8, upper: Upper) -> Tuple {
@@ -219,6 +244,8 @@ mod tests {
         let [from, to] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap());
         assert_eq!(live.connection, Connection { from, to, protocol: TCP, port: 8080 });
         assert_eq!((live.dnat, live.midstream), (true, None));
+        assert_eq!(translated().service(), Some(("10.96.0.1".parse().unwrap(), 80)));
+        assert_eq!(Entry { status: 0, ..translated() }.service(), None);
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Tuple {
         }
     }
 
-    pub(super) fn read(attributes: Attributes<'_>) -> Option<Self> {
+    pub(in crate::netlink) fn read(attributes: Attributes<'_>) -> Option<Self> {
         let (mut ends, mut upper, mut zone) = (None, None, None);
         for attribute in attributes {
             match attribute.kind {

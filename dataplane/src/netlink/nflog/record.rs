@@ -32,7 +32,7 @@ pub struct Record {
 
 impl Record {
     /// `None` for a message that is no record.
-    pub(super) fn read(message: Message<'_>) -> Option<Self> {
+    pub(in crate::netlink) fn read(message: Message<'_>) -> Option<Self> {
         if !message.is_log(log_msg::PACKET) {
             return None;
         }
