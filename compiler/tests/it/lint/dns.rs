@@ -48,10 +48,18 @@ fn pods_that_ask_another_resolver_miss_nothing() {
     };
     let to_api = TO_API.replace("app: web", "app: solo");
     for policy in ["Default", "None"] {
-        assert_eq!(missed(&[to_api.as_str(), &solo("solo", policy)].concat(), None), [""; 0], "{policy}");
+        assert_eq!(
+            missed(&[to_api.as_str(), &solo("solo", policy)].concat(), None),
+            [""; 0],
+            "{policy}"
+        );
     }
     for policy in ["ClusterFirst", "ClusterFirstWithHostNet"] {
-        assert_eq!(missed(&[to_api.as_str(), &solo("solo", policy)].concat(), None).len(), 1, "{policy}");
+        assert_eq!(
+            missed(&[to_api.as_str(), &solo("solo", policy)].concat(), None).len(),
+            1,
+            "{policy}"
+        );
     }
     // Beside one that does, the others are counted and named.
     let pods = [solo("solo", "ClusterFirst"), solo("a-solo", "Default")].concat();
