@@ -15,6 +15,7 @@ use crate::flows::flow::Flow;
 use crate::flows::hits::{PolicyDenials, RuleHits};
 use crate::pod_list::PodList;
 use crate::watch_state::KubernetesState;
+use crate::what_if::{Proposal, WhatIf};
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
 pub const VERSION: u32 = 3;
@@ -66,6 +67,9 @@ pub enum Request {
     Support,
     /// The cluster's pods, and who isolates them.
     Pods,
+    /// What an edit of policies would change.
+    #[serde(rename = "what-if")]
+    WhatIf(Proposal),
     /// The flows seen lately, each a response. `End` follows them, or without an end the flows to come.
     Observe(Observe),
 }
@@ -90,6 +94,8 @@ pub enum Response {
     Findings(Box<Findings>),
     Support(Box<Support>),
     Pods(Box<PodList>),
+    #[serde(rename = "what-if")]
+    WhatIf(Box<WhatIf>),
     Flow(Box<Flow>),
     /// So many flows were left out here, since the client was too slow.
     Missed {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -219,7 +220,12 @@ async fn serve(
     };
     let (sender, receiver) = inbox();
     let status = PublishedStatus::default();
-    let server = Server { status: status.clone(), inbox: sender.clone(), log: config.log };
+    let server = Server {
+        status: status.clone(),
+        inbox: sender.clone(),
+        log: config.log,
+        judging: Arc::default(),
+    };
     // Only who has the socket listens: until then probes reach the agent that is about to end.
     if let Listen::At(address) = config.listen {
         tokio::spawn(http::serve(address, server.clone(), config.page_token));

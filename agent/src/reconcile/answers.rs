@@ -59,7 +59,7 @@ impl Reconciler<'_> {
                 let found = self.linting.findings(&self.compiler, self.report.flows());
                 Response::Findings(Box::new(found))
             }
-            Request::Support | Request::Observe(_) => {
+            Request::Support | Request::Observe(_) | Request::WhatIf(_) => {
                 Response::Bad { reason: "the socket answers that without the loop".to_owned() }
             }
         }

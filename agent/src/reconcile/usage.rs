@@ -160,10 +160,10 @@ impl Usage {
         }
     }
 
-    /// When to look next.
+    /// When to look next. Soon for the first time: what was counted before is not compared.
     pub(super) fn look_at(&self, now: Instant) -> Instant {
         let next = now + self.after.clamp(REVIEW_SOONEST, REVIEW_EVERY);
-        self.not_before.map_or(next, |not_before| not_before.max(next))
+        self.not_before.map_or(now + REVIEW_SOONEST, |not_before| not_before.max(next))
     }
 
     pub(super) fn status(&self) -> &UsageStatus {
