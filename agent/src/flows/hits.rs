@@ -172,25 +172,20 @@ impl HitCounters {
         &self.0.totals
     }
 
-    /// When the rule of the policy `namespace/name` allowed a connection last.
-    pub fn last_used(
-        &self,
-        policy: &str,
-        rule: usize,
-        direction: FlowDirection,
-    ) -> Option<Timestamp> {
+    /// How many connections the rule of the policy `namespace/name` allowed.
+    pub fn connections(&self, policy: &str, rule: usize, direction: FlowDirection) -> u64 {
         let key = (AllowingRule { policy: policy.to_owned(), rule }, direction);
-        self.0.rules.get(&key).map(|hits| hits.last_seen)
+        self.0.rules.get(&key).map_or(0, |hits| hits.packets)
     }
 
-    /// When the policy `namespace/name` denied a packet last.
-    pub fn last_denied(&self, policy: &str, direction: FlowDirection) -> Option<Timestamp> {
-        let hits = self.0.policies.get(policy)?;
+    /// How many packets that were seen the policy `namespace/name` denied.
+    pub fn denied(&self, policy: &str, direction: FlowDirection) -> u64 {
+        let Some(hits) = self.0.policies.get(policy) else { return 0 };
         let of_direction = match direction {
             FlowDirection::Ingress => hits.ingress,
             FlowDirection::Egress => hits.egress,
         };
-        of_direction.map(|hits| hits.last_seen)
+        of_direction.map_or(0, |hits| hits.packets)
     }
 
     /// Connections allowed by rules beyond `MAX_COUNTED_RULES`, and those that more rules allow than a flow names.
