@@ -11,7 +11,7 @@ use palisade::protocol::{State, Status};
 use palisade_compiler::model::{Connection, Family};
 use palisade_dataplane::netlink::conntrack::{Conntrack, Entry, Progress, Selection};
 use palisade_lab::packet::{ICMP, ICMPV6, Packet, SCTP, TCP, UDP};
-use palisade_lab::{LabSpec, Layout, Transmission};
+use palisade_lab::{LabSpec, Layout, MARKERS, Transmission};
 
 use crate::attacks::{LAYOUTS_AND_FAMILIES, connected};
 use crate::command::{Agent, Scratch};
