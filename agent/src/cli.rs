@@ -10,6 +10,7 @@ mod explain;
 mod failure;
 mod flow_log;
 mod flush;
+mod guard;
 pub(crate) mod input;
 mod lint;
 mod man;

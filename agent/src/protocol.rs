@@ -129,6 +129,9 @@ pub struct Verified {
     /// Traffic that policy speaks of and that does not meet the tables, whatever they hold.
     #[serde(default)]
     pub not_enforced: Vec<String>,
+    /// What of local pods is not guarded.
+    #[serde(default)]
+    pub source_guard: Vec<String>,
 }
 
 /// What the agent knows of itself.
@@ -200,6 +203,8 @@ pub struct Status {
     pub connections: Connections,
     #[serde(default)]
     pub hold: Hold,
+    #[serde(default)]
+    pub source_guard: SourceGuard,
     /// Denied connections that were seen.
     #[serde(default)]
     pub flows: FlowCounts,
@@ -238,6 +243,37 @@ impl Status {
             && self.error_count == 0
             && self.connections.failure.is_none()
     }
+}
+
+/// Which packets of local pods are dropped because their source is not their pod's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceGuard {
+    pub mode: SourceGuardMode,
+    /// The interfaces that are guarded.
+    pub interfaces: usize,
+    /// Of these, those that lead to no pod that is known yet.
+    pub unidentified_interfaces: usize,
+    /// Pairs of interface and address that are accepted.
+    pub sources: usize,
+    /// Addresses of local pods whose interfaces are not known, and not guarded.
+    pub unlocated: usize,
+    /// Addresses that are routed to pods that do not have them by their manifests. Packets from them are dropped.
+    pub unnamed: usize,
+    /// What is not guarded, and what is dropped though it may be meant: a sentence for each reason.
+    pub notes: Vec<String>,
+    /// Packets that were dropped since the rules were last loaded.
+    pub dropped: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceGuardMode {
+    /// Every packet.
+    #[default]
+    All,
+    /// The first packet of each connection.
+    First,
+    Off,
 }
 
 /// Whether packets of unknown addresses in the ranges of this node's pods are held.

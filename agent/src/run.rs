@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use palisade_compiler::lint;
 use palisade_compiler::snapshot::UndeclaredNamespaces;
 use palisade_dataplane::ruleset::RulesetError;
 use thiserror::Error;
@@ -68,6 +69,9 @@ pub struct Config {
     pub page_token: Option<Token>,
     /// The size, in bytes, of the receive buffer for events of connections.
     pub connection_event_buffer: usize,
+    pub lint: lint::Settings,
+    /// For how long a policy, rule or isolation must not have been used to be a finding of the linter.
+    pub unused_after: Duration,
     /// Where the last lines of the log are kept.
     pub log: RecentLog,
 }
@@ -236,6 +240,8 @@ async fn serve(
         tables: config.tables,
         pod_ranges: config.pod_ranges,
         undeclared,
+        lint: config.lint,
+        unused_after: config.unused_after,
     };
     let published = status.clone();
     let reconciler = thread::Builder::new().name("reconcile".into()).spawn(move || {

@@ -7,7 +7,8 @@ use dashmap::DashMap;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::flow::{AllowingRule, Flow, FlowDirection};
+use super::flow::{AllowingRule, Flow, FlowDirection, MAX_POLICIES};
+use super::totals::PolicyTotals;
 
 /// Policies that are counted. Packets that further ones deny are counted in one sum.
 pub const MAX_COUNTED: usize = 10_000;
@@ -25,6 +26,7 @@ struct Shared {
     uncounted: AtomicU64,
     rules: DashMap<RuleKey, Hits>,
     uncounted_rules: AtomicU64,
+    totals: PolicyTotals,
 }
 
 type RuleKey = (AllowingRule, FlowDirection);
@@ -83,7 +85,12 @@ impl HitCounters {
         if connections == 0 {
             return;
         }
-        let Shared { rules, uncounted_rules, .. } = &*self.0;
+        let Shared { rules, uncounted_rules, totals, .. } = &*self.0;
+        totals.count(flow, connections);
+        if flow.judgement.allowed_by.len() >= MAX_POLICIES {
+            // There may be more, which the flow does not name.
+            uncounted_rules.fetch_add(connections, Ordering::Relaxed);
+        }
         for rule in &flow.judgement.allowed_by {
             let key = (rule.clone(), flow.direction);
             if rules.len() >= MAX_COUNTED_RULES && !rules.contains_key(&key) {
@@ -97,7 +104,8 @@ impl HitCounters {
 
     /// Forgets policies that are no more, by `namespace/name`.
     pub fn keep(&self, is_there: impl Fn(&str) -> bool) {
-        let Shared { policies, rules, .. } = &*self.0;
+        let Shared { policies, rules, totals, .. } = &*self.0;
+        totals.keep(&is_there);
         policies.retain(|policy, _| is_there(policy));
         rules.retain(|(rule, _), _| is_there(&rule.policy));
     }
@@ -130,7 +138,9 @@ impl HitCounters {
 
     /// Counts a packet of the flow for the policies that isolate the pod.
     pub fn count(&self, flow: &Flow, time: Timestamp) {
-        let Shared { policies, uncounted, .. } = &*self.0;
+        let Shared { policies, uncounted, totals, .. } = &*self.0;
+        totals.count(flow, 1);
+        uncounted.fetch_add(u64::from(flow.judgement.further > 0), Ordering::Relaxed);
         for policy in &flow.judgement.isolated_by {
             if let Some(mut hits) = policies.get_mut(policy.as_str()) {
                 hits.count(flow.direction, time);
@@ -157,12 +167,33 @@ impl HitCounters {
         all
     }
 
-    /// Connections allowed by rules beyond `MAX_COUNTED_RULES`.
+    /// For metrics.
+    pub fn totals(&self) -> &PolicyTotals {
+        &self.0.totals
+    }
+
+    /// How many connections the rule of the policy `namespace/name` allowed.
+    pub fn connections(&self, policy: &str, rule: usize, direction: FlowDirection) -> u64 {
+        let key = (AllowingRule { policy: policy.to_owned(), rule }, direction);
+        self.0.rules.get(&key).map_or(0, |hits| hits.packets)
+    }
+
+    /// How many packets that were seen the policy `namespace/name` denied.
+    pub fn denied(&self, policy: &str, direction: FlowDirection) -> u64 {
+        let Some(hits) = self.0.policies.get(policy) else { return 0 };
+        let of_direction = match direction {
+            FlowDirection::Ingress => hits.ingress,
+            FlowDirection::Egress => hits.egress,
+        };
+        of_direction.map_or(0, |hits| hits.packets)
+    }
+
+    /// Connections allowed by rules beyond `MAX_COUNTED_RULES`, and those that more rules allow than a flow names.
     pub fn uncounted_rules(&self) -> u64 {
         self.0.uncounted_rules.load(Ordering::Relaxed)
     }
 
-    /// Packets denied by policies beyond `MAX_COUNTED`.
+    /// Packets denied by policies beyond `MAX_COUNTED`, and those that more policies deny than a flow names.
     pub fn uncounted(&self) -> u64 {
         self.0.uncounted.load(Ordering::Relaxed)
     }

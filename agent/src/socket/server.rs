@@ -207,6 +207,7 @@ impl Server {
                 let (ingress, egress) = (counters.ingress.packets, counters.egress.packets);
                 status.denied = Some(Denied { ingress, egress });
                 status.hold.packets += counters.held.packets;
+                status.source_guard.dropped = counters.forged.packets;
             }
             Err(error) => tracing::debug!(%error, "denied packets cannot be counted"),
         }

@@ -161,3 +161,27 @@ fn make_check_compiles_every_crate_by_itself() {
     let names: BTreeSet<String> = folders.iter().map(name).collect();
     assert_eq!(names.iter().map(String::as_str).collect::<BTreeSet<_>>(), listed);
 }
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_test_that_the_specification_names_is_there() {
+    let text = fs::read_to_string(root().join("SPECIFICATION.md")).unwrap();
+    let mut tests = 0;
+    for line in text.lines().filter(|line| line.starts_with('|')) {
+        let mut source = String::new();
+        for quote in quoted(line) {
+            if quote.contains('/') {
+                source = fs::read_to_string(root().join(quote))
+                    .unwrap_or_else(|error| panic!("{quote}: {error}"));
+            } else if quote.contains('_') && !quote.starts_with("CAP_") {
+                assert!(source.contains(&format!("fn {quote}(")), "no test {quote} for: {line}");
+                tests += 1;
+            }
+        }
+    }
+    assert!(tests > 20, "the table was not understood");
+}
