@@ -66,6 +66,13 @@ export class Cluster {
     });
   }
 
+  /** Whether there may be a policy of this name: of very many, not all are listed. */
+  mayHavePolicy(name) {
+    const at = name.indexOf("/");
+    const namespace = (this.namespaces ?? []).find((it) => it.name === name.slice(0, at));
+    return !namespace || namespace.policyNames.length < namespace.policies || namespace.policyNames.includes(name.slice(at + 1));
+  }
+
   /** What stands on the map at this end. */
   place(end) {
     const pod = end.pod && `pod ${end.pod}`;

@@ -126,6 +126,7 @@ export class Details {
   /** A policy, as the agent says. */
   async policy(name) {
     const isRefreshing = this.isRefreshing;
+    if (!this.cluster.mayHavePolicy(name)) return this.show("policy", name, this.head(name), element("p", { class: "soft" }, "There is no such policy any more."));
     if (!isRefreshing) this.show("policy", name, this.head(name), element("p", { class: "soft" }, "asking…"));
     let view;
     try {

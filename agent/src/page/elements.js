@@ -9,6 +9,11 @@ export function plain(text, most = 400) {
   return shown.length > most ? shown.slice(0, most - 1) + "…" : shown;
 }
 
+/** A text of many lines as it is shown. */
+export function plainLines(text) {
+  return document.createTextNode(String(text).split("\n").map((line) => plain(line, 1000)).join("\n"));
+}
+
 /** An element with these properties; children are elements, or text. */
 export function element(name, properties = {}, ...children) {
   const made = document.createElement(name);

@@ -1,6 +1,6 @@
 // Policies: the list of them, and one in full.
 
-import { count, element, facts, plain, replace } from "./elements.js";
+import { count, element, facts, plain, plainLines, replace } from "./elements.js";
 import { findingList, isAbout } from "./findings.js";
 
 const MAX_SHOWN = 1000;
@@ -63,6 +63,6 @@ export function policyContent(view, findings, onopen, buttons) {
     denials.length > 0 ? element("ul", {}, denials) : element("p", { class: "soft" }, "Nothing that was seen."),
     element("h3", {}, "Findings about it"),
     findings.length > 0 ? findingList(findings, onopen) : element("p", { class: "soft" }, "None."),
-    view.manifest && [element("h3", {}, "As a manifest"), element("pre", { tabindex: "0" }, view.manifest)],
+    view.manifest && [element("h3", {}, "As a manifest"), element("pre", { tabindex: "0" }, plainLines(view.manifest))],
   ];
 }

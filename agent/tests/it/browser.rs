@@ -1,6 +1,8 @@
 //! The page in a real browser: Chromium without a screen, beside an agent in a network namespace that leads nowhere else.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+mod large;
+mod live_demo;
+
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ use palisade_lab::Layout;
 use serde_json::{Value, json};
 
 use super::attacks::CAST;
-use super::command::{Agent, Netns, Scratch, finish, until};
+use super::command::{Scratch, until};
 use super::observe::Node;
 use super::scrape::within;
 
@@ -305,6 +307,11 @@ fn policies_findings_the_matrix_and_what_an_edit_would_change_are_shown_by_keybo
         ] {
             assert!(policy.contains(wanted), "{wanted}: {policy}");
         }
+        let manifest = page.text("#details pre").await;
+        assert!(
+            manifest.starts_with("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"),
+            "{manifest}"
+        );
         assert_eq!(page.ask("[...palisade.map.marked]").await, json!(["pod n/b"]));
 
         // The policy as the agent has it, with the label of another pod.
@@ -335,85 +342,6 @@ fn policies_findings_the_matrix_and_what_an_edit_would_change_are_shown_by_keybo
             page.ask(&format!("[...{row}.querySelectorAll('td')].map((it) => it.className)")).await,
             json!(["allow", "allow", "deny"])
         );
-        page.assert_clean().await;
-    });
-}
-
-/// Pods of the large cluster, and its namespaces and workloads of each.
-const PODS: usize = 5000;
-const NAMESPACES: usize = 25;
-const WORKLOADS: usize = 10;
-
-/// Pans the map and has connections arrive for two seconds; the pictures drawn are in `window.drawn`.
-const PAN: &str = r#"(() => {
-    window.drawn = null;
-    const [map, cluster] = [palisade.map, palisade.cluster];
-    const pods = [...cluster.pods.values()];
-    const any = () => pods[Math.floor(Math.random() * pods.length)];
-    const end = (pod) => ({ pod: `${pod.namespace}/${pod.name}`, address: pod.addresses[0], node: null });
-    const [begun, before] = [performance.now(), map.frames];
-    const step = () => {
-        for (let n = 0; n < 20; n++) {
-            const verdict = Math.random() < 0.2 ? "deny" : "allow";
-            const { edge } = cluster.take({ id: Math.floor(Math.random() * 5000), verdict, direction: "ingress", count: 1, family: "IPv4", protocol: 6, port: 80,
-                from: end(any()), to: end(any()), last_seen: new Date().toISOString(), divergence: null, misses: [], isolated_by: [], allowed_by: [], reason: "" });
-            map.pulse(edge, verdict);
-        }
-        map.setEdges([...cluster.edges.values()]);
-        map.move(Math.sin(performance.now() / 300) * 20, 0);
-        if (performance.now() - begun < 2000) return requestAnimationFrame(step);
-        window.drawn = [map.frames - before, performance.now() - begun, map.isGathered];
-    };
-    step();
-})()"#;
-
-#[test]
-fn five_thousand_pods_are_gathered_by_workload_and_move_fluently() {
-    let netns = Netns::new();
-    finish(netns.command("ip", &["link", "set", "lo", "up"]), "").exits(0);
-    let scratch = Scratch::new();
-    let pod = |n: usize| {
-        let (namespace, workload) = (n % NAMESPACES, n / NAMESPACES % WORKLOADS);
-        json!({"apiVersion": "v1", "kind": "Pod",
-            "metadata": {"namespace": format!("n{namespace}"), "name": format!("w{workload}-{n}"), "labels": {"app": format!("w{workload}")}},
-            "status": {"phase": "Running", "podIPs": [{"ip": format!("10.{}.{}.{}", 10 + n / 60_000, n / 250 % 250, 1 + n % 250)}]}})
-    };
-    let pods: Vec<Value> = (0..PODS).map(pod).collect();
-    scratch.write(
-        "pods.json",
-        &json!({"apiVersion": "v1", "kind": "List", "items": pods}).to_string(),
-    );
-    let agent: Agent = netns.agent(&scratch.0);
-    agent.until_enforcing();
-    browse_in(&netns.path(), &format!("http://{DEFAULT}/"), async |page| {
-        page.until(&format!(
-            "palisade.cluster.pods.size === {PODS} && palisade.map.places?.length === {}",
-            2 * PODS
-        ))
-        .await;
-        assert_eq!(
-            page.ask("palisade.map.isGathered && palisade.map.shape.workloads.length").await,
-            json!(NAMESPACES * WORKLOADS)
-        );
-        // Another program may have the processors for a moment.
-        let mut drawn = Vec::new();
-        for _ in 0..5 {
-            page.ask(PAN).await;
-            page.until("window.drawn !== null").await;
-            let measured = page.ask("window.drawn[0] * 1000 / window.drawn[1]").await;
-            let rate = measured.as_f64().unwrap();
-            drawn.push(rate);
-            if rate >= 5.0 {
-                break;
-            }
-        }
-        assert!(drawn.iter().any(|rate| *rate >= 5.0), "{drawn:?} pictures a second");
-        // From near, pods are drawn.
-        page.ask("(palisade.map.show('pod n0/w0-0'), 0)").await;
-        page.until("!palisade.map.isGathered").await;
-        page.press("/n3/w2").await;
-        page.press(&String::from(char::from(Key::Enter))).await;
-        page.until("document.querySelector('#details h2')?.textContent.startsWith('n3/w2')").await;
         page.assert_clean().await;
     });
 }
@@ -461,127 +389,4 @@ fn hostile_text_is_shown_and_does_nothing_and_an_agent_that_ends_is_said_to_be_g
         assert!(banner.contains("Its rules stay"), "{banner}");
     });
     node.agent.end("-KILL");
-}
-
-/// The answer to a request of the live demo, which has a body if it is a POST.
-#[track_caller]
-fn demo_answer(address: &str, head: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let length = body.len();
-    write!(
-        stream,
-        "{head}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-#[track_caller]
-fn assert_edits_need_the_token_and_this_page(address: &str, token: &str) {
-    let own = format!("Host: {address}\r\nX-Palisade-Demo: {token}");
-    let remove = r#"{"policy":"shop/frontend"}"#;
-    let post = "POST /demo/v1/remove HTTP/1.1\r\n";
-    for (headers, status) in [
-        (format!("Host: {address}"), 403),
-        (format!("Host: {address}\r\nX-Palisade-Demo: {}", "0".repeat(token.len())), 403),
-        (format!("{own}\r\nOrigin: http://evil.example"), 403),
-        (format!("{own}\r\nSec-Fetch-Site: cross-site"), 403),
-        (own.replace(&format!("Host: {address}"), "Host: evil.example"), 421),
-    ] {
-        let answer = demo_answer(address, &format!("{post}{headers}"), remove);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {answer}");
-    }
-    let objects = demo_answer(address, &format!("GET /demo/v1/objects HTTP/1.1\r\n{own}"), "");
-    assert!(objects.contains("shop/frontend") && objects.contains("HTTP/1.1 200 "), "{objects}");
-    let large = format!(r#"{{"manifest":"{}"}}"#, "x".repeat(1 << 20));
-    let answer = demo_answer(address, &format!("POST /demo/v1/apply HTTP/1.1\r\n{own}"), &large);
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-}
-
-/// The demo, which ends and removes what it made when this is dropped.
-struct Demo(Child);
-
-impl Demo {
-    fn interrupt(&self) {
-        Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap();
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        if let Ok(None) = self.0.try_wait() {
-            self.interrupt();
-            _ = self.0.wait();
-        }
-    }
-}
-
-#[test]
-fn in_the_live_demo_edits_turn_edges_and_the_tour_goes_on() {
-    let scratch = Scratch::new();
-    let mut demo = Demo(super::demo::start(&["--live", "--tour"], &scratch));
-    let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let url = lines.find(|line| line.contains("#demo=")).unwrap().trim().to_owned();
-    let (server, token) = url.split_once("#demo=").unwrap();
-    let address = server.trim_start_matches("http://").trim_end_matches('/').to_owned();
-    assert_edits_need_the_token_and_this_page(&address, token);
-    let host = format!("/proc/{}/ns/net", std::process::id());
-    browse_in(&host, &url, async |page| {
-        page.until("palisade.cluster.pods.size === 8 && palisade.demo.objects.tour?.step === 0")
-            .await;
-        assert_eq!(page.ask("location.href").await, json!(page.origin));
-        let is = |from, to, verdict, other| {
-            format!("{} && !{}", edge(from, to, verdict), edge(from, to, other))
-        };
-        page.until(&is("monitoring/prometheus", "shop/db", "allow", "deny")).await;
-        page.until(&is("shop/frontend-1", "shop/api", "allow", "deny")).await;
-
-        // The policy with a slip changes nothing, and the linter says so.
-        page.press("n").await;
-        page.until("document.querySelector('#tour h2').textContent.startsWith('Trap 1')").await;
-        page.press("4").await;
-        page.until("[...document.querySelectorAll('#findings .finding')].some((it) => it.textContent.includes('shop/db'))").await;
-        assert_eq!(page.ask(&is("monitoring/prometheus", "shop/db", "allow", "deny")).await, true);
-        page.press("n").await;
-        page.until(&is("monitoring/prometheus", "shop/db", "deny", "allow")).await;
-
-        // A text that is not understood changes nothing; then the policy is removed.
-        page.press("3").await;
-        page.until("document.querySelectorAll('#policies .policy').length === 4").await;
-        page.ask("[...document.querySelectorAll('#policies .policy')].find((it) => it.textContent.startsWith('db')).focus()").await;
-        page.press(&String::from(char::from(Key::Enter))).await;
-        page.until("document.querySelector('#edit') !== null").await;
-        page.ask("document.querySelector('#edit').click()").await;
-        page.until("document.querySelector('#manifest')?.value.startsWith('# Only the api')").await;
-        page.ask("(document.querySelector('#manifest').value += 'x: [', 0)").await;
-        page.ask("document.querySelector('#apply').click()").await;
-        page.until("document.querySelector('#effect .messages li') !== null").await;
-        assert_eq!(
-            page.ask("palisade.demo.objects.policies['shop/db'].includes('x: [')").await,
-            false
-        );
-        page.ask("document.querySelector('#remove').click()").await;
-        page.until(&is("monitoring/prometheus", "shop/db", "allow", "deny")).await;
-
-        // A label that a policy asks for goes.
-        page.until(&is("monitoring/prometheus", "shop/api", "allow", "deny")).await;
-        page.press(&String::from(char::from(Key::Escape))).await;
-        page.press("2").await;
-        page.ask("[...document.querySelectorAll('#pods h3 button')].find((it) => it.textContent === 'monitoring').click()").await;
-        page.until("document.querySelector('.labels-form input')?.value === 'purpose=monitoring'")
-            .await;
-        page.ask("(document.querySelector('.labels-form input').value = 'purpose=other', 0)").await;
-        page.ask("document.querySelector('.labels-form button').click()").await;
-        page.until(&is("monitoring/prometheus", "shop/api", "deny", "allow")).await;
-        page.assert_clean().await;
-    });
-    assert!(lines.any(|line| line.contains("Trap 1, mended")));
-    demo.interrupt();
-    let status = demo.0.wait().unwrap();
-    assert!(
-        status.success() && std::fs::read_dir(&scratch.0).unwrap().next().is_none(),
-        "{status}"
-    );
 }

@@ -149,6 +149,16 @@ fn what_if(netns: &Netns, body: &str, kind: &str) -> (u16, serde_json::Value) {
     (status, serde_json::from_str(body).unwrap_or_default())
 }
 
+/// Whether a body is not read to its end. The answer may be lost then, since the rest of the body meets a closed connection.
+fn is_too_large(netns: &Netns, body: &str) -> bool {
+    let mut stream = super::scrape::connect(&netns.path(), DEFAULT).unwrap();
+    let head = "POST /api/v1/what-if HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
+    _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut text = Vec::new();
+    _ = stream.read_to_end(&mut text);
+    text.is_empty() || text.starts_with(b"HTTP/1.1 413 ")
+}
+
 #[test]
 fn a_policy_a_matrix_findings_and_what_an_edit_would_change_are_asked_for_and_change_nothing() {
     let netns = netns();
@@ -200,7 +210,7 @@ fn a_policy_a_matrix_findings_and_what_an_edit_would_change_are_asked_for_and_ch
     // A form of another site has no such type, and no answer is that large.
     assert_eq!(what_if(&netns, &removed, "text/plain").0, 415);
     let large = serde_json::json!({"manifests": "x".repeat(1 << 20)}).to_string();
-    assert_eq!(what_if(&netns, &large, "application/json").0, 413);
+    assert!(is_too_large(&netns, &large));
     assert_eq!(json(API[4])["revision"], revision);
     assert_eq!(agent.verdict("x/a", "x/b"), "deny");
 }
