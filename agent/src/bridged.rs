@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
+use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::{Family, PerFamily};
 use palisade_compiler::program::{Delta, Program};
 use palisade_dataplane::attachments::{Attachments, Placement};
@@ -12,6 +13,8 @@ use palisade_dataplane::host::HostFacts;
 use palisade_dataplane::ruleset::Features;
 
 use crate::gaps::of_other_paths;
+use crate::interface_name::interface_name;
+use crate::source_guard::{KnownSources, SourceGuard};
 
 fn subjects(program: &Program) -> BTreeSet<IpAddr> {
     program.iter().flat_map(|(_, t)| t.local_in.iter().chain(&t.local_out)).copied().collect()
@@ -117,15 +120,27 @@ pub struct AttachedSubjects {
     facts: HostFacts,
     bridge_names: Vec<String>,
     gaps: Vec<String>,
+    guard: SourceGuard,
+    known_sources: KnownSources,
+    /// How often links and routes, and local pods, had changed when the sources were looked for.
+    seen: Option<(u64, u64)>,
 }
 
 impl AttachedSubjects {
     /// In the network namespace of the calling thread, without subjects.
-    pub fn open(features: Features) -> Self {
+    pub fn open(features: Features, guard: SourceGuard) -> Self {
         let attachments = warned(Attachments::open());
         let facts = HostFacts::default();
-        let mut subjects =
-            Self { attachments, features, facts, bridge_names: Vec::new(), gaps: Vec::new() };
+        let mut subjects = Self {
+            attachments,
+            features,
+            facts,
+            bridge_names: Vec::new(),
+            gaps: Vec::new(),
+            guard,
+            known_sources: KnownSources::default(),
+            seen: None,
+        };
         subjects.take_over();
         subjects
     }
@@ -145,8 +160,14 @@ impl AttachedSubjects {
         &self.gaps
     }
 
+    /// What is known of the interfaces of local pods.
+    pub fn known_sources(&self) -> &KnownSources {
+        &self.known_sources
+    }
+
     /// Takes in what changed of the program, and of links since the last call. This costs little where nothing changed.
-    pub fn update(&mut self, program: &Program, delta: &Delta) {
+    pub fn update(&mut self, compiler: &Compiler, delta: &Delta) {
+        let program = compiler.program();
         let is_subject = |address: &IpAddr| {
             let tables = &program[Family::of(*address)];
             tables.local_in.contains(address) || tables.local_out.contains(address)
@@ -154,14 +175,20 @@ impl AttachedSubjects {
         let touched = delta.iter().flat_map(|(_, d)| d.local_in.keys().chain(d.local_out.keys()));
         let (come, gone): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
             touched.copied().partition(is_subject);
+        if !come.is_empty() || !gone.is_empty() {
+            self.seen = None;
+        }
         let Some(attachments) = &mut self.attachments else { return };
         if warned(attachments.update(come, gone)).unwrap_or(false) {
             self.take_over();
         }
+        self.look_at_sources(compiler);
     }
 
     /// Looks for all subjects of the program, whatever was known.
-    pub fn find_all(&mut self, program: &Program) {
+    pub fn find_all(&mut self, compiler: &Compiler) {
+        let program = compiler.program();
+        self.seen = None;
         match &mut self.attachments {
             None => self.attachments = warned(Attachments::open()),
             Some(attachments) => _ = warned(attachments.look_again()),
@@ -173,6 +200,28 @@ impl AttachedSubjects {
             warned(attachments.update(now.difference(&known).copied(), gone));
         }
         self.take_over();
+        self.look_at_sources(compiler);
+    }
+
+    /// Looks for the sources of local pods' interfaces, if they may be others than before.
+    fn look_at_sources(&mut self, compiler: &Compiler) {
+        let Some(attachments) = &self.attachments else { return };
+        let now = Some((attachments.changes(), compiler.local_changes()));
+        if now == self.seen {
+            return;
+        }
+        self.seen = now;
+        let known = KnownSources::of(attachments, compiler, &self.guard);
+        if known != self.known_sources {
+            self.known_sources = known;
+            self.put_together();
+        }
+    }
+
+    fn put_together(&mut self) {
+        let placement = self.attachments.as_ref().map(Attachments::placement);
+        self.facts = placement.map_or_else(HostFacts::default, |it| facts(it, self.features));
+        self.facts.extend(&self.known_sources.facts());
     }
 
     /// Has bridged packets pass the forward hook, and notes what follows from the placement.
@@ -188,8 +237,8 @@ impl AttachedSubjects {
             self.gaps
                 .push("the bridges of this host's pods cannot be found (rtnetlink)".to_owned());
         }
-        self.facts = facts(placement, self.features);
         self.bridge_names = placement.bridges.iter().map(|&index| interface_name(index)).collect();
+        self.put_together();
     }
 }
 
@@ -199,11 +248,4 @@ fn warned<T>(result: io::Result<T>) -> Option<T> {
             tracing::warn!(%error, "where this host's pods are attached cannot be read; what is known stays");
         })
         .ok()
-}
-
-fn interface_name(index: u32) -> String {
-    nix::net::if_::if_indextoname(index)
-        .ok()
-        .and_then(|name| name.into_string().ok())
-        .unwrap_or_else(|| format!("interface {index}"))
 }

@@ -10,6 +10,7 @@ mod explain;
 mod failure;
 mod flow_log;
 mod flush;
+mod guard;
 pub(crate) mod input;
 mod lint;
 mod man;
@@ -20,6 +21,7 @@ mod run;
 mod status;
 mod support_bundle;
 mod verify;
+mod what_if;
 
 use clap::{Parser, Subcommand};
 
@@ -64,6 +66,7 @@ enum Command {
     Render(render::Args),
     Eval(eval::Args),
     Explain(explain::Args),
+    WhatIf(what_if::Args),
     Lint(lint::Args),
     SupportBundle(support_bundle::Args),
     Demo(demo::Args),
@@ -92,6 +95,7 @@ pub fn main() -> Exit {
         Command::Render(args) => render::execute(&args),
         Command::Eval(args) => eval::execute(&args),
         Command::Explain(args) => explain::execute(&args),
+        Command::WhatIf(args) => what_if::execute(&args),
         Command::Lint(args) => lint::execute(&args),
         Command::SupportBundle(args) => support_bundle::execute(&args),
         Command::Demo(args) => demo::execute(&args),

@@ -8,9 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use palisade_compiler::explain::{
-    Backend, ObjectName, PortQuery, Translation, headless, translate,
-};
+use palisade_compiler::explain::{Backend, ObjectName, PortQuery, Translation, by_name, translate};
 use palisade_compiler::model::{Connection, Family, Pod, Protocol, Service, ServiceKind};
 use palisade_compiler::snapshot::Snapshot;
 
@@ -95,7 +93,7 @@ pub struct Meant {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceHop {
     pub service: ObjectName,
-    /// `None` for a headless Service, of which clients use the endpoints' own addresses.
+    /// `None` for a Service without an address: clients of a headless one use the endpoints' own.
     pub address: Option<IpAddr>,
     /// 0 for protocols without ports.
     pub port: u16,
@@ -135,7 +133,7 @@ impl<'a> Resolver<'a> {
         let sources = self.end(&from)?;
         let service = self.service_named(&to);
         if let Some(service) = service.filter(|service| service.cluster_ips.is_empty()) {
-            return self.behind_headless(&sources, service, question);
+            return self.behind_name(&sources, service, question);
         }
         let destinations = match service {
             Some(service) => Resolved { addresses: service.cluster_ips.clone(), pod: None },
@@ -171,8 +169,8 @@ impl<'a> Resolver<'a> {
         (service.kind != ServiceKind::ExternalName).then_some(service)
     }
 
-    /// Connections to the endpoints of a headless Service, whose addresses clients get for its name.
-    fn behind_headless(
+    /// Connections to the name of a Service without an address: a headless one, or one of a manifest that was not applied yet.
+    fn behind_name(
         &self,
         sources: &Resolved<'a>,
         service: &Service,
@@ -183,19 +181,21 @@ impl<'a> Resolver<'a> {
             let family = Family::of(*from);
             let protocol = protocol_number(&question.protocol, family)?;
             let port = needed_port(protocol, question.port.as_ref())?;
-            let query = port.map(query);
-            let found = headless(self.snapshot, service, protocol, query, family);
-            for Backend { address, port } in found.map_err(|error| error.to_string())? {
-                let connection = Connection { from: *from, to: address, protocol, port };
-                let name =
-                    ObjectName { namespace: service.namespace.clone(), name: service.name.clone() };
-                let hop = ServiceHop { service: name, address: None, port };
+            let found = by_name(self.snapshot, service, protocol, port.map(query), family);
+            let found = found.map_err(|error| error.to_string())?;
+            for Backend { address, port: number } in found.backends {
+                let connection = Connection { from: *from, to: address, protocol, port: number };
+                let hop = ServiceHop {
+                    service: found.service.clone(),
+                    address: None,
+                    port: found.port.unwrap_or(number),
+                };
                 meant.push(Meant { connection, service: Some(hop) });
             }
         }
         if meant.is_empty() {
             return Err(format!(
-                "no endpoint of the headless Service {}/{} has an address of the same family as {}",
+                "no endpoint of the Service {}/{} has an address of the same family as {}",
                 service.namespace, service.name, question.from
             ));
         }
@@ -309,7 +309,9 @@ fn numbers(
     let own: Vec<String> = pod
         .ports
         .iter()
-        .map(|port| format!("{} ({} {})", port.name, port.protocol, port.port))
+        .filter_map(|port| {
+            Some(format!("{} ({} {})", port.name.as_ref()?, port.protocol, port.port))
+        })
         .collect();
     let has = if own.is_empty() { "no named ports".to_owned() } else { own.join(", ") };
     Err(format!(

@@ -20,7 +20,7 @@ use crate::connection::{Meant, Question, Resolver, ServiceHop};
 pub struct Explanation {
     /// `allow` if every connection that is meant is allowed, else `deny`.
     pub verdict: String,
-    /// The Service whose name or address was given, as `shop/web at 10.96.0.1 port 443`, or `shop/db (headless) port 5432`; `null`
+    /// The Service whose name or address was given, as `shop/web at 10.96.0.1 port 443`, or `shop/db by its name port 5432`; `null`
     /// if it was none. The connections are then those to its backends: any of them may get the client's connection.
     pub service: Option<String>,
     /// One for each family in which both ends have an address, each backend of a Service, and each number that the port's
@@ -228,7 +228,7 @@ fn show_service(hop: &ServiceHop) -> String {
     let port = if hop.port > 0 { format!(" port {}", hop.port) } else { String::new() };
     match hop.address {
         Some(address) => format!("{} at {address}{port}", hop.service),
-        None => format!("{} (headless){port}", hop.service),
+        None => format!("{} by its name{port}", hop.service),
     }
 }
 

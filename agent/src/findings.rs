@@ -16,6 +16,31 @@ pub struct Findings {
     pub report: Report,
     /// The latest first.
     pub lost_matches: Vec<LostMatch>,
+    #[serde(default)]
+    pub usage: UsageStatus,
+}
+
+/// What was not used for as long as the agent counted, and whether that is known. Each agent looks at the policies that select pods
+/// of its node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageStatus {
+    /// For how many seconds something must not have been used to count here.
+    pub after_seconds: u64,
+    /// Policies that are looked at.
+    pub watched: usize,
+    /// Policies none of whose rules allowed a connection.
+    pub policies: usize,
+    /// Rules that allowed none, of policies with others that did.
+    pub rules: usize,
+    /// Policies whose isolation denied nothing, in a direction or in both.
+    pub isolations: usize,
+    /// Since when no allowed connection was missed, in RFC 3339, UTC; `null` while that is not known.
+    pub allowed_since: Option<String>,
+    /// Why it is not known which rules are not used; `null` if it is.
+    pub allowed_unknown: Option<String>,
+    /// The same for denied packets, and isolation that denies none.
+    pub denied_since: Option<String>,
+    pub denied_unknown: Option<String>,
 }
 
 /// A selector that matches nothing any more, or a pod that no policy isolates any more, since labels changed.
@@ -38,4 +63,7 @@ pub struct LintStatus {
     pub lost_matches: u64,
     /// Objects with changed labels, and selectors, that were too many at a time to be looked at.
     pub unexamined: u64,
+    /// What was not used; its findings are among `findings`.
+    #[serde(default)]
+    pub usage: UsageStatus,
 }

@@ -10,7 +10,7 @@ use crate::inbox::Sender;
 use crate::metrics::{EventSource, Metrics};
 
 /// How long changes gather before the loop is woken: an interface that comes changes several times.
-const GATHER_FOR: Duration = Duration::from_millis(20);
+const GATHER_FOR: Duration = Duration::from_millis(4);
 
 /// Wakes the loop when something changed, from a thread of its own that lasts as long as the process. Without it changes are
 /// noticed when a subject comes, and when the loop looks by itself.

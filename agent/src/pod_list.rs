@@ -73,6 +73,9 @@ pub struct IsolatedBy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedPod {
     pub name: String,
+    /// What made it, as `Deployment/web`, by the labels that controllers set.
+    #[serde(default)]
+    pub workload: Option<String>,
     pub addresses: Vec<String>,
     /// The node that it is bound to.
     pub node: Option<String>,
@@ -93,6 +96,7 @@ impl PodList {
             let sets = lists.entry(&pod.namespace).or_default();
             sets.entry(&pod.labels).or_default().push(ListedPod {
                 name: pod.name.to_string(),
+                workload: pod.workload().map(|it| it.to_string()),
                 addresses: pod.addresses.iter().map(|address| address.to_string()).collect(),
                 node: pod.node.as_deref().map(Into::into),
                 is_local: is_local(pod),

@@ -15,6 +15,7 @@ use crate::flows::flow::Flow;
 use crate::flows::hits::{PolicyDenials, RuleHits};
 use crate::pod_list::PodList;
 use crate::watch_state::KubernetesState;
+use crate::what_if::{Proposal, WhatIf};
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
 pub const VERSION: u32 = 3;
@@ -66,6 +67,9 @@ pub enum Request {
     Support,
     /// The cluster's pods, and who isolates them.
     Pods,
+    /// What an edit of policies would change.
+    #[serde(rename = "what-if")]
+    WhatIf(Proposal),
     /// The flows seen lately, each a response. `End` follows them, or without an end the flows to come.
     Observe(Observe),
 }
@@ -90,6 +94,8 @@ pub enum Response {
     Findings(Box<Findings>),
     Support(Box<Support>),
     Pods(Box<PodList>),
+    #[serde(rename = "what-if")]
+    WhatIf(Box<WhatIf>),
     Flow(Box<Flow>),
     /// So many flows were left out here, since the client was too slow.
     Missed {
@@ -123,6 +129,9 @@ pub struct Verified {
     /// Traffic that policy speaks of and that does not meet the tables, whatever they hold.
     #[serde(default)]
     pub not_enforced: Vec<String>,
+    /// What of local pods is not guarded.
+    #[serde(default)]
+    pub source_guard: Vec<String>,
 }
 
 /// What the agent knows of itself.
@@ -194,6 +203,8 @@ pub struct Status {
     pub connections: Connections,
     #[serde(default)]
     pub hold: Hold,
+    #[serde(default)]
+    pub source_guard: SourceGuard,
     /// Denied connections that were seen.
     #[serde(default)]
     pub flows: FlowCounts,
@@ -232,6 +243,37 @@ impl Status {
             && self.error_count == 0
             && self.connections.failure.is_none()
     }
+}
+
+/// Which packets of local pods are dropped because their source is not their pod's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceGuard {
+    pub mode: SourceGuardMode,
+    /// The interfaces that are guarded.
+    pub interfaces: usize,
+    /// Of these, those that lead to no pod that is known yet.
+    pub unidentified_interfaces: usize,
+    /// Pairs of interface and address that are accepted.
+    pub sources: usize,
+    /// Addresses of local pods whose interfaces are not known, and not guarded.
+    pub unlocated: usize,
+    /// Addresses that are routed to pods that do not have them by their manifests. Packets from them are dropped.
+    pub unnamed: usize,
+    /// What is not guarded, and what is dropped though it may be meant: a sentence for each reason.
+    pub notes: Vec<String>,
+    /// Packets that were dropped since the rules were last loaded.
+    pub dropped: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceGuardMode {
+    /// Every packet.
+    #[default]
+    All,
+    /// The first packet of each connection.
+    First,
+    Off,
 }
 
 /// Whether packets of unknown addresses in the ranges of this node's pods are held.

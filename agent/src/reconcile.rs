@@ -20,6 +20,7 @@ mod opening;
 mod revocation;
 mod status_report;
 mod upkeep;
+mod usage;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use palisade_compiler::compile::{Compiler, Locality};
+use palisade_compiler::lint;
 use palisade_compiler::model::PolicyKey;
 use palisade_compiler::program::Delta;
 use palisade_compiler::program::narrowing::Narrowing;
@@ -78,6 +80,9 @@ pub struct Settings {
     pub pod_ranges: Vec<IpNet>,
     /// What a namespace is that the source has not declared.
     pub undeclared: UndeclaredNamespaces,
+    pub lint: lint::Settings,
+    /// For how long something must not have been used to be a finding.
+    pub unused_after: Duration,
 }
 
 /// Runs until the inbox says that it should end; what the kernel has stays.
@@ -90,10 +95,10 @@ pub fn run(
     inbox: &Inbox,
     published: PublishedStatus,
 ) -> Result<(), RulesetError> {
-    let Settings { node, tables, pod_ranges, undeclared } = settings;
+    let Settings { node, tables, pod_ranges, undeclared, lint, unused_after } = settings;
     let report = StatusReport::new(published, node.clone());
     let backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
-    let Some((enforcer, found)) = open(&report, tables, inbox, backoff)? else { return Ok(()) };
+    let Some((enforcer, found)) = open(&report, &tables, inbox, backoff)? else { return Ok(()) };
     let locality = match &node {
         Some(node) => Locality::Node(node.as_str().into()),
         None => Locality::Everywhere,
@@ -116,7 +121,7 @@ pub fn run(
         healing,
         holding: Holding::new(pod_ranges),
         source_behind: false,
-        linting: Linting::default(),
+        linting: Linting::new(lint, unused_after),
     };
     reconciler.run()
 }
@@ -399,6 +404,7 @@ impl Reconciler<'_> {
         }
         self.upkeep.want(Task::Tidy, self.compiler.is_untidy(), now);
         self.upkeep.want(Task::TellLostMatches, self.linting.has_relabelled(), now);
+        self.upkeep.schedule(Task::ReviewUse, self.linting.look_at_usage(now));
         self.upkeep.schedule(Task::Compare, now + COMPARE_EVERY);
         self.upkeep.schedule(Task::FindBridges, now + FIND_BRIDGES_EVERY);
     }
@@ -438,6 +444,10 @@ impl Reconciler<'_> {
             }
             Task::TellLostMatches => {
                 self.report.lint(self.linting.tell_lost_matches(self.compiler.snapshot()));
+                Ok(())
+            }
+            Task::ReviewUse => {
+                self.report.lint(self.linting.look_at_use(&self.compiler, self.report.flows()));
                 Ok(())
             }
             Task::Lint => {

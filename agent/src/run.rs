@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use palisade_compiler::lint;
 use palisade_compiler::snapshot::UndeclaredNamespaces;
 use palisade_dataplane::ruleset::RulesetError;
 use thiserror::Error;
@@ -67,6 +69,9 @@ pub struct Config {
     pub page_token: Option<Token>,
     /// The size, in bytes, of the receive buffer for events of connections.
     pub connection_event_buffer: usize,
+    pub lint: lint::Settings,
+    /// For how long a policy, rule or isolation must not have been used to be a finding of the linter.
+    pub unused_after: Duration,
     /// Where the last lines of the log are kept.
     pub log: RecentLog,
 }
@@ -215,7 +220,12 @@ async fn serve(
     };
     let (sender, receiver) = inbox();
     let status = PublishedStatus::default();
-    let server = Server { status: status.clone(), inbox: sender.clone(), log: config.log };
+    let server = Server {
+        status: status.clone(),
+        inbox: sender.clone(),
+        log: config.log,
+        judging: Arc::default(),
+    };
     // Only who has the socket listens: until then probes reach the agent that is about to end.
     if let Listen::At(address) = config.listen {
         tokio::spawn(http::serve(address, server.clone(), config.page_token));
@@ -230,6 +240,8 @@ async fn serve(
         tables: config.tables,
         pod_ranges: config.pod_ranges,
         undeclared,
+        lint: config.lint,
+        unused_after: config.unused_after,
     };
     let published = status.clone();
     let reconciler = thread::Builder::new().name("reconcile".into()).spawn(move || {

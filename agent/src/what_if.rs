@@ -11,6 +11,7 @@
 //! with the edit. Nothing is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -57,6 +58,14 @@ pub struct Refused {
     pub reason: String,
     /// What is wrong with the manifests.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The reason, and a line for each diagnostic.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)?;
+        self.diagnostics.iter().try_for_each(|it| write!(f, "\n  {it}"))
+    }
 }
 
 /// The answer.

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use palisade_compiler::model::{
-    Labels, NamedPort, Namespace, Namespaces, Node, Operator, Peer, Peers, Pod, Policy, PolicyRule,
-    PortMatch, PortSpec, Ports, Selector,
+    ContainerPort, Labels, Namespace, Namespaces, Node, Operator, Peer, Peers, Pod, Policy,
+    PolicyRule, PortMatch, PortSpec, Ports, Selector,
 };
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ pub fn pod(pod: &Pod, host: &[IpAddr]) -> Value {
         |ips: &[IpAddr]| -> Value { ips.iter().map(|ip| json!({"ip": ip.to_string()})).collect() };
     let first = |ips: &[IpAddr]| ips.first().map(ToString::to_string);
     let own: Vec<IpAddr> = pod.addresses.iter().collect();
-    let port = |port: &NamedPort| json!({"name": *port.name, "containerPort": port.port, "protocol": port.protocol.to_string()});
+    let port = |port: &ContainerPort| json!({"name": port.name.as_deref(), "containerPort": port.port, "protocol": port.protocol.to_string()});
     let ports: Vec<Value> = pod.ports.iter().map(port).collect();
     json!({
         "apiVersion": "v1",

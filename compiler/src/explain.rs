@@ -33,7 +33,7 @@ pub use end::{End, ObjectName, Owner};
 pub use excerpt::{excerpt, excerpt_of};
 pub use nearest::{PeerMiss, PortMiss, RuleMiss};
 pub use reached_by::{ReachingService, reached_by, service_at};
-pub use service::{Backend, PortQuery, ServiceError, Translation, headless, translate};
+pub use service::{Backend, Named, PortQuery, ServiceError, Translation, by_name, translate};
 pub(crate) use words::peers_field;
 pub use words::{Needed, PortsOf};
 

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 
 use crate::model::{
-    Labels, NamedPort, Namespaces, Operator, Peer, Peers, Pod, Policy, PolicyRule, PortSpec, Ports,
-    Selector,
+    ContainerPort, Labels, Namespaces, Operator, Peer, Peers, Pod, Policy, PolicyRule, PortSpec,
+    Ports, Selector,
 };
 
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     strings: Pool<str>,
     labels: Pool<Labels>,
-    ports: Pool<[NamedPort]>,
+    ports: Pool<[ContainerPort]>,
 }
 
 impl Interner {

@@ -34,9 +34,11 @@ mod survey;
 mod words;
 
 pub use code::{Code, CodeEntry, Severity};
-pub use finding::{Finding, MAX_FINDINGS, Report};
+pub use dns::DNS_SERVICES;
+pub use finding::{Crowded, Finding, MAX_CROWDED, MAX_FINDINGS, MAX_OF_OBJECT, Report};
 pub use lost_match::{LostMatches, MAX_RELABELLED, MAX_SUSPECTS, Relabelled};
 
+use crate::explain::ObjectName;
 use crate::model::Policy;
 use crate::parse::Diagnostic;
 use crate::snapshot::Snapshot;
@@ -46,13 +48,21 @@ use dns::Resolver;
 use near::Near;
 use survey::Survey;
 
+/// What the snapshot does not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The Service of the cluster's DNS. `None` looks for one under the names that clusters give to it (`DNS_SERVICES`), and then
+    /// for pods with the label that they have in most clusters.
+    pub dns_service: Option<ObjectName>,
+}
+
 /// Everything that is found in a snapshot.
 pub fn lint(snapshot: &Snapshot) -> Report {
-    lint_with(snapshot, &[])
+    lint_with(snapshot, &[], &Settings::default())
 }
 
 /// The same, with what the parser found in the manifests that the snapshot was made of.
-pub fn lint_with(snapshot: &Snapshot, diagnostics: &[Diagnostic]) -> Report {
+pub fn lint_with(snapshot: &Snapshot, diagnostics: &[Diagnostic], settings: &Settings) -> Report {
     let mut report = Report::default();
     for diagnostic in diagnostics {
         let found = input::finding(diagnostic);
@@ -60,7 +70,7 @@ pub fn lint_with(snapshot: &Snapshot, diagnostics: &[Diagnostic]) -> Report {
         report.add(found, ignore);
     }
     input::check_annotations(snapshot, &mut report);
-    check_policies(snapshot, &mut report);
+    check_policies(snapshot, settings, &mut report);
     report.finish();
     report
 }
@@ -73,7 +83,7 @@ pub fn lint_unread(diagnostics: &[Diagnostic]) -> Report {
     report
 }
 
-fn check_policies(snapshot: &Snapshot, report: &mut Report) {
+fn check_policies(snapshot: &Snapshot, settings: &Settings, report: &mut Report) {
     let policies: Vec<&Policy> = snapshot.policies().map(AsRef::as_ref).collect();
     let survey = Survey::of(snapshot);
     let near = Near::default();
@@ -99,7 +109,7 @@ fn check_policies(snapshot: &Snapshot, report: &mut Report) {
         peers::check(&survey, &near, policy, report);
         ports::check(&survey, &ports, policy, report);
     }
-    let resolver = Resolver::find(&survey);
+    let resolver = Resolver::find(&survey, settings.dns_service.as_ref());
     let coverage = Coverage::of(&survey, &policies, resolver.as_ref());
     isolation::check(&survey, &coverage, report);
     if let Some(resolver) = &resolver {

@@ -217,13 +217,23 @@ pub enum Phase {
     Failed,
 }
 
-/// A container port that has a name.
+/// A port that a container declares. Policies find those with a name; the others say what the pod serves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NamedPort {
-    pub name: Arc<str>,
+pub struct ContainerPort {
+    pub name: Option<Arc<str>>,
     pub protocol: Protocol,
     /// 1-65535, host byte order.
     pub port: u16,
+}
+
+/// `spec.dnsPolicy`: whose resolver the pod asks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DnsPolicy {
+    /// The cluster's: `ClusterFirst`, `ClusterFirstWithHostNet`, or missing.
+    #[default]
+    Cluster,
+    /// Another one: the node's (`Default`), or what `dnsConfig` says (`None`).
+    Other,
 }
 
 /// At most one address of each family (`status.podIPs`).
@@ -282,7 +292,9 @@ pub struct Pod {
     /// `metadata.deletionTimestamp` is set and every container has terminated.
     pub containers_gone: bool,
     /// Ports of containers and of restartable init containers.
-    pub ports: Arc<[NamedPort]>,
+    pub ports: Arc<[ContainerPort]>,
+    /// No verdict depends on it.
+    pub dns_policy: DnsPolicy,
     /// No verdict depends on it.
     pub lint_ignore: Option<Arc<LintIgnore>>,
 }
@@ -313,7 +325,7 @@ impl Pod {
     pub fn named_ports(&self, name: &str, protocol: Protocol) -> impl Iterator<Item = u16> {
         self.ports
             .iter()
-            .filter(move |p| p.name.as_ref() == name && p.protocol == protocol)
+            .filter(move |p| p.name.as_deref() == Some(name) && p.protocol == protocol)
             .map(|p| p.port)
     }
 }

@@ -8,15 +8,19 @@
 //! Links are read once. After that their changes come as events; addresses in other network namespaces are no events here,
 //! so they are read when a subject is looked for, and only of ports that changed since they were read.
 
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 
 use crate::host::HostFacts;
+use crate::netlink::host_routes::DeviceRoute;
 use crate::netlink::links::{Link, LinkEvent, LinkKind, Links};
 use crate::netlink::route::Routes;
 
 pub use crate::netlink::links::LinkWatch;
+pub use sources::Sources;
 
 /// Subjects that are not found at a port and are looked for again when links change. If there are more, they are looked for
 /// by `look_again` only.
@@ -100,6 +104,10 @@ pub struct Attachments {
     links_of: Links,
     routes: Routes,
     links: BTreeMap<u32, Link>,
+    /// The routes by veths.
+    device_routes: BTreeSet<DeviceRoute>,
+    /// Incremented with every change of what is known of links and routes.
+    changes: u64,
     ports: BTreeMap<u32, Port>,
     port_of: HashMap<IpAddr, u32>,
     subjects: BTreeMap<IpAddr, Place>,
@@ -120,6 +128,8 @@ impl Attachments {
             links_of: Links::open()?,
             routes: Routes::open()?,
             links: BTreeMap::new(),
+            device_routes: BTreeSet::new(),
+            changes: 0,
             ports: BTreeMap::new(),
             port_of: HashMap::new(),
             subjects: BTreeMap::new(),
@@ -204,6 +214,7 @@ impl Attachments {
 
     fn read_links(&mut self) -> io::Result<()> {
         self.links = self.links_of.all()?;
+        self.read_routes()?;
         self.ports.clear();
         self.port_of.clear();
         for index in self.links.keys().copied().collect::<Vec<_>>() {
@@ -212,18 +223,41 @@ impl Attachments {
         Ok(())
     }
 
+    fn read_routes(&mut self) -> io::Result<()> {
+        let links = &self.links;
+        let is_veth = |index| links.get(&index).is_some_and(|link| link.kind == LinkKind::Veth);
+        self.device_routes = self.links_of.device_routes(is_veth)?;
+        self.changes += 1;
+        Ok(())
+    }
+
     /// Takes in events; whether there were some that may change where subjects are.
     fn take_in_events(&mut self) -> io::Result<bool> {
-        let mut is_changed = false;
+        let (mut is_changed, mut has_stale_routes) = (false, false);
         for event in self.watch.events()? {
+            self.changes += 1;
             match event {
                 LinkEvent::Changed(index, link) => {
                     is_changed |= self.links.insert(index, link) != Some(link);
+                    if !link.is_up {
+                        self.forget_routes(index);
+                    }
                     self.note_port(index);
                 }
                 LinkEvent::Gone(index) => {
                     is_changed |= self.links.remove(&index).is_some();
+                    self.forget_routes(index);
                     self.note_port(index);
+                }
+                LinkEvent::Route(event) => {
+                    if self.is_veth(event.route().device) {
+                        event.apply_to(&mut self.device_routes);
+                    }
+                    is_changed |= self.has_bridges();
+                }
+                LinkEvent::AddressGone => {
+                    has_stale_routes = true;
+                    is_changed |= self.has_bridges();
                 }
                 LinkEvent::Routes => is_changed |= self.has_bridges(),
                 LinkEvent::Missed => {
@@ -232,7 +266,19 @@ impl Attachments {
                 }
             }
         }
+        if has_stale_routes {
+            self.read_routes()?;
+        }
         Ok(is_changed)
+    }
+
+    /// The kernel does not tell of the routes that go with an interface.
+    fn forget_routes(&mut self, index: u32) {
+        self.device_routes.retain(|route| route.device != index);
+    }
+
+    fn is_veth(&self, index: u32) -> bool {
+        self.links.get(&index).is_some_and(|link| link.kind == LinkKind::Veth)
     }
 
     fn has_bridges(&self) -> bool {

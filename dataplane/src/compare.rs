@@ -9,7 +9,7 @@ use palisade_compiler::program::{Program, Tables, render};
 
 use crate::contents::Contents;
 use crate::host::HostFacts;
-use crate::netlink::FORWARD_BASE;
+use crate::netlink::base_of_chain;
 use crate::ruleset::{Actual, ActualRule, ActualTable, TableName};
 use crate::transaction::{Element, Generations, SetId};
 
@@ -267,8 +267,7 @@ fn chain_differences(
             found.push(What::ChainMissing(chain));
             continue;
         };
-        let base = if chain.is_base() { FORWARD_BASE } else { "" };
-        if actual.base != base {
+        if actual.base != base_of_chain(chain) {
             found.push(What::ChainAltered { chain, base: actual.base.clone() });
         }
         let expected = rules(family, chain, deny_action);

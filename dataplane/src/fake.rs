@@ -6,7 +6,7 @@ use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{self, ChainName, Expr, Rule, SetName};
 use palisade_compiler::program::{AddressRange, ClassId, PortRangeElement, ProfileId};
 
-use crate::netlink::FORWARD_BASE;
+use crate::netlink::base_of_chain;
 use crate::ruleset::{
     Actual, ActualChain, ActualRule, ActualSet, ActualTable, Features, Ruleset, RulesetError,
     TableName,
@@ -287,7 +287,7 @@ impl Kernel<'_> {
             }
             Op::DeleteSet(id) => self.delete_set(*id),
             Op::CreateChain(chain) => {
-                let base = if chain.is_base() { FORWARD_BASE.to_owned() } else { String::new() };
+                let base = base_of_chain(*chain).to_owned();
                 let new = ActualChain { base, rules: Vec::new() };
                 match self.table()?.chains.insert(chain.as_str().to_owned(), new) {
                     Some(_) => self.refuse("EEXIST"),
@@ -464,6 +464,7 @@ fn overlaps(elements: &BTreeSet<Element>, element: Element) -> bool {
         | Element::Hairpin(_)
         | Element::Bridge(_)
         | Element::Interface(_)
+        | Element::Source(..)
         | Element::Port(_)
         | Element::Tuple(_)
         | Element::CatchAll => elements.contains(&element),

@@ -19,6 +19,7 @@ mod elements;
 mod failing;
 mod flow_tables;
 mod grace;
+pub(crate) mod host_routes;
 mod instruction;
 mod interfaces;
 mod inventory;
@@ -62,7 +63,7 @@ pub use inventory::{ForeignChain, all_chains};
 pub use link_programs::{AttachmentPoint, LinkProgram, LinkPrograms};
 pub use local_addresses::local_addresses;
 pub use owner::{describe_owner, owner_process};
-pub use read::FORWARD_BASE;
+pub use read::base_of_chain;
 pub use route::{Delivery, delivery};
 pub use watch::TableWatch;
 

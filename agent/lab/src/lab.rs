@@ -43,6 +43,8 @@ pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// The outside host's address on its link.
 const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+/// The range of the addresses that the lab itself uses: each machine has one, which no policy names. A source guard must allow them.
+pub const MARKERS: &str = "198.18.0.0/15";
 /// The index of the bridge `br0` in the node.
 pub const BRIDGE: u32 = 50;
 /// The index of the first machine's veth in the node; the others follow.

@@ -33,7 +33,7 @@ pub use api_server::{AGENT_USER, ApiClient, ApiServer, Write, assets};
 pub use conversation::{Conversation, Servers};
 pub use error::LabError;
 pub use flood::{Flood, FloodCount};
-pub use lab::{BRIDGE, GATEWAY_V4, GATEWAY_V6, Lab, Machine, link_local};
+pub use lab::{BRIDGE, GATEWAY_V4, GATEWAY_V6, Lab, MARKERS, Machine, link_local};
 pub use namespace::Namespace;
 pub use nflog::{Nflog, Record};
 pub use probe::Transmission;

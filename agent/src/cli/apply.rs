@@ -10,12 +10,14 @@ use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
 use serde::Serialize;
 
 use super::deny::Deny;
+use super::guard::Guard;
 use super::input::{Manifests, Node, compile};
 use super::output::{Format, Progress, note, say, say_json};
 use super::{Exit, Failure};
 use crate::bridged;
 use crate::edits;
 use crate::progress::{Done, ObservedRuleset};
+use crate::source_guard::KnownSources;
 use steps::describe;
 
 /// Program this network namespace from manifests, once
@@ -41,6 +43,8 @@ pub(super) struct Args {
     node: Node,
     #[command(flatten)]
     deny: Deny,
+    #[command(flatten)]
+    guard: Guard,
     /// Print which pods would be isolated or freed, what would change in the tables and by which transactions, and change
     /// nothing. Works while an agent owns the tables, and says that it does
     #[arg(long)]
@@ -67,6 +71,8 @@ struct Outcome {
     pods: Vec<String>,
     /// Traffic that policy speaks of and the kernel does not judge, though it was programmed.
     not_enforced: Vec<String>,
+    /// What of local pods may send with a source that is not theirs, and what is no source though it is routed to a pod.
+    source_guard: Vec<String>,
     /// What a dry run would do, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     plan: Vec<String>,
@@ -92,7 +98,10 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let program = compiler.program();
     let placement = bridged::find(program).map_err(Failure::bridges)?;
     let features = dataplane.ruleset().features();
-    let host = bridged::facts(&placement, features);
+    let mut host = bridged::facts(&placement, features);
+    let sources =
+        KnownSources::find(&compiler, &args.guard.settings()).map_err(Failure::bridges)?;
+    host.extend(&sources.facts());
     let preview = dataplane.preview(program, &host);
     let mut outcome = Outcome {
         changed: preview.changed(),
@@ -102,9 +111,13 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         refused_by: dataplane.owner(),
         pods: consequences::sentences(&preview.delta, compiler.snapshot()),
         not_enforced: Vec::new(),
+        source_guard: sources.notes(),
         plan: Vec::new(),
         edits: Vec::new(),
     };
+    for note_of_guard in &outcome.source_guard {
+        note(format_args!("source guard: {note_of_guard}"));
+    }
     if args.dry_run {
         outcome.plan = way(&preview.way);
         outcome.edits = edits::lines(&preview.delta, &preview.host);

@@ -6,9 +6,13 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::ValueEnum;
-use palisade_compiler::lint::{Finding, Report, Severity, lint_unread, lint_with};
+use palisade_compiler::explain::ObjectName;
+use palisade_compiler::lint::{
+    Crowded, Finding, Report, Settings, Severity, lint_unread, lint_with,
+};
 use palisade_compiler::parse::Diagnostic;
 use palisade_compiler::snapshot::Snapshot;
 use serde::Serialize;
@@ -17,7 +21,7 @@ use super::input::{Manifests, Read, ReadOptions};
 use super::output::{note, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
-use crate::findings::{Findings, LostMatch};
+use crate::findings::{Findings, LostMatch, UsageStatus};
 use crate::protocol::{Request, Response};
 use crate::socket::{Client, DEFAULT};
 use crate::sources::files::Problem;
@@ -33,7 +37,8 @@ use crate::sources::files::Problem;
 /// ports are to be compared with them. What is often meant is a note. A finding is accepted by the annotation
 /// palisade.io/lint-ignore on the object, which lists the codes (PAL101,PAL505).
 ///
-/// Without -f the running agent answers for its objects, and tells what lost its match by a change of labels since it began.
+/// Without -f the running agent answers for its objects, and tells what lost its match by a change of labels since it began, and
+/// which policies and rules its node's pods did not use.
 ///
 /// Exit status 1 if something is found that is at least as severe as --severity says.
 #[derive(Debug, clap::Args)]
@@ -51,6 +56,10 @@ pub(super) struct Args {
     files: Vec<PathBuf>,
     #[command(flatten)]
     options: ReadOptions,
+    /// The Service that pods ask for names, where it is not found by one of the usual names (kube-system/kube-dns) or by the label
+    /// of its pods (k8s-app: kube-dns). Of the running agent, palisade run has this option
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "files")]
+    dns_service: Option<ServiceName>,
     /// Show findings from this severity on, and exit with 1 if there are any
     #[arg(long, value_enum, default_value_t)]
     severity: Threshold,
@@ -60,6 +69,27 @@ pub(super) struct Args {
     /// How to print the findings
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+}
+
+/// The name of a Service, as `namespace/name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ServiceName(pub(super) ObjectName);
+
+impl FromStr for ServiceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((namespace, name))
+                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+            {
+                Ok(Self(ObjectName { namespace: namespace.into(), name: name.into() }))
+            }
+            Some(_) | None => {
+                Err(format!("{text:?} is not NAMESPACE/NAME, as in kube-system/kube-dns"))
+            }
+        }
+    }
 }
 
 /// The least severity that counts.
@@ -101,6 +131,8 @@ struct Outcome {
     findings: Vec<Finding>,
     /// How many more there are from this severity on.
     further: usize,
+    /// Objects with more findings of a severity than are listed, those with the most first.
+    crowded: Vec<Crowded>,
     /// How many there are of each severity, listed or not.
     counts: BTreeMap<Severity, usize>,
     /// How many were accepted by annotations.
@@ -109,6 +141,8 @@ struct Outcome {
     complete: bool,
     /// Of a running agent: what lost its match since it began, the latest first. It does not count for the exit status.
     lost_matches: Vec<LostMatch>,
+    /// Of a running agent: what was not used, and whether that is known.
+    usage: Option<UsageStatus>,
 }
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
@@ -125,9 +159,9 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
 fn ask(args: &Args) -> Result<Outcome, Failure> {
     match Client::new(&args.socket).request(&Request::Lint)? {
         Response::Findings(found) => {
-            let Findings { report, lost_matches } = *found;
+            let Findings { report, lost_matches, usage } = *found;
             let outcome = Outcome::of(report, args.severity.into(), true);
-            Ok(Outcome { lost_matches, ..outcome })
+            Ok(Outcome { lost_matches, usage: Some(usage), ..outcome })
         }
         other => Err(unexpected(&other)),
     }
@@ -149,7 +183,7 @@ fn lint_files(args: &Args) -> Result<(Outcome, bool), Failure> {
         }
     }
     let (mut report, complete) = match read.check() {
-        Ok(()) => (lint_with(&snapshot(&read), &diagnostics), true),
+        Ok(()) => (lint_with(&snapshot(&read, args), &diagnostics, &args.settings()), true),
         Err(Failure::Manifests) => {
             note(
                 "the manifests are not understood as a whole: only what is wrong with them is reported",
@@ -166,10 +200,23 @@ fn lint_files(args: &Args) -> Result<(Outcome, bool), Failure> {
     Ok((outcome, !has_other_errors && complete))
 }
 
-fn snapshot(read: &Read) -> Snapshot {
+fn snapshot(read: &Read, args: &Args) -> Snapshot {
     let mut snapshot = Snapshot::new();
     read.objects.iter().for_each(|object| snapshot.apply(object.change.clone()));
+    if let Some(ServiceName(ObjectName { namespace, name })) = &args.dns_service
+        && snapshot.service(namespace, name).is_none()
+    {
+        note(format_args!(
+            "--dns-service: the input has no Service {namespace}/{name}, so that the DNS is looked for by the label of its pods"
+        ));
+    }
     snapshot
+}
+
+impl Args {
+    fn settings(&self) -> Settings {
+        Settings { dns_service: self.dns_service.clone().map(|ServiceName(name)| name) }
+    }
 }
 
 impl Outcome {
@@ -180,14 +227,18 @@ impl Outcome {
         let all = report.count_from(severity);
         let mut findings = report.findings;
         findings.retain(|finding| finding.severity >= severity);
+        let mut crowded = report.crowded;
+        crowded.retain(|each| each.severity >= severity);
         Self {
             severity,
             further: all.saturating_sub(findings.len()),
             findings,
+            crowded,
             counts: report.counts,
             ignored: report.ignored,
             complete,
             lost_matches: Vec::new(),
+            usage: None,
         }
     }
 

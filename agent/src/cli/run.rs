@@ -1,8 +1,10 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use ipnet::IpNet;
+use palisade_compiler::lint;
 use palisade_dataplane::netlink::conntrack::RECEIVE_BUFFER;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
@@ -11,7 +13,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::deny::Deny;
 use super::flow_log::FlowLog;
+use super::guard::Guard;
 use super::input::{Node, ReadOptions};
+use super::lint::ServiceName;
 use super::{Exit, Failure};
 use crate::http::access::Token;
 use crate::http::{self, Listen};
@@ -65,6 +69,8 @@ pub(super) struct Args {
     pod_ranges: Vec<IpNet>,
     #[command(flatten)]
     deny: Deny,
+    #[command(flatten)]
+    guard: Guard,
     /// Write no Kubernetes Events on pods that are denied connections. Else there is one for a pod, a peer and a port in ten minutes,
     /// at most 20 in a row and then two a minute
     #[arg(long)]
@@ -91,6 +97,14 @@ pub(super) struct Args {
     /// counted, and found again by listing all connections
     #[arg(long, value_name = "BYTES", default_value_t = RECEIVE_BUFFER)]
     connection_event_buffer: usize,
+    /// For how many seconds a policy, a rule or an isolation must not have been used to be a finding of palisade lint (PAL801 to
+    /// PAL803)
+    #[arg(long, value_name = "SECONDS", default_value_t = UNUSED_AFTER.as_secs())]
+    unused_after: u64,
+    /// The Service that pods ask for names, where it is not found by one of the usual names (kube-system/kube-dns) or by the label
+    /// of its pods (k8s-app: kube-dns): for palisade lint
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    dns_service: Option<ServiceName>,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -98,6 +112,9 @@ pub(super) struct Args {
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 }
+
+/// For how long something must not have been used to be a finding.
+const UNUSED_AFTER: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
@@ -120,11 +137,17 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
         follow,
         node: args.node.node_name.clone(),
         pod_ranges: args.pod_ranges.iter().map(IpNet::trunc).collect(),
-        tables: TableSettings { owned: !args.no_owner, deny_action: args.deny.deny_action },
+        tables: TableSettings {
+            owned: !args.no_owner,
+            deny_action: args.deny.deny_action,
+            guard: args.guard.settings(),
+        },
         listen: args.listen,
         flow_log: args.flow_log.settings()?,
         page_token,
         connection_event_buffer: args.connection_event_buffer,
+        lint: lint::Settings { dns_service: args.dns_service.clone().map(|name| name.0) },
+        unused_after: Duration::from_secs(args.unused_after),
         log,
     };
     // Before any thread of it is there, so that all are under it.

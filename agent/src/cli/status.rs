@@ -107,6 +107,7 @@ pub(super) fn unexpected(response: &Response) -> Failure {
         | Response::Findings(_)
         | Response::Support(_)
         | Response::Pods(_)
+        | Response::WhatIf(_)
         | Response::Flow(_)
         | Response::Missed { .. }
         | Response::End => {

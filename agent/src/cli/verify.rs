@@ -8,6 +8,7 @@ use palisade_dataplane::ruleset::{Ruleset, TableName};
 use serde::Serialize;
 
 use super::deny::Deny;
+use super::guard::Guard;
 use super::input::{Manifests, Node, ReadOptions, compile};
 use super::output::{Format, say, say_json};
 use super::status::unexpected;
@@ -15,6 +16,7 @@ use super::{Exit, Failure};
 use crate::bridged;
 use crate::protocol::{MAX_LISTED, Request, Response, Verified};
 use crate::socket::{Client, DEFAULT};
+use crate::source_guard::KnownSources;
 
 /// Prove the kernel equal to the agent's program, or to manifests
 ///
@@ -40,6 +42,8 @@ pub(super) struct Args {
     // A running agent knows what it was started with.
     #[command(flatten)]
     deny: Deny,
+    #[command(flatten)]
+    guard: Guard,
     /// How to print the result
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -55,6 +59,8 @@ struct Outcome {
     count: usize,
     /// Traffic that policy speaks of and that does not meet the tables, whatever they hold.
     not_enforced: Vec<String>,
+    /// What of local pods may send with a source that is not theirs, and what is no source though it is routed to a pod.
+    source_guard: Vec<String>,
     /// Whether the manifests have errors: what they got wrong is closed, and the exit status is 1 whatever the kernel holds.
     manifest_errors: bool,
 }
@@ -68,9 +74,24 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
 
 fn ask(args: &Args) -> Result<Outcome, Failure> {
     match Client::new(&args.socket).request(&Request::Verify)? {
-        Response::Verified(Verified { elements, differences, count, not_enforced, .. }) => {
+        Response::Verified(Verified {
+            elements,
+            differences,
+            count,
+            not_enforced,
+            source_guard,
+            ..
+        }) => {
             let (equal, manifest_errors) = (count == 0, false);
-            Ok(Outcome { equal, elements, differences, count, not_enforced, manifest_errors })
+            Ok(Outcome {
+                equal,
+                elements,
+                differences,
+                count,
+                not_enforced,
+                source_guard,
+                manifest_errors,
+            })
         }
         other => Err(unexpected(&other)),
     }
@@ -93,7 +114,10 @@ fn compare_with_files(args: &Args) -> Result<Outcome, Failure> {
     let program = compiler.program();
     let placement = bridged::find(program).map_err(Failure::bridges)?;
     let features = kernel.features();
-    let host = bridged::facts(&placement, features);
+    let mut host = bridged::facts(&placement, features);
+    let sources =
+        KnownSources::find(&compiler, &args.guard.settings()).map_err(Failure::bridges)?;
+    host.extend(&sources.facts());
     let not_enforced = bridged::gaps(&placement, features);
     let differences = dataplane::verify(&mut kernel, program, &host, args.deny.deny_action)?;
     Ok(Outcome {
@@ -102,6 +126,7 @@ fn compare_with_files(args: &Args) -> Result<Outcome, Failure> {
         count: differences.len(),
         differences: differences.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
         not_enforced,
+        source_guard: sources.notes(),
         manifest_errors: input.has_errors || lacks,
     })
 }
@@ -115,6 +140,7 @@ fn print(format: Format, outcome: &Outcome) -> Result<(), Failure> {
         say(format_args!("... and {more} more"))?;
     }
     outcome.not_enforced.iter().try_for_each(|gap| say(format_args!("NOT ENFORCED: {gap}")))?;
+    outcome.source_guard.iter().try_for_each(|note| say(format_args!("source guard: {note}")))?;
     let but = if outcome.not_enforced.is_empty() { "" } else { ", but not all of it is enforced" };
     let elements = outcome.elements;
     match (outcome.equal, outcome.manifest_errors) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use palisade_lab::Lab;
+use palisade_lab::{Lab, MARKERS};
 
 use super::DemoError;
 use super::directory::Directory;
@@ -36,7 +36,7 @@ impl Agent {
         let (out, err) =
             opened.map_err(|error| DemoError::io(format!("create {}", log.display()), error))?;
         let mut command = Command::new(binary()?);
-        command.arg("run").arg("-f").arg(directory.path());
+        command.arg("run").arg("-f").arg(directory.path()).args(["--allow-source", MARKERS]);
         command.arg("--socket").arg(directory.socket()).arg("--listen").arg(PAGE.to_string());
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         let child = lab.node().run(|| command.spawn())?;
@@ -103,7 +103,7 @@ impl Drop for Agent {
 /// Whether the kernel of the node holds what the manifests say: `palisade verify -f MANIFESTS` there.
 pub(super) fn is_enforced(lab: &Lab, directory: &Directory) -> Result<bool, DemoError> {
     let mut command = Command::new(binary()?);
-    command.arg("verify").arg("-f").arg(directory.path());
+    command.arg("verify").arg("-f").arg(directory.path()).args(["--allow-source", MARKERS]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let status = lab.node().run(|| command.status())?;
     let status = status.map_err(|error| DemoError::io("start palisade verify", error))?;

@@ -37,7 +37,7 @@ pub(super) const SCENES: [Scene; 9] = [
         title: "Trap 1: a policy that selects nothing",
         text: "A policy for the database is applied. Its podSelector asks for app=databse, a slip of the keyboard: it is a \
                valid policy that selects no pod, and no tool of the cluster says a word.",
-        look: "shop/db: every line stays green. The tab Findings names the policy, and the label that was meant.",
+        look: "shop/db: the lines from prometheus and grafana stay green. The tab Findings names the policy, and the label that was meant.",
         policies: &[FRONTEND, API, GATEWAY, DB_SLIP],
         labels: &[],
     },

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct FlowCounts {
     /// Whether the agent reads the kernel's log of denied packets.
     pub is_listening: bool,
+    /// How often it began to.
+    #[serde(default)]
+    pub begun: u64,
     /// Why not, if it does not; it tries again.
     pub failure: Option<String>,
     /// Packets that the rules denied, by their counters.
@@ -92,6 +95,9 @@ impl fmt::Display for FlowLogState {
 pub struct AllowedCounts {
     /// Whether the kernel tells the agent of connections.
     pub is_listening: bool,
+    /// How often it began to.
+    #[serde(default)]
+    pub begun: u64,
     /// Why not, if it does not; it is tried again.
     pub failure: Option<String>,
     /// Settings of the host that the agent turned on, to know what connections carry.

@@ -7,7 +7,7 @@ use dashmap::DashMap;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::flow::{AllowingRule, Flow, FlowDirection};
+use super::flow::{AllowingRule, Flow, FlowDirection, MAX_POLICIES};
 use super::totals::PolicyTotals;
 
 /// Policies that are counted. Packets that further ones deny are counted in one sum.
@@ -87,6 +87,10 @@ impl HitCounters {
         }
         let Shared { rules, uncounted_rules, totals, .. } = &*self.0;
         totals.count(flow, connections);
+        if flow.judgement.allowed_by.len() >= MAX_POLICIES {
+            // There may be more, which the flow does not name.
+            uncounted_rules.fetch_add(connections, Ordering::Relaxed);
+        }
         for rule in &flow.judgement.allowed_by {
             let key = (rule.clone(), flow.direction);
             if rules.len() >= MAX_COUNTED_RULES && !rules.contains_key(&key) {
@@ -136,6 +140,7 @@ impl HitCounters {
     pub fn count(&self, flow: &Flow, time: Timestamp) {
         let Shared { policies, uncounted, totals, .. } = &*self.0;
         totals.count(flow, 1);
+        uncounted.fetch_add(u64::from(flow.judgement.further > 0), Ordering::Relaxed);
         for policy in &flow.judgement.isolated_by {
             if let Some(mut hits) = policies.get_mut(policy.as_str()) {
                 hits.count(flow.direction, time);
@@ -167,12 +172,28 @@ impl HitCounters {
         &self.0.totals
     }
 
-    /// Connections allowed by rules beyond `MAX_COUNTED_RULES`.
+    /// How many connections the rule of the policy `namespace/name` allowed.
+    pub fn connections(&self, policy: &str, rule: usize, direction: FlowDirection) -> u64 {
+        let key = (AllowingRule { policy: policy.to_owned(), rule }, direction);
+        self.0.rules.get(&key).map_or(0, |hits| hits.packets)
+    }
+
+    /// How many packets that were seen the policy `namespace/name` denied.
+    pub fn denied(&self, policy: &str, direction: FlowDirection) -> u64 {
+        let Some(hits) = self.0.policies.get(policy) else { return 0 };
+        let of_direction = match direction {
+            FlowDirection::Ingress => hits.ingress,
+            FlowDirection::Egress => hits.egress,
+        };
+        of_direction.map_or(0, |hits| hits.packets)
+    }
+
+    /// Connections allowed by rules beyond `MAX_COUNTED_RULES`, and those that more rules allow than a flow names.
     pub fn uncounted_rules(&self) -> u64 {
         self.0.uncounted_rules.load(Ordering::Relaxed)
     }
 
-    /// Packets denied by policies beyond `MAX_COUNTED`.
+    /// Packets denied by policies beyond `MAX_COUNTED`, and those that more policies deny than a flow names.
     pub fn uncounted(&self) -> u64 {
         self.0.uncounted.load(Ordering::Relaxed)
     }

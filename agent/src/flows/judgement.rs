@@ -184,4 +184,6 @@ fn walk(program: &Program, deltas: &[&Delta], observation: &Observation) -> (Ver
 }
 
 #[cfg(test)]
+mod attribution;
+#[cfg(test)]
 mod tests;

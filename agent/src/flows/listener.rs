@@ -22,7 +22,10 @@ pub(super) fn listen(store: &FlowStore, queue: &SyncSender<Observation>) {
     loop {
         let error = match PacketLog::open(LOG_GROUP) {
             Ok(log) => {
-                store.count(|counts| (counts.is_listening, counts.failure) = (true, None));
+                store.count(|counts| {
+                    (counts.is_listening, counts.failure) = (true, None);
+                    counts.begun += 1;
+                });
                 if logged.take().is_some() {
                     tracing::info!("denied connections are read now");
                 }

@@ -11,7 +11,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::sync::Mutex;
 
 use super::access::Access;
 use super::findings::{FindingLists, lint};
@@ -42,13 +41,8 @@ pub(super) fn router(server: Server, access: Access) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz));
-    let shared = Shared {
-        server,
-        pods: PodLists::default(),
-        findings: FindingLists::default(),
-        judging: Mutex::default(),
-        exposition,
-    };
+    let shared =
+        Shared { server, pods: PodLists::default(), findings: FindingLists::default(), exposition };
     open.merge(page).merge(data).layer(from_fn(guard)).with_state(Arc::new(shared))
 }
 

@@ -7,17 +7,15 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
 
 use super::shared::Shared;
 use super::state::{API_VERSION, json};
 use crate::inbox::View;
 use crate::policy_view::{PolicyView, policy_key};
-use crate::reach;
-use crate::what_if::{self, Edit, Proposal, Refused, WhatIf};
+use crate::what_if::{MAX_MANIFEST_BYTES, Proposal, Refused, WhatIf};
 
 /// The largest body of a request, in bytes: a proposal with everything escaped.
-pub(super) const MAX_BODY_BYTES: usize = 4 * what_if::MAX_MANIFEST_BYTES;
+pub(super) const MAX_BODY_BYTES: usize = 4 * MAX_MANIFEST_BYTES;
 
 /// An answer of a version.
 #[derive(Debug, Serialize)]
@@ -65,16 +63,10 @@ pub(super) async fn reach(
     State(shared): State<Arc<Shared>>,
     Query(Named { name }): Query<Named>,
 ) -> Response {
-    let look = move |view: View<'_>| reach::Part::take(view.snapshot, view.revision, &name);
-    let part = match shared.server.look(look).await {
-        Ok(Ok(part)) => part,
-        Ok(Err(reason)) => return bad(reason),
-        Err(reason) => return unavailable(reason),
-    };
-    let _turn = shared.judging.lock().await;
-    match spawn_blocking(move || part.judge()).await {
-        Ok(reach) => versioned(reach),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    match shared.server.reach(name).await {
+        Ok(Ok(reach)) => versioned(reach),
+        Ok(Err(reason)) => bad(reason),
+        Err(reason) => unavailable(reason),
     }
 }
 
@@ -90,27 +82,9 @@ pub(super) async fn what_if(
     State(shared): State<Arc<Shared>>,
     Json(proposal): Json<Proposal>,
 ) -> Response {
-    let _turn = shared.judging.lock().await;
-    let flows = shared.server.status.flows.clone();
-    let parsed = spawn_blocking(move || {
-        let edit = Edit::parse(&proposal)?;
-        let flows = edit.concerned(&flows);
-        Ok((edit, flows))
-    });
-    let (edit, flows) = match parsed.await {
-        Ok(Ok(parsed)) => parsed,
-        Ok(Err(refused)) => return versioned(Outcome::Refused(refused)),
-        Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    };
-    let look = move |view: View<'_>| {
-        (what_if::Part::take(view.snapshot, view.revision, &edit, flows), edit)
-    };
-    let (part, edit) = match shared.server.look(look).await {
-        Ok(taken) => taken,
-        Err(reason) => return unavailable(reason),
-    };
-    match spawn_blocking(move || part.judge(edit)).await {
-        Ok(answer) => versioned(Outcome::WhatIf(Box::new(answer))),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    match shared.server.what_if(proposal).await {
+        Ok(Ok(answer)) => versioned(Outcome::WhatIf(Box::new(answer))),
+        Ok(Err(refused)) => versioned(Outcome::Refused(refused)),
+        Err(reason) => unavailable(reason),
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use palisade_compiler::lint::Severity;
 
 use super::samples::{Labels, Samples, named};
-use crate::findings::LintStatus;
+use crate::findings::{LintStatus, UsageStatus};
 
 pub(super) fn lint(samples: &mut Samples<'_>, status: &LintStatus) -> fmt::Result {
     let labelled = |(severity, count): (&Severity, &usize)| -> (Labels, f64) {
@@ -34,5 +34,27 @@ pub(super) fn lint(samples: &mut Samples<'_>, status: &LintStatus) -> fmt::Resul
              labels change in bursts.",
         ),
         Some(status.unexamined as f64),
+    )?;
+    unused(samples, &status.usage)
+}
+
+/// What is not known has no sample.
+fn unused(samples: &mut Samples<'_>, usage: &UsageStatus) -> fmt::Result {
+    let (rules, isolation) = (usage.allowed_unknown.is_none(), usage.denied_unknown.is_none());
+    let is_known = |known: bool| known && usage.watched > 0;
+    let all = [
+        ("policy", is_known(rules), usage.policies),
+        ("rule", is_known(rules), usage.rules),
+        ("isolation", is_known(isolation), usage.isolations),
+    ];
+    let known = all.into_iter().filter(|(_, is_known, _)| *is_known);
+    samples.gauges(
+        &named(
+            "unused",
+            "Policies that select pods of this node and whose rules allowed no connection, rules that allowed none while others of \
+             their policy did, and isolation that denied nothing, for as long as palisade run --unused-after says. Missing while it \
+             is not known. palisade lint --severity note lists them.",
+        ),
+        known.map(|(what, _, count)| (vec![("what", what.to_owned())], count as f64)),
     )
 }

@@ -58,7 +58,7 @@ export class Cluster {
     this.namespaces = list.namespaces.map((namespace) => {
       const pods = namespace.label_sets.flatMap(({ labels, isolation, pods }) => {
         const workload = WORKLOAD_LABELS.map((key) => labels[key]).find((value) => value);
-        return pods.map((pod) => ({ ...pod, id: `pod ${namespace.name}/${pod.name}`, namespace: namespace.name, workload: workload ?? pod.name, labels, isolation }));
+        return pods.map((pod) => ({ ...pod, id: `pod ${namespace.name}/${pod.name}`, namespace: namespace.name, workload: pod.workload ?? workload ?? pod.name, labels, isolation }));
       });
       pods.sort((a, b) => (a.workload < b.workload ? -1 : a.workload > b.workload ? 1 : a.name < b.name ? -1 : 1));
       pods.forEach((pod) => this.pods.set(pod.id, pod));

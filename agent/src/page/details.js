@@ -71,6 +71,7 @@ export class Details {
       this.head(`${pod.namespace}/${pod.name}`),
       facts([
         ["Addresses", pod.addresses.join(", ") || "none yet"],
+        ["Made by", pod.workload === pod.name || !pod.workload.includes("/") ? null : plain(pod.workload, 160)],
         ["Node", where],
         ["Labels", element("ul", { class: "labels" }, labels.length > 0 ? labels : "none")],
       ]),
@@ -226,6 +227,8 @@ export class Details {
       it.divergence && element("p", { class: "alarm" }, it.divergence),
       side("Egress", it.egress),
       side("Ingress", it.ingress),
+      it.edits.each.length > 0 && element("p", {}, element("b", {}, "Each of these alone would turn it:")),
+      it.edits.each.slice(0, 6).map(({ text }) => element("p", { class: "soft" }, plain(text, 500))),
     );
   }
 
@@ -253,7 +256,7 @@ export class Details {
       facts([
         ["From", end(flow.from)],
         ["To", end(flow.to)],
-        ["Service", flow.service && `${flow.service.address}${flow.service.port === null ? "" : ` port ${flow.service.port}`}`],
+        ["Service", flow.service ? `${flow.service.name ? `${plain(flow.service.name, 120)}, ` : ""}${flow.service.address}${flow.service.port === null ? "" : ` port ${flow.service.port}`}` : flow.inferred_services.length > 0 ? `perhaps by ${plain(flow.inferred_services.map(({ name, port }) => `${name} port ${port}`).join(", "), 200)}` : null],
         ["Seen", `${count(flow.count, flow.verdict === "deny" ? "packet" : "connection")}, first ${plain(flow.first_seen, 40)}, last ${plain(flow.last_seen, 40)}`],
         ["Carried", flow.traffic.bytes > 0 ? `${bytes(flow.traffic.bytes)} in ${count(flow.traffic.packets, "packet")}, ${seconds(flow.traffic.duration_us / 1e6)} in all, of ${count(flow.traffic.ended, "ended connection")}` : null],
         ["Allowed by", flow.allowed_by.length > 0 ? element("div", {}, flow.allowed_by.map((it) => element("div", {}, element("button", { type: "button", class: "link", onclick: () => this.onopen("policy", it.policy) }, plain(ruleName(it), 160))))) : null],

@@ -16,6 +16,8 @@ const MAX_LABELS = 160;
 const MIN_LABELLED = 15;
 // Where there are no more of them, all are labelled.
 const MAX_FEW = 40;
+// Without the kind of what made it.
+const shortName = (workload) => workload.replace(/^[A-Za-z]+\//, "");
 
 const COLOURS = ["ground", "panel", "line", "ink", "soft", "accent", "deny", "allow", "group", "group-line", "pod", "pod-one", "pod-open"];
 
@@ -222,11 +224,11 @@ function drawLabels(map) {
       if (size < MIN_LABELLED) {
         if (!isFew || !isSeen(left, top)) return;
         context.fillStyle = colours.ink;
-        return write(name, left, top + size + 10, 60);
+        return write(shortName(name), left, top + size + 10, 60);
       }
       if (!isSeen(left, top)) return;
       context.fillStyle = isolationKind(members[0]) === "both" ? colours.panel : colours.ink;
-      write(name, left, top, size * 1.7, false);
+      write(shortName(name), left, top, size * 1.7, false);
       if (members.length > 1) write(`×${members.length}`, left, top + 12, size * 1.7, false);
     });
   } else if (view.scale >= LABEL_SCALE) {
@@ -235,7 +237,7 @@ function drawLabels(map) {
       const [x, y] = toScreen(map.places[2 * n], map.places[2 * n + 1]);
       if (!isSeen(x, y)) return;
       context.fillStyle = map.words(member) ? colours.ink : colours.soft;
-      write(member.name, x, y + POD_RADIUS * view.scale + 14, Math.max(72, (member.namespace ? 64 : 90) * view.scale));
+      write(member.name, x, y + POD_RADIUS * view.scale + 14, Math.max(72, (member.namespace ? 64 : 110) * view.scale));
     });
   }
   map.shape.groups.forEach((group, n) => {

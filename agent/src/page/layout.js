@@ -83,8 +83,11 @@ onmessage = ({ data: { version, groups, workloads, places, links } }) => {
   const middle = ({ group, x, y }) => [placed[group].x + x, placed[group].y + y];
   const pods = each(places.flatMap(({ workload }) => {
     const [x, y] = middle(around[workload]);
-    if (workloads[workload].size === 1) return [x, y];
-    const at = seed(counts[workload]++, SPACING * 0.52);
+    const { size } = workloads[workload];
+    if (size === 1) return [x, y];
+    const n = counts[workload]++;
+    // Names stand below pods: two beside each other have room for them.
+    const at = size === 2 ? { x: (n - 0.5) * SPACING * 1.1, y: 0 } : seed(n, SPACING * 0.52);
     return [x + at.x, y + at.y];
   }));
   const circlesOf = each(placed.flatMap(({ x, y, radius }) => [x, y, radius]));

@@ -56,9 +56,10 @@ impl Reconciler<'_> {
                 Response::Pods(Box::new(PodList::of(snapshot, self.report.revision, locality)))
             }
             Request::Lint => {
-                Response::Findings(Box::new(self.linting.findings(self.compiler.snapshot())))
+                let found = self.linting.findings(&self.compiler, self.report.flows());
+                Response::Findings(Box::new(found))
             }
-            Request::Support | Request::Observe(_) => {
+            Request::Support | Request::Observe(_) | Request::WhatIf(_) => {
                 Response::Bad { reason: "the socket answers that without the loop".to_owned() }
             }
         }
@@ -84,6 +85,7 @@ impl Reconciler<'_> {
             self.backoff.retry_now(Instant::now());
         }
         Response::Verified(Verified {
+            source_guard: self.enforcer.known_sources().notes(),
             revision: self.report.revision,
             elements: self.compiler.stats().elements,
             count: differences.len(),

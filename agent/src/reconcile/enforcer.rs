@@ -15,13 +15,15 @@ use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
 use crate::bridged::AttachedSubjects;
 use crate::metrics::Metrics;
 use crate::progress::{Done, LOG_EVERY, ObservedRuleset, Pace};
+use crate::source_guard::{KnownSources, SourceGuard};
 
 /// How the tables are made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct TableSettings {
     /// Whether they belong to the agent, where the kernel knows owners: nobody else can write to them then.
     pub owned: bool,
     pub deny_action: DenyAction,
+    pub guard: SourceGuard,
 }
 
 /// Holds the kernel's tables as long as it lives: where tables have an owner it is the engine's socket, so the engine is never
@@ -38,17 +40,17 @@ pub(super) struct Enforcer {
 impl Enforcer {
     /// Reads what the kernel has; changes nothing. Returns the program found, to take ids from.
     pub(super) fn open(
-        settings: TableSettings,
+        settings: &TableSettings,
         metrics: &Metrics,
     ) -> Result<(Self, Program), RulesetError> {
-        let TableSettings { owned, deny_action } = settings;
+        let &TableSettings { owned, deny_action, ref guard } = settings;
         let kernel = if owned { Kernel::open()? } else { Kernel::open_without_owner()? };
         let dataplane = Dataplane::start_with(
             observed(kernel, metrics.clone()),
             Options { deny_action, ..Options::default() },
         )?;
         let found = dataplane.found();
-        let subjects = AttachedSubjects::open(dataplane.ruleset().features());
+        let subjects = AttachedSubjects::open(dataplane.ruleset().features(), guard.clone());
         let metrics = metrics.clone();
         Ok((Self { dataplane, in_step: false, subjects, held_packets: 0, metrics }, found))
     }
@@ -88,9 +90,9 @@ impl Enforcer {
     ) -> Result<(), RulesetError> {
         // What is bridged must be seen before anything claims that it is judged.
         if find_all || !self.in_step {
-            self.subjects.find_all(compiler.program());
+            self.subjects.find_all(compiler);
         } else {
-            self.subjects.update(compiler.program(), &delta);
+            self.subjects.update(compiler, &delta);
         }
         let is_new = self.set_host(facts);
         if self.in_step {
@@ -116,6 +118,9 @@ impl Enforcer {
         let mut facts = Cow::Borrowed(self.subjects.facts());
         for other in others.into_iter().filter(|other| !other.is_empty()) {
             facts.to_mut().extend(other);
+        }
+        if facts.has_overlaps() {
+            facts.to_mut().remove_overlaps();
         }
         if self.dataplane.host() == &*facts {
             return false;
@@ -152,6 +157,10 @@ impl Enforcer {
         let result = self.dataplane.verify(compiler.program());
         self.metrics.verified(began.elapsed());
         result
+    }
+
+    pub(super) fn known_sources(&self) -> &KnownSources {
+        self.subjects.known_sources()
     }
 
     pub(super) fn bridge_names(&self) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::protocol::{Response, State};
 /// Waits until the kernel's tables can be read and belong to nobody else; `None` if the loop should end meanwhile.
 pub(super) fn open(
     report: &StatusReport,
-    settings: TableSettings,
+    settings: &TableSettings,
     inbox: &Inbox,
     mut backoff: Backoff,
 ) -> Result<Option<(Enforcer, Program)>, RulesetError> {

@@ -18,6 +18,7 @@ use super::hold_report::ReportedHold;
 use super::revocation::{Pass, RevokedTuples};
 use crate::findings::LintStatus;
 use crate::flows::hits::HitCounters;
+use crate::flows::store::FlowStore;
 use crate::hold::Holding;
 use crate::inbox::SourceState;
 use crate::metrics::Metrics;
@@ -56,6 +57,7 @@ pub(super) struct StatusReport {
     held: BTreeSet<String>,
     warnings: BTreeSet<String>,
     gaps: BTreeSet<String>,
+    guard_notes: BTreeSet<String>,
     /// How many problems, and how many warnings, mean that not all is enforced.
     errors: (usize, usize),
     /// When it was noticed that somebody had changed the tables, which are not put right yet.
@@ -63,6 +65,10 @@ pub(super) struct StatusReport {
 }
 
 impl StatusReport {
+    pub(super) fn flows(&self) -> &FlowStore {
+        &self.published.flows
+    }
+
     /// What policies denied and allowed.
     pub(super) fn hits(&self) -> &HitCounters {
         &self.published.flows.hits
@@ -85,6 +91,7 @@ impl StatusReport {
             held: BTreeSet::new(),
             warnings: BTreeSet::new(),
             gaps: BTreeSet::new(),
+            guard_notes: BTreeSet::new(),
             errors: (0, 0),
             drift_since: None,
         }
@@ -320,7 +327,13 @@ impl StatusReport {
         let gaps: BTreeSet<String> = enforcer.not_enforced().into_iter().collect();
         gaps.difference(&self.gaps).for_each(|gap| tracing::warn!("not enforced: {gap}"));
         log_gone(&self.gaps, &gaps);
+        let guard = enforcer.known_sources().status();
+        let notes: BTreeSet<String> = guard.notes.iter().cloned().collect();
+        notes.difference(&self.guard_notes).for_each(|note| tracing::warn!("source guard: {note}"));
+        log_gone(&self.guard_notes, &notes);
+        self.guard_notes = notes;
         self.update(|status| {
+            status.source_guard = guard;
             status.not_enforced = gaps.iter().cloned().collect();
             status.bridges = enforcer.bridge_names();
         });

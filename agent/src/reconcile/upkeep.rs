@@ -21,6 +21,8 @@ pub(super) enum Task {
     TellLostMatches,
     /// Counts how full the tables are, for the status.
     CountRows,
+    /// Looks which policies and rules are not used.
+    ReviewUse,
     /// Looks for what is most likely not meant.
     Lint,
     /// Compares the kernel with the program.
@@ -28,7 +30,7 @@ pub(super) enum Task {
 }
 
 impl Task {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::JudgeConnections,
         Self::ReviewRevoked,
         Self::Heal,
@@ -37,6 +39,7 @@ impl Task {
         Self::Tidy,
         Self::TellLostMatches,
         Self::CountRows,
+        Self::ReviewUse,
         Self::Lint,
         Self::Compare,
     ];
@@ -50,7 +53,7 @@ impl Task {
             }
             Self::Tidy => Duration::from_secs(5),
             Self::CountRows => Duration::from_secs(10),
-            Self::Compare => Duration::from_secs(30),
+            Self::Compare | Self::ReviewUse => Duration::from_secs(30),
             Self::Lint => Duration::from_secs(300),
         }
     }
@@ -73,6 +76,7 @@ impl Upkeep {
             tidy,
             tell_lost_matches,
             count_rows,
+            review_use,
             lint,
             compare,
         ] = &mut self.due;
@@ -85,6 +89,7 @@ impl Upkeep {
             Task::Tidy => tidy,
             Task::TellLostMatches => tell_lost_matches,
             Task::CountRows => count_rows,
+            Task::ReviewUse => review_use,
             Task::Lint => lint,
             Task::Compare => compare,
         }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use palisade_dataplane::netlink::DenyCounters;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
 
 use crate::inbox::{Ask, Look, Refused, Sender, View};
 use crate::metrics::exposition::Exposition;
@@ -14,9 +15,11 @@ use crate::protocol::{
     Denied, Envelope, MAX_REQUEST_BYTES, Request, Response, Status, Support, VERSION,
 };
 use crate::published_status::PublishedStatus;
+use crate::reach::{self, Reach};
 use crate::recent_log::RecentLog;
 use crate::socket::flow_stream::stream_flows;
 use crate::socket::response::write;
+use crate::what_if::{self, Edit, Proposal, WhatIf};
 
 /// Connections that are answered at a time; further ones wait in the kernel's queue.
 const MAX_CLIENTS: usize = 16;
@@ -29,6 +32,8 @@ pub struct Server {
     pub status: PublishedStatus,
     pub inbox: Sender,
     pub log: RecentLog,
+    /// Held by who judges a part of a snapshot: one at a time.
+    pub judging: Arc<Mutex<()>>,
 }
 
 impl Server {
@@ -98,6 +103,13 @@ impl Server {
         let question = match request {
             Request::Status => return Response::Status(Box::new(self.status())),
             Request::Support => return Response::Support(Box::new(self.support())),
+            Request::WhatIf(proposal) => {
+                return match self.what_if(proposal).await {
+                    Ok(Ok(answer)) => Response::WhatIf(Box::new(answer)),
+                    Ok(Err(refused)) => Response::Bad { reason: refused.to_string() },
+                    Err(reason) => Response::Failed { reason },
+                };
+            }
             request => request,
         };
         let stopping = || Response::Failed { reason: "the agent is stopping".into() };
@@ -136,6 +148,47 @@ impl Server {
         }
     }
 
+    /// What an edit would change, judged off the loop.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer: a sentence.
+    pub(crate) async fn what_if(
+        &self,
+        proposal: Proposal,
+    ) -> Result<Result<WhatIf, what_if::Refused>, String> {
+        let _turn = self.judging.lock().await;
+        let flows = self.status.flows.clone();
+        let parsed = aside(move || {
+            let edit = Edit::parse(&proposal)?;
+            let flows = edit.concerned(&flows);
+            Ok((edit, flows))
+        });
+        let (edit, flows) = match parsed.await? {
+            Ok(parsed) => parsed,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let look = move |view: View<'_>| {
+            (what_if::Part::take(view.snapshot, view.revision, &edit, flows), edit)
+        };
+        let (part, edit) = self.look(look).await?;
+        aside(move || Ok(part.judge(edit))).await
+    }
+
+    /// The matrix of a pod, judged off the loop.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer: a sentence.
+    pub(crate) async fn reach(&self, pod: String) -> Result<Result<Reach, String>, String> {
+        let _turn = self.judging.lock().await;
+        let look = move |view: View<'_>| reach::Part::take(view.snapshot, view.revision, &pod);
+        match self.look(look).await? {
+            Ok(part) => aside(move || Ok(part.judge())).await,
+            Err(reason) => Ok(Err(reason)),
+        }
+    }
+
     fn support(&self) -> Support {
         let (log, log_dropped) = self.log.lines();
         Support {
@@ -154,11 +207,17 @@ impl Server {
                 let (ingress, egress) = (counters.ingress.packets, counters.egress.packets);
                 status.denied = Some(Denied { ingress, egress });
                 status.hold.packets += counters.held.packets;
+                status.source_guard.dropped = counters.forged.packets;
             }
             Err(error) => tracing::debug!(%error, "denied packets cannot be counted"),
         }
         status
     }
+}
+
+/// Works on a thread for work that takes long.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    spawn_blocking(work).await.map_err(|_panicked| "the question could not be judged".to_owned())
 }
 
 fn too_long() -> String {

@@ -6,6 +6,8 @@ use palisade::flows::filter::Filter;
 use palisade::flows::flow::{
     AllowingRule, Flow, FlowDirection, FlowVerdict, NamedService, ServiceAddress,
 };
+use palisade::protocol::{Request, Response};
+use palisade::socket::Client;
 use palisade_compiler::model::Family;
 use palisade_dataplane::netlink::conntrack::{Conntrack, Entry, Progress, Selection};
 use palisade_lab::Layout;
@@ -51,6 +53,27 @@ fn end_all(node: &Node) {
         conntrack.delete(&entries).unwrap()
     };
     assert!(node.scene.lab.node().run(end).unwrap() > 0);
+}
+
+/// A rule that allowed a connection, and isolation that denied a packet, are used; those of other policies are not.
+#[test]
+fn what_is_used_is_not_told_as_unused() {
+    let node = Node::with_unused_after(Layout::Routed, "2");
+    let family = Family::V4;
+    node.agent.until("the events", |status| status.flows.allowed.is_listening);
+    let codes_of = |policy: &str| -> Vec<String> {
+        let client = Client::new(&node.agent.socket);
+        let Ok(Response::Findings(found)) = client.request(&Request::Lint) else { panic!() };
+        let findings = found.report.findings.iter();
+        let of_policy = findings.filter(|it| it.object.as_ref().is_some_and(|o| o.name == policy));
+        let codes = of_policy.map(|it| it.code.id().to_owned());
+        codes.filter(|code| code.starts_with("PAL8")).collect()
+    };
+    node.agent.until("what is not used", |_| codes_of("b") == ["PAL801", "PAL803"]);
+    assert!(node.scene.passes("n/c", "n/b", &node.udp(family, "n/c", "n/b", 53, 4000)));
+    node.agent.until("its use", |_| codes_of("b") == ["PAL803"]);
+    node.denied(family, "n/c", "n/b", 54);
+    node.agent.until("its denial", |_| codes_of("b").is_empty());
 }
 
 #[test]

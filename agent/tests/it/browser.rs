@@ -500,11 +500,29 @@ fn assert_edits_need_the_token_and_this_page(address: &str, token: &str) {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
+/// The demo, which ends and removes what it made when this is dropped.
+struct Demo(Child);
+
+impl Demo {
+    fn interrupt(&self) {
+        Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap();
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            self.interrupt();
+            _ = self.0.wait();
+        }
+    }
+}
+
 #[test]
 fn in_the_live_demo_edits_turn_edges_and_the_tour_goes_on() {
     let scratch = Scratch::new();
-    let mut demo = super::demo::start(&["--live", "--tour"], &scratch);
-    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut demo = Demo(super::demo::start(&["--live", "--tour"], &scratch));
+    let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let url = lines.find(|line| line.contains("#demo=")).unwrap().trim().to_owned();
     let (server, token) = url.split_once("#demo=").unwrap();
     let address = server.trim_start_matches("http://").trim_end_matches('/').to_owned();
@@ -560,10 +578,8 @@ fn in_the_live_demo_edits_turn_edges_and_the_tour_goes_on() {
         page.assert_clean().await;
     });
     assert!(lines.any(|line| line.contains("Trap 1, mended")));
-    assert!(
-        Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap().success()
-    );
-    let status = demo.wait().unwrap();
+    demo.interrupt();
+    let status = demo.0.wait().unwrap();
     assert!(
         status.success() && std::fs::read_dir(&scratch.0).unwrap().next().is_none(),
         "{status}"

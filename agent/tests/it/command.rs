@@ -11,7 +11,7 @@ use palisade::protocol::{Request, Response, State, Status};
 use palisade::socket::Client;
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::Ruleset as _;
-use palisade_lab::Namespace;
+use palisade_lab::{MARKERS, Namespace};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -245,6 +245,8 @@ impl Agent {
         let socket = socket.map_or_else(|| scratch.0.join("agent.sock"), Path::to_path_buf);
         let log = fs::File::create(scratch.0.join("log")).unwrap();
         command.arg("--socket").arg(&socket);
+        // Who receives packets knows by the lab's markers that no more will come.
+        command.args(["--allow-source", MARKERS]);
         command.env_remove("NODE_NAME").env_remove("KUBECONFIG");
         let child = command.stdin(Stdio::null()).stderr(log).spawn().unwrap();
         Self { child, client: Client::new(&socket), socket, scratch }

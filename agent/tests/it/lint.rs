@@ -191,8 +191,63 @@ fn the_running_agent_tells_what_it_finds_and_what_lost_its_match() {
     assert!(lost[0]["time"].as_str().unwrap().ends_with('Z'), "{lost}");
     let text = ask(&[]).exits(1).out;
     assert!(text.contains("(app changed from beta to gamma)"), "{text}");
+    let log = json(&ask(&["-o", "sarif"]).exits(1));
+    let results = log["runs"][0]["results"].as_array().unwrap();
+    let is_lost = |result: &&Value| !result["properties"]["lostAt"].is_null();
+    let lost: Vec<&str> =
+        results.iter().filter(is_lost).map(|it| it["ruleId"].as_str().unwrap()).collect();
+    assert_eq!(lost, ["PAL701", "PAL702"]);
     // The whole look comes some seconds later, and what is found is counted.
     agent.until("a look at everything", |status| status.lint.findings.values().sum::<usize>() > 1);
     let log = agent.log();
     assert!(log.contains("Pod x/beta: x/beta was isolated for ingress by x/guard until"), "{log}");
+}
+
+/// Nobody connects: the policy is not used, and denies nothing.
+#[test]
+fn the_running_agent_tells_what_is_not_used() {
+    let scratch = Scratch::guarded();
+    let netns = Netns::new();
+    let agent = netns.agent_with(&scratch.0, &["--unused-after", "2"]);
+    agent.until_enforcing();
+    let status = agent.until("what is not used", |status| {
+        (status.lint.usage.policies, status.lint.usage.isolations) == (1, 1)
+    });
+    assert_eq!((status.lint.usage.watched, status.lint.usage.rules), (1, 0));
+    let ask = |args: &[&str]| {
+        palisade(&[&["lint", "--socket", agent.socket.to_str().unwrap()], args].concat())
+    };
+    let text = ask(&["--severity", "note"]).exits(1).out;
+    for part in [
+        "note PAL801 policy-never-used",
+        "its rule allowed no connection of this node's pods since 2",
+        "note PAL803 isolation-never-denied",
+        "its isolation for ingress denied nothing to this node's pods since 2",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    let found = json(&ask(&["-o", "json"]).exits(0));
+    assert_eq!(found["usage"]["after_seconds"], 2);
+    assert_eq!(found["usage"]["allowed_unknown"], Value::Null);
+    let long = patient(&scratch);
+    assert!(!long.contains("PAL801") && long.contains("It is not known which policies"), "{long}");
+}
+
+/// What an agent says that waits for an hour before it calls something unused.
+fn patient(scratch: &Scratch) -> String {
+    let netns = Netns::new();
+    let agent = netns.agent(&scratch.0);
+    agent.until_enforcing();
+    agent.until("the counts", |status| status.lint.usage.allowed_since.is_some());
+    palisade(&["lint", "--severity", "note", "--socket", agent.socket.to_str().unwrap()])
+        .exits(1)
+        .out
+}
+
+#[test]
+fn the_service_of_the_dns_is_named_by_a_flag() {
+    let scratch = misspelt();
+    let lint_with = |name: &str| lint(&scratch, &["--dns-service", name]);
+    lint_with("dns").exits(2).complains("is not NAMESPACE/NAME");
+    lint_with("infra/dns").exits(1).complains("the input has no Service infra/dns");
 }

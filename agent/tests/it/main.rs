@@ -45,5 +45,6 @@ mod revocation;
 mod scene;
 mod scrape;
 mod services;
+mod source_guard;
 mod support_bundle;
 mod switching;

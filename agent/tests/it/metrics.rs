@@ -360,6 +360,7 @@ fn full_status() -> PublishedStatus {
         let rows = Rows { largest: vec![("x".to_owned(), 1)], ..Rows::default() };
         at.status.rows = vec![rows];
         at.status.lint.findings = [(Severity::Note, 1)].into();
+        at.status.lint.usage.watched = 1;
         at.checked = Some(Instant::now());
         at.set_sizes = vec![("v4", SetName::LocalIn, 1)];
         let mut watch = WatchState::new(ObjectKind::Pod, true);

@@ -42,6 +42,14 @@ impl Node {
         })
     }
 
+    /// Whose agent calls unused what was not used for so many seconds.
+    #[track_caller]
+    pub(crate) fn with_unused_after(layout: Layout, seconds: &str) -> Self {
+        Self::started(layout, |node, files| {
+            Agent::of_node(node, files, &["--unused-after", seconds])
+        })
+    }
+
     /// Whose agent sees `/proc/sys` as an unprivileged container does, which cannot write to it.
     #[track_caller]
     pub(crate) fn with_read_only_settings(layout: Layout) -> Self {

@@ -189,6 +189,14 @@ fn a_policy_a_matrix_findings_and_what_an_edit_would_change_are_asked_for_and_ch
     let (_, answer) = what_if(&netns, &removed, "application/json");
     let change = &answer["what_if"]["isolation"][0];
     assert_eq!((&change["pod"], &change["isolated"]), (&"x/b".into(), &false.into()), "{answer}");
+    let ran = netns.palisade(&[
+        "what-if",
+        "--remove",
+        "x/guard",
+        "--socket",
+        agent.socket.to_str().unwrap(),
+    ]);
+    assert!(ran.exits(0).out.contains("pod x/b is not isolated for ingress any more"));
     // A form of another site has no such type, and no answer is that large.
     assert_eq!(what_if(&netns, &removed, "text/plain").0, 415);
     let large = serde_json::json!({"manifests": "x".repeat(1 << 20)}).to_string();

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use palisade::bridged;
+use palisade::protocol::SourceGuardMode;
+use palisade::source_guard::{KnownSources, SourceGuard};
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
 use palisade_compiler::parse::parse;
@@ -13,7 +15,7 @@ use palisade_compiler::snapshot::{Change, Snapshot};
 use palisade_dataplane::host::HostFacts;
 use palisade_dataplane::ruleset::Features;
 use palisade_lab::packet::{Arrival, Packet};
-use palisade_lab::{Host, Lab, LabError, LabSpec, Layout, Transmission};
+use palisade_lab::{Host, Lab, LabError, LabSpec, Layout, MARKERS, Transmission};
 
 use crate::lab::nft;
 
@@ -52,6 +54,14 @@ pub(crate) fn host_facts(lab: &Lab, program: &Program) -> HostFacts {
     bridged::facts(&placement.expect("rtnetlink"), features)
 }
 
+/// What a node's tables must hold of the interfaces of its pods.
+#[track_caller]
+pub(crate) fn source_facts(lab: &Lab, compiler: &Compiler, mode: SourceGuardMode) -> HostFacts {
+    let guard = SourceGuard { mode, allowed: vec![MARKERS.parse().expect("a range")] };
+    let known = lab.node().run(|| KnownSources::find(compiler, &guard)).expect("entered");
+    known.expect("rtnetlink").facts()
+}
+
 /// Pods by name, and policies that can be put in force.
 pub(crate) struct Scene {
     pub(crate) lab: Lab,
@@ -82,7 +92,29 @@ impl Scene {
     #[track_caller]
     pub(crate) fn enforce_by(&self, deny_action: DenyAction) {
         let program = self.compiler.program();
-        let host = host_facts(&self.lab, program);
+        let mut host = host_facts(&self.lab, program);
+        host.extend(&self.source_facts(SourceGuardMode::All));
+        self.load(&host, deny_action);
+    }
+
+    /// As `enforce`, with another source guard than that of all packets.
+    #[track_caller]
+    pub(crate) fn enforce_guarded(&self, mode: SourceGuardMode) {
+        let mut host = host_facts(&self.lab, self.compiler.program());
+        host.extend(&self.source_facts(mode));
+        self.load(&host, DenyAction::Drop);
+    }
+
+    /// What the tables must hold of the interfaces of the lab's pods.
+    #[track_caller]
+    pub(crate) fn source_facts(&self, mode: SourceGuardMode) -> HostFacts {
+        source_facts(&self.lab, &self.compiler, mode)
+    }
+
+    /// Puts the policies in force, with these facts of the host.
+    #[track_caller]
+    pub(crate) fn load(&self, host: &HostFacts, deny_action: DenyAction) {
+        let program = self.compiler.program();
         let elements = |set| host.elements(set).collect();
         let text = render::render_on(program, &elements, deny_action).to_string();
         nft(self.lab.node(), &text);

@@ -13,7 +13,7 @@ use palisade_compiler::snapshot::Change;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::netlink::Kernel;
 use palisade_lab::packet::{TCP, UDP};
-use palisade_lab::{Flood, Lab, LabSpec, Layout, Namespace};
+use palisade_lab::{Flood, Lab, LabSpec, Layout, MARKERS, Namespace};
 
 use crate::attacks::CAST;
 use crate::lab::{address, nft};
@@ -181,7 +181,11 @@ fn no_packet_is_misjudged_while_the_agent_is_killed_and_started_again() {
     let more = manifests.join("more.yaml");
     for kill in 0..KILLS {
         let mut agent = std::process::Command::new(env!("CARGO_BIN_EXE_palisade"));
-        agent.arg("run").arg("-f").arg(&manifests).arg("--socket").arg(directory.join("socket"));
+        agent
+            .args(["run", "--allow-source", MARKERS, "-f"])
+            .arg(&manifests)
+            .arg("--socket")
+            .arg(directory.join("socket"));
         agent.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null());
         let mut agent = lab.node().run(move || agent.spawn()).expect("entered").expect("an agent");
         std::thread::sleep(Duration::from_millis(60 + kill * 7));

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use palisade::bridged::AttachedSubjects;
+use palisade::source_guard::SourceGuard;
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::Delta;
@@ -39,11 +40,12 @@ impl Contender for Palisade {
     fn load(&mut self, scenario: &Scenario) -> Result<Loaded, ContenderError> {
         let changes = scenario.changes();
         let mut dataplane = Dataplane::start(Kernel::open()?)?;
-        let mut subjects = AttachedSubjects::open(dataplane.ruleset().features());
+        let mut subjects =
+            AttachedSubjects::open(dataplane.ruleset().features(), SourceGuard::default());
         let started = Instant::now();
         let mut compiler = Compiler::new(scenario.locality());
         let delta = compiler.apply(changes);
-        subjects.update(compiler.program(), &delta);
+        subjects.update(&compiler, &delta);
         dataplane.set_host(subjects.facts().clone());
         let called = Instant::now();
         dataplane.install(compiler.program())?;
@@ -70,7 +72,7 @@ impl Contender for Palisade {
         let state = self.state.as_mut().ok_or(ContenderError::NotLoaded)?;
         let delta = state.compiler.apply([change]);
         // As the agent does: find the links of new subjects. The namespaces of contenders have no bridge.
-        state.subjects.update(state.compiler.program(), &delta);
+        state.subjects.update(&state.compiler, &delta);
         let is_new = state.dataplane.host() != state.subjects.facts();
         if is_new {
             state.dataplane.set_host(state.subjects.facts().clone());

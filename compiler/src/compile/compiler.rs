@@ -132,6 +132,11 @@ impl Compiler {
         self.subjects.local().flat_map(|id| self.addresses_of(id))
     }
 
+    /// The local pod that has the address.
+    pub fn local_owner(&self, address: IpAddr) -> Option<&Pod> {
+        self.snapshot.owner(address).filter(|pod| self.subjects.locality().holds(pod))
+    }
+
     /// Applies a batch of edits and returns what it does to the program.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Delta {
         let delta = self.apply_batch(changes);

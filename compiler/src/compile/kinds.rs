@@ -13,7 +13,7 @@ use super::ids::{KindId, PeerSetId};
 use super::peer_sets::{Item, PeerSets};
 use super::peers::{TermNamespaces, demanded_label};
 use crate::compact::grow_slowly;
-use crate::model::{Labels, NamedPort, Namespace, Pod};
+use crate::model::{ContainerPort, Labels, Namespace, Pod};
 use crate::snapshot::{PodId, Snapshot};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,7 +23,7 @@ struct TemplateId(u32);
 struct KindKey {
     namespace: Arc<str>,
     labels: Labels,
-    ports: Vec<NamedPort>,
+    ports: Vec<ContainerPort>,
 }
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct Kind {
 
 impl Kind {
     /// The named ports of these pods as peers. Empty while their namespace does not exist.
-    pub(super) fn ports(&self) -> &[NamedPort] {
+    pub(super) fn ports(&self) -> &[ContainerPort] {
         if self.is_known { &self.key.ports } else { &[] }
     }
 }
@@ -47,7 +47,7 @@ impl Kind {
 struct Template {
     namespace: Arc<str>,
     labels: Arc<Labels>,
-    ports: Arc<[NamedPort]>,
+    ports: Arc<[ContainerPort]>,
     kind: KindId,
     pods: Vec<PodId>,
 }
@@ -171,7 +171,7 @@ impl Kinds {
         &mut self,
         namespace: &Arc<str>,
         labels: &Labels,
-        ports: &[NamedPort],
+        ports: &[ContainerPort],
         sets: &mut PeerSets,
         snapshot: &Snapshot,
     ) -> KindId {
@@ -352,7 +352,12 @@ impl Kinds {
     }
 }
 
-fn project(namespace: &Arc<str>, labels: &Labels, ports: &[NamedPort], sets: &PeerSets) -> KindKey {
+fn project(
+    namespace: &Arc<str>,
+    labels: &Labels,
+    ports: &[ContainerPort],
+    sets: &PeerSets,
+) -> KindKey {
     let named = labels.iter().filter(|(key, _)| sets.names_label(key));
     KindKey {
         namespace: Arc::clone(namespace),

@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::ids::{KindId, PeerSetId, PortName};
 use super::peers::{Bucket, PeerSetKey};
-use crate::model::{Family, Labels, NamedPort, Namespace, PerFamily};
+use crate::model::{ContainerPort, Family, Labels, Namespace, PerFamily};
 use crate::program::PortSet;
 
 /// Membership in a peer set; of a set with port names, with the ports resolved on the pod.
@@ -33,7 +33,7 @@ impl PeerSet {
     }
 
     /// The item of a pod with these named ports that is in the set, if its ports resolve to anything.
-    pub(super) fn item(&self, id: PeerSetId, ports: &[NamedPort]) -> Option<Item> {
+    pub(super) fn item(&self, id: PeerSetId, ports: &[ContainerPort]) -> Option<Item> {
         match self.key.resolve(ports) {
             None => Some(Item { set: id, ports: None }),
             Some(resolved) if resolved.is_nothing() => None,
@@ -78,10 +78,12 @@ impl PeerSets {
         self.label_keys.contains_key(key)
     }
 
-    pub(super) fn names_port(&self, port: &NamedPort) -> bool {
+    pub(super) fn names_port(&self, port: &ContainerPort) -> bool {
         // A lookup key without a clone of the name would need a second map.
         !self.port_names.is_empty()
-            && self.port_names.contains_key(&(port.protocol, Arc::clone(&port.name)))
+            && port.name.as_ref().is_some_and(|name| {
+                self.port_names.contains_key(&(port.protocol, Arc::clone(name)))
+            })
     }
 
     pub(super) fn acquire(&mut self, key: PeerSetKey) -> PeerSetId {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::ids::PortName;
 use super::ranges::{Range, highest, number, ranges_of, union};
 use crate::model::{
-    Family, IpBlock, Labels, NamedPort, Namespace, Namespaces, Operator, Peer, Peers, PerFamily,
-    Requirement, Selector,
+    ContainerPort, Family, IpBlock, Labels, Namespace, Namespaces, Operator, Peer, Peers,
+    PerFamily, Requirement, Selector,
 };
 use crate::program::{PortRange, PortSet};
 
@@ -146,13 +146,16 @@ impl PeerSetKey {
     }
 
     /// The ports that the set's names stand for on a pod with these; `None` if it names none, so that all peers match.
-    pub(super) fn resolve(&self, ports: &[NamedPort]) -> Option<PortSet> {
+    pub(super) fn resolve(&self, ports: &[ContainerPort]) -> Option<PortSet> {
         if self.names.is_empty() {
             return None;
         }
         let named = |(protocol, name): &PortName| {
             let (protocol, name) = (*protocol, Arc::clone(name));
-            let of_name = ports.iter().filter(move |p| p.protocol == protocol && p.name == name);
+            let is_named = move |port: &&ContainerPort| {
+                port.protocol == protocol && port.name.as_ref() == Some(&name)
+            };
+            let of_name = ports.iter().filter(is_named);
             of_name.map(|p| PortRange::new(p.protocol, p.port, p.port)).collect::<Vec<_>>()
         };
         Some(self.names.iter().flat_map(named).collect())

@@ -52,10 +52,10 @@ pub enum ServiceError {
     },
     /// No EndpointSlice of it has an endpoint that serves, and no pod matches its selector.
     NoBackend { service: ObjectName, address: IpAddr, why: &'static str },
-    /// The same of a headless Service, which has no address.
+    /// The same of a Service without an address.
     NoEndpoint { service: ObjectName, why: &'static str },
-    /// A headless Service has no port of that name.
-    NoSuchName { service: ObjectName, protocol: Protocol, name: String },
+    /// A Service without an address has no such port.
+    PortUnknown { service: ObjectName, protocol: Protocol, asked: String, ports: Vec<String> },
 }
 
 impl fmt::Display for ServiceError {
@@ -78,14 +78,13 @@ impl fmt::Display for ServiceError {
                 )
             }
             Self::NoEndpoint { service, why } => {
-                write!(f, "nothing is behind the headless Service {service}: {why}")
+                write!(f, "nothing is behind the Service {service}: {why}")
             }
-            Self::NoSuchName { service, protocol, name } => {
-                write!(
-                    f,
-                    "the headless Service {service} has no {protocol} port named {name}: give the number"
-                )
-            }
+            Self::PortUnknown { service, protocol, asked, ports } => write!(
+                f,
+                "the Service {service} has no {protocol} port {asked}; it has {}",
+                if ports.is_empty() { "none".to_owned() } else { ports.join(", ") }
+            ),
         }
     }
 }
@@ -118,10 +117,7 @@ pub fn translate(
     let service = named(first);
     Some(Err(match (protocol, port) {
         (Some(protocol), Some(asked)) => {
-            let asked = match asked {
-                PortQuery::Number(number) => number.to_string(),
-                PortQuery::Name(name) => format!("named {name}"),
-            };
+            let asked = shown(asked);
             let ports = services.iter().flat_map(|service| &service.ports).map(show).collect();
             ServiceError::NoSuchPort { service, address, protocol, asked, ports }
         }
@@ -129,52 +125,34 @@ pub fn translate(
     }))
 }
 
-/// Where connections to the name of a headless Service go: the DNS gives clients the addresses of its endpoints, and their port is
-/// not translated. Sorted; empty where none is of the family. The port is 0 where the protocol has none.
+/// Where connections to the name of a Service without an address go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub service: ObjectName,
+    /// The Service's port, where it is translated to that of a backend.
+    pub port: Option<u16>,
+    /// Of the family; sorted. Port 0 where the protocol has none.
+    pub backends: Vec<Backend>,
+}
+
+/// Where connections to the name of a Service without an address go. The DNS gives clients of a headless Service the addresses of
+/// its endpoints, and their port is not translated. A Service that is not headless gets its address when it is applied, and its
+/// port is translated then.
 ///
 /// # Errors
 ///
-/// `ServiceError` where nothing is behind the Service in either family, or it has no port of that name.
-pub fn headless(
+/// `ServiceError` where nothing is behind the Service in either family, or it has no such port.
+pub fn by_name(
     snapshot: &Snapshot,
     service: &Service,
     protocol: u8,
     port: Option<PortQuery<'_>>,
     family: Family,
-) -> Result<Vec<Backend>, ServiceError> {
-    let named_port = match (Protocol::from_number(protocol), port) {
-        (Some(protocol), Some(PortQuery::Name(name))) => {
-            let found = offered(service, protocol, PortQuery::Name(name));
-            let name = || ServiceError::NoSuchName {
-                service: named(service),
-                protocol,
-                name: name.to_owned(),
-            };
-            Some(found.ok_or_else(name)?)
-        }
-        _ => None,
-    };
+) -> Result<Named, ServiceError> {
+    let own_port = own_port(service, protocol, port)?;
     let slices: Vec<&EndpointSlice> = snapshot.endpoint_slices_of(service).collect();
-    let mut found = match named_port {
-        Some(port) if slices.is_empty() => {
-            let selector = service.selector.as_deref();
-            let of = |selector| of_pods(snapshot, service, selector, port, family);
-            selector.map(of).unwrap_or_default()
-        }
-        Some(port) => of_slices(&slices, port, family),
-        None => {
-            let number = match port {
-                Some(PortQuery::Number(number)) => number,
-                Some(PortQuery::Name(_)) | None => 0,
-            };
-            let addresses = endpoint_addresses(snapshot, service, &slices);
-            let of_family = addresses.into_iter().filter(|address| Family::of(*address) == family);
-            of_family.map(|address| Backend { address, port: number }).collect()
-        }
-    };
-    found.sort_unstable();
-    found.dedup();
-    if found.is_empty() && endpoint_addresses(snapshot, service, &slices).is_empty() {
+    let all = endpoint_addresses(snapshot, service, &slices);
+    if all.is_empty() {
         let why = match (&service.selector, slices.is_empty()) {
             (_, false) => NOTHING_SERVES,
             (Some(_), true) => "no pod matches its selector and has an address",
@@ -182,7 +160,53 @@ pub fn headless(
         };
         return Err(ServiceError::NoEndpoint { service: named(service), why });
     }
-    Ok(found)
+    let mut backends = match (own_port, &service.selector) {
+        (Some(port), Some(selector)) if slices.is_empty() => {
+            of_pods(snapshot, service, selector, port, family)
+        }
+        (Some(port), _) => of_slices(&slices, port, family),
+        (None, _) => {
+            let port = match port {
+                Some(PortQuery::Number(number)) => number,
+                Some(PortQuery::Name(_)) | None => 0,
+            };
+            let of_family = all.into_iter().filter(|address| Family::of(*address) == family);
+            of_family.map(|address| Backend { address, port }).collect()
+        }
+    };
+    backends.sort_unstable();
+    backends.dedup();
+    let port = own_port.filter(|_| !service.is_headless).map(|port| port.port);
+    Ok(Named { service: named(service), port, backends })
+}
+
+/// The port of the Service that is asked for. Of a headless Service, a number is the endpoints' own.
+fn own_port<'s>(
+    service: &'s Service,
+    protocol: u8,
+    asked: Option<PortQuery<'_>>,
+) -> Result<Option<&'s ServicePort>, ServiceError> {
+    let asked = match (Protocol::from_number(protocol), asked) {
+        (Some(_), Some(PortQuery::Number(_))) if service.is_headless => None,
+        (Some(protocol), Some(asked)) => Some((protocol, asked)),
+        (None, _) | (_, None) => None,
+    };
+    let Some((protocol, asked)) = asked else { return Ok(None) };
+    let found = offered(service, protocol, asked);
+    let missing = || ServiceError::PortUnknown {
+        service: named(service),
+        protocol,
+        asked: shown(asked),
+        ports: service.ports.iter().map(show).collect(),
+    };
+    found.map(Some).ok_or_else(missing)
+}
+
+fn shown(asked: PortQuery<'_>) -> String {
+    match asked {
+        PortQuery::Number(number) => number.to_string(),
+        PortQuery::Name(name) => format!("named {name}"),
+    }
 }
 
 /// The addresses of the endpoints that serve, of both families; without EndpointSlices those of the pods that the selector matches.

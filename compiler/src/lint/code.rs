@@ -4,7 +4,7 @@
 //! leaves its number unused. The first digit says what the finding is about:
 //!
 //! 0 the input, 1 the subjects of a policy, 2 its peers, 3 its ports, 4 its blocks of addresses, 5 isolation, 6 policies that
-//! add nothing, 7 what lost its match by a change, which only a running agent can tell.
+//! add nothing, 7 what lost its match by a change, and 8 what is not used, which only a running agent can tell.
 
 use std::fmt;
 
@@ -286,6 +286,22 @@ codes! {
         title: "An entry of from or to matches no pod any more, since labels changed",
         why: "What it allowed is denied now.",
         remedy: "Give the pod or the namespace its label again, or write the new one into the entry.",
+    }
+
+    PolicyNeverUsed = "PAL801" "policy-never-used" Note {
+        title: "No rule of a policy allowed a connection for as long as the agent counted",
+        why: "What nobody uses may be allowed by mistake, or be meant for what does not come. Only new connections of pods on the agent's node count.",
+        remedy: "If no pod of other nodes uses it either, remove the rules, or correct them.",
+    }
+    RuleNeverUsed = "PAL802" "rule-never-used" Note {
+        title: "A rule allowed no connection for as long as the agent counted, and others of its policy did",
+        why: "What nobody uses may be allowed by mistake, or be meant for what does not come. Only new connections of pods on the agent's node count.",
+        remedy: "If no pod of other nodes uses it either, remove the rule, or correct it.",
+    }
+    IsolationNeverDenied = "PAL803" "isolation-never-denied" Note {
+        title: "A policy's isolation denied nothing for as long as the agent counted",
+        why: "Nobody tried what it forbids to the pods on the agent's node, or its rules allow all that is tried.",
+        remedy: "Nothing, if that is what is expected. Otherwise compare its rules with what is to be denied.",
     }
 }
 

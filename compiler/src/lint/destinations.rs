@@ -4,7 +4,8 @@ use hashbrown::{HashMap, HashSet};
 
 use super::survey::{Kind, KindAt, Survey};
 use crate::model::{
-    Direction, Namespaces, Peer, Peers, Policy, PolicyRule, Protocol, Selector, Service, TargetPort,
+    Direction, Namespaces, Peer, Peers, Policy, PolicyRule, Protocol, Selector, Service,
+    ServiceKind, TargetPort,
 };
 
 /// Up to so many kinds with a port, each is asked whether it is a destination; above, the destinations are asked for the port.
@@ -20,7 +21,7 @@ pub(super) struct PortIndex<'s> {
     numbers: HashMap<(u16, Protocol), Vec<KindAt>>,
     /// By namespace, protocol and port.
     services: HashMap<(&'s str, Protocol, u16), Vec<ServiceTarget<'s>>>,
-    /// By namespace, protocol and the number that a port is translated to.
+    /// By namespace, protocol and the number that a port is translated to, or that clients of a headless Service use.
     targets: HashMap<(&'s str, Protocol, u16), Vec<&'s Service>>,
 }
 
@@ -30,19 +31,28 @@ impl<'s> PortIndex<'s> {
         for (at, kind) in survey.kinds.iter().enumerate() {
             let mut seen = HashSet::new();
             for port in kind.ports.iter().copied().flatten().filter(|port| seen.insert(*port)) {
-                let name = index.names.entry((&*port.name, port.protocol)).or_default();
+                let name = port.name.as_deref();
+                let name = name.map(|name| index.names.entry((name, port.protocol)).or_default());
                 let number = index.numbers.entry((port.port, port.protocol)).or_default();
-                for list in [name, number] {
+                for list in name.into_iter().chain([number]) {
                     if list.last() != Some(&at) {
                         list.push(at);
                     }
                 }
             }
         }
-        for service in survey.snapshot.services().filter(|service| service.selector.is_some()) {
+        let of_pods = survey.snapshot.services().filter(|service| {
+            service.selector.is_some() && service.kind != ServiceKind::ExternalName
+        });
+        for service in of_pods {
             for port in &service.ports {
                 let key = (&*service.namespace, port.protocol, port.port);
-                index.services.entry(key).or_default().push((service, &port.target));
+                if service.is_headless {
+                    // Clients use the pods' own addresses, and no port is translated.
+                    index.targets.entry(key).or_default().push(service);
+                } else {
+                    index.services.entry(key).or_default().push((service, &port.target));
+                }
                 if let TargetPort::Number(number) = port.target {
                     let key = (&*service.namespace, port.protocol, number);
                     index.targets.entry(key).or_default().push(service);
@@ -62,7 +72,7 @@ impl<'s> PortIndex<'s> {
         self.services.get(&(namespace, protocol, port)).map_or(&[], Vec::as_slice)
     }
 
-    /// The Services of a namespace that translate a port to this number.
+    /// The Services of a namespace by which clients reach this number on the pods.
     pub(super) fn translated_to<'a>(
         &'a self,
         namespace: &'a str,
@@ -133,7 +143,7 @@ impl<'a, 's> Destinations<'a, 's> {
         self.with(self.index.names.get(&(name, protocol))?)
     }
 
-    /// A destination with a named port of this number.
+    /// A destination that declares a port of this number.
     pub(super) fn with_number(&self, number: u16, protocol: Protocol) -> Option<&'a Kind<'s>> {
         self.with(self.index.numbers.get(&(number, protocol))?)
     }

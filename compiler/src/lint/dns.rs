@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::code::Code;
 use super::coverage::Coverage;
@@ -9,8 +10,9 @@ use super::finding::Report;
 use super::rules::DNS_PORT;
 use super::survey::{Kind, RESOLVER_LABEL, Survey};
 use super::words::{self, finding};
+use crate::explain::ObjectName;
 use crate::model::{
-    Labels, Namespaces, Operator, Peer, Peers, Policy, PolicyRule, PortMatch, PortSpec, Ports,
+    Labels, Namespaces, Operator, Peer, Peers, Pod, Policy, PolicyRule, PortMatch, PortSpec, Ports,
     Protocol, Requirement, Selector, TargetPort,
 };
 use crate::wording::counted;
@@ -20,9 +22,22 @@ const NODE_RESOLVER: &str = "node-local-dns";
 /// Addresses of resolvers that blocks are compared with.
 const MOST_ADDRESSES: usize = 100;
 
+/// Namespace and name of the Service that the nodes' resolvers are set to, in the clusters of those who make them. The first is
+/// the name that nearly every cluster keeps, whatever server answers.
+pub const DNS_SERVICES: [(&str, &str); 4] = [
+    ("kube-system", "kube-dns"),
+    ("kube-system", "coredns"),
+    ("kube-system", "rke2-coredns-rke2-coredns"),
+    ("openshift-dns", "dns-default"),
+];
+
 /// The pods of the cluster's DNS.
 #[derive(Debug)]
 pub(super) struct Resolver<'s> {
+    /// By which its pods are known.
+    selector: Selector,
+    /// `None`: of whichever namespace.
+    namespace: Option<&'s str>,
     kinds: Vec<ResolverKind<'s>>,
     addresses: Vec<IpAddr>,
 }
@@ -39,35 +54,50 @@ struct ResolverKind<'s> {
 }
 
 impl<'s> Resolver<'s> {
-    /// Finds the resolver by its label; `None` where none is known, or where it is on the nodes' own network.
-    pub(super) fn find(survey: &Survey<'s>) -> Option<Self> {
-        let with = |value: &str| {
-            let (key, operator) = (RESOLVER_LABEL.0.into(), Operator::In(vec![value.into()]));
-            Selector { requirements: vec![Requirement { key, operator }] }
-        };
-        let (resolver, on_nodes) = (with(RESOLVER_LABEL.1), with(NODE_RESOLVER));
-        let is_on_nodes = survey.select(survey.all_kinds(), &on_nodes).any(|(_, k)| k.hosts > 0);
-        let found: Vec<&Kind<'s>> = survey
-            .select(survey.all_kinds(), &resolver)
-            .map(|(_, kind)| kind)
-            .filter(|kind| kind.own > 0)
-            .collect();
-        if is_on_nodes || found.is_empty() {
+    /// Finds the resolver by its Service, or else by its label; `None` where none is known, or where it is on the nodes' own
+    /// network.
+    pub(super) fn find(survey: &Survey<'s>, service: Option<&ObjectName>) -> Option<Self> {
+        let on_nodes = labelled(NODE_RESOLVER);
+        if survey.select(survey.all_kinds(), &on_nodes).any(|(_, kind)| kind.hosts > 0) {
             return None;
         }
-        let with_label = survey.snapshot.pods().filter(|pod| pod.has_identity());
-        let with_label = with_label.filter(|pod| resolver.matches(&pod.labels));
-        let mut addresses: Vec<IpAddr> = with_label.flat_map(|pod| pod.addresses.iter()).collect();
-        addresses.sort_unstable();
-        addresses.truncate(MOST_ADDRESSES);
-        let kinds = found.into_iter().map(|kind| ResolverKind::of(survey, kind)).collect();
-        Some(Self { kinds, addresses })
+        let named = match service {
+            Some(ObjectName { namespace, name }) => survey.snapshot.service(namespace, name),
+            None => DNS_SERVICES
+                .iter()
+                .find_map(|(namespace, name)| survey.snapshot.service(namespace, name)),
+        };
+        let of_service = named.and_then(|service| {
+            let selector = selecting(service.selector.as_deref()?);
+            Self::of(survey, selector, Some(&*service.namespace))
+        });
+        of_service.or_else(|| Self::of(survey, labelled(RESOLVER_LABEL.1), None))
     }
 
-    /// Whether these pods are the resolver, which asks the resolvers of its node.
-    fn is_resolver(kind: &Kind<'_>) -> bool {
-        let (key, value) = RESOLVER_LABEL;
-        kind.example.labels.get(key).is_some_and(|own| **own == *value)
+    fn of(survey: &Survey<'s>, selector: Selector, namespace: Option<&'s str>) -> Option<Self> {
+        let within = namespace.map_or(survey.all_kinds(), |name| survey.kinds_of(name));
+        let found: Vec<ResolverKind<'s>> = survey
+            .select(within, &selector)
+            .filter(|(_, kind)| kind.own > 0)
+            .map(|(_, kind)| ResolverKind::of(survey, kind))
+            .collect();
+        if found.is_empty() {
+            return None;
+        }
+        let mut resolver = Self { selector, namespace, kinds: found, addresses: Vec::new() };
+        let pods = survey.snapshot.pods().filter(|pod| pod.has_identity());
+        let own = pods.filter(|pod| resolver.has(pod)).flat_map(|pod| pod.addresses.iter());
+        let mut addresses: Vec<IpAddr> = own.collect();
+        addresses.sort_unstable();
+        addresses.truncate(MOST_ADDRESSES);
+        resolver.addresses = addresses;
+        Some(resolver)
+    }
+
+    /// Whether the pod is a resolver. It asks the resolvers of its node.
+    fn has(&self, pod: &Pod) -> bool {
+        self.namespace.is_none_or(|namespace| *pod.namespace == *namespace)
+            && self.selector.matches(&pod.labels)
     }
 
     /// Whether an egress rule of the policy allows UDP queries to one of the resolvers.
@@ -96,12 +126,27 @@ impl<'s> Resolver<'s> {
     }
 }
 
+/// The pods with this value of the label that resolvers are known by.
+fn labelled(value: &str) -> Selector {
+    let (key, operator) = (RESOLVER_LABEL.0.into(), Operator::In(vec![value.into()]));
+    Selector { requirements: vec![Requirement { key, operator }] }
+}
+
+/// The selector of a Service as that of a policy.
+fn selecting(labels: &Labels) -> Selector {
+    let requirement = |(key, value): (&Arc<str>, &Arc<str>)| Requirement {
+        key: Arc::clone(key),
+        operator: Operator::In(vec![Arc::clone(value)]),
+    };
+    Selector { requirements: labels.iter().map(requirement).collect() }
+}
+
 impl<'s> ResolverKind<'s> {
     fn of(survey: &Survey<'s>, kind: &Kind<'s>) -> Self {
         let pod = kind.example;
         let names = |number: u16| {
             let udp = pod.ports.iter().filter(|p| p.protocol == Protocol::Udp && p.port == number);
-            udp.map(|port| port.name.as_ref()).collect()
+            udp.filter_map(|port| port.name.as_deref()).collect()
         };
         let mut numbers: Vec<u16> = Vec::new();
         for service in survey.snapshot.services().filter(|s| *s.namespace == *pod.namespace) {
@@ -155,11 +200,11 @@ pub(super) fn check(
     let code = Code::EgressWithoutDns;
     let mut by_policy: BTreeMap<usize, (usize, Vec<String>)> = BTreeMap::new();
     for (at, kind) in survey.kinds.iter().enumerate() {
-        if Resolver::is_resolver(kind) {
+        if resolver.has(kind.example) {
             continue;
         }
         let standing = coverage.standing(at);
-        let count = kind.own_for(code);
+        let count = kind.asking_dns_for(code);
         let Some(policy) = standing.first_egress.filter(|_| !standing.dns && count > 0) else {
             continue;
         };
@@ -168,8 +213,8 @@ pub(super) fn check(
         examples.push(words::pod(kind.example));
     }
     let Some(kind) = resolver.kinds.first() else { return };
-    let labels =
-        format!("{}: {} in the namespace {}", RESOLVER_LABEL.0, RESOLVER_LABEL.1, kind.namespace);
+    let selector = words::selector(&resolver.selector);
+    let labels = format!("{selector} in the namespace {}", kind.namespace);
     for (at, (count, examples)) in by_policy {
         let Some(policy) = policies.get(at) else { continue };
         let who = counted(count, "pod");

@@ -1,6 +1,6 @@
 //! Findings, and the report that gathers them within a bound.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -10,6 +10,11 @@ use crate::parse::{ObjectRef, Place};
 
 /// Findings that are listed; the rest is counted. The most severe are kept.
 pub const MAX_FINDINGS: usize = 10_000;
+
+/// Findings of one object and one severity that are listed; the rest is counted, so that one policy cannot fill the list.
+pub const MAX_OF_OBJECT: usize = 100;
+/// Objects of which it is said that they have more findings than are listed.
+pub const MAX_CROWDED: usize = 100;
 
 /// One thing that the linter found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -85,6 +90,15 @@ impl Finding {
     }
 }
 
+/// An object with more findings of a severity than are listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crowded {
+    pub object: ObjectRef,
+    pub severity: Severity,
+    /// How many more than `MAX_OF_OBJECT` there are.
+    pub further: usize,
+}
+
 /// All that was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -94,6 +108,15 @@ pub struct Report {
     pub counts: BTreeMap<Severity, usize>,
     /// How many were not reported because the object's annotation accepts them.
     pub ignored: usize,
+    /// Those with the most findings first; at most `MAX_CROWDED`.
+    #[serde(default)]
+    pub crowded: Vec<Crowded>,
+    /// How many findings were taken into the list, while they are added: at most `MAX_FINDINGS` of a severity are kept.
+    #[serde(skip)]
+    listed: BTreeMap<Severity, usize>,
+    /// How many findings each object has, while they are added.
+    #[serde(skip)]
+    of_objects: HashMap<ObjectRef, BTreeMap<Severity, usize>>,
 }
 
 impl Report {
@@ -113,11 +136,29 @@ impl Report {
             self.ignored += 1;
             return;
         }
-        let count = self.counts.entry(finding.severity).or_default();
-        *count += 1;
-        if *count <= MAX_FINDINGS {
+        *self.counts.entry(finding.severity).or_default() += 1;
+        if self.has_room_for(&finding) {
             self.findings.push(finding);
         }
+    }
+
+    /// Whether it may be listed as far as its object goes, and the list has no end yet.
+    fn has_room_for(&mut self, finding: &Finding) -> bool {
+        if let Some(object) = &finding.object {
+            // Most objects have one finding: the name is copied with the first.
+            let of_object = match self.of_objects.get_mut(object) {
+                Some(of_object) => of_object,
+                None => self.of_objects.entry(object.clone()).or_default(),
+            };
+            let count = of_object.entry(finding.severity).or_default();
+            *count += 1;
+            if *count > MAX_OF_OBJECT {
+                return false;
+            }
+        }
+        let listed = self.listed.entry(finding.severity).or_default();
+        *listed += 1;
+        *listed <= MAX_FINDINGS
     }
 
     pub(super) fn add_to(&mut self, policy: &Policy, finding: Finding) {
@@ -126,6 +167,20 @@ impl Report {
 
     /// Brings the findings into their order, and cuts the list to its bound.
     pub fn finish(&mut self) {
+        self.listed.clear();
+        for (object, counts) in std::mem::take(&mut self.of_objects) {
+            let crowded = counts.into_iter().filter(|(_, count)| *count > MAX_OF_OBJECT);
+            self.crowded.extend(crowded.map(|(severity, count)| Crowded {
+                object: object.clone(),
+                severity,
+                further: count - MAX_OF_OBJECT,
+            }));
+        }
+        self.crowded.sort_by(|a, b| {
+            let order = |it: &Crowded| (std::cmp::Reverse(it.further), it.severity);
+            order(a).cmp(&order(b)).then_with(|| a.object.cmp(&b.object))
+        });
+        self.crowded.truncate(MAX_CROWDED);
         if self.findings.len() > MAX_FINDINGS {
             self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
             self.findings.truncate(MAX_FINDINGS);

@@ -3,6 +3,7 @@
 //! A look at one snapshot cannot tell a policy that never selected anything from one that did a minute ago. So labels are noted
 //! before a batch of changes is applied, and compared with what there is afterwards.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::code::Code;
@@ -31,8 +32,13 @@ pub struct LostMatches {
 pub struct Relabelled {
     pods: Vec<Before>,
     namespaces: Vec<Before>,
+    /// Which objects these are: each is compared once, as it was before the first of its changes.
+    noted: HashSet<Noted>,
     unexamined: usize,
 }
+
+/// Namespace and name of a pod; a namespace has no name beside its own.
+type Noted = (Arc<str>, Option<Arc<str>>);
 
 /// An object as it was before the batch.
 #[derive(Debug)]
@@ -45,10 +51,11 @@ struct Before {
 
 impl Relabelled {
     /// Notes the labels of what these changes apply with other labels. Of pods, only those for which `is_watched` holds: in a
-    /// cluster, each pod is the business of one agent.
+    /// cluster, each pod is the business of one agent. What `earlier` batches noted and nobody looked at yet stays theirs.
     pub fn note(
         snapshot: &Snapshot,
         changes: &[Change],
+        earlier: &[Self],
         mut is_watched: impl FnMut(&Pod) -> bool,
     ) -> Self {
         let mut relabelled = Self::default();
@@ -58,12 +65,12 @@ impl Relabelled {
                     let old = snapshot.pod_named(&new.namespace, &new.name);
                     let old = old.filter(|old| old.labels != new.labels && is_watched(old));
                     let before = old.map(|old| Before::of(&old.namespace, &old.name, &old.labels));
-                    relabelled.add(before, |all| &mut all.pods);
+                    relabelled.add(before, earlier, true);
                 }
                 Change::ApplyNamespace(new) => {
                     let old = snapshot.namespace(&new.name).filter(|old| old.labels != new.labels);
                     let before = old.map(|old| Before::of(&old.name, &old.name, &old.labels));
-                    relabelled.add(before, |all| &mut all.namespaces);
+                    relabelled.add(before, earlier, false);
                 }
                 _ => {}
             }
@@ -71,10 +78,17 @@ impl Relabelled {
         relabelled
     }
 
-    fn add(&mut self, before: Option<Before>, list: fn(&mut Self) -> &mut Vec<Before>) {
+    fn add(&mut self, before: Option<Before>, earlier: &[Self], is_pod: bool) {
         let Some(before) = before else { return };
+        let own_name = is_pod.then(|| Arc::clone(&before.name));
+        let noted: Noted = (Arc::clone(&before.namespace), own_name);
+        if self.noted.contains(&noted) || earlier.iter().any(|other| other.noted.contains(&noted)) {
+            return;
+        }
         if self.pods.len() + self.namespaces.len() < MAX_RELABELLED {
-            list(self).push(before);
+            self.noted.insert(noted);
+            let list = if is_pod { &mut self.pods } else { &mut self.namespaces };
+            list.push(before);
         } else {
             self.unexamined += 1;
         }
@@ -173,7 +187,8 @@ struct Suspect<'s> {
 
 impl Suspect<'_> {
     fn matches(&self, snapshot: &Snapshot, pod: &Pod) -> bool {
-        self.pods.matches(&pod.labels) && is_within(snapshot, self.policy, self.namespaces, pod)
+        self.pods.matches(&pod.labels)
+            && is_within(snapshot, self.policy, (self.code, self.namespaces), pod)
     }
 
     fn finding(&self) -> Finding {
@@ -182,12 +197,21 @@ impl Suspect<'_> {
     }
 }
 
-/// Whether the pod is in a namespace that an entry of the policy is about.
-fn is_within(snapshot: &Snapshot, policy: &Policy, namespaces: &Namespaces, pod: &Pod) -> bool {
+/// Whether the pod is in a namespace that the policy's subjects, or an entry of `from` or `to`, are of. No entry matches pods of
+/// a namespace of which nothing is known; subjects they are nevertheless.
+fn is_within(
+    snapshot: &Snapshot,
+    policy: &Policy,
+    (code, namespaces): (Code, &Namespaces),
+    pod: &Pod,
+) -> bool {
+    let namespace = snapshot.namespace(&pod.namespace);
     match namespaces {
-        Namespaces::Own => pod.namespace == policy.key.namespace,
+        Namespaces::Own => {
+            pod.namespace == policy.key.namespace
+                && (code == Code::PolicyLostPods || namespace.is_some())
+        }
         Namespaces::Selected(selector) => {
-            let namespace = snapshot.namespace(&pod.namespace);
             namespace.is_some_and(|namespace| selector.matches(&namespace.labels))
         }
     }
@@ -195,10 +219,10 @@ fn is_within(snapshot: &Snapshot, policy: &Policy, namespaces: &Namespaces, pod:
 
 /// What selected the pod before, and does not now.
 fn lost_by_pod<'s>(snapshot: &'s Snapshot, old: &Before, pod: &Pod) -> Vec<Suspect<'s>> {
-    suspects(snapshot, |policy, namespaces, pods| {
+    suspects(snapshot, |code, policy, namespaces, pods| {
         let is_lost = pods.matches(&old.labels)
             && !pods.matches(&pod.labels)
-            && is_within(snapshot, policy, namespaces, pod);
+            && is_within(snapshot, policy, (code, namespaces), pod);
         is_lost.then(|| {
             let difference = difference(pods, &old.labels, &pod.labels);
             format!("the last one was {} ({difference})", words::pod(pod))
@@ -209,7 +233,7 @@ fn lost_by_pod<'s>(snapshot: &'s Snapshot, old: &Before, pod: &Pod) -> Vec<Suspe
 /// What selected the namespace before, and does not now.
 fn lost_by_namespace<'s>(snapshot: &'s Snapshot, old: &Before) -> Vec<Suspect<'s>> {
     let Some(now) = snapshot.namespace(&old.name) else { return Vec::new() };
-    suspects(snapshot, |_, namespaces, _| {
+    suspects(snapshot, |_, _, namespaces, _| {
         let Namespaces::Selected(selector) = namespaces else { return None };
         let is_lost = selector.matches(&old.labels) && !selector.matches(&now.labels);
         is_lost.then(|| {
@@ -222,19 +246,21 @@ fn lost_by_namespace<'s>(snapshot: &'s Snapshot, old: &Before) -> Vec<Suspect<'s
 /// The selectors of policies, and of their entries of `from` and `to`, of which `change` says what took a match from them.
 fn suspects<'s>(
     snapshot: &'s Snapshot,
-    change: impl Fn(&Policy, &Namespaces, &Selector) -> Option<String>,
+    change: impl Fn(Code, &Policy, &Namespaces, &Selector) -> Option<String>,
 ) -> Vec<Suspect<'s>> {
     let mut suspects = Vec::new();
     for policy in snapshot.policies() {
         let (own, pods) = (&Namespaces::Own, &policy.subjects);
-        if let Some(change) = change(policy, own, pods) {
-            let (code, field) = (Code::PolicyLostPods, SUBJECTS_FIELD.to_owned());
+        let code = Code::PolicyLostPods;
+        if let Some(change) = change(code, policy, own, pods) {
+            let field = SUBJECTS_FIELD.to_owned();
             suspects.push(Suspect { policy, field, namespaces: own, pods, code, change });
         }
         for entry in pod_entries(policy) {
             let (namespaces, pods) = (entry.namespaces, entry.pods);
-            if let Some(change) = change(policy, namespaces, pods) {
-                let (code, field) = (Code::PeerLostPods, entry.field());
+            let code = Code::PeerLostPods;
+            if let Some(change) = change(code, policy, namespaces, pods) {
+                let field = entry.field();
                 suspects.push(Suspect { policy, field, namespaces, pods, code, change });
             }
         }

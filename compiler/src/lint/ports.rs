@@ -7,7 +7,7 @@ use super::near::edits;
 use super::survey::{Kind, Survey};
 use super::words::{self, finding, port_field};
 use crate::model::{
-    Direction, NamedPort, Policy, PortMatch, PortSpec, Ports, Protocol, Service, TargetPort,
+    ContainerPort, Direction, Policy, PortMatch, PortSpec, Ports, Protocol, Service, TargetPort,
 };
 
 /// Kinds of pods that are compared with Services.
@@ -58,11 +58,12 @@ impl Destinations<'_, '_> {
             "is for the {protocol} port named {name}, which none of the pods connected to has"
         );
         let near = self.kinds().take(MOST_KINDS).flat_map(Kind::named_ports).filter_map(|port| {
-            let rank = if *port.name == *name { 0 } else { edits(name, &port.name)?.max(1) };
+            let own = port.name.as_deref()?;
+            let rank = if own == name { 0 } else { edits(name, own)?.max(1) };
             let same = port.protocol == protocol;
-            Some((rank, !same, port))
+            Some((rank, !same, own, port))
         });
-        let remedy = near.min().map(|(_, _, NamedPort { name, protocol, port })| {
+        let remedy = near.min().map(|(_, _, name, ContainerPort { protocol, port, .. })| {
             format!("Did you mean the {protocol} port {name}, which is {port}?")
         });
         Some(finding(Code::UnknownPortName, self.policy, field, &message).with_remedy(remedy))

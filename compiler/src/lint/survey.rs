@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use super::code::Code;
 use super::entries::pod_entries;
 use crate::model::{
-    Labels, NamedPort, Namespace, Namespaces, Operator, Pod, Requirement, Selector,
+    ContainerPort, DnsPolicy, Labels, Namespace, Namespaces, Operator, Pod, Requirement, Selector,
 };
 use crate::snapshot::Snapshot;
 
@@ -32,10 +32,12 @@ pub(super) struct Kind<'s> {
     pub(super) own: usize,
     /// How many are on their host's network.
     pub(super) hosts: usize,
-    /// The lists of named ports of those with an identity, each once, in no particular order.
-    pub(super) ports: Vec<&'s [NamedPort]>,
+    /// The lists of ports of those with an identity, each once, in no particular order.
+    pub(super) ports: Vec<&'s [ContainerPort]>,
     /// Those with an identity whose annotation accepts findings.
     accepting: Vec<&'s Pod>,
+    /// How many of those with an identity ask another resolver than the cluster's.
+    other_dns: usize,
 }
 
 impl Kind<'_> {
@@ -45,7 +47,17 @@ impl Kind<'_> {
         self.own - self.accepting.iter().filter(accepts).count()
     }
 
-    pub(super) fn named_ports(&self) -> impl Iterator<Item = &NamedPort> {
+    /// How many of these ask the cluster's DNS.
+    pub(super) fn asking_dns_for(&self, code: Code) -> usize {
+        let accepts = |pod: &&&Pod| {
+            pod.dns_policy == DnsPolicy::Cluster
+                && pod.lint_ignore.as_ref().is_some_and(|i| i.holds(code.id()))
+        };
+        let accepting = self.accepting.iter().filter(accepts).count();
+        self.own.saturating_sub(self.other_dns + accepting)
+    }
+
+    pub(super) fn named_ports(&self) -> impl Iterator<Item = &ContainerPort> {
         self.ports.iter().copied().flatten()
     }
 }
@@ -293,12 +305,15 @@ impl<'s> Gathered<'s> {
         };
         let Some(kind) = self.kinds.get_mut(at) else { return };
         // One that policies apply to, and the first by name, whatever the order of the pods.
-        let rank = |pod: &'s Pod| (!pod.has_identity(), pod.lint_ignore.is_some(), &pod.name);
+        let rank = |pod: &'s Pod| {
+            (!pod.has_identity(), pod.dns_policy, pod.lint_ignore.is_some(), &pod.name)
+        };
         if rank(pod) < rank(kind.example) {
             kind.example = pod;
         }
         if pod.has_identity() {
             kind.own += 1;
+            kind.other_dns += usize::from(pod.dns_policy == DnsPolicy::Other);
             kind.accepting.extend(pod.lint_ignore.is_some().then_some(pod));
             if self.ports.insert((at, pod.ports.as_ptr() as usize)) {
                 kind.ports.push(&pod.ports);
@@ -319,7 +334,8 @@ impl<'s> Gathered<'s> {
         self.places.push(key.clone());
         self.known.insert(key, at);
         let (ports, accepting) = (Vec::new(), Vec::new());
-        self.kinds.push(Kind { namespace, example: pod, own: 0, hosts: 0, ports, accepting });
+        let (own, hosts, other_dns) = (0, 0, 0);
+        self.kinds.push(Kind { namespace, example: pod, own, hosts, ports, accepting, other_dns });
         at
     }
 }

@@ -14,8 +14,11 @@ pub struct Service {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
     pub kind: ServiceKind,
-    /// `spec.clusterIPs`, or `spec.clusterIP` where that list is missing. Empty for a headless Service.
+    /// `spec.clusterIPs`, or `spec.clusterIP` where that list is missing.
     pub cluster_ips: Vec<IpAddr>,
+    /// Whether `spec.clusterIP` is `None`: the DNS gives the addresses of the endpoints. A manifest that was not applied yet may
+    /// have no address either.
+    pub is_headless: bool,
     /// `spec.externalIPs`.
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress[].ip`.

@@ -10,7 +10,7 @@ use super::metadata::{labels, lint_ignore};
 use super::path::{OBJECT, Path};
 use super::subject::{Reported, Subject};
 use super::wire::{Metadata, PodSpec, PodStatus};
-use crate::model::{Phase, Pod, Uid};
+use crate::model::{DnsPolicy, Phase, Pod, Uid};
 
 const SPEC: &Path<'static> = &Path::Field(OBJECT, "spec");
 const STATUS: &Path<'static> = &Path::Field(OBJECT, "status");
@@ -51,7 +51,7 @@ pub(super) fn read(
         status.ephemeral_containers,
     );
     let containers_gone = is_terminating && statuses.all_have_ended(&containers);
-    let ports = containers.named_ports(subject);
+    let ports = containers.ports(subject);
     let addresses = addresses::of_pod(subject, status.pod_ips, status.pod_ip)?;
     let host_ips = addresses::of_host(subject, status.host_ips, status.host_ip);
     Ok(Pod {
@@ -67,8 +67,18 @@ pub(super) fn read(
         started: started(subject, status.start_time),
         containers_gone,
         ports: ports.into(),
+        dns_policy: dns_policy(&spec.dns_policy),
         lint_ignore,
     })
+}
+
+/// What cannot be read is not said to be the cluster's.
+fn dns_policy(written: &Lenient<Arc<str>>) -> DnsPolicy {
+    match written.as_known().map(AsRef::as_ref) {
+        None if written.is_absent() => DnsPolicy::Cluster,
+        Some("ClusterFirst" | "ClusterFirstWithHostNet" | "") => DnsPolicy::Cluster,
+        Some(_) | None => DnsPolicy::Other,
+    }
 }
 
 fn phase(subject: &mut Subject<'_, '_>, written: Lenient<Arc<str>>) -> Phase {

@@ -15,6 +15,9 @@ use crate::model::{Labels, Protocol, Service, ServiceKind, ServicePort, TargetPo
 pub(super) const SPEC_FIELDS: [&str; 6] =
     ["clusterIP", "clusterIPs", "externalIPs", "ports", "selector", "type"];
 
+/// The cluster address of a Service that has none.
+const HEADLESS: &str = "None";
+
 pub(super) fn read(
     subject: &mut Subject<'_, '_>,
     (namespace, name): (Arc<str>, Arc<str>),
@@ -25,6 +28,7 @@ pub(super) fn read(
         name,
         kind: ServiceKind::default(),
         cluster_ips: Vec::new(),
+        is_headless: false,
         external_ips: Vec::new(),
         load_balancer_ips: Vec::new(),
         selector: None,
@@ -60,10 +64,13 @@ fn read_spec(
             ServiceKind::ClusterIp
         }
     };
+    let listed = spec.get("clusterIPs").and_then(Value::as_array);
+    service.is_headless = listed.is_some_and(|ips| ips.iter().any(|ip| ip == HEADLESS));
     service.cluster_ips = addresses(subject, &path.field("clusterIPs"), spec.get("clusterIPs"));
     if service.cluster_ips.is_empty() {
         let field = path.field("clusterIP");
         let text = text_of(subject, &field, spec.get("clusterIP"));
+        service.is_headless |= text.as_deref() == Some(HEADLESS);
         service.cluster_ips.extend(text.and_then(|text| address(subject, &field, &text)));
     }
     service.external_ips = addresses(subject, &path.field("externalIPs"), spec.get("externalIPs"));
@@ -194,7 +201,7 @@ fn addresses(
 
 /// An address. Empty, and `None` of a headless Service, are none.
 fn address(subject: &mut Subject<'_, '_>, path: &Path<'_>, text: &str) -> Option<IpAddr> {
-    if text.is_empty() || text == "None" {
+    if text.is_empty() || text == HEADLESS {
         return None;
     }
     let address = text.parse().ok();

@@ -90,6 +90,7 @@ wire! {
     PodSpec {
         node_name: Text = "nodeName",
         host_network: bool = "hostNetwork",
+        dns_policy: Text = "dnsPolicy",
         containers: List<Container> = "containers",
         init_containers: List<Container> = "initContainers",
     } and [
@@ -97,7 +98,6 @@ wire! {
             "affinity",
             "automountServiceAccountToken",
             "dnsConfig",
-            "dnsPolicy",
             "enableServiceLinks",
             "ephemeralContainers",
             "hostAliases",

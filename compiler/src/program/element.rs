@@ -14,7 +14,7 @@ use crate::model::{Family, Protocol};
 /// An element with its value where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Element {
-    /// `local_in`, `local_out`, `known_ipv4`, `known_ipv6`
+    /// `local_in`, `local_out`, `known_ipv4`, `known_ipv6`, `located_ipv4`, `located_ipv6`
     Address(IpAddr),
     /// `held_ipv4`, `held_ipv6`
     Range(AddressRange),
@@ -22,8 +22,10 @@ pub enum Element {
     Hairpin(IpAddr),
     /// `bridges`: the interface index with itself
     Bridge(u32),
-    /// `bridge_ports`: an interface index
+    /// `bridge_ports`, `pod_interfaces`, `first_interfaces`: an interface index
     Interface(u32),
+    /// `sources_ipv4`, `sources_ipv6`: an interface index and an address
+    Source(u32, IpAddr),
     Class(IpAddr, ClassId),
     Cidr(AddressRange, ClassId),
     /// `allow_in`, `allow_out`
@@ -42,6 +44,7 @@ impl Element {
         match *self {
             Self::Address(address)
             | Self::Hairpin(address)
+            | Self::Source(_, address)
             | Self::Class(address, _)
             | Self::Row(address, ..) => Family::of(address) == family,
             Self::Range(range) | Self::Cidr(range, _) => {
@@ -69,6 +72,7 @@ impl fmt::Display for Element {
             Self::Hairpin(address) => write!(f, "{address} . {address}"),
             Self::Bridge(index) => write!(f, "{index} . {index}"),
             Self::Interface(index) => write!(f, "{index}"),
+            Self::Source(index, address) => write!(f, "{index} . {address}"),
             Self::Class(address, class) => write!(f, "{address} : {class}"),
             Self::Cidr(AddressRange { first, last }, class) if first == last => {
                 write!(f, "{first} : {class}")
@@ -175,6 +179,8 @@ kinds! {
     Bridge: index as u32 => () as () = (index);
     /// An interface.
     Interface: index as u32 => () as () = (index);
+    /// An interface and an address, looked up as input and source.
+    Source: (index, address) as (u32, IpAddr) => () as () = (index, address);
     /// An address and its class.
     Class: address as IpAddr => class as ClassId = (address, class);
     /// A range of addresses and its class.

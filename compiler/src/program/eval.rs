@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use super::element::ElementKind;
-use super::sets::Planning;
 use super::skeleton::{
     self, ChainName, DenyAction, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK,
     TCP_SYN, TOS_MASK, TOS_PRIORITIES, ct,
@@ -217,12 +216,22 @@ pub fn run(
     let table = table.into();
     let chains = Skeleton::get().table(table);
     let priority = table.family().map_or(0, |family| packet.priority(family));
+    if guard_drops(view, chains, packet) {
+        trace.step(Step::End(ChainName::SourceGuard, Verdict::Deny));
+        return (Verdict::Deny, 0);
+    }
     let mut walk = Walk { view, packet, trace, chains, priority };
     let verdict = walk.chain(ChainName::Forward).unwrap_or_else(|| {
         walk.trace.step(Step::End(ChainName::Forward, Verdict::Allow));
         Verdict::Allow
     });
     (verdict, walk.priority)
+}
+
+/// Whether the source guard drops the packet when it comes in. What it looks up is not traced: it decides nothing else.
+fn guard_drops(view: &mut impl View, chains: &'static Chains, packet: &Packet) -> bool {
+    let mut walk = Walk { view, packet, trace: &mut (), chains, priority: 0 };
+    walk.chain(ChainName::Prerouting) == Some(Verdict::Deny)
 }
 
 const CHAINS: usize = ChainName::ALL.len();
@@ -268,6 +277,8 @@ fn chains(table: TableFamily) -> Chains {
 
 /// How a rule ended.
 enum Ended {
+    /// The chain is left.
+    Return,
     /// The last expression was passed, or a match failed: on to the next rule.
     Next,
     Goto(ChainName),
@@ -293,6 +304,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             for rule in chains.get(at as usize)? {
                 match self.rule(at, rule) {
                     Ended::Next => {}
+                    Ended::Return => return None,
                     Ended::Goto(to) => {
                         at = to;
                         continue 'chain;
@@ -311,6 +323,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 Expr::Drop | Expr::RejectByReset | Expr::RejectByError => {
                     return self.verdict(chain, Verdict::Deny);
                 }
+                Expr::Return => return Ended::Return,
                 Expr::Goto(to) => {
                     self.trace.step(Step::Enter(to));
                     return Ended::Goto(to);
@@ -351,6 +364,8 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                     }
                 }
                 Expr::AddressIn(_, set)
+                | Expr::AddressNotIn(_, set)
+                | Expr::SourceIn(set)
                 | Expr::PairIn(set)
                 | Expr::TupleIn(set)
                 | Expr::InterfacesIn(set)
@@ -358,7 +373,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 | Expr::PortIn(set) => {
                     let found = self.contains(expr, set);
                     self.trace.step(if found { Step::Member(set) } else { Step::Miss(set) });
-                    if !found {
+                    if found == matches!(expr, Expr::AddressNotIn(..)) {
                         return Ended::Next;
                     }
                 }
@@ -415,7 +430,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
         let (iif, oif) = (self.packet.iif, self.packet.oif);
         let key = match set.kind() {
             ElementKind::Address | ElementKind::Range => Element::Address(match expr {
-                Expr::AddressIn(Side::Source, _) => from,
+                Expr::AddressIn(Side::Source, _) | Expr::AddressNotIn(Side::Source, _) => from,
                 _ => to,
             }),
             ElementKind::Hairpin if from == to => Element::Hairpin(from),
@@ -424,6 +439,7 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                 Expr::InterfaceIn(Side::Source, _) => iif,
                 _ => oif,
             }),
+            ElementKind::Source => Element::Source(iif, from),
             ElementKind::Port | ElementKind::PortRange => {
                 Element::Port(PortElement { profile: ProfileId(self.priority), protocol, port })
             }
@@ -437,9 +453,9 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             | ElementKind::Cidr
             | ElementKind::Row => return false,
         };
-        match (set.planning(), key) {
-            (Planning::HostChecks | Planning::HostExemptions, _) => self.view.host_has(set, key),
-            (_, Element::Port(port)) if set.is_interval() => {
+        match key {
+            _ if set.is_of_host() => self.view.host_has(set, key),
+            Element::Port(port) if set.is_interval() => {
                 self.view.tables(set).has_port_in_range(port)
             }
             _ => self.view.tables(set).get(set, key).is_some(),

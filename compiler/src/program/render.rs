@@ -7,7 +7,7 @@ use std::fmt;
 use super::capacity::capacity;
 use super::element::{ElementKind, protocol_name};
 use super::skeleton::{
-    self, ChainName, DenyAction, Direction, Expr, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT,
+    self, ChainName, DenyAction, Direction, Expr, Hook, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT,
     ND_REDIRECT, ND_ROUTER_ADVERT, SetName, Side, TCP_FLAGS_WORD, TCP_OPENING_MASK, TCP_SYN,
     TOS_MASK, TOS_PRIORITIES, ct,
 };
@@ -54,6 +54,7 @@ pub fn set_type(table: impl Into<TableFamily>, set: SetName) -> String {
         Kind::Hairpin => format!("{address} . {address}"),
         Kind::Bridge => "iface_index . iface_index".to_owned(),
         Kind::Interface => "iface_index".to_owned(),
+        Kind::Source => format!("iface_index . {address}"),
         Kind::Class | Kind::Cidr => format!("{address} : classid"),
         Kind::Row => format!("{address} . classid : classid"),
         Kind::Tuple => {
@@ -127,12 +128,15 @@ fn write_chain(
     deny_action: DenyAction,
 ) -> fmt::Result {
     writeln!(f, "\n\tchain {} {{", chain.as_str())?;
-    if chain.is_base() {
-        let priority = match table {
-            TableFamily::Inet => "filter - 1",
-            TableFamily::Ip | TableFamily::Ip6 | TableFamily::Bridge => "filter",
+    if let Some(hook) = chain.hook() {
+        let place = match (hook, table) {
+            (Hook::Prerouting, _) => "prerouting priority raw",
+            (Hook::Forward, TableFamily::Inet) => "forward priority filter - 1",
+            (Hook::Forward, TableFamily::Ip | TableFamily::Ip6 | TableFamily::Bridge) => {
+                "forward priority filter"
+            }
         };
-        writeln!(f, "\t\ttype filter hook forward priority {priority}; policy accept;")?;
+        writeln!(f, "\t\ttype filter hook {place}; policy accept;")?;
     }
     for exprs in skeleton::rules(table, chain, deny_action) {
         writeln!(f, "\t\t{}", rule(table, &exprs))?;
@@ -181,6 +185,8 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
             let header = header(set.family(table));
             write!(f, "{header} {} @{}", side_text(side), set.as_str())
         }
+        Expr::AddressNotIn(side, set) => write!(f, "{} != @{}", address(side), set.as_str()),
+        Expr::SourceIn(set) => write!(f, "iif . {} @{}", address(Side::Source), set.as_str()),
         Expr::PairIn(set) => {
             let (source, destination) = (address(Side::Source), address(Side::Destination));
             write!(f, "{source} . {destination} @{}", set.as_str())
@@ -203,12 +209,8 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
             write!(f, "meta priority set {} . meta priority map @{}", address(side), map.as_str())
         }
         Expr::PriorityIs(priority) => write!(f, "meta priority {}", ClassId(priority)),
-        Expr::PriorityHas(bits) => {
-            write!(f, "meta priority & {} != {}", ClassId(bits), ClassId(0))
-        }
-        Expr::PriorityLacks(bits) => {
-            write!(f, "meta priority & {} == {}", ClassId(bits), ClassId(0))
-        }
+        Expr::PriorityHas(bits) => write_priority_bits(f, bits, "!="),
+        Expr::PriorityLacks(bits) => write_priority_bits(f, bits, "=="),
         Expr::PortIn(set) => {
             let field = protocol_field(table);
             write!(f, "meta priority . {field} . th dport @{}", set.as_str())
@@ -220,6 +222,7 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
         Expr::Log(direction) => write_log(f, direction),
         Expr::Accept => f.write_str("accept"),
         Expr::Drop => f.write_str("drop"),
+        Expr::Return => f.write_str("return"),
         Expr::RejectByReset => f.write_str("reject with tcp reset"),
         Expr::RejectByError if table == TableFamily::Ip => {
             f.write_str("reject with icmp type admin-prohibited")
@@ -228,6 +231,10 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
         Expr::Goto(chain) => write!(f, "goto {}", chain.as_str()),
         Expr::Jump(chain) => write!(f, "jump {}", chain.as_str()),
     }
+}
+
+fn write_priority_bits(f: &mut fmt::Formatter<'_>, bits: u32, than_none: &str) -> fmt::Result {
+    write!(f, "meta priority & {} {than_none} {}", ClassId(bits), ClassId(0))
 }
 
 fn write_tcp_not_opening(f: &mut fmt::Formatter<'_>, table: TableFamily) -> fmt::Result {

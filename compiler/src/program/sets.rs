@@ -33,6 +33,12 @@ pub enum Planning {
     HostChecks,
     /// Facts of the host: an element that comes exempts packets from one.
     HostExemptions,
+    /// The source guard: interfaces whose packets must have one of their sources.
+    GuardedInterfaces,
+    /// The source guard: the sources of interfaces, guarded or not.
+    Sources,
+    /// Addresses that may reach themselves by the interfaces that they are sources of, and no others.
+    Located,
 }
 
 /// Gives all sets to the macro named: those of a compiled program (`program`), and those whose elements are facts of the
@@ -100,6 +106,24 @@ macro_rules! set_catalogue {
                 /// Over IPv6.
                 revoked_ipv6: BTreeSet<TupleElement> = RevokedIpv6, "revoked_ipv6", Tuple,
                     (Form::Hash { least: 4096 }), (Planning::HostChecks), (&[TableFamily::Inet]);
+                /// Interface indexes of which every packet must have one of the interface's sources.
+                pod_interfaces: BTreeSet<u32> = PodInterfaces, "pod_interfaces", Interface,
+                    (Form::Hash { least: 4096 }), (Planning::GuardedInterfaces), (&TableFamily::OF_PROGRAM);
+                /// Interface indexes of which the first packet of a connection must.
+                first_interfaces: BTreeSet<u32> = FirstInterfaces, "first_interfaces", Interface,
+                    (Form::Hash { least: 4096 }), (Planning::GuardedInterfaces), (&TableFamily::OF_PROGRAM);
+                /// The IPv4 sources of interfaces: interface index and address.
+                sources_ipv4: BTreeSet<(u32, IpAddr)> = SourcesIpv4, "sources_ipv4", Source,
+                    (Form::Hash { least: 4096 }), (Planning::Sources), (&[TableFamily::Ip]);
+                /// The IPv6 sources.
+                sources_ipv6: BTreeSet<(u32, IpAddr)> = SourcesIpv6, "sources_ipv6", Source,
+                    (Form::Hash { least: 4096 }), (Planning::Sources), (&[TableFamily::Ip6]);
+                /// The IPv4 addresses of local pods whose interfaces are known.
+                located_ipv4: BTreeSet<IpAddr> = LocatedIpv4, "located_ipv4", Address,
+                    (Form::Hash { least: 4096 }), (Planning::Located), (&[TableFamily::Ip]);
+                /// The IPv6 addresses.
+                located_ipv6: BTreeSet<IpAddr> = LocatedIpv6, "located_ipv6", Address,
+                    (Form::Hash { least: 4096 }), (Planning::Located), (&[TableFamily::Ip6]);
             }
         }
     };
@@ -174,10 +198,56 @@ impl SetName {
     /// The family of the addresses in the set, in the table.
     pub const fn family(self, table: TableFamily) -> Family {
         match (self, table) {
-            (Self::HeldIpv4 | Self::KnownIpv4 | Self::RevokedIpv4, _) => Family::V4,
-            (Self::HeldIpv6 | Self::KnownIpv6 | Self::RevokedIpv6, _) => Family::V6,
+            (
+                Self::HeldIpv4
+                | Self::KnownIpv4
+                | Self::RevokedIpv4
+                | Self::SourcesIpv4
+                | Self::LocatedIpv4,
+                _,
+            ) => Family::V4,
+            (
+                Self::HeldIpv6
+                | Self::KnownIpv6
+                | Self::RevokedIpv6
+                | Self::SourcesIpv6
+                | Self::LocatedIpv6,
+                _,
+            ) => Family::V6,
             (_, TableFamily::Ip) => Family::V4,
             (_, TableFamily::Ip6 | TableFamily::Bridge | TableFamily::Inet) => Family::V6,
+        }
+    }
+
+    /// The set of an IP table that holds the sources of interfaces.
+    pub const fn sources(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::SourcesIpv4,
+            Family::V6 => Self::SourcesIpv6,
+        }
+    }
+
+    /// The set of an IP table that holds the addresses whose interfaces are known.
+    pub const fn located(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::LocatedIpv4,
+            Family::V6 => Self::LocatedIpv6,
+        }
+    }
+
+    /// Whether the set holds facts of the host.
+    pub const fn is_of_host(self) -> bool {
+        match self.planning() {
+            Planning::HostChecks
+            | Planning::HostExemptions
+            | Planning::GuardedInterfaces
+            | Planning::Sources
+            | Planning::Located => true,
+            Planning::Subjects(_)
+            | Planning::Hairpins
+            | Planning::Classes
+            | Planning::Rows(_)
+            | Planning::Profiles => false,
         }
     }
 

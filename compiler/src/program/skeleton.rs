@@ -13,6 +13,7 @@
 
 mod bridge;
 mod inet;
+mod source_guard;
 
 use ipnet::IpNet;
 
@@ -22,7 +23,7 @@ use super::{ClassId, ProfileId, TableFamily};
 use crate::model::Family;
 
 /// Incremented with every change of the skeleton, and kept in the table's comment. A table of another version is replaced.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The name of both tables.
 pub const TABLE: &str = "palisade";
@@ -61,6 +62,8 @@ pub const TCP_FLAGS_WORD: u32 = 12;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChainName {
+    Prerouting,
+    SourceGuard,
     Forward,
     Guard,
     Hold,
@@ -82,7 +85,9 @@ pub enum ChainName {
 
 impl ChainName {
     /// Every chain comes before the chains whose rules name it.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
+        Self::SourceGuard,
+        Self::Prerouting,
         Self::Guard,
         Self::Hold,
         Self::HoldDestination,
@@ -104,6 +109,8 @@ impl ChainName {
 
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Prerouting => "prerouting",
+            Self::SourceGuard => "source_guard",
             Self::Forward => "forward",
             Self::Guard => "guard",
             Self::Hold => "hold",
@@ -135,10 +142,28 @@ impl ChainName {
         Self::ALL.into_iter().filter(is_there)
     }
 
-    /// The only base chain: `type filter hook forward`, at priority `filter` (before that in the inet table), `policy accept`.
-    pub const fn is_base(self) -> bool {
-        matches!(self, Self::Forward)
+    /// Where a base chain is hooked; `None` for a chain that others go to.
+    pub const fn hook(self) -> Option<Hook> {
+        match self {
+            Self::Prerouting => Some(Hook::Prerouting),
+            Self::Forward => Some(Hook::Forward),
+            _ => None,
+        }
     }
+
+    /// Whether packets enter the table by it.
+    pub const fn is_base(self) -> bool {
+        self.hook().is_some()
+    }
+}
+
+/// Where a base chain is hooked, with `type filter` and `policy accept`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// At priority `raw`: before connection tracking.
+    Prerouting,
+    /// At priority `filter`, before that in the inet table.
+    Forward,
 }
 
 /// An address of the packet's network header.
@@ -175,6 +200,10 @@ pub enum Expr {
     InSubnet(Side, IpNet),
     /// `ip saddr @local_out`
     AddressIn(Side, SetName),
+    /// `ip saddr != @located_ipv4`
+    AddressNotIn(Side, SetName),
+    /// `iif . ip saddr @sources_ipv4`
+    SourceIn(SetName),
     /// `ip saddr . ip daddr @self`
     PairIn(SetName),
     /// `meta l4proto . ip saddr . ip daddr . th sport . th dport @revoked_ipv4`
@@ -211,6 +240,8 @@ pub enum Expr {
     Log(Direction),
     Accept,
     Drop,
+    /// Ends the chain: on at the rule behind the jump to it, or to the verdict of the base chain's policy.
+    Return,
     /// `reject with tcp reset`: drops, and the sender gets a reset.
     RejectByReset,
     /// `reject with icmp type admin-prohibited`, `reject with icmpv6 type admin-prohibited`: drops, and the sender gets this error.
@@ -287,6 +318,8 @@ fn program_rules(family: Family, chain: ChainName, deny_action: DenyAction) -> V
         ChainName::Guard | ChainName::Hold | ChainName::HoldDestination | ChainName::Revoked => {
             Vec::new()
         }
+        ChainName::Prerouting => source_guard::prerouting(),
+        ChainName::SourceGuard => source_guard::rules(family),
         ChainName::Forward => forward(),
         ChainName::Midstream => midstream(),
         ChainName::Egress => EGRESS.judge(family),
@@ -316,6 +349,7 @@ fn program_rules(family: Family, chain: ChainName, deny_action: DenyAction) -> V
 fn forward() -> Vec<Rule> {
     vec![
         vec![Expr::CtState(ct::ESTABLISHED), Expr::Accept],
+        source_guard::first(),
         vec![Expr::TcpNotOpening, Expr::Jump(ChainName::Midstream)],
         vec![Expr::AddressIn(Side::Source, SetName::LocalOut), Expr::Goto(ChainName::Egress)],
         vec![Expr::AddressIn(Side::Destination, SetName::LocalIn), Expr::Goto(ChainName::Ingress)],
@@ -415,10 +449,15 @@ impl Judgement {
             Family::V4 => ICMP,
             Family::V6 => ICMPV6,
         };
+        // Only where a Service translated the packet: a forged packet from an address to itself is no hairpin. And only from the pod's
+        // own interface, where that is known: else anybody could send, as the pod, to the pod's own Service.
+        let hairpin = |is_own| {
+            vec![Expr::CtStatusDnat, Expr::PairIn(SetName::Hairpin), is_own, Expr::Goto(self.pass)]
+        };
         let mut rules = vec![
             vec![Expr::Protocol(protocol), Expr::Jump(ChainName::Control)],
-            // Only where a Service translated the packet: a forged packet from an address to itself is no hairpin.
-            vec![Expr::CtStatusDnat, Expr::PairIn(SetName::Hairpin), Expr::Goto(self.pass)],
+            hairpin(Expr::SourceIn(SetName::sources(family))),
+            hairpin(Expr::AddressNotIn(Side::Source, SetName::located(family))),
             vec![Expr::Counter],
             vec![Expr::Limit(LOG_RATE_PER_SECOND), Expr::Log(self.direction)],
         ];

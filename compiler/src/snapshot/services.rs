@@ -118,6 +118,7 @@ mod tests {
             name: name.into(),
             kind: crate::model::ServiceKind::ClusterIp,
             cluster_ips: vec![address.parse().unwrap()],
+            is_headless: false,
             external_ips: Vec::new(),
             load_balancer_ips: Vec::new(),
             selector: None,

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::model::{
-    Connection, Family, IpBlock, Isolation, Labels, NamedPort, Namespace, Namespaces, Node,
-    Operator, Peer, Peers, Phase, Pod, Policy, PolicyKey, PolicyRule, PortMatch, PortSpec, Ports,
-    Protocol, Requirement, Selector,
+    Connection, ContainerPort, DnsPolicy, Family, IpBlock, Isolation, Labels, Namespace,
+    Namespaces, Node, Operator, Peer, Peers, Phase, Pod, Policy, PolicyKey, PolicyRule, PortMatch,
+    PortSpec, Ports, Protocol, Requirement, Selector,
 };
 use crate::snapshot::{Change, Snapshot};
 
@@ -106,6 +106,7 @@ pub fn pod(name: &str) -> Pod {
         started: None,
         containers_gone: false,
         ports: Arc::new([]),
+        dns_policy: DnsPolicy::default(),
         lint_ignore: None,
     }
 }
@@ -157,8 +158,20 @@ impl Pod {
     /// Adds a named container port.
     #[must_use]
     pub fn port(self, name: &str, protocol: Protocol, port: u16) -> Self {
-        let port = NamedPort { name: name.into(), protocol, port };
+        let port = ContainerPort { name: Some(name.into()), protocol, port };
         Self { ports: self.ports.iter().cloned().chain([port]).collect(), ..self }
+    }
+
+    #[must_use]
+    pub fn unnamed_port(self, protocol: Protocol, port: u16) -> Self {
+        let port = ContainerPort { name: None, protocol, port };
+        Self { ports: self.ports.iter().cloned().chain([port]).collect(), ..self }
+    }
+
+    /// Has the pod ask another resolver than the cluster's.
+    #[must_use]
+    pub fn with_other_dns(self) -> Self {
+        Self { dns_policy: DnsPolicy::Other, ..self }
     }
 }
 

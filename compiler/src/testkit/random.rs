@@ -10,9 +10,9 @@ use ipnet::IpNet;
 
 use super::rng::Rng;
 use crate::model::{
-    IpBlock, Isolation, Labels, NAMESPACE_NAME_LABEL, NamedPort, Namespace, Namespaces, Node,
-    Operator, Peer, Peers, Phase, Pod, Policy, PolicyKey, PolicyRule, PortMatch, PortSpec, Ports,
-    Protocol, Requirement, Selector,
+    ContainerPort, DnsPolicy, IpBlock, Isolation, Labels, NAMESPACE_NAME_LABEL, Namespace,
+    Namespaces, Node, Operator, Peer, Peers, Phase, Pod, Policy, PolicyKey, PolicyRule, PortMatch,
+    PortSpec, Ports, Protocol, Requirement, Selector,
 };
 use crate::snapshot::{Change, ObjectKind, Snapshot};
 
@@ -185,13 +185,14 @@ fn pod(rng: &mut Rng, namespaces: usize) -> Pod {
         started: rng.chance(60).then(|| rng.below(3) as i64),
         containers_gone: rng.chance(4),
         ports: rng.many(0, 3, named_port).into(),
+        dns_policy: DnsPolicy::default(),
         lint_ignore: None,
     }
 }
 
-fn named_port(rng: &mut Rng) -> NamedPort {
-    NamedPort {
-        name: rng.pick(&PORT_NAMES[..3]).into(),
+fn named_port(rng: &mut Rng) -> ContainerPort {
+    ContainerPort {
+        name: Some(rng.pick(&PORT_NAMES[..3]).into()),
         protocol: protocol(rng),
         port: rng.pick(&PORTS),
     }

@@ -70,7 +70,8 @@ fn show_pod(pod: &Pod) -> String {
         let _ = write!(text, " uid {uid}");
     }
     for port in pod.ports.iter() {
-        let _ = write!(text, " {}={}/{}", port.name, port.protocol, port.port);
+        let name = port.name.as_deref().unwrap_or("?");
+        let _ = write!(text, " {name}={}/{}", port.protocol, port.port);
     }
     text
 }

@@ -294,6 +294,7 @@ fn service(address: &str, port: u16, target: TargetPort) -> Service {
         name: "api".into(),
         kind: ServiceKind::ClusterIp,
         cluster_ips: vec![address.parse().unwrap()],
+        is_headless: false,
         external_ips: Vec::new(),
         load_balancer_ips: Vec::new(),
         selector: Some(palisade_compiler::testkit::build::labels("app=api")),

@@ -115,6 +115,12 @@ fn facts_of_every_kind(set: SetName) -> Vec<Element> {
     match set {
         SetName::Bridges => [1, 65_535].map(Element::Bridge).into(),
         SetName::BridgePorts => [2, 0x00ab_cdef].map(Element::Interface).into(),
+        SetName::PodInterfaces => [3, 0x00ab_cdee].map(Element::Interface).into(),
+        SetName::FirstInterfaces => [4, 0x00ab_cdec].map(Element::Interface).into(),
+        SetName::SourcesIpv4 => vec![Element::Source(3, ip("10.0.0.2"))],
+        SetName::SourcesIpv6 => vec![Element::Source(3, ip("fd00::2"))],
+        SetName::LocatedIpv4 => vec![Element::Address(ip("10.0.0.2"))],
+        SetName::LocatedIpv6 => vec![Element::Address(ip("fd00::2"))],
         SetName::HeldIpv4 => vec![Element::Range(range("10.0.0.0", "10.0.3.255"))],
         SetName::HeldIpv6 => vec![Element::Range(range("fd00::", "fd00::ffff:ffff:ffff:ffff"))],
         SetName::KnownIpv4 => vec![Element::Address(ip("10.0.0.2"))],

@@ -1,23 +1,30 @@
 //! The linter: every code with a case that fires and one that must not, the examples, and random clusters.
 
+mod bounds;
 mod cases;
+mod dns;
 mod examples;
 mod lost_match;
 mod page;
+mod ports;
 mod random;
 mod scale;
 mod sensible;
 
-use palisade_compiler::lint::{Code, Finding, Report, lint_with};
+use palisade_compiler::lint::{Code, Finding, Report, Settings, lint_with};
 use palisade_compiler::parse::parse;
 use palisade_compiler::snapshot::Snapshot;
 
 /// What is found in manifests.
 fn lint_text(text: &str) -> Report {
+    lint_text_with(text, &Settings::default())
+}
+
+fn lint_text_with(text: &str, settings: &Settings) -> Report {
     let mut snapshot = Snapshot::new();
     let parsed = parse("in.yaml", text.as_bytes(), &mut |object| snapshot.apply(object.into()));
     assert!(parsed.readable, "{:?} in\n{text}", parsed.diagnostics);
-    lint_with(&snapshot, &parsed.diagnostics)
+    lint_with(&snapshot, &parsed.diagnostics, settings)
 }
 
 /// The shop's cluster: pods in shop and ops, the DNS in kube-system, and a namespace without pods.

@@ -85,8 +85,11 @@ pub(super) fn flush(family: TableFamily, chain: &str) -> TableOp {
 
 /// The chains by which packets enter tables of ours.
 pub(super) fn entrances(families: &[TableFamily]) -> impl Iterator<Item = (TableFamily, String)> {
-    let base = ChainName::ALL.into_iter().filter(|chain| chain.is_base());
-    base.flat_map(|chain| families.iter().map(move |&f| (f, chain.as_str().to_owned())))
+    let of_table = |&family: &TableFamily| {
+        let base = ChainName::of(family).filter(|chain| chain.is_base());
+        base.map(move |chain| (family, chain.as_str().to_owned()))
+    };
+    families.iter().flat_map(of_table)
 }
 
 /// The rules of all chains anew, naming these generations.

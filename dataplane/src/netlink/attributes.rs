@@ -2,7 +2,7 @@
 
 use nftnl_sys as nft;
 
-use super::instruction::{Instruction, VERDICT_REGISTER};
+use super::instruction::{INVERTED, Instruction, VERDICT_REGISTER};
 
 /// An attribute of a libnftnl expression.
 pub(super) enum Value<'a> {
@@ -35,11 +35,12 @@ pub(super) fn attributes(instruction: &Instruction) -> (&'static str, Vec<(u32, 
             values.push((nft::NFTNL_EXPR_CMP_DATA, Bytes(value)));
             ("cmp", values)
         }
-        I::Lookup { set, id, to, .. } => {
+        I::Lookup { set, id, to, inverted, .. } => {
             let mut values = numbers(instruction);
             values.push((nft::NFTNL_EXPR_LOOKUP_SET, Text(set)));
             values.extend(to.map(|to| (nft::NFTNL_EXPR_LOOKUP_DREG, U32(to))));
             values.extend(id.map(|id| (nft::NFTNL_EXPR_LOOKUP_SET_ID, U32(id))));
+            values.extend(inverted.then_some((nft::NFTNL_EXPR_LOOKUP_FLAGS, U32(INVERTED))));
             ("lookup", values)
         }
         I::Load { value, .. } => {

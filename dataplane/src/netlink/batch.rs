@@ -254,12 +254,12 @@ impl Writer {
             }
             Op::CreateChain(chain) => {
                 let place = (self.start(), flag::CREATE | flag::EXCL);
-                let (name, base) = (chain.as_str(), chain.is_base());
-                put_chain(&mut self.batch.bytes, table, name, base, MsgType::Add, place);
+                let (name, hook) = (chain.as_str(), chain.hook());
+                put_chain(&mut self.batch.bytes, table, name, hook, MsgType::Add, place);
             }
             Op::DeleteChain(name) => {
                 let place = (self.start(), 0);
-                put_chain(&mut self.batch.bytes, table, name, false, MsgType::Del, place);
+                put_chain(&mut self.batch.bytes, table, name, None, MsgType::Del, place);
             }
             Op::FlushChain(name) => {
                 let place = (self.start(), 0);
@@ -397,7 +397,7 @@ pub(super) fn rule_about_connections(table: &str, key: u32) -> Vec<u8> {
         sequence: 1,
     };
     sys::put_table(&mut out, header, table, Some(0), &[]);
-    put_chain(&mut out, (table, family), CHAIN, false, MsgType::Add, (2, flag::CREATE));
+    put_chain(&mut out, (table, family), CHAIN, None, MsgType::Add, (2, flag::CREATE));
     let load = [Instruction::Ct { key, to: 1 }];
     put_rule(&mut out, (table, family), CHAIN, &load, MsgType::Add, (3, flag::CREATE));
     out

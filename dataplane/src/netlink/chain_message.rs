@@ -2,6 +2,7 @@
 
 use nftnl::MsgType;
 use palisade_compiler::program::TableFamily;
+use palisade_compiler::program::skeleton::Hook;
 
 use super::instruction::Instruction;
 use super::sys::{append_object, c_string, proto};
@@ -11,14 +12,18 @@ pub(super) fn put_chain(
     out: &mut Vec<u8>,
     (table, family): (&str, TableFamily),
     name: &str,
-    base: bool,
+    hook: Option<Hook>,
     kind: MsgType,
     (sequence, flags): (u32, u16),
 ) {
     let table = nftnl::Table::new(c_string(table), proto(family));
     let mut chain = nftnl::Chain::new(c_string(name), &table);
-    if base {
-        chain.set_hook(nftnl::Hook::Forward, base_priority(family));
+    if let Some(hook) = hook {
+        let at = match hook {
+            Hook::Prerouting => nftnl::Hook::PreRouting,
+            Hook::Forward => nftnl::Hook::Forward,
+        };
+        chain.set_hook(at, base_priority(family, hook));
         chain.set_type(nftnl::ChainType::Filter);
         chain.set_policy(nftnl::Policy::Accept);
     }
@@ -43,12 +48,13 @@ pub(super) fn put_rule(
     append_object(out, &rule, kind, sequence, flags);
 }
 
-/// The priority of the base chain: what nft calls `filter` in the family (`NF_IP_PRI_FILTER`, `NF_BR_PRI_FILTER_BRIDGED`), and
-/// in the inet table before that.
-pub(super) const fn base_priority(family: TableFamily) -> i32 {
-    match family {
-        TableFamily::Ip | TableFamily::Ip6 => 0,
-        TableFamily::Bridge => -200,
-        TableFamily::Inet => -1,
+/// The priority of a base chain: what nft calls `filter` in the family (`NF_IP_PRI_FILTER`, `NF_BR_PRI_FILTER_BRIDGED`), and
+/// in the inet table before that; before routing what it calls `raw` (`NF_IP_PRI_RAW`).
+pub(super) const fn base_priority(family: TableFamily, hook: Hook) -> i32 {
+    match (hook, family) {
+        (Hook::Prerouting, _) => -300,
+        (Hook::Forward, TableFamily::Ip | TableFamily::Ip6) => 0,
+        (Hook::Forward, TableFamily::Bridge) => -200,
+        (Hook::Forward, TableFamily::Inet) => -1,
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn declaration(family: TableFamily, set: SetName) -> Declaration {
         Kind::Hairpin => (&[address, address], 2 * length),
         Kind::Bridge => (&[IFACE_INDEX, IFACE_INDEX], 8),
         Kind::Interface => (&[IFACE_INDEX], 4),
+        Kind::Source => (&[IFACE_INDEX, address], 4 + length),
         Kind::Row => (&[address, CLASSID], length + ID),
         Kind::Tuple => {
             (&[INET_PROTO, address, address, INET_SERVICE, INET_SERVICE], 2 * length + 12)

@@ -18,6 +18,8 @@ pub struct DenyCounters {
     pub held: DenyCounter,
     /// Dropped because they would have opened a connection that was cut. Counted as `held`.
     pub revoked: DenyCounter,
+    /// Dropped by the source guard: they came by a pod's interface with a source that is not that pod's.
+    pub forged: DenyCounter,
 }
 
 /// What was denied in one direction.
@@ -36,7 +38,7 @@ impl std::ops::AddAssign for DenyCounter {
 }
 
 impl DenyCounters {
-    /// Reads them in the network namespace of the calling thread; zeros where there are no tables. It takes the kernel six
+    /// Reads them in the network namespace of the calling thread; zeros where there are no tables. It takes the kernel eight
     /// short dumps, whatever the tables hold.
     ///
     /// # Errors
@@ -56,6 +58,7 @@ impl DenyCounters {
             egress: sum(&TableFamily::OF_PROGRAM, ChainName::DenyOut)?,
             held: sum(&[TableFamily::Inet], ChainName::Hold)?,
             revoked: sum(&[TableFamily::Inet], ChainName::Revoked)?,
+            forged: sum(&TableFamily::OF_PROGRAM, ChainName::SourceGuard)?,
         })
     }
 }

@@ -110,6 +110,9 @@ pub(super) fn put_element(out: &mut Vec<u8>, element: &Element) {
         }
         Element::Bridge(index) => Parts { key: key().id(index).id(index), ..Parts::default() },
         Element::Interface(index) => Parts { key: key().id(index), ..Parts::default() },
+        Element::Source(index, address) => {
+            Parts { key: key().id(index).address(address), ..Parts::default() }
+        }
         Element::Class(address, class) => {
             Parts { key: key().address(address), data: key().id(class.0), ..Parts::default() }
         }
@@ -283,6 +286,10 @@ impl Collector {
                 Element::Bridge(id(a)?)
             }
             Kind::Interface => Element::Interface(id(key)?),
+            Kind::Source => {
+                let (index, address) = key.split_at_checked(4)?;
+                Element::Source(id(index)?, self.address(address)?)
+            }
             Kind::Class => Element::Class(self.address(key)?, ClassId(id(data?)?)),
             Kind::Row => {
                 let (address, class) = key.split_at_checked(key.len().checked_sub(4)?)?;

@@ -41,6 +41,9 @@ pub(super) mod base {
 pub(super) const EQUAL: u32 = 0;
 pub(super) const NOT_EQUAL: u32 = 1;
 
+/// `NFT_LOOKUP_F_INV`
+pub(super) const INVERTED: u32 = 1;
+
 /// `NFT_BYTEORDER_HTON`
 pub(super) const HTON: u32 = 1;
 
@@ -50,6 +53,7 @@ pub(super) mod verdict {
     pub(crate) const ACCEPT: i32 = 1;
     pub(crate) const JUMP: i32 = -3;
     pub(crate) const GOTO: i32 = -4;
+    pub(crate) const RETURN: i32 = -5;
 }
 
 /// `enum nft_reject_types`
@@ -98,12 +102,13 @@ pub(super) enum Instruction {
         op: u32,
         value: Vec<u8>,
     },
-    /// `id` names a set created in the same batch; the kernel never tells it.
+    /// `id` names a set created in the same batch; the kernel never tells it. An inverted lookup matches what is not in the set.
     Lookup {
         set: String,
         id: Option<u32>,
         from: Register,
         to: Option<Register>,
+        inverted: bool,
     },
     Load {
         to: Register,
@@ -198,11 +203,16 @@ fn one(name: &str, data: Attributes<'_>) -> Option<Instruction> {
             size: number(5)?,
         },
         "cmp" => Instruction::Compare { from: number(1)?, op: number(2)?, value: bytes(3)? },
-        "lookup" if zero(5) => Instruction::Lookup {
+        "lookup" => Instruction::Lookup {
             set: data.get(1)?.string()?.to_owned(),
             id: None,
             from: number(2)?,
             to: number(3),
+            inverted: match number(5) {
+                None | Some(0) => false,
+                Some(INVERTED) => true,
+                Some(_) => return None,
+            },
         },
         "immediate" => immediate(number(1)?, data.get(2)?.nested())?,
         "counter" => Instruction::Counter,
@@ -243,11 +253,13 @@ pub(super) fn names(instructions: &[Instruction]) -> String {
         Instruction::Bitwise { .. } => "bitwise".to_owned(),
         Instruction::Byteorder { .. } => "byteorder".to_owned(),
         Instruction::Compare { .. } => "cmp".to_owned(),
+        Instruction::Lookup { set, inverted: true, .. } => format!("lookup != @{set}"),
         Instruction::Lookup { set, .. } => format!("lookup @{set}"),
         Instruction::Load { .. } => "immediate".to_owned(),
         Instruction::Verdict { code, chain } => match (*code, chain) {
             (verdict::ACCEPT, None) => "accept".to_owned(),
             (verdict::DROP, None) => "drop".to_owned(),
+            (verdict::RETURN, None) => "return".to_owned(),
             (_, Some(chain)) => format!("goto {chain}"),
             (code, None) => format!("verdict {code}"),
         },

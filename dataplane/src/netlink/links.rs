@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
+use super::host_routes::{self, RouteEvent};
 use super::rtnetlink::{Client, number};
 use super::sys::{Bus, Socket};
 use super::wire::{self, Attributes, flag};
@@ -14,6 +15,7 @@ const NEWLINK: u16 = 16;
 const DELLINK: u16 = 17;
 const GETLINK: u16 = 18;
 pub(super) const NEWADDR: u16 = 20;
+const DELADDR: u16 = 21;
 pub(super) const GETADDR: u16 = 22;
 
 /// `RTNLGRP_*`.
@@ -40,6 +42,10 @@ const IFA_TARGET_NETNSID: u16 = 10;
 
 /// `RTEXT_FILTER_SKIP_STATS`: without the counters of every link, which the kernel sums up over all processors.
 const SKIP_STATS: u32 = 8;
+
+/// `IFF_UP`, and where the flags are in a `struct ifinfomsg`.
+const UP: u32 = 1;
+const FLAGS_OFFSET: usize = 8;
 
 /// Lengths of `struct ifinfomsg` and `struct ifaddrmsg`.
 const LINK_HEADER: usize = 16;
@@ -69,6 +75,7 @@ pub(crate) struct Link {
     pub(crate) lower: Option<u32>,
     /// This namespace's id of the one that the other end is in, if that is another.
     pub(crate) netns: Option<u32>,
+    pub(crate) is_up: bool,
 }
 
 /// The links as they are.
@@ -79,6 +86,10 @@ impl Links {
     /// In the network namespace of the calling thread.
     pub(crate) fn open() -> io::Result<Self> {
         Client::open(true).map(Self)
+    }
+
+    pub(super) fn client(&mut self) -> &mut Client {
+        &mut self.0
     }
 
     /// All links, by index.
@@ -120,7 +131,11 @@ pub(crate) enum LinkEvent {
     /// The link is new, or not as it was.
     Changed(u32, Link),
     Gone(u32),
-    /// An address or a route of this namespace changed.
+    /// A unicast route by one interface changed.
+    Route(RouteEvent),
+    /// An address of this namespace is gone. The kernel does not tell of the routes that go with an interface's last one.
+    AddressGone,
+    /// Another address or route of this namespace changed.
     Routes,
     /// Some events were lost.
     Missed,
@@ -186,7 +201,8 @@ pub(super) fn event_of(message: &wire::Message<'_>) -> Option<LinkEvent> {
     match message.kind {
         NEWLINK => link_of(message).map(|(index, link)| LinkEvent::Changed(index, link)),
         DELLINK => link_of(message).map(|(index, _)| LinkEvent::Gone(index)),
-        _ => Some(LinkEvent::Routes),
+        DELADDR => Some(LinkEvent::AddressGone),
+        _ => Some(host_routes::event_of(message).map_or(LinkEvent::Routes, LinkEvent::Route)),
     }
 }
 
@@ -203,6 +219,11 @@ fn link_of(message: &wire::Message<'_>) -> Option<(u32, Link)> {
         master: numbered(IFLA_MASTER),
         lower: numbered(IFLA_LINK),
         netns: numbered(IFLA_LINK_NETNSID),
+        is_up: message
+            .payload
+            .get(FLAGS_OFFSET..FLAGS_OFFSET + 4)
+            .and_then(number)
+            .is_some_and(|flags| flags & UP != 0),
     };
     Some((index, link))
 }

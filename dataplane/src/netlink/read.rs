@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_compiler::program::TableFamily;
-use palisade_compiler::program::skeleton::TOS_PRIORITIES;
+use palisade_compiler::program::skeleton::{ChainName, Hook, TOS_PRIORITIES};
 
 use super::batch::{DORMANT, LIST_ELEMENTS, PERSIST, version};
 use super::chain_message;
@@ -17,8 +17,14 @@ use super::wire::{Attribute, Attributes, msg, put_str};
 use crate::ruleset::{Actual, ActualChain, ActualRule, ActualSet, ActualTable, TableName};
 use crate::transaction::{Element, SetId};
 
-/// The only base chain, as `ActualChain::base` has it.
-pub const FORWARD_BASE: &str = "type filter hook forward priority filter; policy accept";
+/// Where a chain is hooked, as `ActualChain::base` has it; empty for a regular chain.
+pub const fn base_of_chain(chain: ChainName) -> &'static str {
+    match chain.hook() {
+        Some(Hook::Prerouting) => "type filter hook prerouting priority raw; policy accept",
+        Some(Hook::Forward) => "type filter hook forward priority filter; policy accept",
+        None => "",
+    }
+}
 
 /// How often a set is dumped, at most, until two dumps in a row agree, where one is not enough.
 const DUMPS: usize = 6;
@@ -130,8 +136,16 @@ pub(super) fn base_of(family: TableFamily, chain: Attributes<'_>) -> String {
         4 => "postrouting",
         _ => "?",
     };
+    let is_at = |priority, hook, name| {
+        let named = match hook {
+            Hook::Prerouting => "prerouting",
+            Hook::Forward => "forward",
+        };
+        name == named && priority == chain_message::base_priority(family, hook)
+    };
     let priority = match number(hook, 2).cast_signed() {
-        priority if priority == chain_message::base_priority(family) => "filter".to_owned(),
+        priority if is_at(priority, Hook::Forward, hook_name) => "filter".to_owned(),
+        priority if is_at(priority, Hook::Prerouting, hook_name) => "raw".to_owned(),
         other => other.to_string(),
     };
     let policy = if number(chain, 5) == 0 { "drop" } else { "accept" };

@@ -135,7 +135,13 @@ struct Names {
 impl Names {
     fn lookup(&self, set: SetName, to: Option<Register>) -> Instruction {
         let set = self.generations.id(set).to_string();
-        Instruction::Lookup { set, id: None, from: FIRST, to }
+        Instruction::Lookup { set, id: None, from: FIRST, to, inverted: false }
+    }
+
+    /// A match of what is not in the set.
+    fn absence(&self, set: SetName) -> Instruction {
+        let set = self.generations.id(set).to_string();
+        Instruction::Lookup { set, id: None, from: FIRST, to: None, inverted: true }
     }
 }
 
@@ -162,17 +168,17 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
             address(TableFamily::from(set.family(family)), side, FIRST),
             names.lookup(set, None),
         ],
+        Expr::AddressNotIn(side, set) => {
+            vec![address(TableFamily::from(set.family(family)), side, FIRST), names.absence(set)]
+        }
+        Expr::SourceIn(set) => source_in(TableFamily::from(set.family(family)), set, names),
         Expr::PairIn(set) => vec![
             address(family, Side::Source, FIRST),
             address(family, Side::Destination, after_address(family)),
             names.lookup(set, None),
         ],
         Expr::TupleIn(set) => tuple_in(TableFamily::from(set.family(family)), set, names),
-        Expr::InterfacesIn(set) => vec![
-            Instruction::Meta { key: meta::IIF, to: FIRST },
-            Instruction::Meta { key: meta::OIF, to: register(4) },
-            names.lookup(set, None),
-        ],
+        Expr::InterfacesIn(set) => interfaces_in(set, names),
         Expr::InterfaceIn(side, set) => {
             vec![Instruction::Meta { key: interface(side), to: FIRST }, names.lookup(set, None)]
         }
@@ -188,12 +194,8 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
             set_priority(),
         ],
         Expr::PriorityIs(value) => vec![priority(FIRST), compare(EQUAL, &value.to_ne_bytes())],
-        Expr::PriorityHas(bits) => {
-            vec![priority(FIRST), mask(&bits.to_ne_bytes()), compare(NOT_EQUAL, &[0; 4])]
-        }
-        Expr::PriorityLacks(bits) => {
-            vec![priority(FIRST), mask(&bits.to_ne_bytes()), compare(EQUAL, &[0; 4])]
-        }
+        Expr::PriorityHas(bits) => priority_bits(bits, NOT_EQUAL),
+        Expr::PriorityLacks(bits) => priority_bits(bits, EQUAL),
         Expr::PortIn(set) => port_in(family, set, names),
         Expr::SetPriority(value) => vec![
             Instruction::Load { to: FIRST, value: value.to_ne_bytes().to_vec() },
@@ -205,11 +207,37 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
         Expr::Log(direction) => vec![log(direction)],
         Expr::Accept => vec![judge(verdict::ACCEPT)],
         Expr::Drop => vec![judge(verdict::DROP)],
+        Expr::Return => vec![judge(verdict::RETURN)],
         Expr::RejectByReset => vec![Instruction::Reject { kind: reject::TCP_RESET, code: 0 }],
         Expr::RejectByError => vec![reject_by_error(family)],
         Expr::Goto(chain) => vec![to_chain(verdict::GOTO, chain)],
         Expr::Jump(chain) => vec![to_chain(verdict::JUMP, chain)],
     }
+}
+
+fn source_in(family: TableFamily, set: SetName, names: &Names) -> Vec<Instruction> {
+    vec![
+        Instruction::Meta { key: meta::IIF, to: FIRST },
+        address(family, Side::Source, register(4)),
+        names.lookup(set, None),
+    ]
+}
+
+fn interfaces_in(set: SetName, names: &Names) -> Vec<Instruction> {
+    vec![
+        Instruction::Meta { key: meta::IIF, to: FIRST },
+        Instruction::Meta { key: meta::OIF, to: register(4) },
+        names.lookup(set, None),
+    ]
+}
+
+/// Whether the priority has none of these bits, or any.
+fn priority_bits(bits: u32, than_none: u32) -> Vec<Instruction> {
+    vec![
+        Instruction::Meta { key: meta::PRIORITY, to: FIRST },
+        mask(&bits.to_ne_bytes()),
+        compare(than_none, &[0; 4]),
+    ]
 }
 
 fn is_ipv6() -> Vec<Instruction> {
@@ -368,7 +396,13 @@ fn restore_priority(id: Option<u32>) -> Vec<Instruction> {
     vec![
         payload(base::NETWORK, TOS_OFFSET, 1, FIRST),
         mask(&[TOS_MASK]),
-        Instruction::Lookup { set: RESTORE_MAP.to_owned(), id, from: FIRST, to: Some(FIRST) },
+        Instruction::Lookup {
+            set: RESTORE_MAP.to_owned(),
+            id,
+            from: FIRST,
+            to: Some(FIRST),
+            inverted: false,
+        },
         set_priority(),
     ]
 }

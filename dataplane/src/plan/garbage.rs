@@ -100,6 +100,7 @@ impl Garbage {
             | Element::Range(_)
             | Element::Bridge(_)
             | Element::Interface(_)
+            | Element::Source(..)
             | Element::Tuple(_)
             | Element::Class(..)
             | Element::Cidr(..)

@@ -5,16 +5,19 @@
 //! it may concern waits for a grace period. An edit that subjects packets to fewer checks comes last, with the change that
 //! makes them superfluous, or after it. An exemption from a check that ends too goes in a transaction of its own after it:
 //! within one, packets may already miss an element of a hash set while an interval set is as it was before (Linux 6.18).
+//!
+//! The source guard has an order of its own, since what it holds means something together only (`source_phase`).
 
 use std::collections::BTreeMap;
 
-use palisade_compiler::program::sets::SetName;
+use palisade_compiler::program::delta::Edit;
+use palisade_compiler::program::sets::{Planning, SetName};
 use palisade_compiler::program::{Delta, TableFamily};
 
 use super::{Planner, Step};
 use crate::contents::Contents;
 use crate::host::{HostDelta, HostFacts, is_narrowing};
-use crate::transaction::{Op, TableOp, Transaction};
+use crate::transaction::{Element, Op, TableOp, Transaction};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Host {
@@ -32,7 +35,7 @@ static NO_FACTS: HostFacts = HostFacts::EMPTY;
 impl Host {
     /// Whether the next change subjects packets of any address to more checks.
     pub(super) fn guards(&self) -> bool {
-        self.narrows(|set| !is_of_hold(set))
+        self.narrows(|set| set.planning() == Planning::HostChecks && !is_of_hold(set))
     }
 
     /// Whether the next change holds packets from or to unknown addresses that it did not hold before.
@@ -47,6 +50,56 @@ impl Host {
 
     fn of(&self, table: TableFamily) -> &HostFacts {
         self.kernel.get(&table).unwrap_or(&NO_FACTS)
+    }
+}
+
+/// When in a change an edit is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// With the first transaction.
+    First,
+    /// With the last.
+    Last,
+    /// After the last.
+    Afterwards,
+}
+
+fn phase(set: SetName, edit: &Edit<Element>, idle: &[SetName], around: [&HostFacts; 2]) -> Phase {
+    let is_of_guard = matches!(
+        set.planning(),
+        Planning::GuardedInterfaces | Planning::Sources | Planning::Located
+    );
+    match edit.after.or(edit.before) {
+        Some(element) if is_of_guard => source_phase(set, element, edit.after.is_some(), around),
+        _ if !is_narrowing(set, edit.after.is_some()) => Phase::Last,
+        _ if idle.contains(&set) => Phase::Afterwards,
+        _ => Phase::First,
+    }
+}
+
+/// When a fact of the source guard comes or goes. `before` and `after` are the facts of the table around the change.
+///
+/// - A source of an interface that is guarded already exempts from a check: it comes last, with or after what isolates the
+///   address, and goes first. So nothing passes in the name of an address that is not judged yet, or is not any more.
+/// - An interface comes into the guard after its sources are there, or with them, and leaves it before they go. So no packet of a pod
+///   is dropped because only half of what concerns it is there. A packet looks up the interface first.
+/// - An address is bound to its interfaces when all of them are there, and free before one goes.
+fn source_phase(
+    set: SetName,
+    element: Element,
+    comes: bool,
+    [before, after]: [&HostFacts; 2],
+) -> Phase {
+    let guards = |facts: &HostFacts| match element {
+        Element::Source(interface, _) => facts.guards(interface),
+        _ => false,
+    };
+    match (set.planning(), comes) {
+        (Planning::Sources, true) if guards(before) => Phase::Last,
+        (Planning::Sources, false) if !guards(after) => Phase::Afterwards,
+        (Planning::GuardedInterfaces, false) => Phase::Last,
+        (Planning::Located, true) => Phase::Afterwards,
+        _ => Phase::First,
     }
 }
 
@@ -65,7 +118,7 @@ impl Planner {
     /// Notes that a table was made that holds these facts of the host.
     pub fn note_new_table(&mut self, table: TableFamily, facts: HostFacts) {
         // It judges what its predecessor, if any, did not: a decision before those of the program narrowed.
-        self.note_narrowed_host(table != TableFamily::Inet, table == TableFamily::Inet);
+        self.note_narrowed_host(table == TableFamily::Bridge, table == TableFamily::Inet);
         self.host.kernel.insert(table, facts);
     }
 
@@ -121,15 +174,16 @@ impl Planner {
         let (mut narrowing, mut widening, mut superfluous) = (Vec::new(), Vec::new(), Vec::new());
         let idle = std::mem::take(&mut self.host.idle);
         for (family, delta) in std::mem::take(&mut self.host.wanted) {
+            let before = self.host.of(family).clone();
             delta.apply_to(self.host.kernel.entry(family).or_default());
-            let generations = self.generations(family);
+            let (generations, around) = (self.generations(family), [&before, self.host.of(family)]);
             for set in family.sets() {
                 let id = generations.id(set);
                 for edit in delta.edits(set) {
-                    let ops = match is_narrowing(set, edit.after.is_some()) {
-                        true if idle.contains(&set) => &mut superfluous,
-                        true => &mut narrowing,
-                        false => &mut widening,
+                    let ops = match phase(set, &edit, &idle, around) {
+                        Phase::First => &mut narrowing,
+                        Phase::Last => &mut widening,
+                        Phase::Afterwards => &mut superfluous,
                     };
                     let gone = edit.before.map(|element| Op::Remove(id, element));
                     let come = edit.after.map(|element| Op::Add(id, element));

@@ -22,5 +22,6 @@ mod plan;
 mod recovery;
 mod rehearsal;
 mod replacement;
+mod source_guard;
 mod walk;
 mod windows;

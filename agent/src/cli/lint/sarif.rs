@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use palisade_compiler::lint::{Code, Finding, Severity};
+use palisade_compiler::lint::{Code, Crowded, Finding, Severity};
 use palisade_compiler::parse::{ObjectRef, Place};
 use serde::Serialize;
 
 use super::Outcome;
+use crate::findings::LostMatch;
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
@@ -25,6 +26,14 @@ struct Run {
     /// Columns count characters.
     column_kind: &'static str,
     results: Vec<SarifResult>,
+    properties: RunProperties,
+}
+
+/// What is not among the results.
+#[derive(Debug, Serialize)]
+struct RunProperties {
+    further: usize,
+    crowded: Vec<Crowded>,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,6 +83,15 @@ struct SarifResult {
     level: Severity,
     message: Text,
     locations: Vec<Location>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    properties: Option<ResultProperties>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResultProperties {
+    /// When the agent saw it, in RFC 3339, UTC.
+    lost_at: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -120,8 +138,11 @@ pub(super) fn log(outcome: &Outcome) -> Log {
         semantic_version: env!("CARGO_PKG_VERSION"),
         rules: Code::ALL.iter().map(|code| rule(*code)).collect(),
     };
-    let results = outcome.findings.iter().map(result).collect();
-    let run = Run { tool: Tool { driver }, column_kind: "unicodeCodePoints", results };
+    let lost = outcome.lost_matches.iter().map(lost_match);
+    let results = outcome.findings.iter().map(result).chain(lost).collect();
+    let properties = RunProperties { further: outcome.further, crowded: outcome.crowded.clone() };
+    let column_kind = "unicodeCodePoints";
+    let run = Run { tool: Tool { driver }, column_kind, results, properties };
     Log { schema: SCHEMA, version: "2.1.0", runs: [run] }
 }
 
@@ -153,7 +174,14 @@ fn result(finding: &Finding) -> SarifResult {
         level: *severity,
         message: text(format!("{message}{end} {remedy}")),
         locations: location.into_iter().collect(),
+        properties: None,
     }
+}
+
+/// What lost its match, with the time at which it did.
+fn lost_match(lost: &LostMatch) -> SarifResult {
+    let properties = Some(ResultProperties { lost_at: lost.time.clone() });
+    SarifResult { properties, ..result(&lost.finding) }
 }
 
 fn physical(place: &Place) -> PhysicalLocation {

@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use palisade_compiler::lint::{Code, Finding, Severity};
+use palisade_compiler::lint::{Code, Crowded, Finding, Severity};
 use palisade_compiler::parse::ObjectRef;
 use palisade_compiler::wording::counted;
 
 use super::Outcome;
 use crate::cli::Failure;
 use crate::cli::output::{colours, is_unsafe, say, styled};
+use crate::findings::UsageStatus;
 
 const BOLD: &str = "1";
 
@@ -25,8 +26,12 @@ pub(super) fn print(outcome: &Outcome) -> Result<(), Failure> {
         }
         print_one(finding, explained.insert(finding.code), colours)?;
     }
+    for Crowded { object, severity, further } in &outcome.crowded {
+        let more = counted(*further, &format!("more {severity}"));
+        say(format_args!("... and {more} about {}", printable(&object.to_string())))?;
+    }
     if outcome.further > 0 {
-        say(format_args!("... and {}", counted(outcome.further, "more finding")))?;
+        say(format_args!("... and {} in all", counted(outcome.further, "more finding")))?;
     }
     if !outcome.lost_matches.is_empty() {
         say(styled("Lost by changes of labels, the latest first", BOLD, colours))?;
@@ -37,7 +42,24 @@ pub(super) fn print(outcome: &Outcome) -> Result<(), Failure> {
         say(format_args!("    {}", printable(&object)))?;
         print_one(&lost.finding, explained.insert(lost.finding.code), colours)?;
     }
+    if let Some(usage) = &outcome.usage {
+        print_unknown_use(usage)?;
+    }
     say(summary(outcome))
+}
+
+/// Says why nothing is said of what is not used.
+fn print_unknown_use(usage: &UsageStatus) -> Result<(), Failure> {
+    let unknown = [
+        ("which policies and rules are not used", &usage.allowed_unknown),
+        ("which isolation denies nothing", &usage.denied_unknown),
+    ];
+    for (what, why) in unknown {
+        if let Some(why) = why {
+            say(format_args!("It is not known {what}: {}", printable(why)))?;
+        }
+    }
+    Ok(())
 }
 
 fn print_one(finding: &Finding, is_first: bool, colours: bool) -> Result<(), Failure> {

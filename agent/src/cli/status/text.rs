@@ -6,10 +6,10 @@ use palisade_compiler::wording::{counted, listed};
 use super::KernelStatus;
 use crate::cli::Failure;
 use crate::cli::output::{colours, say, styled};
-use crate::findings::LintStatus;
+use crate::findings::{LintStatus, UsageStatus};
 use crate::flows::counts::{AllowedCounts, FlowCounts, FlowLogCounts};
 use crate::protocol::{
-    Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, State, Status,
+    Connections, Denied, Hold, HoldState, Kubernetes, MAX_LISTED, SourceGuard, State, Status,
 };
 use crate::revision_log::named;
 
@@ -34,6 +34,7 @@ pub(super) fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
     print_last_change(status)?;
     print_connections(&status.connections)?;
     print_hold(&status.hold)?;
+    print_guard(&status.source_guard)?;
     print_lint(&status.lint)?;
     let objects = format!(
         "{}, {}, {}",
@@ -212,7 +213,24 @@ fn print_lint(lint: &LintStatus) -> Result<(), Failure> {
         0 => String::new(),
         count => format!("; matches lost by changes of labels: {count}"),
     };
-    say(format_args!("lint        {found}{lost}: see palisade lint"))
+    say(format_args!("lint        {found}{lost}: see palisade lint"))?;
+    print_usage(&lint.usage)
+}
+
+fn print_usage(usage: &UsageStatus) -> Result<(), Failure> {
+    let UsageStatus { after_seconds, watched, policies, rules, isolations, .. } = usage;
+    if *watched == 0 {
+        return Ok(());
+    }
+    let rules = match &usage.allowed_unknown {
+        Some(why) => format!("not known of rules ({why})"),
+        None => format!("{} and {}", counted(*policies, "policy"), counted(*rules, "rule")),
+    };
+    let isolations = match &usage.denied_unknown {
+        Some(why) => format!("not known of isolation ({why})"),
+        None => format!("{} that denied nothing", counted(*isolations, "isolation")),
+    };
+    say(format_args!("unused      for {after_seconds} s: {rules}; {isolations}"))
 }
 
 fn print_hold(hold: &Hold) -> Result<(), Failure> {
@@ -237,6 +255,16 @@ fn print_hold(hold: &Hold) -> Result<(), Failure> {
             hold.reason.as_deref().unwrap_or("no reason is known")
         )),
     }
+}
+
+fn print_guard(guard: &SourceGuard) -> Result<(), Failure> {
+    say(format_args!(
+        "guard       {} with {}; {} with another source dropped",
+        counted(guard.interfaces, "interface"),
+        counted(guard.sources, "source"),
+        counted(usize::try_from(guard.dropped).unwrap_or(usize::MAX), "packet")
+    ))?;
+    guard.notes.iter().try_for_each(|note| say(format_args!("            {note}")))
 }
 
 fn print_last_change(status: &Status) -> Result<(), Failure> {

@@ -92,6 +92,7 @@ impl Listener<'_> {
         drop(older);
         self.store.count(|counts| {
             (counts.allowed.is_listening, counts.allowed.failure) = (true, None);
+            counts.allowed.begun += 1;
         });
         loop {
             if self.publish().is_err() {

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use palisade_compiler::model::{
-    Isolation, Labels, Peers, Phase, Pod, PodAddresses, Policy, PolicyKey, PolicyRule, Ports,
-    Selector,
+    DnsPolicy, Isolation, Labels, Peers, Phase, Pod, PodAddresses, Policy, PolicyKey, PolicyRule,
+    Ports, Selector,
 };
 use palisade_compiler::parse::{Object, ObjectRef, Withheld};
 use palisade_compiler::snapshot::{Change, Snapshot};
@@ -33,6 +33,7 @@ fn pod(name: &str, label: &str) -> Object {
         started: None,
         containers_gone: false,
         ports: Arc::from([]),
+        dns_policy: DnsPolicy::default(),
         lint_ignore: None,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{NamedPort, Protocol};
+use crate::model::{self, Protocol};
 use crate::parse::lenient::Lenient;
 use crate::parse::names::{self, PORT_NAME_RULE};
 use crate::parse::path::{OBJECT, Path};
@@ -46,8 +46,7 @@ impl Containers {
         Self { ordinary, restartable }
     }
 
-    /// The ports that have a name.
-    pub(super) fn named_ports(self, subject: &mut Subject<'_, '_>) -> Vec<NamedPort> {
+    pub(super) fn ports(self, subject: &mut Subject<'_, '_>) -> Vec<model::ContainerPort> {
         let mut ports = Vec::new();
         for (list, containers) in
             [("containers", self.ordinary), ("initContainers", self.restartable)]
@@ -57,7 +56,7 @@ impl Containers {
                 let path = path.item(at);
                 let path = path.field("ports");
                 for (at, port) in subject.items(container.ports, &path) {
-                    ports.extend(named_port(subject, port, &path.item(at)).ok().flatten());
+                    ports.extend(port_of(subject, port, &path.item(at)).ok().flatten());
                 }
             }
         }
@@ -65,15 +64,16 @@ impl Containers {
     }
 }
 
-fn named_port(
+fn port_of(
     subject: &mut Subject<'_, '_>,
     written: ContainerPort,
     path: &Path<'_>,
-) -> Result<Option<NamedPort>, Reported> {
+) -> Result<Option<model::ContainerPort>, Reported> {
     subject.misspelt(path, "a container port", &written.unknown, &ContainerPort::FIELDS);
     let field = path.field("name");
     let Some(name) = subject.read(written.name, "a string", &field)? else {
-        return Ok(None);
+        let (protocol, number) = (&written.protocol, &written.container_port);
+        return Ok(unnamed(protocol.as_known().map(AsRef::as_ref), number.as_known().copied()));
     };
     if !names::is_port_name(&name) {
         let message =
@@ -95,10 +95,16 @@ fn named_port(
     let field = path.field("containerPort");
     let number = subject.read(written.container_port, "a number", &field)?;
     match number.and_then(port_number) {
-        Some(port) => Ok(Some(NamedPort { name, protocol, port })),
+        Some(port) => Ok(Some(model::ContainerPort { name: Some(name), protocol, port })),
         None if number.is_none() => Err(subject.error(&field, "is missing", PORT_REMEDY)),
         None => Err(subject.error(&field, "is not a port number", PORT_REMEDY)),
     }
+}
+
+/// No rule looks for a port without a name: what is wrong with it is left out.
+fn unnamed(protocol: Option<&str>, number: Option<i64>) -> Option<model::ContainerPort> {
+    let protocol = protocol.map_or(Some(Protocol::Tcp), protocol_named)?;
+    Some(model::ContainerPort { name: None, protocol, port: port_number(number?)? })
 }
 
 /// What is known of the containers' states.

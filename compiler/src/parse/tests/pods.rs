@@ -50,9 +50,9 @@ fn a_pod_is_what_its_manifest_says() {
     assert_eq!((pod.phase, pod.started, pod.containers_gone), (Phase::Running, Some(60), false));
     let addresses: Vec<_> = pod.addresses.iter().collect();
     assert_eq!(addresses, ["10.0.0.1", "fd00::1"].map(|a| a.parse::<IpAddr>().unwrap()));
-    let ports: Vec<_> = pod.ports.iter().map(|p| (&*p.name, p.protocol, p.port)).collect();
+    let ports: Vec<_> = pod.ports.iter().map(|p| (p.name.as_deref(), p.protocol, p.port)).collect();
     let (tcp, udp, sctp) = (Protocol::Tcp, Protocol::Udp, Protocol::Sctp);
-    assert_eq!(ports, [("http", tcp, 8080), ("dns", udp, 53), ("side", sctp, 2)]);
+    assert_eq!(ports, [(Some("http"), tcp, 8080), (Some("dns"), udp, 53), (Some("side"), sctp, 2)]);
 }
 
 #[test]

@@ -91,6 +91,7 @@ fn a_service_is_what_its_manifest_says() {
         name: "web".into(),
         kind: ServiceKind::LoadBalancer,
         cluster_ips: vec![ip("10.96.0.1"), ip("fd00::1")],
+        is_headless: false,
         external_ips: vec![ip("203.0.113.7")],
         load_balancer_ips: vec![ip("198.51.100.9")],
         selector: Some(std::sync::Arc::new([("app", "web")].into_iter().collect())),

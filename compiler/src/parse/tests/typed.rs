@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{good, only_namespace, only_node, only_pod, only_policy};
 use crate::model::{
-    IpBlock, Isolation, NamedPort, Namespaces, Operator, Peer, Peers, Phase, PolicyRule, PortMatch,
-    PortSpec, Ports, Protocol, Requirement, Selector,
+    ContainerPort, IpBlock, Isolation, Namespaces, Operator, Peer, Peers, Phase, PolicyRule,
+    PortMatch, PortSpec, Ports, Protocol, Requirement, Selector,
 };
 use crate::parse::Object;
 
@@ -92,7 +92,10 @@ fn pods() {
     );
     assert_eq!(read.labels.get("app").map(|v| &**v), Some("web"));
     assert_eq!(read.addresses.v4, Some([10, 0, 0, 1].into()));
-    assert_eq!(*read.ports, [NamedPort { name: "http".into(), protocol: Protocol::Tcp, port: 80 }]);
+    assert_eq!(
+        *read.ports,
+        [ContainerPort { name: Some("http".into()), protocol: Protocol::Tcp, port: 80 }]
+    );
 }
 
 fn policy() -> networking::NetworkPolicy {

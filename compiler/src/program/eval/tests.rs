@@ -1,3 +1,5 @@
+mod source_guard;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -407,22 +409,25 @@ impl View for Mixed<'_> {
 
 #[test]
 fn each_lookup_asks_the_view_in_order() {
-    use SetName::{AllowIn, Class, LocalIn, LocalOut, Ports};
+    use SetName::{AllowIn, Class, FirstInterfaces, LocalIn, LocalOut, PodInterfaces, Ports};
     let (program, mut later) = (program(), program());
     later.v4.allow_in.clear();
     let mut view = Mixed([(AllowIn, &later.v4)].into(), &program.v4, Vec::new());
     let found = eval(&mut view, Family::V4, &packet(FRIEND, SUBJECT, 6, 80));
     assert_eq!(found.verdict, Verdict::Deny);
-    assert_eq!(view.2, [LocalOut, LocalIn, Class, AllowIn, AllowIn]);
+    assert_eq!(
+        view.2,
+        [PodInterfaces, FirstInterfaces, LocalOut, LocalIn, Class, AllowIn, AllowIn]
+    );
     assert_eq!(
         found.to_string(),
-        "not @local_out, @local_in, to ingress, @class: class 1:1, not @allow_in, not @allow_in, \
+        "not @first_interfaces, not @local_out, @local_in, to ingress, @class: class 1:1, not @allow_in, not @allow_in, \
          to deny_in, deny in deny_in"
     );
     let mut view = Mixed([(Ports, &later.v4)].into(), &program.v4, Vec::new());
     let found = eval(&mut view, Family::V4, &packet(FRIEND, SUBJECT, 6, 80));
     assert_eq!(found.verdict, Verdict::Allow);
-    assert_eq!(view.2, [LocalOut, LocalIn, Class, AllowIn, Ports]);
+    assert_eq!(view.2, [PodInterfaces, FirstInterfaces, LocalOut, LocalIn, Class, AllowIn, Ports]);
 }
 
 /// What the bridge table makes of a frame between the port of a subject and another, both ways, and between two others.

@@ -279,8 +279,10 @@ fn every_code_fires_where_it_should_and_only_there() {
 
 #[test]
 fn every_code_has_a_case() {
-    // Of input without pods, below; of changes, in lost_match.rs.
-    let others = [Code::NoPods, Code::PolicyLostPods, Code::PodLostIsolation, Code::PeerLostPods];
+    // Of input without pods, below; of changes, in lost_match.rs; of use, in the agent (reconcile/usage/tests.rs).
+    let of_changes = [Code::PolicyLostPods, Code::PodLostIsolation, Code::PeerLostPods];
+    let of_use = [Code::PolicyNeverUsed, Code::RuleNeverUsed, Code::IsolationNeverDenied];
+    let others = [[Code::NoPods; 3], of_changes, of_use].concat();
     let cases: Vec<Code> = CASES.iter().map(|case| case.0).chain(others).collect();
     for code in Code::ALL {
         assert!(cases.contains(code), "{code} has no case");

@@ -3,7 +3,7 @@
 use palisade_compiler::lint::{Code, LostMatches, MAX_RELABELLED, Relabelled};
 use palisade_compiler::model::Pod;
 use palisade_compiler::parse::parse;
-use palisade_compiler::snapshot::{Change, Snapshot};
+use palisade_compiler::snapshot::{Change, Snapshot, UndeclaredNamespaces};
 
 use super::{CLUSTER, manifests};
 
@@ -19,7 +19,7 @@ fn changes(lines: &str) -> Vec<Change> {
 fn lost_of(policies: &str, batch: Vec<Change>, is_watched: fn(&Pod) -> bool) -> LostMatches {
     let mut snapshot = Snapshot::new();
     changes(&format!("{CLUSTER}{policies}")).into_iter().for_each(|it| snapshot.apply(it));
-    let relabelled = Relabelled::note(&snapshot, &batch, is_watched);
+    let relabelled = Relabelled::note(&snapshot, &batch, &[], is_watched);
     batch.into_iter().for_each(|change| snapshot.apply(change));
     relabelled.lost(&snapshot)
 }
@@ -123,4 +123,47 @@ fn only_what_is_watched_is_told_and_what_goes_beyond_the_bound_is_counted() {
     let codes: Vec<Code> =
         lost_of(accepted, changes(relabel), |_| true).findings.iter().map(|f| f.code).collect();
     assert_eq!(codes, [Code::PodLostIsolation]);
+}
+
+/// Each pod is compared once, as it was before the first of its changes.
+#[test]
+fn a_pod_that_is_relabelled_twice_is_told_once() {
+    let both = "policy shop/guard {podSelector: {matchExpressions: [{key: app, operator: In, values: [db, dbx]}]}}";
+    let first = changes("pod shop/db {app: dbx, tier: back} 10.0.0.3");
+    let second = changes("pod shop/db {app: dby, tier: back} 10.0.0.3");
+    let told = |lost: LostMatches| -> Vec<Code> {
+        lost.findings.into_iter().map(|finding| finding.code).collect()
+    };
+    let one_batch = lost_of(both, [first.clone(), second.clone()].concat(), |_| true);
+    assert!(one_batch.findings[0].message.contains("app changed from db to dby"));
+    assert_eq!(told(one_batch), [Code::PodLostIsolation, Code::PolicyLostPods]);
+
+    // And of two batches that wait.
+    let mut snapshot = Snapshot::new();
+    changes(&format!("{CLUSTER}{both}")).into_iter().for_each(|it| snapshot.apply(it));
+    let earlier = [Relabelled::note(&snapshot, &first, &[], |_| true)];
+    first.into_iter().for_each(|change| snapshot.apply(change));
+    let later = Relabelled::note(&snapshot, &second, &earlier, |_| true);
+    second.into_iter().for_each(|change| snapshot.apply(change));
+    assert!(later.is_empty());
+    let [earlier] = earlier;
+    assert_eq!(told(earlier.lost(&snapshot)), [Code::PodLostIsolation, Code::PolicyLostPods]);
+}
+
+/// No entry matches pods of a namespace of which nothing is known, so that none is lost; subjects they are.
+#[test]
+fn pods_of_an_undeclared_namespace_are_lost_as_subjects_and_not_as_peers() {
+    let codes = |declared: &str| -> Vec<Code> {
+        let mut snapshot = Snapshot::with_undeclared(UndeclaredNamespaces::Absent);
+        let policy = "policy far/p {podSelector: {matchLabels: {app: one}}, ingress: [{from: [{podSelector: {matchLabels: {app: one}}}]}]}";
+        let all = changes(&format!("{declared}pod far/one {{app: one}} 10.9.0.1\n{policy}"));
+        all.into_iter().for_each(|change| snapshot.apply(change));
+        let batch = changes("pod far/one {app: two} 10.9.0.1");
+        let relabelled = Relabelled::note(&snapshot, &batch, &[], |_| true);
+        batch.into_iter().for_each(|change| snapshot.apply(change));
+        relabelled.lost(&snapshot).findings.into_iter().map(|finding| finding.code).collect()
+    };
+    assert_eq!(codes(""), [Code::PodLostIsolation, Code::PolicyLostPods]);
+    let all = [Code::PodLostIsolation, Code::PeerLostPods, Code::PolicyLostPods];
+    assert_eq!(codes("namespace far {}\n"), all);
 }

@@ -95,11 +95,13 @@ fn looked_up(family: TableFamily, rest: &[Instruction]) -> Option<(Expr, Option<
         [I::Meta { key: meta::OIF, .. }, I::Lookup { .. }, ..] => {
             Expr::InterfaceIn(Side::Destination, set)
         }
+        [I::Meta { key: meta::IIF, .. }, I::Payload { .. }, ..] => Expr::SourceIn(set),
         [I::Meta { key: meta::IIF, .. }, ..] => Expr::InterfacesIn(set),
         [I::Meta { key: meta::PRIORITY, .. }, ..] => Expr::PortIn(set),
         [I::Meta { key: meta::L4PROTO, .. }, ..] => Expr::TupleIn(set),
-        [I::Payload { offset, .. }, I::Lookup { to: None, .. }, ..] => {
-            Expr::AddressIn(side_at(TableFamily::from(set.family(family)), *offset)?, set)
+        [I::Payload { offset, .. }, I::Lookup { to: None, inverted, .. }, ..] => {
+            let side = side_at(TableFamily::from(set.family(family)), *offset)?;
+            if *inverted { Expr::AddressNotIn(side, set) } else { Expr::AddressIn(side, set) }
         }
         [I::Payload { offset, .. }, I::Lookup { to: Some(_), .. }, ..] => {
             Expr::ClassFrom(side_at(family, *offset)?, set)
@@ -133,6 +135,7 @@ fn judged(code: i32, chain: Option<&str>) -> Option<Expr> {
     Some(match code {
         verdict::ACCEPT => Expr::Accept,
         verdict::DROP => Expr::Drop,
+        verdict::RETURN => Expr::Return,
         verdict::GOTO => Expr::Goto(target()?),
         verdict::JUMP => Expr::Jump(target()?),
         _ => return None,

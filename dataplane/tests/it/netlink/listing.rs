@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{SetName, VERSION};
 use palisade_compiler::program::{
@@ -34,6 +35,18 @@ fn hold_by_hand() -> Contents {
         (SetName::HeldIpv6, held("fd01::", "fd01::ffff:ffff:ffff:ffff")),
     ]
     .map(|(set, element)| (set, [element].into()))
+    .into()
+}
+
+/// What the source guard holds of a pod with this address.
+fn guard_by_hand(family: Family, address: &str) -> Contents {
+    let address = address.parse().expect("an address");
+    [
+        (SetName::PodInterfaces, [7, 0x0001_0203].map(Element::Interface).into()),
+        (SetName::FirstInterfaces, [Element::Interface(8)].into()),
+        (SetName::sources(family), [Element::Source(7, address)].into()),
+        (SetName::located(family), [Element::Address(address)].into()),
+    ]
     .into()
 }
 
@@ -100,8 +113,8 @@ fn by_hand() -> BTreeMap<TableFamily, Contents> {
     let bridge = [set(SetName::BridgePorts, &[7, 0x0001_0203].map(Element::Interface))];
     BTreeMap::from([
         (TableFamily::Inet, hold_by_hand()),
-        (TableFamily::Ip, v4.into()),
-        (TableFamily::Ip6, v6.into()),
+        (TableFamily::Ip, v4.into_iter().chain(guard_by_hand(Family::V4, "10.0.0.2")).collect()),
+        (TableFamily::Ip6, v6.into_iter().chain(guard_by_hand(Family::V6, "fd00::2")).collect()),
         (TableFamily::Bridge, bridge.into()),
     ])
 }
@@ -159,8 +172,8 @@ fn every_way_of_listing_works_also_on_an_owned_table() {
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         let objects = json["nftables"].as_array().expect("an array");
         let count = |kind: &str| objects.iter().filter(|object| object.get(kind).is_some()).count();
-        assert_eq!((count("table"), count("chain")), (4, 32));
-        assert_eq!((count("set"), count("map")), (18, 8));
+        assert_eq!((count("table"), count("chain")), (4, 36));
+        assert_eq!((count("set"), count("map")), (26, 8));
         for options in [&[][..], &["-a"], &["-n"], &["-s"], &["-t"], &["-j"]] {
             for what in ["ruleset", "tables", "chains", "sets", "maps", "counters"] {
                 nft(&[options, &["list", what]].concat());

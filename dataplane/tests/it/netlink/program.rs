@@ -74,9 +74,7 @@ pub(crate) fn assert_holds(actual: &Actual, contents: &BTreeMap<TableFamily, Con
         assert_eq!(table.chains.len(), ChainName::of(family).count());
         for chain in ChainName::of(family) {
             let found = &table.chains[chain.as_str()];
-            let wanted =
-                if chain.is_base() { palisade_dataplane::netlink::FORWARD_BASE } else { "" };
-            assert_eq!(found.base, wanted);
+            assert_eq!(found.base, palisade_dataplane::netlink::base_of_chain(chain));
             let known: Vec<_> = found
                 .rules
                 .iter()
@@ -209,6 +207,16 @@ pub(crate) fn contents(random: &mut Random, table: TableFamily) -> Contents {
     contents.insert(SetName::Bridges, bridges.collect());
     let ports = (0..random.below(50)).map(|_| Element::Interface(1 + random.below(1 << 20)));
     contents.insert(SetName::BridgePorts, ports.collect());
+    for set in [SetName::PodInterfaces, SetName::FirstInterfaces] {
+        let interfaces =
+            (0..random.below(50)).map(|_| Element::Interface(1 + random.below(1 << 20)));
+        contents.insert(set, interfaces.collect());
+    }
+    let sources = (0..random.below(60))
+        .map(|_| Element::Source(1 + random.below(1 << 20), random.address(family)));
+    contents.insert(SetName::sources(family), sources.collect());
+    let located = (0..random.below(60)).map(|_| Element::Address(random.address(family)));
+    contents.insert(SetName::located(family), located.collect());
     let class: BTreeMap<_, _> =
         (0..random.below(300)).map(|_| (random.address(family), random.class())).collect();
     let class = class.into_iter().map(|(address, class)| Element::Class(address, class));

@@ -1,0 +1,37 @@
+use clap::ValueEnum;
+use ipnet::IpNet;
+
+use crate::protocol::SourceGuardMode;
+use crate::source_guard::SourceGuard;
+
+/// What a pod may have as the source of what it sends.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Guard {
+    /// Which packets of local pods are dropped where their source is not an address of the pod whose interface they come by: all,
+    /// the first of a connection, or none. Only interfaces that lead to nothing but single addresses are guarded
+    #[arg(long, value_name = "PACKETS", value_enum, default_value_t)]
+    source_guard: Mode,
+    /// A range of addresses that are sources of the pods that this host routes them to though no manifest names them, as virtual
+    /// addresses of a load balancer
+    #[arg(long = "allow-source", value_name = "CIDR")]
+    allowed: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    #[default]
+    All,
+    First,
+    Off,
+}
+
+impl Guard {
+    pub(super) fn settings(&self) -> SourceGuard {
+        let mode = match self.source_guard {
+            Mode::All => SourceGuardMode::All,
+            Mode::First => SourceGuardMode::First,
+            Mode::Off => SourceGuardMode::Off,
+        };
+        SourceGuard { mode, allowed: self.allowed.iter().map(IpNet::trunc).collect() }
+    }
+}

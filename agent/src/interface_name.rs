@@ -1,0 +1,9 @@
+//! Interfaces by name.
+
+/// The name of an interface of the calling thread's network namespace; words with its index if it has none any more.
+pub(crate) fn interface_name(index: u32) -> String {
+    nix::net::if_::if_indextoname(index)
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| format!("interface {index}"))
+}
