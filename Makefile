@@ -1,6 +1,6 @@
 # The whole developer interface. `demo` and `test` install what they need and report what they do.
 .POSIX:
-.PHONY: demo demo-live test check image test-kernel test-scale bench golden install uninstall
+.PHONY: demo demo-live test check image test-kernel test-scale bench fuzz golden install uninstall
 
 CRATES = palisade-compiler palisade-dataplane palisade-heap palisade-lab palisade palisade-benches
 
@@ -67,6 +67,16 @@ test-scale:
 
 bench:
 	cargo bench --locked -p palisade-benches
+
+# Fuzzes every decoder of bytes from outside, each for FUZZ_SECONDS, and keeps what reaches new code in benches/fuzz/corpus. A finding ends it and
+# lies in benches/fuzz/artifacts. `make test` replays what is committed.
+FUZZ_SECONDS = 600
+fuzz:
+	@deploy/prepare fuzz
+	@for target in $$(cd benches/fuzz/fuzz_targets && ls | sed 's/\.rs$$//'); do \
+		echo "==> $$target" >&2; \
+		(cd benches/fuzz && cargo fuzz run -O -s none "$$target" -- -max_len=8192 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1) || exit; \
+	done
 
 # Writes the golden rulesets anew; read the difference before committing it.
 golden:
