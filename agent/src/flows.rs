@@ -28,3 +28,4 @@ pub mod observation;
 pub mod recorder;
 mod ring;
 pub mod store;
+pub mod totals;

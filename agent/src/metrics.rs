@@ -25,6 +25,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::flows::flow::FlowVerdict;
+
 /// One label with one of few values that the program knows.
 pub type Label = [(&'static str, &'static str); 1];
 
@@ -65,6 +67,7 @@ pub struct Metrics {
     verify: Histogram,
     heal: Histogram,
     revocation: Histogram,
+    flow_delay: Family<Label, Histogram, fn() -> Histogram>,
     failures: Family<Label, Counter>,
     events_lost: Family<Label, Counter>,
     requests_refused: Counter,
@@ -82,6 +85,7 @@ impl Default for Metrics {
             verify: seconds(),
             heal: seconds(),
             revocation: seconds(),
+            flow_delay: Family::new_with_constructor(seconds),
             failures: Family::default(),
             events_lost: Family::default(),
             requests_refused: Counter::default(),
@@ -101,6 +105,9 @@ impl Metrics {
     fn begin_at_zero(&self) {
         for kind in ObjectKind::ALL {
             drop(self.enforcement.get_or_create(&[("kind", kind_name(kind))]));
+        }
+        for verdict in [FlowVerdict::Allow, FlowVerdict::Deny] {
+            drop(self.flow_delay.get_or_create(&[("verdict", verdict.as_str())]));
         }
         for kind in FAILURES {
             drop(self.failures.get_or_create(&[("kind", kind)]));
@@ -151,6 +158,12 @@ impl Metrics {
     /// The connections under way were judged after a change, from its commit to the last one that was cut.
     pub fn revoked(&self, took: Duration) {
         self.revocation.observe(took.as_secs_f64());
+    }
+
+    /// A denied packet, or the first of some connections that were allowed, is a flow, so long after it came.
+    pub fn recorded(&self, verdict: FlowVerdict, took: Duration) {
+        let histogram = self.flow_delay.get_or_create(&[("verdict", verdict.as_str())]);
+        histogram.observe(took.as_secs_f64());
     }
 
     /// The kernel could not be read or written.
@@ -251,6 +264,15 @@ impl Metrics {
              palisade_commit_seconds and palisade_grace_seconds, which are its parts",
             Unit::Seconds,
             self.enforcement.clone(),
+        );
+        registry.register_with_unit(
+            "flow_delay",
+            "Time from a packet to the flow that palisade observe shows, by verdict: from when the kernel says that the packet came or \
+             the connection began (Linux 6.15 with nf_conntrack_timestamp), else from when the agent read of it. Connections are gathered \
+             for a tenth of a second, and the loop judges what is new when it has nothing more urgent. If it is long, see \
+             palisade_flow_lost_total",
+            Unit::Seconds,
+            self.flow_delay.clone(),
         );
     }
 }

@@ -23,7 +23,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::jiff::Timestamp;
 use palisade_compiler::model::Connection;
 use palisade_compiler::program::live::LiveConnection;
 use palisade_dataplane::netlink::conntrack::Entry;
@@ -68,10 +67,6 @@ type Shared = Arc<Mutex<Gathered>>;
 fn lock(shared: &Mutex<Gathered>) -> MutexGuard<'_, Gathered> {
     // A panic elsewhere leaves the entries whole.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 /// Begins to record allowed connections, in the network namespace of the calling thread. The threads last as long as the

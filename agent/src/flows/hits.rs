@@ -8,6 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::flow::{AllowingRule, Flow, FlowDirection, MAX_POLICIES};
+use super::totals::PolicyTotals;
 
 /// Policies that are counted. Packets that further ones deny are counted in one sum.
 pub const MAX_COUNTED: usize = 10_000;
@@ -25,6 +26,7 @@ struct Shared {
     uncounted: AtomicU64,
     rules: DashMap<RuleKey, Hits>,
     uncounted_rules: AtomicU64,
+    totals: PolicyTotals,
 }
 
 type RuleKey = (AllowingRule, FlowDirection);
@@ -83,7 +85,8 @@ impl HitCounters {
         if connections == 0 {
             return;
         }
-        let Shared { rules, uncounted_rules, .. } = &*self.0;
+        let Shared { rules, uncounted_rules, totals, .. } = &*self.0;
+        totals.count(flow, connections);
         if flow.judgement.allowed_by.len() >= MAX_POLICIES {
             // There may be more, which the flow does not name.
             uncounted_rules.fetch_add(connections, Ordering::Relaxed);
@@ -101,7 +104,8 @@ impl HitCounters {
 
     /// Forgets policies that are no more, by `namespace/name`.
     pub fn keep(&self, is_there: impl Fn(&str) -> bool) {
-        let Shared { policies, rules, .. } = &*self.0;
+        let Shared { policies, rules, totals, .. } = &*self.0;
+        totals.keep(&is_there);
         policies.retain(|policy, _| is_there(policy));
         rules.retain(|(rule, _), _| is_there(&rule.policy));
     }
@@ -134,7 +138,8 @@ impl HitCounters {
 
     /// Counts a packet of the flow for the policies that isolate the pod.
     pub fn count(&self, flow: &Flow, time: Timestamp) {
-        let Shared { policies, uncounted, .. } = &*self.0;
+        let Shared { policies, uncounted, totals, .. } = &*self.0;
+        totals.count(flow, 1);
         uncounted.fetch_add(u64::from(flow.judgement.further > 0), Ordering::Relaxed);
         for policy in &flow.judgement.isolated_by {
             if let Some(mut hits) = policies.get_mut(policy.as_str()) {
@@ -162,25 +167,25 @@ impl HitCounters {
         all
     }
 
-    /// When the rule of the policy `namespace/name` allowed a connection last.
-    pub fn last_used(
-        &self,
-        policy: &str,
-        rule: usize,
-        direction: FlowDirection,
-    ) -> Option<Timestamp> {
-        let key = (AllowingRule { policy: policy.to_owned(), rule }, direction);
-        self.0.rules.get(&key).map(|hits| hits.last_seen)
+    /// For metrics.
+    pub fn totals(&self) -> &PolicyTotals {
+        &self.0.totals
     }
 
-    /// When the policy `namespace/name` denied a packet last.
-    pub fn last_denied(&self, policy: &str, direction: FlowDirection) -> Option<Timestamp> {
-        let hits = self.0.policies.get(policy)?;
+    /// How many connections the rule of the policy `namespace/name` allowed.
+    pub fn connections(&self, policy: &str, rule: usize, direction: FlowDirection) -> u64 {
+        let key = (AllowingRule { policy: policy.to_owned(), rule }, direction);
+        self.0.rules.get(&key).map_or(0, |hits| hits.packets)
+    }
+
+    /// How many packets that were seen the policy `namespace/name` denied.
+    pub fn denied(&self, policy: &str, direction: FlowDirection) -> u64 {
+        let Some(hits) = self.0.policies.get(policy) else { return 0 };
         let of_direction = match direction {
             FlowDirection::Ingress => hits.ingress,
             FlowDirection::Egress => hits.egress,
         };
-        of_direction.map(|hits| hits.last_seen)
+        of_direction.map_or(0, |hits| hits.packets)
     }
 
     /// Connections allowed by rules beyond `MAX_COUNTED_RULES`, and those that more rules allow than a flow names.

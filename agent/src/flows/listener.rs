@@ -2,13 +2,12 @@
 
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
 use palisade_compiler::program::skeleton::LOG_GROUP;
 use palisade_dataplane::netlink::nflog::{LogError, Losses, PacketLog, Record};
 
-use super::observation::Observation;
+use super::observation::{Observation, moment};
 use super::store::FlowStore;
 
 /// How long to wait for a group that another process has (in a rolling update two agents overlap), for a module that is being
@@ -90,9 +89,8 @@ fn take(record: &Record, store: &FlowStore, queue: &SyncSender<Observation>) -> 
         });
         return Ok(());
     };
-    let time = record.timestamp.unwrap_or_else(SystemTime::now);
-    let time = Timestamp::try_from(time).unwrap_or_else(|_out_of_range| Timestamp::now());
-    let sent = queue.try_send(Observation { direction, header, at: Instant::now(), time });
+    let (at, time) = moment(record.timestamp);
+    let sent = queue.try_send(Observation { direction, header, at, time });
     store.count(|counts| {
         counts.seen += 1;
         counts.lost.queue += u64::from(matches!(sent, Err(TrySendError::Full(_))));

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use k8s_openapi::jiff::Timestamp;
 use palisade_compiler::model::{Connection, Direction};
@@ -17,10 +17,22 @@ pub struct Observation {
     /// The direction whose rules denied it.
     pub direction: Direction,
     pub header: PacketHeader,
-    /// When it was read, which is some moments after the kernel judged it.
-    pub at: Instant,
     /// When the packet came, where the kernel noted it; else when it was read.
+    pub at: Instant,
     pub time: Timestamp,
+}
+
+/// A time that the kernel noted is not older when it is read: the clock was set meanwhile.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// The moment that the kernel noted, by both clocks; now, where it noted none.
+pub(super) fn moment(noted: Option<SystemTime>) -> (Instant, Timestamp) {
+    let (at, time) = (Instant::now(), Timestamp::now());
+    let known = noted.and_then(|noted| {
+        let age = SystemTime::now().duration_since(noted).ok().filter(|age| *age <= MAX_AGE)?;
+        Some((at.checked_sub(age)?, Timestamp::try_from(noted).ok()?))
+    });
+    known.unwrap_or((at, time))
 }
 
 /// What repeats have in common. A client's port is not part of it: each attempt has another one.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use palisade_dataplane::netlink::DenyCounters;
 
 use super::allowed;
-use super::flow::NamedJudgement;
+use super::flow::{FlowVerdict, NamedJudgement};
 use super::listener::listen;
 use super::observation::{Batch, Judged, Observation};
 use super::store::FlowStore;
@@ -118,7 +118,14 @@ impl Recorder {
     fn judge(&mut self) -> Result<(), Ended> {
         let revision = self.status.look(|at| at.status.enforced_revision);
         let store = self.status.flows.clone();
-        self.waiting.retain(|observation| !store.repeat(observation, revision));
+        let metrics = &self.status.metrics;
+        self.waiting.retain(|observation| {
+            let is_repeat = store.repeat(observation, revision);
+            if is_repeat {
+                metrics.recorded(FlowVerdict::Deny, observation.at.elapsed());
+            }
+            !is_repeat
+        });
         let batch = self.next_batch();
         if batch.is_empty() {
             return Ok(());
@@ -132,6 +139,7 @@ impl Recorder {
             Judged::Each { judgements, took } => {
                 for (observation, judged) in batch.iter().zip(judgements) {
                     store.put(observation, judged);
+                    self.status.metrics.recorded(FlowVerdict::Deny, observation.at.elapsed());
                 }
                 // What comes meanwhile waits in the queue.
                 thread::sleep(rest_after(took, self.waiting.len()));

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::shared::Shared;
 use super::state::{API_VERSION, json};
-use crate::findings::LostMatch;
+use crate::findings::{LostMatch, UsageStatus};
 use crate::protocol::{self, Request};
 use crate::socket::server::Server;
 
@@ -41,6 +41,7 @@ struct Kept {
     revision: u64,
     /// How often something had lost its match.
     lost_matches: u64,
+    usage: UsageStatus,
     until: Instant,
     json: Arc<RawValue>,
 }
@@ -55,10 +56,13 @@ impl FindingLists {
     async fn latest(&self, server: &Server) -> Result<Arc<RawValue>, String> {
         // Others wait, and find what this reader gets.
         let mut kept = self.0.lock().await;
-        let (revision, lost_matches) =
-            server.status.look(|at| (at.status.revision, at.status.lint.lost_matches));
+        let (revision, lost_matches, usage) = server.status.look(|at| {
+            let lint = &at.status.lint;
+            (at.status.revision, lint.lost_matches, lint.usage.clone())
+        });
         if let Some(found) = kept.as_ref()
-            && ((found.revision, found.lost_matches) == (revision, lost_matches)
+            && ((found.revision, found.lost_matches, &found.usage)
+                == (revision, lost_matches, &usage)
                 || Instant::now() < found.until)
         {
             return Ok(Arc::clone(&found.json));
@@ -89,7 +93,7 @@ impl FindingLists {
         };
         let json = to_raw_value(&answer).map(Arc::from).map_err(|error| error.to_string())?;
         let until = Instant::now() + took * KEPT_FOR;
-        *kept = Some(Kept { revision, lost_matches, until, json: Arc::clone(&json) });
+        *kept = Some(Kept { revision, lost_matches, usage, until, json: Arc::clone(&json) });
         Ok(json)
     }
 }

@@ -3,24 +3,37 @@
 use std::fmt;
 
 use super::samples::{Labels, Samples, named};
-use crate::flows::counts::{AllowedCounts, AllowedLosses, FlowCounts, FlowLosses};
+use crate::flows::counts::{AllowedCounts, AllowedLosses, FlowCounts, FlowLogCounts, FlowLosses};
 use crate::flows::hits::HitCounters;
-use crate::protocol::MAX_LISTED_POLICIES;
+use crate::flows::totals::Total;
 
-/// The policies that denied most.
-pub(super) fn denials_by_policy(samples: &mut Samples<'_>, hits: &HitCounters) -> fmt::Result {
-    let series = hits.top(MAX_LISTED_POLICIES).into_iter().map(|denials| {
-        let labels =
-            vec![("policy", denials.policy), ("direction", denials.direction.as_str().to_owned())];
-        (labels, denials.packets as f64)
-    });
-    samples.gauges(
+/// How often policies decided.
+pub(super) fn hits(samples: &mut Samples<'_>, hits: &HitCounters) -> fmt::Result {
+    let labels = |total: &Total| {
+        let (direction, verdict) = (total.direction.as_str(), total.verdict.as_str());
+        vec![("direction", direction.to_owned()), ("verdict", verdict.to_owned())]
+    };
+    let all = hits.totals().all().into_iter();
+    samples.counters(
         &named(
-            "policy_denied_packets",
-            "Denied packets that were seen, by policy and direction, of the 20 that denied most since the agent began. If one grows, palisade \
-             observe --policy shows whom it denies.",
+            "flow_hits",
+            "Denied packets that were seen (verdict deny), and connections that were allowed (allow), by direction, each counted once. \
+             palisade observe shows them.",
         ),
-        series,
+        all.map(|total| (labels(&total), total.count as f64)),
+    )?;
+    let by_policy = hits.totals().by_policy().into_iter();
+    samples.counters(
+        &named(
+            "policy_hits",
+            "As palisade_flow_hits_total, by policy: for each of those that isolate the pod of a denied packet, and that have a rule \
+             which allows a connection. The first 100 policies have series of their own, later ones are the policy others, and none \
+             is where no policy decides. If one grows, palisade observe --policy shows whom it denies.",
+        ),
+        by_policy.map(|(policy, total)| {
+            let labels = [vec![("policy", policy)], labels(&total)].concat();
+            (labels, total.count as f64)
+        }),
     )
 }
 
@@ -54,8 +67,8 @@ pub(super) fn flows(samples: &mut Samples<'_>, counts: &FlowCounts) -> fmt::Resu
     )?;
     counter(
         "flow_divergences",
-        "Denied connections that no revision in force at their time denies. If it is above 0, palisade observe --divergences shows \
-         them: please report them.",
+        "Denied and allowed connections whose verdict no revision in force at their time gives. If it is above 0, palisade observe \
+         --divergences shows them: please report them.",
         counts.divergences,
     )?;
     let series = [("written", counts.events_written), ("left_out", counts.events_left_out)];
@@ -69,6 +82,7 @@ pub(super) fn flows(samples: &mut Samples<'_>, counts: &FlowCounts) -> fmt::Resu
     )?;
     losses(samples, &counts.lost)?;
     connections(samples, &counts.allowed)?;
+    counts.flow_log.as_ref().map_or(Ok(()), |log| flow_log(samples, log))?;
     samples.count(
         &named(
             "flows_stored",
@@ -82,6 +96,40 @@ pub(super) fn flows(samples: &mut Samples<'_>, counts: &FlowCounts) -> fmt::Resu
             "Clients that follow the stream of denied connections. At most 16 may.",
         ),
         counts.readers,
+    )
+}
+
+fn flow_log(samples: &mut Samples<'_>, log: &FlowLogCounts) -> fmt::Result {
+    samples.flag(
+        &named(
+            "flow_log_writing",
+            "1 if the last line of the flow log was written; absent without --flow-log. If it stays 0, palisade status says why: \
+             most often the disk is full or the directory is missing.",
+        ),
+        log.failure.is_none(),
+    )?;
+    let mut counter = |name, help, value: u64| {
+        let value = value as f64;
+        samples.counter(&named(name, help), Some(value))
+    };
+    counter("flow_log_lines", "Lines of the flow log that were written.", log.written)?;
+    counter(
+        "flow_log_lost",
+        "Flows that found no room while the flow log could not be written. If it rises, see palisade_flow_log_writing; if that is 1, \
+         the disk is too slow for the flows: write fewer by --flow-log-only.",
+        log.lost,
+    )?;
+    counter(
+        "flow_log_rotations",
+        "Times that a file of the flow log was full, and another was begun.",
+        log.rotations,
+    )?;
+    samples.count(
+        &named(
+            "flow_log_waiting",
+            "Flows that wait to be written to the flow log. At 8192, later ones are lost.",
+        ),
+        log.waiting,
     )
 }
 

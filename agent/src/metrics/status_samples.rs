@@ -10,7 +10,7 @@ use palisade_dataplane::netlink::DenyCounters;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::flow_samples::{denials_by_policy, flows};
+use super::flow_samples::{flows, hits};
 use super::lint_samples::lint;
 use super::samples::{Labels, Named, Samples, named};
 use super::watch_samples::watches;
@@ -45,7 +45,7 @@ impl Collector for StatusSamples {
             lint(&mut samples, &at.status.lint)
         })?;
         flows(&mut samples, &self.0.flows.counts())?;
-        denials_by_policy(&mut samples, &self.0.flows.hits)?;
+        hits(&mut samples, &self.0.flows.hits)?;
         denied.map_or(Ok(()), |counters| denials(&mut samples, counters))
     }
 }

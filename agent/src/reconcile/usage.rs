@@ -54,6 +54,33 @@ struct Watched {
     policy: Arc<Policy>,
     /// When it was first seen as it is, with such a pod.
     since: Moment,
+    /// What was counted by then. Counts are compared, and not times: clocks are set.
+    before: Hits,
+}
+
+/// What the rules of a policy allowed, in their order, and what it denied by direction.
+#[derive(Debug)]
+struct Hits {
+    allowed: Vec<u64>,
+    denied: [u64; 2],
+}
+
+impl Hits {
+    fn of(policy: &Policy, hits: &HitCounters) -> Self {
+        let name = policy.key.to_string();
+        let count =
+            |(direction, rule): (Direction, usize)| hits.connections(&name, rule, direction.into());
+        Self {
+            allowed: rules_of(policy).map(count).collect(),
+            denied: Direction::ALL.map(|direction| hits.denied(&name, direction.into())),
+        }
+    }
+}
+
+/// The places of the rules that the policy has for directions in which it isolates.
+fn rules_of(policy: &Policy) -> impl Iterator<Item = (Direction, usize)> {
+    let isolating = Direction::ALL.into_iter().filter(|d| policy.isolates.in_direction(*d));
+    isolating.flat_map(|d| (0..policy.rules(d).len()).map(move |rule| (d, rule)))
 }
 
 /// What the agent hears of connections, and since when nothing of it is missing.
@@ -133,10 +160,10 @@ impl Usage {
         }
     }
 
-    /// When to look next.
+    /// When to look next. Soon for the first time: what was counted before is not compared.
     pub(super) fn look_at(&self, now: Instant) -> Instant {
         let next = now + self.after.clamp(REVIEW_SOONEST, REVIEW_EVERY);
-        self.not_before.map_or(next, |not_before| not_before.max(next))
+        self.not_before.map_or(now + REVIEW_SOONEST, |not_before| not_before.max(next))
     }
 
     pub(super) fn status(&self) -> &UsageStatus {
@@ -151,11 +178,12 @@ impl Usage {
         now: Moment,
     ) {
         self.listen(counts, hits, now);
-        self.watch(compiler, now);
+        self.watch(compiler, hits, now);
         let mut unused = Vec::new();
         for watched in self.watched.values() {
-            self.rules(watched, hits, now, &mut unused);
-            self.isolation(watched, hits, now, &mut unused);
+            let counted = Hits::of(&watched.policy, hits);
+            self.rules(watched, &counted, now, &mut unused);
+            self.isolation(watched, &counted, now, &mut unused);
         }
         self.unused = unused;
         self.summarize(now);
@@ -179,7 +207,7 @@ impl Usage {
     }
 
     /// Finds the policies that select a pod of this node. One that changed begins anew.
-    fn watch(&mut self, compiler: &Compiler, now: Moment) {
+    fn watch(&mut self, compiler: &Compiler, hits: &HitCounters, now: Moment) {
         let snapshot = compiler.snapshot();
         let mut before = std::mem::take(&mut self.watched);
         for (namespace, label_sets) in pods_here(compiler) {
@@ -190,50 +218,41 @@ impl Usage {
                 }
                 let known = before.remove(&policy.key);
                 let known = known.filter(|known| Arc::ptr_eq(&known.policy, policy));
-                let watched =
-                    known.unwrap_or_else(|| Watched { policy: Arc::clone(policy), since: now });
+                let watched = known.unwrap_or_else(|| Watched {
+                    policy: Arc::clone(policy),
+                    since: now,
+                    before: Hits::of(policy, hits),
+                });
                 self.watched.insert(policy.key.clone(), watched);
             }
         }
     }
 
-    fn rules(&self, watched: &Watched, hits: &HitCounters, now: Moment, unused: &mut Vec<Unused>) {
+    fn rules(&self, watched: &Watched, counted: &Hits, now: Moment, unused: &mut Vec<Unused>) {
         let Some(since) = self.allowed.known(watched, self.after, now) else { return };
         let policy = &watched.policy;
-        let name = policy.key.to_string();
-        let isolating = Direction::ALL.into_iter().filter(|d| policy.isolates.in_direction(*d));
-        let all: Vec<(Direction, usize)> =
-            isolating.flat_map(|d| (0..policy.rules(d).len()).map(move |rule| (d, rule))).collect();
-        let is_used = |(direction, rule): &(Direction, usize)| {
-            let last = hits.last_used(&name, *rule, (*direction).into());
-            last.is_some_and(|last| last >= watched.since.time)
-        };
-        let idle: Vec<(Direction, usize)> =
-            all.iter().copied().filter(|rule| !is_used(rule)).collect();
+        let counts = watched.before.allowed.iter().zip(&counted.allowed);
+        let idle: Vec<(Direction, usize)> = rules_of(policy)
+            .zip(counts)
+            .filter(|(_, (before, now))| now <= before)
+            .map(|(rule, _)| rule)
+            .collect();
         let add = |what| Unused { policy: Arc::clone(policy), what, since: since.time };
-        if !all.is_empty() && idle.len() == all.len() {
+        if !idle.is_empty() && idle.len() == counted.allowed.len() {
             unused.push(add(What::Policy));
         } else {
             unused.extend(idle.into_iter().map(|(d, rule)| add(What::Rule(d, rule))));
         }
     }
 
-    fn isolation(
-        &self,
-        watched: &Watched,
-        hits: &HitCounters,
-        now: Moment,
-        unused: &mut Vec<Unused>,
-    ) {
+    fn isolation(&self, watched: &Watched, counted: &Hits, now: Moment, unused: &mut Vec<Unused>) {
         let Some(since) = self.denied.known(watched, self.after, now) else { return };
         let policy = &watched.policy;
-        let name = policy.key.to_string();
-        let is_idle = |direction: Direction| {
-            let last = hits.last_denied(&name, direction.into());
-            policy.isolates.in_direction(direction)
-                && last.is_none_or(|last| last < watched.since.time)
-        };
-        let (ingress, egress) = (is_idle(Direction::Ingress), is_idle(Direction::Egress));
+        let isolates = Direction::ALL.map(|direction| policy.isolates.in_direction(direction));
+        let [ingress_before, egress_before] = watched.before.denied;
+        let ([ingress, egress], [ingress_now, egress_now]) = (isolates, counted.denied);
+        let ingress = ingress && ingress_now <= ingress_before;
+        let egress = egress && egress_now <= egress_before;
         if ingress || egress {
             let what = What::Isolation(ingress, egress);
             unused.push(Unused { policy: Arc::clone(policy), what, since: since.time });
@@ -292,7 +311,7 @@ impl Unused {
         };
         let (code, field, message) = match *what {
             What::Policy => {
-                let rules = policy.ingress.len() + policy.egress.len();
+                let rules = rules_of(policy).count();
                 let which = if rules == 1 { "its rule".into() } else { counted(rules, "rule") };
                 let message =
                     format!("{which} allowed no connection of this node's pods since {since}");

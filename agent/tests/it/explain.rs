@@ -128,7 +128,7 @@ fn the_walk_is_shown_on_request_only_and_a_named_node_judges_its_own_pods() {
     let plain = explain(&scratch, &["x/a", "x/b", "--port", "1"]).exits(0).out;
     assert!(!plain.contains("program:"), "{plain}");
     let verbose = explain(&scratch, &["x/a", "x/b", "--port", "1", "-v"]).exits(0).out;
-    assert!(verbose.contains("program: @local_out"), "{verbose}");
+    assert!(verbose.contains("program: ") && verbose.contains("; @local_out"), "{verbose}");
     let args = ["x/a", "x/b", "--port", "1", "--node-name", "n2", "-o", "json"];
     let other = json(explain(&scratch, &args));
     assert_eq!(other["connections"][0]["egress"]["judged_here"], false);
@@ -182,9 +182,12 @@ fn a_services_name_is_resolved_to_its_backends_too() {
 fn the_changes_are_named_that_would_turn_the_verdict() {
     let scratch = shop();
     let args = ["x/a", "x/b", "--port", "8080"];
+    let everyone = "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 10.96.0.0/12}}]}]}";
+    scratch.write("out.yaml", &policy("out", everyone));
     let both = explain(&scratch, &args).exits(0).out;
     for part in [
         "would be allowed by two changes, one for each direction:",
+        "ingress: Pod x/a: set the label app=c (it is a)",
         "egress: NetworkPolicy x/out: add the pods with app=b of namespace x to spec.egress[0].to",
         "ingress: NetworkPolicy x/guard: add the pods with app=a of namespace x to spec.ingress[0].from",
     ] {
@@ -220,7 +223,7 @@ fn a_pod_on_the_hosts_network_is_named_with_what_that_means() {
     scratch.write("all.yaml", &policy("all", "{podSelector: {}, policyTypes: [Ingress]}"));
     let to = explain(&scratch, &["10.0.0.2", "x/proxy", "--port", "80"]).exits(0).out;
     for part in [
-        "192.168.0.1 (host-network pod x/proxy)",
+        "192.168.0.1 (node n2, host-network pod x/proxy)",
         "policies apply to no pod on the host's network",
         "note: x/all selects x/proxy by its labels and does not isolate it",
     ] {

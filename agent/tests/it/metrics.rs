@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
+use palisade::flows::filter::Filter;
 use palisade::flows::flow::Flow;
 use palisade::http::{DEFAULT, MAX_CONNECTIONS, MAX_HEAD_BYTES};
 use palisade::metrics::exposition::Exposition;
@@ -354,10 +355,12 @@ fn full_status() -> PublishedStatus {
         "further":0,"divergence":null}"#;
     let denied: Flow = serde_json::from_str(denied).unwrap();
     published.flows.hits.count(&denied, Timestamp::UNIX_EPOCH);
+    drop(published.flows.subscribe_log("a file".into(), Filter::default()));
     published.update(|at| {
         let rows = Rows { largest: vec![("x".to_owned(), 1)], ..Rows::default() };
         at.status.rows = vec![rows];
         at.status.lint.findings = [(Severity::Note, 1)].into();
+        at.status.lint.usage.watched = 1;
         at.checked = Some(Instant::now());
         at.set_sizes = vec![("v4", SetName::LocalIn, 1)];
         let mut watch = WatchState::new(ObjectKind::Pod, true);

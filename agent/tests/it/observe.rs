@@ -16,6 +16,7 @@ use palisade_lab::{Layout, Namespace};
 use crate::attacks::{CAST, LAYOUTS_AND_FAMILIES};
 use crate::command::{Agent, Scratch, enter, palisade_in};
 use crate::scene::Scene;
+use crate::scrape;
 
 /// Denied one after another, far more than the log's rate lets through at once.
 const MANY: u16 = 600;
@@ -203,6 +204,19 @@ fn repeats_are_one_flow_and_filters_apply_to_what_is_stored_and_what_comes() {
     let counted: Vec<_> =
         denials.iter().map(|it| (it.policy.as_str(), it.direction, it.packets)).collect();
     assert_eq!(counted, [("n/b", FlowDirection::Ingress, 3), ("n/x", FlowDirection::Egress, 1)]);
+    // In metrics, too, with how long it took until they were shown.
+    let scrape = scrape::scrape(&node.scene.lab.node().path());
+    let value = |series: &str| scrape.value(series);
+    let of = |policy: &str, direction: &str| {
+        format!(
+            "palisade_policy_hits_total{{policy=\"{policy}\",direction=\"{direction}\",verdict=\"deny\"}}"
+        )
+    };
+    assert_eq!((value(&of("n/b", "ingress")), value(&of("n/x", "egress"))), (3.0, 1.0));
+    let all = "palisade_flow_hits_total{direction=\"ingress\",verdict=\"deny\"}";
+    assert_eq!(value(all), 3.0);
+    assert_eq!(value("palisade_flow_delay_seconds_count{verdict=\"deny\"}"), 4.0);
+    assert!(value("palisade_flow_delay_seconds_sum{verdict=\"deny\"}") > 0.0);
     let labelled =
         |label: &str| node.stored(Filter { labels: vec![label.into()], ..only_denied() }).len();
     assert_eq!((labelled("pod=x"), labelled("pod"), labelled("pod=c")), (1, 2, 1));

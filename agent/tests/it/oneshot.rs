@@ -143,7 +143,9 @@ fn between_dual_stack_pods_both_families_are_explained_and_judged() {
     let one = explain(&["fd00::1", "x/b", "--protocol", "icmp"]);
     assert!(one.contains("-> x/b (fd00::2) ICMPv6: deny") && !one.contains("10.0.0.2"), "{one}");
     let mentions = ["x/guard", "x/guard ingress[0]: ", "x/guard ingress[1]: "];
-    assert_eq!(mentions.map(|part| one.matches(part).count()), [2, 1, 1], "{one}");
+    let (reasons, edits) = one.split_once("  would be allowed by").unwrap();
+    assert_eq!(mentions.map(|part| reasons.matches(part).count()), [2, 1, 1], "{one}");
+    assert!(edits.contains("NetworkPolicy x/guard: add to spec.ingress a rule"), "{one}");
 
     let input = "\
 {\"from\":\"x/a\",\"to\":\"x/b\",\"port\":80}\n\

@@ -42,7 +42,7 @@ fn each(datagram: &[u8], mut visit: impl FnMut(Message<'_>)) {
 fn conntrack(datagram: &[u8]) {
     each(datagram, |message| {
         let Some(event) = conntrack::event(message) else { return };
-        let (Event::Opened(entry) | Event::Ended(entry, _)) = event;
+        let (Event::Opened(entry, _) | Event::Ended(entry, _)) = event;
         let _ = (entry.live(), entry.service(), entry.ends(), entry.is_midstream());
         // What deletes an entry names that entry and no other.
         let mut written = Vec::new();

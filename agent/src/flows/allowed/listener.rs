@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use palisade_dataplane::connection_accounting;
 use palisade_dataplane::netlink::conntrack::{
-    Conntrack, ConntrackError, ConntrackEvents, Heard, Progress, Selection,
+    Conntrack, ConntrackError, ConntrackEvents, Event, Heard, Progress, Selection,
 };
 
 use super::tracker::Tracker;
-use super::{Shared, lock, now};
+use super::{Shared, lock};
+use crate::flows::observation::moment;
 use crate::flows::store::FlowStore;
 
 /// How long to let events gather in the socket, so that a stream of them does not wake the thread for each. The receive buffer
@@ -110,7 +111,11 @@ impl Listener<'_> {
     fn read(&mut self, events: &mut ConntrackEvents, wait: bool) -> Result<Heard, ConntrackError> {
         let (tracker, gathered) = (&mut self.tracker, self.gathered);
         let heard = events.read(wait, |event| {
-            tracker.take(&event, (Instant::now(), now()), &mut lock(gathered));
+            let noted = match event {
+                Event::Opened(_, noted) => noted,
+                Event::Ended(..) => None,
+            };
+            tracker.take(&event, moment(noted), &mut lock(gathered));
         })?;
         if heard == Heard::Overflow {
             self.store.count(|counts| counts.allowed.lost.overflows += 1);
@@ -143,7 +148,7 @@ impl Listener<'_> {
         let (tracker, gathered) = (&mut self.tracker, self.gathered);
         dump(conntrack, |entry| {
             if listed.insert(entry.identity()) {
-                tracker.found(&entry, (Instant::now(), now()), &mut lock(gathered));
+                tracker.found(&entry, moment(None), &mut lock(gathered));
             }
         })?;
         is_lossy |= self.drain(events)?;

@@ -107,13 +107,12 @@ impl Recorder {
         for &direction in directions {
             store.repeat_allowed(&flow_key(key, direction), &connections);
         }
-        self.count_elsewhere(directions, tally);
+        self.count(directions, tally);
         true
     }
 
     fn put(&mut self, key: &ConnectionKey, tally: &Tally, sides: Vec<SideJudgement>) {
         let directions: Vec<Direction> = sides.iter().map(|side| side.direction).collect();
-        self.count_elsewhere(&directions, tally);
         let connections = connections(tally);
         for mut side in sides {
             if side.is_denied
@@ -125,15 +124,20 @@ impl Recorder {
             let key = flow_key(key, side.direction);
             self.status.flows.put_allowed(key, &connections, side.judged);
         }
+        self.count(&directions, tally);
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();
         }
         self.known.insert(*key, directions);
     }
 
-    fn count_elsewhere(&self, directions: &[Direction], tally: &Tally) {
+    /// Counts connections without a pod here, and how long it took to make flows of the others.
+    fn count(&self, directions: &[Direction], tally: &Tally) {
+        let PublishedStatus { flows, metrics, .. } = &self.status;
         if directions.is_empty() {
-            self.status.flows.count(|counts| counts.allowed.elsewhere += tally.opened);
+            flows.count(|counts| counts.allowed.elsewhere += tally.opened);
+        } else if tally.opened > 0 {
+            metrics.recorded(FlowVerdict::Allow, tally.at.elapsed());
         }
     }
 

@@ -89,7 +89,7 @@ impl Tracker {
         gathered: &mut Gathered,
     ) {
         match event {
-            Event::Opened(entry) => {
+            Event::Opened(entry, _) => {
                 if self.by_dump.remove(&entry.identity()) {
                     // It was not lost, only late.
                     self.heard.repaired -= 1;
@@ -113,7 +113,7 @@ impl Tracker {
     fn count_opened(&mut self, entry: &Entry, now: (Instant, Timestamp), gathered: &mut Gathered) {
         self.heard.opened += 1;
         match gathered.tally(entry, now) {
-            Some(tally) => (tally.opened, tally.last) = (tally.opened + 1, now.1),
+            Some(tally) => (tally.opened, tally.last) = (tally.opened + 1, tally.last.max(now.1)),
             None => gathered.left_out += 1,
         }
     }

@@ -48,13 +48,21 @@ fn pods_that_ask_another_resolver_miss_nothing() {
     };
     let to_api = TO_API.replace("app: web", "app: solo");
     for policy in ["Default", "None"] {
-        assert_eq!(missed(&[&to_api, &solo("solo", policy)].concat(), None), [""; 0], "{policy}");
+        assert_eq!(
+            missed(&[to_api.as_str(), &solo("solo", policy)].concat(), None),
+            [""; 0],
+            "{policy}"
+        );
     }
     for policy in ["ClusterFirst", "ClusterFirstWithHostNet"] {
-        assert_eq!(missed(&[&to_api, &solo("solo", policy)].concat(), None).len(), 1, "{policy}");
+        assert_eq!(
+            missed(&[to_api.as_str(), &solo("solo", policy)].concat(), None).len(),
+            1,
+            "{policy}"
+        );
     }
     // Beside one that does, the others are counted and named.
     let pods = [solo("solo", "ClusterFirst"), solo("a-solo", "Default")].concat();
-    let beside = missed(&[&to_api, &pods].concat(), None);
+    let beside = missed(&[to_api.as_str(), &pods].concat(), None);
     assert!(beside[0].contains("lets 1 pod (shop/solo) connect"), "{beside:?}");
 }

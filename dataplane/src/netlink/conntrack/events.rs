@@ -6,14 +6,17 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::super::sys::{Bus, Socket};
-use super::super::wire::{self, Message, conntrack_msg};
+use super::super::wire::{self, Attribute, Message, conntrack_msg};
 use super::{Accounting, ConntrackError, Entry};
 
 /// `NFNLGRP_CONNTRACK_NEW`, `NFNLGRP_CONNTRACK_DESTROY` (linux/netfilter/nfnetlink.h).
 const NEW_GROUP: u32 = 1;
 const DESTROY_GROUP: u32 = 3;
+/// `CTA_TIMESTAMP_EVENT` (linux/netfilter/nfnetlink_conntrack.h): nanoseconds since 1970.
+const TIMESTAMP_EVENT: u16 = 27;
 /// An event has some hundred bytes.
 const BUFFER: usize = 16 * 1024;
 /// The receive buffer, in bytes, that holds the events of a quarter of a second at 40,000 a second: the kernel accounts less
@@ -23,8 +26,8 @@ pub const RECEIVE_BUFFER: usize = 8 << 20;
 /// What became of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// Its first packet passed all rules.
-    Opened(Entry),
+    /// Its first packet passed all rules; when, where the kernel notes it (Linux 6.15, with `nf_conntrack_timestamp`).
+    Opened(Entry, Option<SystemTime>),
     Ended(Entry, Accounting),
 }
 
@@ -92,7 +95,9 @@ impl ConntrackEvents {
 pub(in crate::netlink) fn event(message: Message<'_>) -> Option<Event> {
     let (_, attributes) = message.nf()?;
     if message.is_conntrack(conntrack_msg::NEW) {
-        return Entry::read(attributes).map(Event::Opened);
+        let time = attributes.get(TIMESTAMP_EVENT).and_then(Attribute::be_u64);
+        let time = time.and_then(|nanos| UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)));
+        return Some(Event::Opened(Entry::read(attributes)?, time));
     }
     if message.is_conntrack(conntrack_msg::DELETE) {
         return Some(Event::Ended(Entry::read(attributes)?, Accounting::read(attributes)));

@@ -55,7 +55,7 @@ impl Case {
     }
 
     fn open(&mut self, id: u32, port: u16) {
-        self.tracker.take(&Event::Opened(entry(id, port)), Self::now(), &mut self.gathered);
+        self.tracker.take(&Event::Opened(entry(id, port), None), Self::now(), &mut self.gathered);
     }
 
     fn end(&mut self, id: u32, port: u16) {
