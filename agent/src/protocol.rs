@@ -1,5 +1,7 @@
 //! What passes over the agent's socket: one JSON object a line, a request and its response.
 
+mod source_guard;
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -16,6 +18,8 @@ use crate::flows::hits::{PolicyDenials, RuleHits};
 use crate::pod_list::PodList;
 use crate::watch_state::KubernetesState;
 use crate::what_if::{Proposal, WhatIf};
+
+pub use source_guard::{SourceGuard, SourceGuardMode};
 
 /// Goes up when a field changes its meaning or goes; new fields and requests leave it.
 pub const VERSION: u32 = 3;
@@ -243,37 +247,6 @@ impl Status {
             && self.error_count == 0
             && self.connections.failure.is_none()
     }
-}
-
-/// Which packets of local pods are dropped because their source is not their pod's.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceGuard {
-    pub mode: SourceGuardMode,
-    /// The interfaces that are guarded.
-    pub interfaces: usize,
-    /// Of these, those that lead to no pod that is known yet.
-    pub unidentified_interfaces: usize,
-    /// Pairs of interface and address that are accepted.
-    pub sources: usize,
-    /// Addresses of local pods whose interfaces are not known, and not guarded.
-    pub unlocated: usize,
-    /// Addresses that are routed to pods that do not have them by their manifests. Packets from them are dropped.
-    pub unnamed: usize,
-    /// What is not guarded, and what is dropped though it may be meant: a sentence for each reason.
-    pub notes: Vec<String>,
-    /// Packets that were dropped since the rules were last loaded.
-    pub dropped: u64,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SourceGuardMode {
-    /// Every packet.
-    #[default]
-    All,
-    /// The first packet of each connection.
-    First,
-    Off,
 }
 
 /// Whether packets of unknown addresses in the ranges of this node's pods are held.

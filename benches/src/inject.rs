@@ -225,6 +225,11 @@ impl Router {
         Ok(self.namespace.run(work)?)
     }
 
+    /// The indexes of the interfaces at which packets are injected, in every router.
+    pub fn interfaces() -> Vec<u32> {
+        Ingress::ALL.map(Ingress::index).into()
+    }
+
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
     }

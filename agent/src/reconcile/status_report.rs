@@ -57,7 +57,8 @@ pub(super) struct StatusReport {
     held: BTreeSet<String>,
     warnings: BTreeSet<String>,
     gaps: BTreeSet<String>,
-    guard_notes: BTreeSet<String>,
+    /// How many notes of the source guard there were.
+    guard_notes: usize,
     /// How many problems, and how many warnings, mean that not all is enforced.
     errors: (usize, usize),
     /// When it was noticed that somebody had changed the tables, which are not put right yet.
@@ -91,7 +92,7 @@ impl StatusReport {
             held: BTreeSet::new(),
             warnings: BTreeSet::new(),
             gaps: BTreeSet::new(),
-            guard_notes: BTreeSet::new(),
+            guard_notes: 0,
             errors: (0, 0),
             drift_since: None,
         }
@@ -328,10 +329,11 @@ impl StatusReport {
         gaps.difference(&self.gaps).for_each(|gap| tracing::warn!("not enforced: {gap}"));
         log_gone(&self.gaps, &gaps);
         let guard = enforcer.known_sources().status();
-        let notes: BTreeSet<String> = guard.notes.iter().cloned().collect();
-        notes.difference(&self.guard_notes).for_each(|note| tracing::warn!("source guard: {note}"));
-        log_gone(&self.guard_notes, &notes);
-        self.guard_notes = notes;
+        // Which addresses a note names changes with every pod; that there is one more reason does not.
+        if guard.notes.len() > self.guard_notes {
+            guard.notes.iter().for_each(|note| tracing::warn!("source guard: {note}"));
+        }
+        self.guard_notes = guard.notes.len();
         self.update(|status| {
             status.source_guard = guard;
             status.not_enforced = gaps.iter().cloned().collect();

@@ -216,7 +216,9 @@ pub fn run(
     let table = table.into();
     let chains = Skeleton::get().table(table);
     let priority = table.family().map_or(0, |family| packet.priority(family));
-    if guard_drops(view, chains, packet) {
+    // What the source guard looks up is not traced: it decides nothing else.
+    let mut guard = Walk { view, packet, trace: &mut (), chains, priority };
+    if guard.chain(ChainName::Prerouting) == Some(Verdict::Deny) {
         trace.step(Step::End(ChainName::SourceGuard, Verdict::Deny));
         return (Verdict::Deny, 0);
     }
@@ -226,12 +228,6 @@ pub fn run(
         Verdict::Allow
     });
     (verdict, walk.priority)
-}
-
-/// Whether the source guard drops the packet when it comes in. What it looks up is not traced: it decides nothing else.
-fn guard_drops(view: &mut impl View, chains: &'static Chains, packet: &Packet) -> bool {
-    let mut walk = Walk { view, packet, trace: &mut (), chains, priority: 0 };
-    walk.chain(ChainName::Prerouting) == Some(Verdict::Deny)
 }
 
 const CHAINS: usize = ChainName::ALL.len();

@@ -12,6 +12,7 @@
 //! masks and comparisons of 4 bytes).
 
 mod bridge;
+mod hook;
 mod inet;
 mod source_guard;
 
@@ -21,6 +22,7 @@ pub use super::protocol::{ICMP, ICMPV6, TCP};
 pub use super::sets::SetName;
 use super::{ClassId, ProfileId, TableFamily};
 use crate::model::Family;
+pub use hook::Hook;
 
 /// Incremented with every change of the skeleton, and kept in the table's comment. A table of another version is replaced.
 pub const VERSION: u32 = 7;
@@ -155,15 +157,6 @@ impl ChainName {
     pub const fn is_base(self) -> bool {
         self.hook().is_some()
     }
-}
-
-/// Where a base chain is hooked, with `type filter` and `policy accept`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Hook {
-    /// At priority `raw`: before connection tracking.
-    Prerouting,
-    /// At priority `filter`, before that in the inet table.
-    Forward,
 }
 
 /// An address of the packet's network header.
