@@ -263,6 +263,20 @@ fn an_allowed_connection_is_green_and_turns_red_with_its_policy_and_the_stream_i
     });
 }
 
+/// Of pod b: c may reach it by what its policy names.
+async fn assert_matrix(page: &Page) {
+    page.press(&String::from(char::from(Key::Escape))).await;
+    page.press("2").await;
+    page.ask("[...document.querySelectorAll('#pods .pod')].find((it) => it.textContent.startsWith('b')).focus()").await;
+    page.press(&String::from(char::from(Key::Enter))).await;
+    page.until("document.querySelectorAll('#details .matrix').length === 2").await;
+    let row = "[...document.querySelectorAll('#details .matrix')[0].querySelectorAll('tr')].find((it) => it.textContent.startsWith('pod=c'))";
+    assert_eq!(
+        page.ask(&format!("[...{row}.querySelectorAll('td')].map((it) => it.className)")).await,
+        json!(["allow", "allow", "deny"])
+    );
+}
+
 #[test]
 fn policies_findings_the_matrix_and_what_an_edit_would_change_are_shown_by_keyboard_alone() {
     let node = Node::new(Layout::Routed);
@@ -332,16 +346,7 @@ fn policies_findings_the_matrix_and_what_an_edit_would_change_are_shown_by_keybo
         page.ask("document.querySelector('#ask').click()").await;
         page.until("document.querySelector('#effect .messages li') !== null").await;
 
-        page.press(&String::from(char::from(Key::Escape))).await;
-        page.press("2").await;
-        page.ask("[...document.querySelectorAll('#pods .pod')].find((it) => it.textContent.startsWith('b')).focus()").await;
-        page.press(&String::from(char::from(Key::Enter))).await;
-        page.until("document.querySelectorAll('#details .matrix').length === 2").await;
-        let row = "[...document.querySelectorAll('#details .matrix')[0].querySelectorAll('tr')].find((it) => it.textContent.startsWith('pod=c'))";
-        assert_eq!(
-            page.ask(&format!("[...{row}.querySelectorAll('td')].map((it) => it.className)")).await,
-            json!(["allow", "allow", "deny"])
-        );
+        assert_matrix(&page).await;
         page.assert_clean().await;
     });
 }
