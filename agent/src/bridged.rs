@@ -175,6 +175,9 @@ impl AttachedSubjects {
         let touched = delta.iter().flat_map(|(_, d)| d.local_in.keys().chain(d.local_out.keys()));
         let (come, gone): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
             touched.copied().partition(is_subject);
+        if !come.is_empty() || !gone.is_empty() {
+            self.seen = None;
+        }
         let Some(attachments) = &mut self.attachments else { return };
         if warned(attachments.update(come, gone)).unwrap_or(false) {
             self.take_over();
@@ -185,6 +188,7 @@ impl AttachedSubjects {
     /// Looks for all subjects of the program, whatever was known.
     pub fn find_all(&mut self, compiler: &Compiler) {
         let program = compiler.program();
+        self.seen = None;
         match &mut self.attachments {
             None => self.attachments = warned(Attachments::open()),
             Some(attachments) => _ = warned(attachments.look_again()),

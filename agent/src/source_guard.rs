@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use palisade_compiler::compile::Compiler;
+use palisade_compiler::model::Family;
+use palisade_compiler::program::{AddressRange, Program};
 use palisade_compiler::wording::listed;
 use palisade_dataplane::attachments::{Attachments, Sources};
 use palisade_dataplane::host::HostFacts;
@@ -32,6 +34,8 @@ pub struct KnownSources {
     /// The first `MAX_NAMED` addresses of local pods whose interfaces are not known.
     unlocated: Vec<String>,
     unlocated_count: usize,
+    /// Addresses that are routed to isolated pods, and that no manifest names.
+    held: BTreeSet<IpAddr>,
 }
 
 impl KnownSources {
@@ -51,7 +55,8 @@ impl KnownSources {
             .map(|address| address.to_string())
             .collect();
         let unlocated_count = compiler.local_addresses().filter(is_unlocated).count();
-        Self { mode, sources, unlocated, unlocated_count }
+        let held = held(&sources, compiler.program());
+        Self { mode, sources, unlocated, unlocated_count, held }
     }
 
     /// Looked up once, in the network namespace of the calling thread.
@@ -65,11 +70,19 @@ impl KnownSources {
 
     /// What the tables must hold of it.
     pub fn facts(&self) -> HostFacts {
-        match self.mode {
-            SourceGuardMode::Off => HostFacts::default(),
+        let mut facts = match self.mode {
+            SourceGuardMode::Off => return HostFacts::default(),
             SourceGuardMode::First => self.sources.facts(true),
             SourceGuardMode::All => self.sources.facts(false),
+        };
+        for &address in &self.held {
+            let held = match Family::of(address) {
+                Family::V4 => &mut facts.held_ipv4,
+                Family::V6 => &mut facts.held_ipv6,
+            };
+            held.insert(AddressRange { first: address, last: address });
         }
+        facts
     }
 
     /// What of local pods may send with a source that is not theirs, and what is no source though it is routed to a pod: one
@@ -111,8 +124,8 @@ impl KnownSources {
             let pairs: Vec<String> =
                 self.sources.unnamed.iter().take(MAX_NAMED).map(pair).collect();
             notes.push(format!(
-                "{} is routed to a pod that does not have it by its manifest, so that packets from it are dropped: allow it by \
-                 --allow-source if it is meant",
+                "{} is routed to a pod that does not have it by its manifest, so that packets from it are dropped, and \
+                 those to it too where the pod is isolated: allow it by --allow-source if it is meant",
                 listed(&pairs, self.sources.unnamed.len())
             ));
         }
@@ -132,4 +145,20 @@ impl KnownSources {
             dropped: 0,
         }
     }
+}
+
+/// What is routed to an isolated pod without being the pod's by its manifest: it would be reached by it whatever its policies say.
+fn held(sources: &Sources, program: &Program) -> BTreeSet<IpAddr> {
+    let is_isolated = |address: &IpAddr| {
+        let tables = &program[Family::of(*address)];
+        tables.local_in.contains(address) || tables.local_out.contains(address)
+    };
+    let of_isolated: BTreeSet<u32> = sources
+        .pairs
+        .iter()
+        .filter(|(_, address)| sources.located.contains(address) && is_isolated(address))
+        .map(|(interface, _)| *interface)
+        .collect();
+    let unnamed = sources.unnamed.iter();
+    unnamed.filter(|(interface, _)| of_isolated.contains(interface)).map(|pair| pair.1).collect()
 }

@@ -65,8 +65,29 @@ pub(crate) fn is_narrowing(set: SetName, comes: bool) -> bool {
 }
 
 impl HostFacts {
+    /// Whether there are ranges that others contain, which an interval set cannot hold.
+    pub fn has_overlaps(&self) -> bool {
+        [&self.held_ipv4, &self.held_ipv6]
+            .into_iter()
+            .any(|ranges| ranges.iter().any(|range| is_within_another(range, ranges)))
+    }
+
+    /// Leaves out ranges that others contain.
+    pub fn remove_overlaps(&mut self) {
+        for ranges in [&mut self.held_ipv4, &mut self.held_ipv6] {
+            let all = ranges.clone();
+            ranges.retain(|range| !is_within_another(range, &all));
+        }
+    }
+
     /// Whether packets that enter by the interface must have one of its sources.
     pub fn guards(&self, interface: u32) -> bool {
         self.pod_interfaces.contains(&interface) || self.first_interfaces.contains(&interface)
     }
+}
+
+fn is_within_another(range: &AddressRange, ranges: &BTreeSet<AddressRange>) -> bool {
+    ranges
+        .iter()
+        .any(|other| other != range && other.first <= range.first && range.last <= other.last)
 }

@@ -34,10 +34,20 @@ impl FloodCount {
 /// so that a packet that has not arrived by then was dropped.
 #[derive(Debug)]
 pub struct Flood {
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     /// Rounds that have ended.
     rounds: Arc<AtomicU64>,
     thread: JoinHandle<Result<Vec<FloodCount>, LabError>>,
+}
+
+/// Stops the thread when it is dropped, as where a test panics.
+#[derive(Debug)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// First packets of each connection in a round.
@@ -79,7 +89,7 @@ impl Flood {
             }
             Ok(counts)
         });
-        Ok(Self { stop, rounds, thread })
+        Ok(Self { stop: Stop(stop), rounds, thread })
     }
 
     /// Returns once a whole round was sent after this call, or the thread has ended.
@@ -96,7 +106,7 @@ impl Flood {
     /// # Errors
     /// The error that ended the thread, if one did.
     pub fn stop(self) -> Result<Vec<FloodCount>, LabError> {
-        self.stop.store(true, Ordering::Relaxed);
+        drop(self.stop);
         match self.thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),

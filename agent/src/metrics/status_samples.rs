@@ -15,7 +15,7 @@ use super::lint_samples::lint;
 use super::samples::{Labels, Named, Samples, named};
 use super::watch_samples::watches;
 use crate::health;
-use crate::protocol::{Connections, Hold, HoldState, Rows};
+use crate::protocol::{Connections, Hold, HoldState, Rows, SourceGuard};
 use crate::published_status::{PublishedStatus, StatusAt};
 
 /// Reads the status when asked.
@@ -40,6 +40,8 @@ impl Collector for StatusSamples {
             engine(&mut samples, at.engine)?;
             let held = denied.as_ref().map_or(0, |counters| counters.held.packets);
             hold(&mut samples, &at.status.hold, held)?;
+            let forged = denied.as_ref().map_or(0, |counters| counters.forged.packets);
+            source_guard(&mut samples, &at.status.source_guard, forged)?;
             lint(&mut samples, &at.status.lint)
         })?;
         flows(&mut samples, &self.0.flows.counts())?;
@@ -419,6 +421,33 @@ fn denials(samples: &mut Samples<'_>, counters: DenyCounters) -> fmt::Result {
     samples.counters(
         &Named::in_bytes("denied", "Bytes of the packets that policy denied, by direction; see palisade_denied_packets_total."),
         series(ingress.bytes, egress.bytes),
+    )
+}
+
+fn source_guard(samples: &mut Samples<'_>, guard: &SourceGuard, forged: u64) -> fmt::Result {
+    samples.count(
+        &named(
+            "guarded_interfaces",
+            "Interfaces of pods of which packets with a source that is not the pod's are dropped. If it is smaller than the number of \
+             this node's pods, palisade status says which are not guarded.",
+        ),
+        guard.interfaces,
+    )?;
+    samples.count(
+        &named(
+            "unlocated_addresses",
+            "Addresses of this node's pods whose interfaces are not known: what these pods send may have any source. palisade status \
+             says why.",
+        ),
+        guard.unlocated,
+    )?;
+    samples.counter(
+        &named(
+            "forged_packets",
+            "Packets of pods that were dropped because their source is not the pod's, since the rules were last loaded. If it rises, a \
+             pod forges addresses, or has one that its manifest does not name: see --allow-source.",
+        ),
+        Some(forged as f64),
     )
 }
 

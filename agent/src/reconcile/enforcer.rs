@@ -119,6 +119,9 @@ impl Enforcer {
         for other in others.into_iter().filter(|other| !other.is_empty()) {
             facts.to_mut().extend(other);
         }
+        if facts.has_overlaps() {
+            facts.to_mut().remove_overlaps();
+        }
         if self.dataplane.host() == &*facts {
             return false;
         }

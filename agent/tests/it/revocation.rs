@@ -11,7 +11,7 @@ use palisade::protocol::{State, Status};
 use palisade_compiler::model::{Connection, Family};
 use palisade_dataplane::netlink::conntrack::{Conntrack, Entry, Progress, Selection};
 use palisade_lab::packet::{ICMP, ICMPV6, Packet, SCTP, TCP, UDP};
-use palisade_lab::{LabSpec, Layout, Transmission};
+use palisade_lab::{LabSpec, Layout, MARKERS, Transmission};
 
 use crate::attacks::{LAYOUTS_AND_FAMILIES, connected};
 use crate::command::{Agent, Scratch};
@@ -329,7 +329,8 @@ fn an_agent_that_was_killed_before_it_cut_leaves_the_cut_to_the_next_one() {
     node.scratch.write("policy.yaml", &guard(&["a"]));
     // This programs the kernel and looks at no connection, like an agent that is killed in between.
     let files = node.scratch.path().to_owned();
-    let apply = || crate::command::palisade(&["apply", "-f", &files]).exits(0);
+    let args = ["apply", "-f", &files, "--allow-source", MARKERS];
+    let apply = || crate::command::palisade(&args).exits(0);
     node.scene.lab.node().run(apply).unwrap();
     assert_eq!(node.ids(c, b).len(), 1, "it is there still");
     assert!(node.carries(&mut from_c, "c", "b"));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use palisade::protocol::{State, Status};
 use palisade_compiler::model::{Connection, Verdict};
-use palisade_lab::{ApiServer, Host, Lab, LabSpec, Layout, Namespace};
+use palisade_lab::{ApiServer, Host, Lab, LabSpec, Layout, MARKERS, Namespace};
 
 use crate::command::{Agent, Ran, Scratch, finish, until};
 
@@ -191,7 +191,7 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn until_enforced_as_the_server_says(&self) {
         let kinds = "namespaces,nodes,pods,networkpolicies,services,endpointslices";
-        let verify = ["verify", "-f", "-", "--node-name", NODE];
+        let verify = ["verify", "-f", "-", "--node-name", NODE, "--allow-source", MARKERS];
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let objects = self.kubectl(&["get", kinds, "--all-namespaces", "-o", "json"]);

@@ -1,3 +1,5 @@
+mod source_guard;
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::skeleton::{SetName, VERSION};
 use palisade_compiler::program::{
@@ -37,6 +38,18 @@ fn hold_by_hand() -> Contents {
     .into()
 }
 
+/// What the source guard holds of a pod with this address.
+fn guard_by_hand(family: Family, address: &str) -> Contents {
+    let address = address.parse().expect("an address");
+    [
+        (SetName::PodInterfaces, [7, 0x0001_0203].map(Element::Interface).into()),
+        (SetName::FirstInterfaces, [Element::Interface(8)].into()),
+        (SetName::sources(family), [Element::Source(7, address)].into()),
+        (SetName::located(family), [Element::Address(address)].into()),
+    ]
+    .into()
+}
+
 fn by_hand() -> BTreeMap<TableFamily, Contents> {
     let ip = |text: &str| text.parse().expect("an address");
     let id = |major: u32, minor| major << 16 | minor;
@@ -61,10 +74,6 @@ fn by_hand() -> BTreeMap<TableFamily, Contents> {
         set(SetName::LocalOut, &[Element::Address(ip("10.0.0.2"))]),
         set(SetName::Hairpin, &[Element::Hairpin(ip("10.0.0.2"))]),
         set(SetName::Bridges, &[Element::Bridge(5)]),
-        set(SetName::PodInterfaces, &[7, 0x0001_0203].map(Element::Interface)),
-        set(SetName::FirstInterfaces, &[Element::Interface(8)]),
-        set(SetName::SourcesIpv4, &[Element::Source(7, ip("10.0.0.2"))]),
-        set(SetName::LocatedIpv4, &[Element::Address(ip("10.0.0.2"))]),
         set(SetName::Class, &[class("10.0.0.1", 1, 1), class("10.0.0.3", 10, 0xb00)]),
         set(
             SetName::Cidr,
@@ -88,10 +97,6 @@ fn by_hand() -> BTreeMap<TableFamily, Contents> {
         set(SetName::LocalIn, &[Element::Address(ip("fd00::2"))]),
         set(SetName::LocalOut, &[Element::Address(ip("fd00::2"))]),
         set(SetName::Hairpin, &[Element::Hairpin(ip("fd00::2"))]),
-        set(SetName::PodInterfaces, &[7, 0x0001_0203].map(Element::Interface)),
-        set(SetName::FirstInterfaces, &[Element::Interface(8)]),
-        set(SetName::SourcesIpv6, &[Element::Source(7, ip("fd00::2"))]),
-        set(SetName::LocatedIpv6, &[Element::Address(ip("fd00::2"))]),
         set(SetName::Class, &[class("fd00::1", 1, 1)]),
         set(
             SetName::Cidr,
@@ -108,8 +113,8 @@ fn by_hand() -> BTreeMap<TableFamily, Contents> {
     let bridge = [set(SetName::BridgePorts, &[7, 0x0001_0203].map(Element::Interface))];
     BTreeMap::from([
         (TableFamily::Inet, hold_by_hand()),
-        (TableFamily::Ip, v4.into()),
-        (TableFamily::Ip6, v6.into()),
+        (TableFamily::Ip, v4.into_iter().chain(guard_by_hand(Family::V4, "10.0.0.2")).collect()),
+        (TableFamily::Ip6, v6.into_iter().chain(guard_by_hand(Family::V6, "fd00::2")).collect()),
         (TableFamily::Bridge, bridge.into()),
     ])
 }
