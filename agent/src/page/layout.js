@@ -87,7 +87,7 @@ onmessage = ({ data: { version, groups, workloads, places, links } }) => {
     if (size === 1) return [x, y];
     const n = counts[workload]++;
     // Names stand below pods: two beside each other have room for them.
-    const at = size === 2 ? { x: (n - 0.5) * SPACING * 1.1, y: 0 } : seed(n, SPACING * 0.52);
+    const at = size === 2 ? { x: (n - 0.5) * SPACING * 1.5, y: 0 } : seed(n, SPACING * 0.52);
     return [x + at.x, y + at.y];
   }));
   const circlesOf = each(placed.flatMap(({ x, y, radius }) => [x, y, radius]));
