@@ -1,4 +1,4 @@
-//! What a pod may try by sources that are not its own, and must not achieve: attacks 4, 12 and 14, on routed pods. Each succeeds
+//! What a pod may try by sources that are not its own, and must not achieve: attacks 4, 12, 14 and 16, on routed pods. Each succeeds
 //! against the same policies without the source guard, so that its failure with it means something.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -269,6 +269,59 @@ fn received(socket: &UdpSocket, text: &[u8], ended: &AtomicBool) -> (usize, usiz
             Err(_) => {}
         }
     }
+}
+
+/// Gives a pod another address, which the node routes to it and no manifest names.
+fn add_address(scene: &Scene, pod: &str, address: IpAddr) {
+    let machine = &scene.lab.machines()[scene.number(pod)];
+    let (host, length) = if address.is_ipv4() { ("-4", 32) } else { ("-6", 128) };
+    let whole = format!("{address}/{length}");
+    let link = format!("veth{}", scene.number(pod));
+    let mut route = Command::new("ip");
+    route.args([host, "route", "add", &whole, "dev", &link]);
+    let mut own = Command::new("ip");
+    own.args([host, "address", "add", &whole, "dev", "eth0"]);
+    if address.is_ipv6() {
+        // It is used at once.
+        own.arg("nodad");
+    }
+    for (namespace, mut command) in [(scene.lab.node(), route), (machine.namespace(), own)] {
+        let done = namespace.run(move || command.status()).expect("entered");
+        assert!(done.expect("ip is installed").success());
+    }
+}
+
+/// Attack 16: X leaves its isolation behind by an address that its manifest does not name, and B is reached by one.
+#[test]
+fn an_address_that_no_manifest_names_is_no_source_and_reaches_no_isolated_pod() {
+    routed(|scene, family, what| {
+        let at = |name: &str| scene.address(name, family);
+        let [of_b, of_x, of_c] = match family {
+            Family::V4 => ["10.9.9.1", "10.9.9.2", "10.9.9.3"],
+            Family::V6 => ["fd00:9::1", "fd00:9::2", "fd00:9::3"],
+        }
+        .map(address);
+        for (pod, other) in [("n/b", of_b), ("n/x", of_x), ("n/c", of_c)] {
+            add_address(scene, pod, other);
+        }
+        let passes = |from: &str, source, to: &str, destination, port| {
+            scene.passes(from, to, &Packet::udp(source, destination, 4000, port, b"unnamed"))
+        };
+        let from_x = || passes("n/x", of_x, "n/c", at("n/c"), 7777);
+        let to_b = || passes("n/a", at("n/a"), "n/b", of_b, 7777);
+        assert!(from_x() && to_b(), "{what}: without rules");
+        let agent = Agent::start(scene, CAST);
+        until("the guard", || !from_x() && !to_b());
+        let status = agent.ask("status");
+        for unnamed in [of_b, of_x, of_c] {
+            assert!(status.contains(&unnamed.to_string()), "{what}: no {unnamed} in {status}");
+        }
+        // What is named is judged as before, and C, which nothing isolates, is reached by its other address.
+        assert!(passes("n/c", at("n/c"), "n/b", at("n/b"), 53), "{what}");
+        assert!(passes("n/x", at("n/x"), "n/a", at("n/a"), 53), "{what}");
+        assert!(passes("n/a", at("n/a"), "n/c", of_c, 7777), "{what}");
+        assert!(agent.ask("verify").contains("holds exactly"), "{}", agent.ask("verify"));
+    });
 }
 
 /// How often an address moves to another interface.
