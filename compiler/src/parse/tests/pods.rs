@@ -52,7 +52,14 @@ fn a_pod_is_what_its_manifest_says() {
     assert_eq!(addresses, ["10.0.0.1", "fd00::1"].map(|a| a.parse::<IpAddr>().unwrap()));
     let ports: Vec<_> = pod.ports.iter().map(|p| (p.name.as_deref(), p.protocol, p.port)).collect();
     let (tcp, udp, sctp) = (Protocol::Tcp, Protocol::Udp, Protocol::Sctp);
-    assert_eq!(ports, [(Some("http"), tcp, 8080), (Some("dns"), udp, 53), (Some("side"), sctp, 2)]);
+    // A port without a name counts too: it says that the pod serves it.
+    let expected = [
+        (Some("http"), tcp, 8080),
+        (None, tcp, 9090),
+        (Some("dns"), udp, 53),
+        (Some("side"), sctp, 2),
+    ];
+    assert_eq!(ports, expected);
 }
 
 #[test]
