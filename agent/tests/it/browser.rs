@@ -267,6 +267,10 @@ fn an_allowed_connection_is_green_and_turns_red_with_its_policy_and_the_stream_i
 async fn assert_matrix(page: &Page) {
     page.press(&String::from(char::from(Key::Escape))).await;
     page.press("2").await;
+    page.until(
+        "[...document.querySelectorAll('#pods .pod')].some((it) => it.textContent.startsWith('b'))",
+    )
+    .await;
     page.ask("[...document.querySelectorAll('#pods .pod')].find((it) => it.textContent.startsWith('b')).focus()").await;
     page.press(&String::from(char::from(Key::Enter))).await;
     page.until("document.querySelectorAll('#details .matrix').length === 2").await;

@@ -116,7 +116,8 @@ fn in_the_live_demo_edits_turn_edges_and_the_tour_goes_on() {
         // A label that a policy asks for goes.
         page.until(&is("monitoring/prometheus", "shop/api", "allow", "deny")).await;
         page.press(&String::from(char::from(Key::Escape))).await;
-        page.press("2").await;
+        page.ask("(document.querySelector('#tab-pods').click(), 0)").await;
+        page.until("[...document.querySelectorAll('#pods h3 button')].some((it) => it.textContent === 'monitoring')").await;
         page.ask("[...document.querySelectorAll('#pods h3 button')].find((it) => it.textContent === 'monitoring').click()").await;
         page.until("document.querySelector('.labels-form input')?.value === 'purpose=monitoring'")
             .await;
