@@ -256,6 +256,13 @@ impl Agent {
         self.child.id()
     }
 
+    /// A line of proc_pid_status(5) about memory, such as `VmRSS:`, in KiB.
+    pub(crate) fn memory(&self, line: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let found = status.lines().find_map(|each| each.strip_prefix(line)).unwrap();
+        found.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.scratch.0.join("log")).unwrap()
     }

@@ -1,7 +1,6 @@
 //! Pods and authors who send or write as much as they can: the verdicts of others stay, and the agent within its bounds.
 
 use std::fmt::Write as _;
-use std::fs;
 
 use palisade::protocol::Status;
 use palisade_compiler::model::Family;
@@ -19,9 +18,7 @@ const MAX_KEPT: u64 = 32 * 1024;
 
 /// The agent's resident memory, in KiB.
 fn resident(agent: &Agent) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    agent.memory("VmRSS:")
 }
 
 /// Others' packets have their verdicts: c may reach b, x may reach a, and neither may reach more.

@@ -2,9 +2,9 @@
 //! against the same policies without the source guard, so that its failure with it means something.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket,
@@ -13,9 +13,10 @@ use palisade::protocol::SourceGuardMode;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::DenyAction;
 use palisade_lab::packet::{Packet, TCP, tcp_flags};
-use palisade_lab::{GATEWAY_V4, GATEWAY_V6, LabSpec, Layout, MARKERS};
+use palisade_lab::{GATEWAY_V4, GATEWAY_V6, LabSpec, Layout};
 
 use crate::attacks::CAST;
+use crate::command::{Agent, Scratch, palisade, until};
 use crate::lab::{address, nft};
 use crate::scene::Scene;
 
@@ -180,54 +181,19 @@ fn a_hairpin_is_the_pods_own_only_by_its_own_interface() {
     });
 }
 
-/// The agent, in the node of a lab.
-struct Agent {
-    child: Child,
-    directory: std::path::PathBuf,
-}
-
-impl Agent {
-    fn start(scene: &Scene, manifest: &str) -> Self {
-        static STARTED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let name = format!("palisade-guard-{}-{number}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        let manifests = directory.join("manifests");
-        std::fs::create_dir_all(&manifests).expect("a directory");
-        std::fs::write(manifests.join("cast.yaml"), manifest).expect("written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
-        command.args(["run", "--allow-source", MARKERS, "--listen", "off", "-f"]).arg(&manifests);
-        command.arg("--socket").arg(directory.join("socket"));
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let child = scene.lab.node().run(move || command.spawn()).expect("entered");
-        Self { child: child.expect("started"), directory }
-    }
-
-    /// What a command that asks the agent prints.
-    fn ask(&self, command: &str) -> String {
-        let mut asked = Command::new(env!("CARGO_BIN_EXE_palisade"));
-        asked.args([command, "--socket"]).arg(self.directory.join("socket"));
-        let output = asked.output().expect("run");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-        _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-/// Waits for a state, for a minute at most.
+/// The agent, in the node of a lab, with its manifest.
 #[track_caller]
-fn until(what: &str, mut is_reached: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_reached() {
-        assert!(Instant::now() < deadline, "not reached: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+fn started(scene: &Scene, manifest: &str) -> (Agent, Scratch) {
+    let scratch = Scratch::new();
+    scratch.write("cast.yaml", manifest);
+    let agent = Agent::of_node(scene.lab.node(), &scratch.0, &["--listen", "off"]);
+    agent.until_enforcing();
+    (agent, scratch)
+}
+
+/// What a command that asks the agent prints.
+fn ask(agent: &Agent, command: &str) -> String {
+    palisade(&[command, "--socket", agent.socket.to_str().expect("a path")]).out
 }
 
 /// Sends whole IP packets from a pod.
@@ -310,16 +276,16 @@ fn an_address_that_no_manifest_names_is_no_source_and_reaches_no_isolated_pod() 
         let from_x = || passes("n/x", of_x, "n/c", at("n/c"), 7777);
         let to_b = || passes("n/a", at("n/a"), "n/b", of_b, 7777);
         assert!(from_x() && to_b(), "{what}: without rules");
-        let agent = Agent::start(scene, CAST);
+        let (agent, _scratch) = started(scene, CAST);
         until("the guard", || !from_x() && !to_b());
-        let status = agent.ask("status");
+        let status = ask(&agent, "status");
         for unnamed in [of_b, of_x, of_c] {
             assert!(status.contains(&unnamed.to_string()), "{what}: no {unnamed} in {status}");
         }
         // What is named is judged as before.
         assert!(passes("n/c", at("n/c"), "n/b", at("n/b"), 53), "{what}");
         assert!(passes("n/x", at("n/x"), "n/a", at("n/a"), 53), "{what}");
-        assert!(agent.ask("verify").contains("holds exactly"), "{}", agent.ask("verify"));
+        assert!(ask(&agent, "verify").contains("holds exactly"), "{}", ask(&agent, "verify"));
     });
 }
 
@@ -356,9 +322,9 @@ fn while_addresses_move_nothing_is_lost_and_nothing_forged_arrives() {
             b.recv(&mut buffer).is_ok()
         };
         assert!(arrives(), "{family:?}: without rules");
-        let agent = Agent::start(&scene, &manifest);
+        let (agent, _scratch) = started(&scene, &manifest);
         until("the guard", || !arrives());
-        until("the agent", || agent.ask("status").contains("guard       6 interfaces with"));
+        until("the agent", || ask(&agent, "status").contains("guard       6 interfaces with"));
 
         let (ended, moved) = (AtomicBool::new(false), AtomicBool::new(false));
         let counts = std::thread::scope(|scope| {
@@ -401,7 +367,7 @@ fn while_addresses_move_nothing_is_lost_and_nothing_forged_arrives() {
         let as_d = Packet::udp(at("n/d"), at("n/c"), 4000, 7777, b"as d");
         Forger::new(&scene, "n/e", family).send(&as_d);
         assert!(!reached(b"as d"), "{family:?}");
-        assert!(agent.ask("verify").contains("holds exactly"), "{}", agent.ask("verify"));
+        assert!(ask(&agent, "verify").contains("holds exactly"), "{}", ask(&agent, "verify"));
     }
 }
 

@@ -97,14 +97,10 @@ fn relabel(number: usize, round: usize) -> Write {
 
 /// The agent's memory now and at most since the last call, in KiB.
 fn memory(agent: &Agent) -> (u64, u64) {
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
-    let of = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
-    };
+    let found = (agent.memory("VmRSS:"), agent.memory("VmHWM:"));
     // proc_pid_clear_refs(5): the peak begins anew.
     fs::write(format!("/proc/{}/clear_refs", agent.pid()), "5").unwrap();
-    (of("VmRSS:"), of("VmHWM:"))
+    found
 }
 
 /// What the agent used of a processor since it began.
