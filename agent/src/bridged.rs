@@ -168,13 +168,9 @@ impl AttachedSubjects {
     /// Takes in what changed of the program, and of links since the last call. This costs little where nothing changed.
     pub fn update(&mut self, compiler: &Compiler, delta: &Delta) {
         let program = compiler.program();
-        let is_subject = |address: &IpAddr| {
-            let tables = &program[Family::of(*address)];
-            tables.local_in.contains(address) || tables.local_out.contains(address)
-        };
         let touched = delta.iter().flat_map(|(_, d)| d.local_in.keys().chain(d.local_out.keys()));
         let (come, gone): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
-            touched.copied().partition(is_subject);
+            touched.copied().partition(|address| program.is_subject(*address));
         if !come.is_empty() || !gone.is_empty() {
             self.seen = None;
         }

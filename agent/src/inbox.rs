@@ -192,16 +192,7 @@ impl Sender {
     ///
     /// `Refused`: nobody answers this question.
     pub fn ask(&self, ask: Ask) -> Result<(), Refused> {
-        let mut queues = self.0.queues();
-        if queues.ended {
-            return Err(Refused::Ended(Ended));
-        }
-        if queues.asks.len() >= MAX_ASKS {
-            return Err(Refused::Full);
-        }
-        queues.asks.push_back(ask);
-        self.0.arrived.notify_one();
-        Ok(())
+        self.offer(ask, |queues| &mut queues.asks)
     }
 
     /// Has somebody look at what the loop has.
@@ -210,14 +201,24 @@ impl Sender {
     ///
     /// `Refused`: there will be no look.
     pub fn look(&self, look: Look) -> Result<(), Refused> {
+        self.offer(look, |queues| &mut queues.looks)
+    }
+
+    /// Puts something into a queue that is bounded by `MAX_ASKS`.
+    fn offer<T>(
+        &self,
+        item: T,
+        queue: impl FnOnce(&mut Queues) -> &mut VecDeque<T>,
+    ) -> Result<(), Refused> {
         let mut queues = self.0.queues();
         if queues.ended {
             return Err(Refused::Ended(Ended));
         }
-        if queues.looks.len() >= MAX_ASKS {
+        let queue = queue(&mut queues);
+        if queue.len() >= MAX_ASKS {
             return Err(Refused::Full);
         }
-        queues.looks.push_back(look);
+        queue.push_back(item);
         self.0.arrived.notify_one();
         Ok(())
     }

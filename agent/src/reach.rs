@@ -192,10 +192,7 @@ fn matrix(
     };
     let ports = columns(&selecting, direction, &servers);
     let mut row = |end: &[IpAddr]| -> Vec<Cell> {
-        ports
-            .iter()
-            .map(|(column, number)| cell(judge, pod, direction, end, column, *number))
-            .collect()
+        ports.iter().map(|column| cell(judge, pod, direction, end, column)).collect()
     };
     let mut rows = Vec::new();
     for workload in workloads {
@@ -215,7 +212,7 @@ fn matrix(
             rows.push(Row { namespace: None, name, end: address.to_string(), pods: 0, cells });
         }
     }
-    Matrix { ports: ports.into_iter().map(|(column, _)| column).collect(), rows }
+    Matrix { ports: ports.iter().map(Column::shown).collect(), rows }
 }
 
 fn labels(pod: &Pod) -> String {
@@ -227,12 +224,22 @@ fn shares_family(pod: &Pod, addresses: &[IpAddr]) -> bool {
     addresses.iter().any(|address| pod.addresses.get(Family::of(*address)).is_some())
 }
 
-/// The columns, each with the number that is judged.
-fn columns(
-    selecting: &[&Policy],
-    direction: Direction,
-    servers: &[&Pod],
-) -> Vec<(PortColumn, u16)> {
+/// A column of a matrix, as it is judged.
+struct Column {
+    protocol: Protocol,
+    port: u16,
+    /// It stands for all ports that have no column.
+    is_other: bool,
+}
+
+impl Column {
+    fn shown(&self) -> PortColumn {
+        let port = (!self.is_other).then_some(self.port);
+        PortColumn { protocol: self.protocol.to_string(), port }
+    }
+}
+
+fn columns(selecting: &[&Policy], direction: Direction, servers: &[&Pod]) -> Vec<Column> {
     let mut numbers: BTreeSet<(Protocol, u16)> = BTreeSet::new();
     let mut ranges: Vec<(u16, u16)> = Vec::new();
     for rule in selecting.iter().flat_map(|policy| policy.rules(direction)) {
@@ -261,14 +268,10 @@ fn columns(
         ranges.iter().any(|(first, last)| (first..=last).contains(&number))
             || numbers.iter().chain(&rest).any(|(_, port)| port == number)
     };
-    let column = |(protocol, number): (Protocol, u16)| {
-        (PortColumn { protocol: protocol.to_string(), port: Some(number) }, number)
-    };
+    let column = |(protocol, port)| Column { protocol, port, is_other: false };
     let mut columns: Vec<_> = chosen.into_iter().map(column).collect();
-    if let Some(number) = (1..=u16::MAX).find(|number| !is_named(number)) {
-        let other = PortColumn { protocol: Protocol::Tcp.to_string(), port: None };
-        columns.push((other, number));
-    }
+    let other = (1..=u16::MAX).find(|number| !is_named(number));
+    columns.extend(other.map(|port| Column { protocol: Protocol::Tcp, port, is_other: true }));
     columns
 }
 
@@ -278,14 +281,8 @@ fn cell(
     pod: &Pod,
     direction: Direction,
     end: &[IpAddr],
-    column: &PortColumn,
-    port: u16,
+    &Column { protocol, port, .. }: &Column,
 ) -> Cell {
-    let protocol = match column.protocol.as_str() {
-        "UDP" => Protocol::Udp,
-        "SCTP" => Protocol::Sctp,
-        _ => Protocol::Tcp,
-    };
     let mut verdicts = BTreeSet::new();
     for &other in end {
         let Some(own) = pod.addresses.get(Family::of(other)) else { continue };

@@ -29,7 +29,6 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::lint;
-use palisade_compiler::model::PolicyKey;
 use palisade_compiler::program::Delta;
 use palisade_compiler::program::narrowing::Narrowing;
 use palisade_compiler::snapshot::{Change, ObjectKind, Snapshot, UndeclaredNamespaces};
@@ -42,6 +41,7 @@ use crate::flows::judgement::judge;
 use crate::flows::observation::Batch;
 use crate::hold::Holding;
 use crate::inbox::{Ask, Inbox, Input, MAX_DESCRIBED};
+use crate::policy_view::policy_key;
 use crate::protocol::State;
 use crate::published_status::PublishedStatus;
 use enforcer::Enforcer;
@@ -486,8 +486,5 @@ fn may_remove_policies(change: &Change) -> bool {
 
 /// Whether there is a policy of this `namespace/name`.
 fn is_policy(snapshot: &Snapshot, policy: &str) -> bool {
-    let key = policy
-        .split_once('/')
-        .map(|(namespace, name)| PolicyKey { namespace: namespace.into(), name: name.into() });
-    key.is_some_and(|key| snapshot.policy(&key).is_some())
+    policy_key(policy).is_ok_and(|key| snapshot.policy(&key).is_some())
 }

@@ -107,14 +107,12 @@ impl KnownSources {
                  source"
             ));
         }
-        let names = |interfaces: BTreeSet<u32>| {
-            let first = interfaces.iter().take(MAX_NAMED).map(|&index| interface_name(index));
-            listed(first.collect::<Vec<_>>(), interfaces.len())
-        };
-        if !self.sources.inexact.is_empty() {
+        let inexact = &self.sources.inexact;
+        if !inexact.is_empty() {
+            let first = inexact.iter().take(MAX_NAMED).map(|&index| interface_name(index));
             notes.push(format!(
                 "{} leads to a pod and to more than single addresses, so that what enters by it may have any source",
-                names(self.sources.inexact.clone())
+                listed(first, inexact.len())
             ));
         }
         if !self.sources.unnamed.is_empty() {
@@ -149,14 +147,10 @@ impl KnownSources {
 
 /// What is routed to an isolated pod without being the pod's by its manifest: it would be reached by it whatever its policies say.
 fn held(sources: &Sources, program: &Program) -> BTreeSet<IpAddr> {
-    let is_isolated = |address: &IpAddr| {
-        let tables = &program[Family::of(*address)];
-        tables.local_in.contains(address) || tables.local_out.contains(address)
-    };
     let of_isolated: BTreeSet<u32> = sources
         .pairs
         .iter()
-        .filter(|(_, address)| sources.located.contains(address) && is_isolated(address))
+        .filter(|(_, address)| sources.located.contains(address) && program.is_subject(*address))
         .map(|(interface, _)| *interface)
         .collect();
     let unnamed = sources.unnamed.iter();

@@ -22,7 +22,7 @@ mod tables;
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::model::PerFamily;
+use crate::model::{Family, PerFamily};
 
 pub use delta::Delta;
 pub use element::Element;
@@ -158,5 +158,11 @@ impl Program {
     /// How many elements the kernel holds for this, catch-alls not counted.
     pub fn elements(&self) -> usize {
         self.v4.len() + self.v6.len()
+    }
+
+    /// Whether policies isolate the address in a direction.
+    pub fn is_subject(&self, address: IpAddr) -> bool {
+        let tables = &self[Family::of(address)];
+        tables.local_in.contains(&address) || tables.local_out.contains(&address)
     }
 }

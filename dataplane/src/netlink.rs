@@ -34,6 +34,7 @@ mod query;
 mod read;
 mod rehearsal;
 pub(crate) mod route;
+mod route_message;
 mod rtnetlink;
 mod rule;
 #[allow(unsafe_code, reason = "the C libraries and system calls that have no safe interface")]

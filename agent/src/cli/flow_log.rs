@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::ValueEnum as _;
 
 use super::Failure;
-use super::observe::{block, in_namespace};
+use super::observe::{block, bounded, in_namespace};
 use crate::flow_log::{Settings, Target};
-use crate::flows::filter::{Filter, MAX_ENTRIES};
+use crate::flows::filter::Filter;
 use crate::flows::flow::{FlowDirection, FlowVerdict};
 
 const MIB: u64 = 1 << 20;
@@ -39,15 +39,17 @@ impl FlowLog {
             add(&mut filter, text)
                 .map_err(|error| Failure::Usage(format!("--flow-log-only {text}: {error}")))?;
         }
-        if filter.len() > MAX_ENTRIES {
-            return Err(Failure::Usage(format!("at most {MAX_ENTRIES} filters may be given")));
-        }
         let target = match path.as_os_str().as_encoded_bytes() {
             b"-" => Target::StandardOutput,
             _ => Target::File(path.clone()),
         };
         let max_bytes = self.flow_log_size.saturating_mul(MIB);
-        Ok(Some(Settings { target, max_bytes, files: usize::from(self.flow_log_files), filter }))
+        Ok(Some(Settings {
+            target,
+            max_bytes,
+            files: usize::from(self.flow_log_files),
+            filter: bounded(filter)?,
+        }))
     }
 }
 

@@ -111,11 +111,16 @@ impl Args {
             policies: self.policy.clone(),
             divergences: self.divergences,
         };
-        if filter.len() > MAX_ENTRIES {
-            return Err(Failure::Usage(format!("at most {MAX_ENTRIES} filters may be given")));
-        }
-        Ok(filter)
+        bounded(filter)
     }
+}
+
+/// The filter, unless it has more entries than the agent takes.
+pub(super) fn bounded(filter: Filter) -> Result<Filter, Failure> {
+    if filter.len() > MAX_ENTRIES {
+        return Err(Failure::Usage(format!("at most {MAX_ENTRIES} filters may be given")));
+    }
+    Ok(filter)
 }
 
 struct Printer {

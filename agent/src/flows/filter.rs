@@ -132,21 +132,13 @@ mod tests {
             ..FlowEnd::default()
         };
         Flow {
-            id: 1,
-            verdict: FlowVerdict::Deny,
-            service: None,
-            inferred_services: Vec::new(),
-            traffic: Default::default(),
-            direction: FlowDirection::Ingress,
             first_seen: "2026-11-27T08:00:00Z".into(),
             last_seen: "2026-11-27T08:00:01Z".into(),
-            count: 1,
-            family: "IPv4".into(),
             from: end("shop/web", "10.0.0.1"),
             to: end("data/db", "10.0.0.2"),
-            protocol: 6,
             port: Some(5432),
             judgement: Judgement { isolated_by: vec!["data/guard".into()], ..Judgement::default() },
+            ..Flow::example()
         }
     }
 

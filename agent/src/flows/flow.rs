@@ -107,6 +107,30 @@ pub struct Flow {
     pub judgement: Judgement,
 }
 
+#[cfg(test)]
+impl Flow {
+    /// A denied packet between ends of which nothing is known, for tests to say what differs.
+    pub(crate) fn example() -> Self {
+        Self {
+            id: 1,
+            verdict: FlowVerdict::Deny,
+            direction: FlowDirection::Ingress,
+            first_seen: String::new(),
+            last_seen: String::new(),
+            count: 1,
+            family: "IPv4".into(),
+            from: FlowEnd::default(),
+            to: FlowEnd::default(),
+            protocol: 6,
+            port: Some(80),
+            service: None,
+            inferred_services: Vec::new(),
+            traffic: Traffic::default(),
+            judgement: Judgement::default(),
+        }
+    }
+}
+
 /// A Service's address and port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceAddress {

@@ -221,29 +221,17 @@ fn denials(policy: &str, hits: &PolicyHits) -> impl Iterator<Item = PolicyDenial
 
 #[cfg(test)]
 mod tests {
-    use super::super::flow::{FlowEnd, FlowVerdict, Judgement};
+    use super::super::flow::Judgement;
     use super::*;
 
     fn flow(direction: FlowDirection, policies: &[&str]) -> Flow {
         Flow {
-            id: 1,
-            verdict: FlowVerdict::Deny,
-            service: None,
-            inferred_services: Vec::new(),
-            traffic: Default::default(),
             direction,
-            first_seen: String::new(),
-            last_seen: String::new(),
-            count: 1,
-            family: "IPv4".into(),
-            from: FlowEnd::default(),
-            to: FlowEnd::default(),
-            protocol: 6,
-            port: Some(80),
             judgement: Judgement {
                 isolated_by: policies.iter().map(|&policy| policy.into()).collect(),
                 ..Judgement::default()
             },
+            ..Flow::example()
         }
     }
 

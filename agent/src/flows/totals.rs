@@ -115,7 +115,7 @@ impl PolicyTotals {
 
 #[cfg(test)]
 mod tests {
-    use super::super::flow::{AllowingRule, FlowEnd, Judgement};
+    use super::super::flow::{AllowingRule, Judgement};
     use super::*;
 
     fn flow(verdict: FlowVerdict, policies: &[&str]) -> Flow {
@@ -130,23 +130,7 @@ mod tests {
                 ..Judgement::default()
             },
         };
-        Flow {
-            id: 1,
-            verdict,
-            direction: FlowDirection::Ingress,
-            first_seen: String::new(),
-            last_seen: String::new(),
-            count: 1,
-            family: "IPv4".into(),
-            from: FlowEnd::default(),
-            to: FlowEnd::default(),
-            protocol: 6,
-            port: Some(80),
-            service: None,
-            inferred_services: Vec::new(),
-            traffic: Default::default(),
-            judgement,
-        }
+        Flow { verdict, judgement, ..Flow::example() }
     }
 
     fn counts(totals: &PolicyTotals) -> Vec<(String, &'static str, u64)> {

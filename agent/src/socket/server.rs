@@ -23,6 +23,7 @@ use crate::what_if::{self, Edit, Proposal, WhatIf};
 
 /// Connections that are answered at a time; further ones wait in the kernel's queue.
 const MAX_CLIENTS: usize = 16;
+const STOPPING: &str = "the agent is stopping";
 /// How long a client may take between questions.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -112,15 +113,23 @@ impl Server {
             }
             request => request,
         };
-        let stopping = || Response::Failed { reason: "the agent is stopping".into() };
         let (answer, received) = oneshot::channel();
         match self.inbox.ask(Ask { question, answer }) {
-            Ok(()) => received.await.unwrap_or_else(|_dropped| stopping()),
-            Err(Refused::Full) => {
+            Ok(()) => received
+                .await
+                .unwrap_or_else(|_dropped| Response::Failed { reason: STOPPING.to_owned() }),
+            Err(refused) => Response::Failed { reason: self.refused(&refused) },
+        }
+    }
+
+    /// Why the loop takes no question, which is counted.
+    fn refused(&self, refused: &Refused) -> String {
+        match refused {
+            Refused::Full => {
                 self.status.metrics.refused_request();
-                Response::Failed { reason: "too many requests wait; try again".into() }
+                "too many requests wait; try again".to_owned()
             }
-            Err(Refused::Ended(_)) => stopping(),
+            Refused::Ended(_) => STOPPING.to_owned(),
         }
     }
 
@@ -140,11 +149,7 @@ impl Server {
         });
         match self.inbox.look(look) {
             Ok(()) => received.await.map_err(|_dropped| "the agent knows nothing yet".to_owned()),
-            Err(Refused::Full) => {
-                self.status.metrics.refused_request();
-                Err("too many requests wait; try again".to_owned())
-            }
-            Err(Refused::Ended(_)) => Err("the agent is stopping".to_owned()),
+            Err(refused) => Err(self.refused(&refused)),
         }
     }
 

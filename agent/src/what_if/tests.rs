@@ -48,19 +48,10 @@ fn flow(id: u64, from: &str, to: &str, port: u16) -> Arc<Flow> {
     Arc::new(Flow {
         id,
         verdict: FlowVerdict::Allow,
-        service: None,
-        inferred_services: Vec::new(),
-        traffic: Default::default(),
-        direction: FlowDirection::Ingress,
-        first_seen: String::new(),
-        last_seen: String::new(),
-        count: 1,
-        family: "IPv4".into(),
         from: end(from),
         to: end(to),
-        protocol: 6,
         port: Some(port),
-        judgement: Default::default(),
+        ..Flow::example()
     })
 }
 

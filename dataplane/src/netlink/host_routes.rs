@@ -5,36 +5,20 @@ use std::io;
 use std::net::IpAddr;
 
 use super::links::Links;
+use super::route_message::{
+    DELROUTE, FLAGS_OFFSET, GETROUTE, LENGTH_OFFSET, NEWROUTE, PROTOCOL_OFFSET, ROUTE_HEADER,
+    RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PRIORITY, RTA_TABLE, RTA_VIA, TABLE_OFFSET, TYPE_OFFSET,
+    UNICAST,
+};
 use super::rtnetlink::number;
 use super::wire::{self, Attributes, flag};
 
-/// `RTM_*` and `RTA_*` (linux/rtnetlink.h).
-const NEWROUTE: u16 = 24;
-const DELROUTE: u16 = 25;
-const GETROUTE: u16 = 26;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
-const RTA_TABLE: u16 = 15;
-const RTA_VIA: u16 = 18;
-
-/// `RTPROT_KERNEL`, `RTN_UNICAST`, and `RTM_F_CLONED`: a route that the kernel made of another for one address.
+/// `RTPROT_KERNEL`, and `RTM_F_CLONED`: a route that the kernel made of another for one address.
 const OF_KERNEL: u8 = 2;
-const UNICAST: u8 = 1;
 const CLONED: u32 = 0x200;
 
 /// `NLM_F_REPLACE` in the message of a new route: it took the place of one with the same destination, table and metric.
 const REPLACE: u16 = 0x100;
-
-/// The length of `struct rtmsg`, and where in it are the length of the destination's prefix, the table, the protocol, the type
-/// and the flags.
-const ROUTE_HEADER: usize = 12;
-const LENGTH_OFFSET: usize = 1;
-const TABLE_OFFSET: usize = 4;
-const PROTOCOL_OFFSET: usize = 5;
-const TYPE_OFFSET: usize = 7;
-const FLAGS_OFFSET: usize = 8;
 
 /// A unicast route by one interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,27 +3,17 @@
 use std::io;
 use std::net::IpAddr;
 
+use super::route_message::{
+    ANYCAST, BROADCAST, GETROUTE, LENGTH_OFFSET, LOCAL, MULTICAST, NEWROUTE, ROUTE_HEADER, RTA_DST,
+    RTA_GATEWAY, RTA_OIF, TYPE_OFFSET,
+};
 use super::rtnetlink::{Client, number};
 use super::wire::{self, Attributes};
 
-/// `RTM_*` and `RTA_*` (linux/rtnetlink.h).
-const NEWROUTE: u16 = 24;
-const GETROUTE: u16 = 26;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
 /// Answer with the route that matches rather than with the one to the address (`RTM_F_FIB_MATCH`).
 const FIB_MATCH: u32 = 0x2000;
 
-/// The length of `struct rtmsg`.
-const ROUTE_HEADER: usize = 12;
-
-/// `RTN_*` in a `struct rtmsg`, and the index that `lo` has in every network namespace (`LOOPBACK_IFINDEX`).
-const LOCAL: u8 = 2;
-const BROADCAST: u8 = 3;
-const ANYCAST: u8 = 4;
-const MULTICAST: u8 = 5;
-const TYPE_OFFSET: usize = 7;
+/// The index that `lo` has in every network namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK: u32 = 1;
 
 /// The routes of the network namespace in which it was opened.
@@ -86,7 +76,7 @@ pub(super) fn route_of<'a>(message: &wire::Message<'a>) -> Option<(u8, Attribute
         return None;
     }
     let attributes = Attributes(message.payload.get(ROUTE_HEADER..).unwrap_or_default());
-    let is_default = message.payload.get(1).is_none_or(|&length| length == 0);
+    let is_default = message.payload.get(LENGTH_OFFSET).is_none_or(|&length| length == 0);
     let kind = message.payload.get(TYPE_OFFSET).copied().unwrap_or_default();
     Some((kind, attributes, is_default))
 }

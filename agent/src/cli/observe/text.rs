@@ -137,21 +137,15 @@ mod tests {
             text: "shop/web egress rule 0: the port differs".into(),
         };
         Flow {
-            id: 1,
-            verdict: FlowVerdict::Deny,
-            service: None,
-            inferred_services: Vec::new(),
-            traffic: Default::default(),
             direction: FlowDirection::Egress,
             first_seen: "2026-11-27T08:00:00Z".into(),
             last_seen: "2026-11-27T08:00:01.5Z".into(),
             count,
-            family: "IPv4".into(),
             from,
             to,
-            protocol: 6,
             port: Some(443),
             judgement: Judgement { misses: vec![miss], ..Judgement::default() },
+            ..Flow::example()
         }
     }
 

@@ -5,7 +5,7 @@ use palisade_compiler::snapshot::Change;
 use palisade_compiler::testkit::{namespace, node, pod, policy, rule};
 
 use super::*;
-use crate::flows::flow::{AllowingRule, Flow, FlowDirection, FlowEnd, FlowVerdict, Judgement};
+use crate::flows::flow::{AllowingRule, Flow, FlowVerdict, Judgement};
 
 const AFTER: Duration = Duration::from_secs(3600);
 
@@ -74,23 +74,7 @@ fn guard() -> Policy {
 }
 
 fn flow(verdict: FlowVerdict, judgement: Judgement) -> Flow {
-    Flow {
-        id: 1,
-        verdict,
-        service: None,
-        inferred_services: Vec::new(),
-        traffic: Default::default(),
-        direction: FlowDirection::Ingress,
-        first_seen: String::new(),
-        last_seen: String::new(),
-        count: 1,
-        family: "IPv4".into(),
-        from: FlowEnd::default(),
-        to: FlowEnd::default(),
-        protocol: 6,
-        port: Some(80),
-        judgement,
-    }
+    Flow { verdict, judgement, ..Flow::example() }
 }
 
 #[test]

@@ -196,25 +196,15 @@ mod tests {
             text: "shop/db ingress[0]: ports[0] is for TCP 5432".into(),
         };
         Flow {
-            id: 1,
-            verdict: FlowVerdict::Deny,
-            service: None,
-            inferred_services: Vec::new(),
-            traffic: Default::default(),
-            direction: FlowDirection::Ingress,
-            first_seen: String::new(),
-            last_seen: String::new(),
-            count: 1,
-            family: "IPv4".into(),
             from: end("shop/web", "u-web", "10.0.0.1"),
             to: end("shop/db", "u-db", "10.0.0.2"),
-            protocol: 6,
             port: Some(port),
             judgement: Judgement {
                 isolated_by: vec!["shop/db".into()],
                 misses: vec![miss],
                 ..Judgement::default()
             },
+            ..Flow::example()
         }
     }
 
