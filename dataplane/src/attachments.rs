@@ -69,6 +69,10 @@ pub struct Placement {
     pub bridges: BTreeSet<u32>,
     /// The interface indexes of the ports that lead to them; all ports of a bridge where it is not known which.
     pub ports: BTreeSet<u32>,
+    /// The interface indexes of all ports of these bridges that lead to pods.
+    pub pod_ports: BTreeSet<u32>,
+    /// Of the ports that lead to routers, those of these bridges.
+    pub router_ports: BTreeSet<u32>,
     /// Those that neither a port nor a route tells of, where there are bridges that they may be behind.
     pub unknown: BTreeSet<IpAddr>,
     /// Those whose packets carry a VLAN tag inside their bridge.
@@ -86,6 +90,8 @@ impl Placement {
         HostFacts {
             bridges: self.bridges.clone(),
             bridge_ports: self.ports.clone(),
+            pod_ports: self.pod_ports.clone(),
+            router_ports: self.router_ports.clone(),
             ..HostFacts::default()
         }
     }
@@ -113,6 +119,8 @@ pub struct Attachments {
     ports: BTreeMap<u32, Port>,
     /// Of each address at a port's other end, the port that had it first.
     port_of: HashMap<IpAddr, u32>,
+    /// Ports that lead to routers.
+    routers: BTreeSet<u32>,
     /// The pods of ports, as `namespace/name`.
     pod_of_port: BTreeMap<u32, String>,
     /// Incremented with every change of this host's own addresses and tunnel devices.
@@ -139,6 +147,7 @@ impl Attachments {
             changes: 0,
             ports: BTreeMap::new(),
             port_of: HashMap::new(),
+            routers: BTreeSet::new(),
             pod_of_port: BTreeMap::new(),
             address_changes: 0,
             subjects: BTreeMap::new(),
@@ -148,15 +157,13 @@ impl Attachments {
         Ok(attachments)
     }
 
-    /// Where these subjects are, looked up once.
-    ///
-    /// # Errors
-    ///
-    /// Those of netlink sockets.
-    pub fn find(subjects: impl IntoIterator<Item = IpAddr>) -> io::Result<Placement> {
-        let mut attachments = Self::open()?;
-        attachments.update(subjects, [])?;
-        Ok(attachments.placement)
+    /// Sets by which bridge ports routers are reached, by their interface indexes. To be called before `update`.
+    pub fn set_routers(&mut self, routers: BTreeSet<u32>) {
+        if routers != self.routers {
+            self.routers = routers;
+            self.changes += 1;
+            self.place_all();
+        }
     }
 
     /// The subjects that are looked for.
@@ -413,6 +420,14 @@ impl Attachments {
             let ports = self.links.iter().filter(|(_, link)| is_port(link));
             placement.ports.extend(ports.map(|(&index, _)| index));
         }
+        let of_subjects = |index: &u32| {
+            let master = self.links.get(index).and_then(|link| link.master);
+            master.is_some_and(|master| placement.bridges.contains(&master))
+        };
+        let ports = self.ports.keys().copied().filter(of_subjects);
+        let pod_ports = ports.filter(|index| self.leads_to_a_pod(*index)).collect();
+        placement.router_ports = self.routers.iter().copied().filter(of_subjects).collect();
+        placement.pod_ports = pod_ports;
         let is_other = placement != self.placement;
         self.placement = placement;
         is_other

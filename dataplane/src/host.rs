@@ -45,6 +45,14 @@ impl HostFacts {
         table.own_sets().any(|set| self.count(set) > 0)
     }
 
+    /// Leaves out those that no other table holds.
+    pub fn leave_out(&mut self, table: TableFamily) {
+        for set in table.own_sets() {
+            let elements: Vec<Element> = self.elements(set).collect();
+            elements.into_iter().for_each(|element| self.remove(set, element));
+        }
+    }
+
     /// Adds those of another.
     pub fn extend(&mut self, other: &Self) {
         for set in SetName::ALL {
@@ -81,6 +89,13 @@ impl HostFacts {
             let all = ranges.clone();
             ranges.retain(|range| !is_within_another(range, &all));
         }
+    }
+
+    /// Whether the sources of some interface or port are looked at.
+    pub fn has_guarded(&self) -> bool {
+        [&self.pod_interfaces, &self.first_interfaces, &self.guarded_ports]
+            .iter()
+            .any(|guarded| !guarded.is_empty())
     }
 
     /// Whether packets that enter by the interface must have one of its sources.

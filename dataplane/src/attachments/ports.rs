@@ -48,8 +48,6 @@ pub trait LocalPods {
 pub struct PortRules<'a> {
     /// Addresses in these ranges are sources of the ports whose other end has them.
     pub allowed: &'a [IpNet],
-    /// Ports that lead to routers: they are not guarded.
-    pub routers: &'a BTreeSet<u32>,
     /// The addresses of this host, which are no port's.
     pub host: &'a BTreeSet<IpAddr>,
 }
@@ -86,10 +84,10 @@ impl Attachments {
         rules: PortRules<'_>,
     ) -> io::Result<PortSources> {
         self.read_ports()?;
-        self.identify(pods, rules.routers);
+        self.identify(pods);
         let mut sources = PortSources::default();
         for (&index, port) in &self.ports {
-            if !self.leads_to_a_pod(index, rules.routers) {
+            if !self.leads_to_a_pod(index) {
                 continue;
             }
             match self.pod_of_port.get(&index) {
@@ -143,14 +141,12 @@ impl Attachments {
     }
 
     /// Finds the pods of ports that have none, and forgets those that are gone.
-    fn identify(&mut self, pods: &impl LocalPods, routers: &BTreeSet<u32>) {
+    fn identify(&mut self, pods: &impl LocalPods) {
         let mut known = std::mem::take(&mut self.pod_of_port);
-        known.retain(|index, pod| {
-            self.leads_to_a_pod(*index, routers) && !pods.addresses(pod).is_empty()
-        });
+        known.retain(|index, pod| self.leads_to_a_pod(*index) && !pods.addresses(pod).is_empty());
         let mut taken: BTreeSet<String> = known.values().cloned().collect();
         for (&index, port) in &self.ports {
-            if known.contains_key(&index) || !self.leads_to_a_pod(index, routers) {
+            if known.contains_key(&index) || !self.leads_to_a_pod(index) {
                 continue;
             }
             let held =
@@ -164,29 +160,16 @@ impl Attachments {
         self.pod_of_port = known;
     }
 
-    /// Whether a link is a port of a bridge whose other end is in another network namespace.
-    pub(super) fn leads_to_a_pod(&self, index: u32, routers: &BTreeSet<u32>) -> bool {
+    /// Whether a link is a port of a bridge whose other end is in another network namespace, and no router's.
+    pub(super) fn leads_to_a_pod(&self, index: u32) -> bool {
         let is_bridge = |link: &Link| matches!(link.kind, LinkKind::Bridge { .. });
-        !routers.contains(&index)
+        !self.routers.contains(&index)
             && self.port(index).is_some()
             && self
                 .links
                 .get(&index)
                 .and_then(|link| self.links.get(&link.master?))
                 .is_some_and(is_bridge)
-    }
-
-    /// The ports that lead to pods on the bridges that carry subjects.
-    pub fn pod_ports(&self, routers: &BTreeSet<u32>) -> BTreeSet<u32> {
-        let carries = |index: &u32| {
-            let master = self.links.get(index).and_then(|link| link.master);
-            master.is_some_and(|master| self.placement.bridges.contains(&master))
-        };
-        self.ports
-            .keys()
-            .copied()
-            .filter(|index| carries(index) && self.leads_to_a_pod(*index, routers))
-            .collect()
     }
 
     /// The ports of UDP of this host's tunnel devices.
