@@ -149,8 +149,12 @@ impl Attachments {
             if known.contains_key(&index) || !self.leads_to_a_pod(index) {
                 continue;
             }
-            let held =
-                port.addresses.iter().filter(|address| self.port_of.get(address) == Some(&index));
+            // What a port of another pod claims takes nothing from anybody.
+            let is_held = |address: &&IpAddr| {
+                let holder = self.port_of.get(address);
+                holder.is_some_and(|holder| *holder == index || known.contains_key(holder))
+            };
+            let held = port.addresses.iter().filter(is_held);
             let mut owners = held.filter_map(|&address| pods.owner(address));
             if let Some(pod) = owners.find(|pod| !taken.contains(pod)) {
                 taken.insert(pod.clone());

@@ -271,7 +271,7 @@ fn add_facts_of_bridges(random: &mut Random, table: TableFamily, contents: &mut 
     let known: BTreeSet<SetName> = contents.keys().copied().collect();
     for set in table.sets().filter(|set| !known.contains(set)) {
         let family = set.family(table);
-        let mut element = |random: &mut Random| {
+        let element = |random: &mut Random| {
             let index = 1 + random.below(1 << 20);
             match set.kind() {
                 ElementKind::Interface => Element::Interface(index),
