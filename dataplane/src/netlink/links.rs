@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use super::host_routes::{self, RouteEvent};
 use super::rtnetlink::{Client, number};
 use super::sys::{Bus, Socket};
-use super::wire::{self, Attributes, flag};
+use super::wire::{self, Attribute, Attributes, flag};
 
 /// `RTM_*` (linux/rtnetlink.h).
 const NEWLINK: u16 = 16;
@@ -34,6 +34,8 @@ const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
+const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_GENEVE_PORT: u16 = 5;
 
 /// `IFA_*` (linux/if_addr.h).
 const IFA_ADDRESS: u16 = 1;
@@ -63,6 +65,10 @@ pub(crate) enum LinkKind {
     },
     Vlan,
     Veth,
+    /// One whose packets are carried by UDP to this port.
+    Tunnel {
+        port: u16,
+    },
     Other,
 }
 
@@ -133,9 +139,11 @@ pub(crate) enum LinkEvent {
     Gone(u32),
     /// A unicast route by one interface changed.
     Route(RouteEvent),
+    /// An address of this namespace is new.
+    AddressNew,
     /// An address of this namespace is gone. The kernel does not tell of the routes that go with an interface's last one.
     AddressGone,
-    /// Another address or route of this namespace changed.
+    /// Another route of this namespace changed.
     Routes,
     /// Some events were lost.
     Missed,
@@ -201,6 +209,7 @@ pub(super) fn event_of(message: &wire::Message<'_>) -> Option<LinkEvent> {
     match message.kind {
         NEWLINK => link_of(message).map(|(index, link)| LinkEvent::Changed(index, link)),
         DELLINK => link_of(message).map(|(index, _)| LinkEvent::Gone(index)),
+        NEWADDR => Some(LinkEvent::AddressNew),
         DELADDR => Some(LinkEvent::AddressGone),
         _ => Some(host_routes::event_of(message).map_or(LinkEvent::Routes, LinkEvent::Route)),
     }
@@ -239,8 +248,17 @@ fn kind_of(link: Attributes<'_>) -> LinkKind {
         }
         Some("vlan") => LinkKind::Vlan,
         Some("veth") => LinkKind::Veth,
+        Some("vxlan") => tunnel(info, IFLA_VXLAN_PORT),
+        Some("geneve") => tunnel(info, IFLA_GENEVE_PORT),
         Some(_) | None => LinkKind::Other,
     }
+}
+
+/// The port is in network byte order.
+fn tunnel(info: Attribute<'_>, kind: u16) -> LinkKind {
+    let data = info.nested().get(IFLA_INFO_DATA);
+    let port = data.and_then(|data| data.nested().get(kind)).and_then(Attribute::be_u16);
+    port.map_or(LinkKind::Other, |port| LinkKind::Tunnel { port })
 }
 
 /// The address itself: of a point-to-point interface `IFA_ADDRESS` is the other end's.

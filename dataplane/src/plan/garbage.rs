@@ -101,6 +101,8 @@ impl Garbage {
             | Element::Bridge(_)
             | Element::Interface(_)
             | Element::Source(..)
+            | Element::Target(..)
+            | Element::Service(_)
             | Element::Tuple(_)
             | Element::Class(..)
             | Element::Cidr(..)
