@@ -46,6 +46,21 @@ fn screens() -> [(&'static str, Value); 2] {
     [("wide", screen(1280, 800, 1, false)), ("phone", screen(390, 844, 2, true))]
 }
 
+/// What juts out of the screen, but for tabs and figures, which may be cut.
+const BEYOND: &str = r#"[...document.querySelectorAll("header, header *, main, #side, #side > *, #details > *")]
+    .filter((it) => it.getClientRects().length > 0 && !it.closest("[role=tablist], .hidden, #figures"))
+    .filter((it) => it.getBoundingClientRect().right > innerWidth + 1 || it.getBoundingClientRect().left < -1)
+    .map((it) => it.outerHTML.slice(0, 120))"#;
+
+/// Whether the map shows something.
+const DRAWN: &str = r#"(() => {
+    const { canvas } = palisade.map;
+    const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+    const context = copy.getContext("2d", { willReadFrequently: true });
+    context.drawImage(canvas, 0, 0);
+    return context.getImageData(0, 0, copy.width, copy.height).data.some((it) => it !== 0);
+})()"#;
+
 impl Page {
     /// Keeps a picture of what is seen.
     pub(super) async fn keep(&self, name: &str) {
@@ -58,8 +73,9 @@ impl Page {
     async fn pretend(&self, screen: &Value) {
         let command = Chromium("Emulation.setDeviceMetricsOverride", screen.clone());
         self.client.issue_cmd(command).await.unwrap();
-        self.until(&format!("innerWidth === {} && innerHeight === {} && palisade.map.width === document.querySelector('#canvas').clientWidth", screen["width"], screen["height"]))
-            .await;
+        let (width, height) = (&screen["width"], &screen["height"]);
+        self.until(&format!("innerWidth === {width} && innerHeight === {height}")).await;
+        self.until("palisade.map.width === document.querySelector('#canvas').clientWidth").await;
     }
 
     /// Presses a key where no field takes it as text.
@@ -122,18 +138,10 @@ impl Page {
 
     /// That nothing juts out of the screen, and that the map shows something.
     async fn assert_fits(&self, what: &str) {
-        let beyond = "[...document.querySelectorAll('header, header *, main, #side, #side > *, #details > *')].filter((it) => it.getClientRects().length > 0 && !it.closest('[role=tablist], .hidden, #figures') && (it.getBoundingClientRect().right > innerWidth + 1 || it.getBoundingClientRect().left < -1)).map((it) => it.outerHTML.slice(0, 120))";
-        assert_eq!(self.ask(beyond).await, json!([]), "{what}");
+        assert_eq!(self.ask(BEYOND).await, json!([]), "{what}");
         let width = "document.documentElement.scrollWidth <= innerWidth";
         assert_eq!(self.ask(width).await, true, "{what}");
-        let drawn = "(() => {
-            const { canvas } = palisade.map;
-            const copy = Object.assign(document.createElement('canvas'), { width: canvas.width, height: canvas.height });
-            const context = copy.getContext('2d', { willReadFrequently: true });
-            context.drawImage(canvas, 0, 0);
-            return context.getImageData(0, 0, copy.width, copy.height).data.some((it) => it !== 0);
-        })()";
-        assert_eq!(self.ask(drawn).await, true, "{what}");
+        assert_eq!(self.ask(DRAWN).await, true, "{what}");
     }
 }
 
