@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 
+use palisade_compiler::program::element::MacAddress;
+
 use crate::host::HostFacts;
 use crate::netlink::host_routes::DeviceRoute;
 use crate::netlink::links::{Link, LinkEvent, LinkKind, Links};
@@ -97,10 +99,12 @@ impl Placement {
     }
 }
 
-/// A port of a bridge that leads to another network namespace.
+/// A port of a bridge that leads to another network namespace, by what the interface at its other end has.
 #[derive(Debug, Default)]
 struct Port {
     addresses: Vec<IpAddr>,
+    /// Its Ethernet address.
+    mac: Option<MacAddress>,
     /// Whether the addresses may have changed since they were read.
     is_stale: bool,
 }
@@ -338,7 +342,8 @@ impl Attachments {
         for index in stale.collect::<Vec<_>>() {
             let Some((netns, other)) = self.port(index) else { continue };
             let addresses = self.links_of.addresses(netns, other)?;
-            let port = Port { addresses, is_stale: false };
+            let mac = self.links_of.mac_address(netns, other)?;
+            let port = Port { addresses, mac, is_stale: false };
             ports::note_holders(&mut self.port_of, &self.ports, index, &port.addresses);
             let now = port.addresses.clone();
             if let Some(before) = self.ports.insert(index, port) {

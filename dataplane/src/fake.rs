@@ -467,6 +467,8 @@ fn overlaps(elements: &BTreeSet<Element>, element: Element) -> bool {
         | Element::Source(..)
         | Element::Target(..)
         | Element::Service(_)
+        | Element::Mac(_)
+        | Element::PortMac(..)
         | Element::Port(_)
         | Element::Tuple(_)
         | Element::CatchAll => elements.contains(&element),

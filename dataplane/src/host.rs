@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use palisade_compiler::program::delta::{
     Edit, Edits, apply_edits, chain_edits, edits_between, inverse_edits,
 };
-use palisade_compiler::program::element::{Container, Kind, kind};
+use palisade_compiler::program::element::{Container, Kind, MacAddress, kind};
 use palisade_compiler::program::sets::{Planning, SetName};
 use palisade_compiler::program::{AddressRange, TableFamily, TupleElement};
 use palisade_compiler::set_contents;

@@ -28,6 +28,10 @@ pub enum Element {
     Source(u32, IpAddr),
     /// `port_targets`: an interface index and an address, which nft knows as a number
     Target(u32, IpAddr),
+    /// `pod_macs`: an Ethernet address
+    Mac(MacAddress),
+    /// `port_macs`: an interface index and an Ethernet address
+    PortMac(u32, MacAddress),
     /// `tunnel_ports`: a port of UDP
     Service(u16),
     Class(IpAddr, ClassId),
@@ -60,11 +64,24 @@ impl Element {
             }
             Self::Bridge(_)
             | Self::Interface(_)
+            | Self::Mac(_)
+            | Self::PortMac(..)
             | Self::Service(_)
             | Self::Port(_)
             | Self::PortRange(_)
             | Self::CatchAll => true,
         }
+    }
+}
+
+/// An Ethernet address, in the order in which it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
 
@@ -85,6 +102,8 @@ impl fmt::Display for Element {
             Self::Target(index, IpAddr::V4(address)) => {
                 write!(f, "{index} . {:#010x}", address.to_bits())
             }
+            Self::Mac(address) => write!(f, "{address}"),
+            Self::PortMac(index, address) => write!(f, "{index} . {address}"),
             Self::Service(port) => write!(f, "{port}"),
             Self::Class(address, class) => write!(f, "{address} : {class}"),
             Self::Cidr(AddressRange { first, last }, class) if first == last => {
@@ -196,6 +215,10 @@ kinds! {
     Source: (index, address) as (u32, IpAddr) => () as () = (index, address);
     /// An interface and an address, looked up as input and target of neighbour discovery.
     Target: (index, address) as (u32, IpAddr) => () as () = (index, address);
+    /// An Ethernet address.
+    Mac: address as MacAddress => () as () = (address);
+    /// An interface and an Ethernet address, looked up as input and source.
+    PortMac: (index, address) as (u32, MacAddress) => () as () = (index, address);
     /// A port of a transport protocol.
     Service: port as u16 => () as () = (port);
     /// An address and its class.

@@ -360,6 +360,8 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             ElementKind::Interface => Element::Interface(interface),
             ElementKind::Source => Element::Source(interface, address),
             ElementKind::Target => Element::Target(iif, self.packet.frame.target?),
+            ElementKind::Mac => Element::Mac(self.packet.frame.sender),
+            ElementKind::PortMac => Element::PortMac(iif, self.packet.frame.sender),
             ElementKind::Service if protocol == UDP => Element::Service(port),
             ElementKind::Port | ElementKind::PortRange => {
                 Element::Port(PortElement { profile: ProfileId(self.priority), protocol, port })

@@ -56,6 +56,8 @@ pub fn set_type(table: impl Into<TableFamily>, set: SetName) -> String {
         Kind::Interface => "iface_index".to_owned(),
         Kind::Source => format!("iface_index . {address}"),
         Kind::Target => "iface_index . integer".to_owned(),
+        Kind::Mac => "ether_addr".to_owned(),
+        Kind::PortMac => "iface_index . ether_addr".to_owned(),
         Kind::Service => "inet_service".to_owned(),
         Kind::Class | Kind::Cidr => format!("{address} : classid"),
         Kind::Row => format!("{address} . classid : classid"),
@@ -216,6 +218,8 @@ fn looked_for(table: TableFamily, expr: Expr, set: SetName) -> String {
         Expr::InterfaceIn(side, _) | Expr::InterfaceNotIn(side, _) => interface(side).to_owned(),
         Expr::ArpSenderIn(_) if set.kind() == ElementKind::Source => "iif . arp saddr ip".into(),
         Expr::ArpSenderIn(_) => "arp saddr ip".into(),
+        Expr::SenderMacIn(_) => "ether saddr".into(),
+        Expr::SenderMacNotIn(_) => "iif . ether saddr".into(),
         Expr::TargetIn(_) => "iif . @th,64,128".into(),
         Expr::ConnectionSourceIn(Way::Original, _) => {
             format!("{own} saddr . ct original {own} saddr")

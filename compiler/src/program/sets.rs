@@ -109,6 +109,12 @@ macro_rules! set_catalogue {
                 /// The addresses that neighbour discovery may tell are behind a port.
                 port_targets: BTreeSet<(u32, IpAddr)> = PortTargets, "port_targets", Target,
                     (Form::Hash { least: 4096 }), (Planning::Sources), (&[TableFamily::Bridge]);
+                /// Interface index and Ethernet address of who is at a guarded port.
+                port_macs: BTreeSet<(u32, MacAddress)> = PortMacs, "port_macs", PortMac,
+                    (Form::Hash { least: 4096 }), (Planning::Sources), (&[TableFamily::Bridge]);
+                /// These Ethernet addresses.
+                pod_macs: BTreeSet<MacAddress> = PodMacs, "pod_macs", Mac,
+                    (Form::Hash { least: 4096 }), (Planning::Located), (&[TableFamily::Bridge]);
                 /// The IPv4 addresses of local pods whose interface or bridge port is known.
                 pod_addresses_ipv4: BTreeSet<IpAddr> = PodAddressesIpv4, "pod_addresses_ipv4", Address,
                     (Form::Hash { least: 4096 }), (Planning::Located), (&[TableFamily::Bridge]);

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::parse::parse;
+use palisade_compiler::program::element::MacAddress;
 use palisade_compiler::program::render::{render, render_on};
 use palisade_compiler::program::sets::SetName;
 use palisade_compiler::program::skeleton::DenyAction;
@@ -128,6 +129,8 @@ fn facts_of_every_kind(set: SetName) -> Vec<Element> {
         SetName::PortSourcesIpv4 => vec![Element::Source(2, ip("10.0.0.2"))],
         SetName::PortSourcesIpv6 => vec![Element::Source(2, ip("fd00::2"))],
         SetName::PortTargets => vec![Element::Target(2, ip("fd00::abc"))],
+        SetName::PortMacs => vec![Element::PortMac(2, MacAddress([2, 0xab, 0, 0, 0, 1]))],
+        SetName::PodMacs => vec![Element::Mac(MacAddress([2, 0xab, 0, 0, 0, 1]))],
         SetName::PodAddressesIpv4 => vec![Element::Address(ip("10.0.0.2"))],
         SetName::PodAddressesIpv6 => vec![Element::Address(ip("fd00::2"))],
         SetName::NodesIpv4 => vec![Element::Address(ip("192.0.2.1"))],

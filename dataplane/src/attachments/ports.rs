@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use palisade_compiler::model::Family;
+use palisade_compiler::program::element::MacAddress;
 
 use super::Attachments;
 use crate::host::HostFacts;
@@ -24,6 +25,8 @@ pub struct PortSources {
     pub unidentified: BTreeSet<u32>,
     /// Port and address: what the pod's manifest names, addresses that are allowed, and link-local ones.
     pub pairs: BTreeSet<(u32, IpAddr)>,
+    /// The Ethernet addresses at guarded ports.
+    pub macs: BTreeSet<(u32, MacAddress)>,
     /// The IPv6 addresses at the other ends of unidentified ports.
     pub claimed: BTreeSet<(u32, IpAddr)>,
     /// The addresses of the pods whose ports are known.
@@ -68,6 +71,8 @@ impl PortSources {
             }
         }
         facts.port_targets.extend(&self.claimed);
+        facts.port_macs.clone_from(&self.macs);
+        facts.pod_macs = self.macs.iter().map(|(_, mac)| *mac).collect();
         facts
     }
 }
@@ -90,9 +95,10 @@ impl Attachments {
             if !self.leads_to_a_pod(index) {
                 continue;
             }
-            match self.pod_of_port.get(&index) {
-                Some(pod) => {
+            match self.pod_of_port.get(&index).zip(port.mac) {
+                Some((pod, mac)) => {
                     sources.guarded.insert(index);
+                    sources.macs.insert((index, mac));
                     for address in pods.addresses(pod) {
                         sources.pairs.insert((index, address));
                         sources.located.insert(address);

@@ -23,6 +23,7 @@ const CONCAT: u32 = 0x80;
 const INTEGER: u32 = 4;
 const IPV4_ADDR: u32 = 7;
 const IPV6_ADDR: u32 = 8;
+const ETHER_ADDR: u32 = 9;
 const INET_PROTO: u32 = 12;
 const INET_SERVICE: u32 = 13;
 const IFACE_INDEX: u32 = 20;
@@ -65,6 +66,8 @@ pub(super) fn declaration(family: TableFamily, set: SetName) -> Declaration {
         Kind::Interface => (&[IFACE_INDEX], 4),
         Kind::Source => (&[IFACE_INDEX, address], 4 + length),
         Kind::Target => (&[IFACE_INDEX, INTEGER], 4 + length),
+        Kind::Mac => (&[ETHER_ADDR], 6),
+        Kind::PortMac => (&[IFACE_INDEX, ETHER_ADDR], 12),
         Kind::Service => (&[INET_SERVICE], 2),
         Kind::Row => (&[address, CLASSID], length + ID),
         Kind::Tuple => {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
-use palisade_compiler::program::element::ElementKind as Kind;
+use palisade_compiler::program::element::{ElementKind as Kind, MacAddress};
 use palisade_compiler::program::sets::SetName;
 use palisade_compiler::program::{
     AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, TupleElement,
@@ -118,6 +118,12 @@ pub(super) fn put_element(out: &mut Vec<u8>, element: &Element) {
         Element::Interface(index) => Parts { key: key().id(index), ..Parts::default() },
         Element::Source(index, address) | Element::Target(index, address) => {
             Parts { key: key().id(index).address(address), ..Parts::default() }
+        }
+        Element::Mac(MacAddress(mac)) => {
+            Parts { key: key().field(&mac).cut(mac.len()), ..Parts::default() }
+        }
+        Element::PortMac(index, MacAddress(mac)) => {
+            Parts { key: key().id(index).field(&mac), ..Parts::default() }
         }
         Element::Service(port) => {
             Parts { key: key().field(&port.to_be_bytes()).cut(2), ..Parts::default() }
@@ -302,6 +308,12 @@ impl Collector {
             Kind::Target => {
                 let (index, address) = key.split_at_checked(4)?;
                 Element::Target(id(index)?, self.address(address)?)
+            }
+            Kind::Mac => Element::Mac(MacAddress(key.try_into().ok()?)),
+            Kind::PortMac => {
+                let (index, mac) = key.split_at_checked(4)?;
+                let &[a, b, c, d, e, f, 0, 0] = mac else { return None };
+                Element::PortMac(id(index)?, MacAddress([a, b, c, d, e, f]))
             }
             Kind::Service => Element::Service(u16::from_be_bytes(key.try_into().ok()?)),
             Kind::Class => Element::Class(self.address(key)?, ClassId(id(data?)?)),

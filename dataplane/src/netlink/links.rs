@@ -5,6 +5,8 @@ use std::io;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
+use palisade_compiler::program::element::MacAddress;
+
 use super::host_routes::{self, RouteEvent};
 use super::rtnetlink::{Client, number};
 use super::sys::{Bus, Socket};
@@ -26,11 +28,13 @@ const GROUP_IPV6_ADDRESS: u32 = 9;
 const GROUP_IPV6_ROUTE: u32 = 11;
 
 /// `IFLA_*` (linux/if_link.h).
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_TARGET_NETNSID: u16 = 46;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
@@ -105,6 +109,28 @@ impl Links {
         wire::put(&mut request, IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
         self.0.ask(GETLINK, flag::DUMP, &request, |message| links.extend(link_of(&message)))?;
         Ok(links)
+    }
+
+    /// The Ethernet address of an interface in another network namespace, which is known here by an id. None where the interface or the
+    /// namespace is gone, or the kernel does not tell.
+    pub(crate) fn mac_address(&mut self, netns: u32, index: u32) -> io::Result<Option<MacAddress>> {
+        let mut found = None;
+        let mut request = vec![0; LINK_HEADER];
+        if let Some(slot) = request.get_mut(4..8) {
+            slot.copy_from_slice(&index.to_ne_bytes());
+        }
+        wire::put(&mut request, IFLA_TARGET_NETNSID, &netns.to_ne_bytes());
+        wire::put(&mut request, IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
+        let asked = self.0.ask(GETLINK, 0, &request, |message| {
+            let attributes = message.payload.get(LINK_HEADER..).map(Attributes);
+            let address = attributes.and_then(|a| a.get(IFLA_ADDRESS));
+            found = address.and_then(|address| address.value.try_into().ok()).map(MacAddress);
+        });
+        match asked.as_ref().map_err(io::Error::raw_os_error) {
+            Ok(()) => Ok(found),
+            Err(Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP | libc::EPERM)) => Ok(None),
+            Err(_) => asked.map(|()| None),
+        }
     }
 
     /// The addresses of an interface in another network namespace, which is known here by an id. None where the interface or

@@ -40,8 +40,9 @@ const PROTOCOL_OFFSET: u32 = 9;
 const HOP_LIMIT_OFFSET: u32 = 7;
 
 /// Of an Ethernet header, in bytes.
-const STATION_OFFSET: u32 = 0;
-const STATION_LENGTH: u32 = 6;
+const RECEIVER_OFFSET: u32 = 0;
+const SENDER_OFFSET: u32 = 6;
+const MAC_LENGTH: u32 = 6;
 const ETHERTYPE_OFFSET: u32 = 12;
 
 /// The bit that is sent first of a group's address (IEEE 802, 8.2.2).
@@ -240,8 +241,8 @@ fn matched(family: TableFamily, expr: Expr) -> Vec<Instruction> {
             compare(EQUAL, &tag.number().to_be_bytes()),
         ],
         Expr::ToGroup => {
-            let station = payload(base::LINK, STATION_OFFSET, STATION_LENGTH, FIRST);
-            vec![station, mask(&GROUP), compare(EQUAL, &GROUP)]
+            let receiver = payload(base::LINK, RECEIVER_OFFSET, MAC_LENGTH, FIRST);
+            vec![receiver, mask(&GROUP), compare(EQUAL, &GROUP)]
         }
         Expr::FamilyIs(of) => vec![meta(meta::NFPROTO), compare(EQUAL, &[nfproto(of)])],
         Expr::PriorityIs(value) => {
@@ -269,6 +270,8 @@ fn looked_for(family: TableFamily, expr: Expr, set: SetName) -> Vec<Instruction>
             vec![meta(meta::IIF), payload(base::NETWORK, ARP_SENDER_OFFSET, 4, SECOND)]
         }
         Expr::ArpSenderIn(_) => vec![payload(base::NETWORK, ARP_SENDER_OFFSET, 4, FIRST)],
+        Expr::SenderMacIn(_) => vec![sender(FIRST)],
+        Expr::SenderMacNotIn(_) => vec![meta(meta::IIF), sender(SECOND)],
         Expr::TargetIn(_) => {
             vec![meta(meta::IIF), payload(base::TRANSPORT, TARGET_OFFSET, TARGET_LENGTH, SECOND)]
         }
@@ -287,6 +290,11 @@ fn looked_for(family: TableFamily, expr: Expr, set: SetName) -> Vec<Instruction>
         Expr::UdpPortIn(_) => of_udp([payload(base::TRANSPORT, 2, 2, FIRST)]),
         _ => profile_and_port(family, set),
     }
+}
+
+/// The Ethernet address of who sent the frame.
+fn sender(to: Register) -> Instruction {
+    payload(base::LINK, SENDER_OFFSET, MAC_LENGTH, to)
 }
 
 fn connection_source(family: TableFamily, way: Way, to: Register) -> Instruction {

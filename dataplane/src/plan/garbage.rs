@@ -103,6 +103,8 @@ impl Garbage {
             | Element::Source(..)
             | Element::Target(..)
             | Element::Service(_)
+            | Element::Mac(_)
+            | Element::PortMac(..)
             | Element::Tuple(_)
             | Element::Class(..)
             | Element::Cidr(..)

@@ -83,6 +83,11 @@ fn a_port_has_what_its_pods_manifest_names() {
         assert_eq!(named(&found.pairs, &ports), wanted);
         assert_eq!(named(&found.unnamed, &ports), owned(&[("v1", "10.1.0.77")]));
         assert!(found.disputed.is_empty(), "{found:?}");
+        let macs = found.macs.iter().map(|(port, _)| *port).collect::<BTreeSet<u32>>();
+        assert_eq!(macs, found.guarded);
+        let own = a.run(|| ip_output("-o link show dev eth0")).unwrap();
+        let (_, mac) = found.macs.first().expect("v1 is the first");
+        assert!(own.contains(&mac.to_string()), "{mac}: {own}");
 
         // A pod's own link-local address is its port's.
         let link_local = a.run(|| ip_output("-6 -o addr show dev eth0 scope link")).unwrap();

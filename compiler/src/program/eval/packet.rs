@@ -6,6 +6,7 @@ use super::skeleton::{
     ICMP, NetworkProtocol, Side, TCP_SYN, TOS_MASK, TOS_PRIORITIES, VlanTag, ct,
 };
 use crate::model::{Connection, Family};
+use crate::program::element::MacAddress;
 
 /// What connection tracking makes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +71,9 @@ pub struct Frame {
     /// sender's address and the one that is asked for.
     pub protocol: Option<NetworkProtocol>,
     pub tag: Option<VlanTag>,
-    /// Whether it goes to more than one station.
+    /// Who sent it.
+    pub sender: MacAddress,
+    /// Whether it goes to more than one receiver.
     pub is_to_group: bool,
     /// From the network header on, in bytes.
     pub length: u32,
@@ -98,6 +101,7 @@ impl Packet {
                     IpAddr::V6(_) => NetworkProtocol::Ipv6,
                 }),
                 tag: None,
+                sender: MacAddress([2, 0, 0, 0, 0, 1]),
                 is_to_group: false,
                 length: 64,
                 target: None,

@@ -58,7 +58,7 @@ fn prerouting() -> Vec<Rule> {
     ]
 }
 
-/// Besides a port's own sources, what claims no address passes: who has none yet asks for one or finds out whether it is free, as on routed interfaces. Of other protocols than
+/// A bridge learns from every frame behind which port its sender is, and would send a port what is for another. Besides a port's own sources, what claims no address passes: who has none yet asks for one or finds out whether it is free, as on routed interfaces. Of other protocols than
 /// these there is no source to look at.
 fn source_guard() -> Vec<Rule> {
     let from = |address: Ipv6Addr| Expr::InSubnet(Side::Source, Ipv6Net::from(address).into());
@@ -70,6 +70,7 @@ fn source_guard() -> Vec<Rule> {
     let solicitation = Expr::Icmpv6Type(ND_NEIGHBOR_SOLICIT);
     let forged = Expr::Goto(ChainName::Forged);
     vec![
+        vec![Expr::SenderMacNotIn(SetName::PortMacs), forged],
         tunnels::of_port(Family::V4),
         tunnels::of_port(Family::V6),
         vec![IPV4, own(SetName::PortSourcesIpv4), Expr::Accept],
@@ -101,6 +102,7 @@ fn unidentified() -> Vec<Rule> {
     let advertisement = Expr::Icmpv6Type(ND_NEIGHBOR_ADVERT);
     let forged = Expr::Goto(ChainName::Forged);
     vec![
+        vec![Expr::SenderMacIn(SetName::PodMacs), forged],
         vec![IPV4, of_a_pod(SetName::PodAddressesIpv4), forged],
         vec![IPV6, of_a_pod(SetName::PodAddressesIpv6), forged],
         vec![ARP, Expr::ArpSenderIn(SetName::PodAddressesIpv4), forged],

@@ -128,6 +128,10 @@ pub enum Expr {
     ArpSenderIn(SetName),
     /// `arp saddr ip 0.0.0.0`: an ARP probe (RFC 5227, 1.1), which claims no address.
     ArpProbe,
+    /// `iif . ether saddr != @port_macs`
+    SenderMacNotIn(SetName),
+    /// `ether saddr @pod_macs`
+    SenderMacIn(SetName),
     /// `iif . @th,64,128 @port_targets`: the target address, which is the third field of a neighbour solicitation and advertisement
     /// (RFC 4861, 4.3 and 4.4).
     TargetIn(SetName),
@@ -148,7 +152,7 @@ pub enum Expr {
     NetworkProtocolIs(NetworkProtocol),
     /// `ether type 8021q`; in the bridge table only.
     Tagged(VlanTag),
-    /// `ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00`: a frame to more than one station (IEEE 802, 8.2.2); in the bridge table only.
+    /// `ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00`: a frame to more than one receiver (IEEE 802, 8.2.2); in the bridge table only.
     ToGroup,
     /// `meta length <= 104`: the packet from its network header on, in bytes.
     LengthAtMost(u32),
@@ -195,6 +199,7 @@ impl Expr {
             Self::AddressIn(_, set)
             | Self::InterfaceAddressIn(_, set)
             | Self::ArpSenderIn(set)
+            | Self::SenderMacIn(set)
             | Self::TargetIn(set)
             | Self::ConnectionSourceIn(_, set)
             | Self::PairIn(set)
@@ -205,6 +210,7 @@ impl Expr {
             | Self::PortIn(set) => Some((set, true)),
             Self::AddressNotIn(_, set)
             | Self::InterfaceAddressNotIn(_, set)
+            | Self::SenderMacNotIn(set)
             | Self::InterfaceNotIn(_, set) => Some((set, false)),
             _ => None,
         }

@@ -120,7 +120,7 @@ fn of_frame(rest: &[Instruction]) -> Option<Expr> {
             let is = |tag: &VlanTag| value == &tag.number().to_be_bytes();
             Expr::Tagged(VlanTag::ALL.into_iter().find(is)?)
         }
-        [I::Payload { base: base::LINK, .. }, ..] => Expr::ToGroup,
+        [I::Payload { base: base::LINK, .. }, I::Bitwise { .. }, ..] => Expr::ToGroup,
         [
             I::Payload { base: base::NETWORK, offset: ARP_SENDER_OFFSET, .. },
             I::Compare { .. },
@@ -151,6 +151,8 @@ fn looked_up(family: TableFamily, rest: &[Instruction]) -> Option<(Expr, Option<
         | [I::Payload { offset: ARP_SENDER_OFFSET, .. }, I::Lookup { .. }, ..] => {
             Expr::ArpSenderIn(set)
         }
+        [I::Meta { .. }, I::Payload { base: base::LINK, .. }, ..] => Expr::SenderMacNotIn(set),
+        [I::Payload { base: base::LINK, .. }, ..] => Expr::SenderMacIn(set),
         [I::Meta { key, .. }, I::Payload { .. }, I::Lookup { inverted, .. }, ..] => {
             let side = interface_side(*key)?;
             if *inverted {

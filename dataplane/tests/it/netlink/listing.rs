@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
+use palisade_compiler::program::element::MacAddress;
 use palisade_compiler::program::skeleton::{SetName, VERSION};
 use palisade_compiler::program::{
     AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, TupleElement,
@@ -64,6 +65,8 @@ fn bridge_by_hand() -> Contents {
         (SetName::PortSourcesIpv4, [Element::Source(7, ip("10.0.0.2"))].into()),
         (SetName::PortSourcesIpv6, [Element::Source(7, ip("fd00::2"))].into()),
         (SetName::PortTargets, [Element::Target(7, ip("fd00::2"))].into()),
+        (SetName::PortMacs, [Element::PortMac(7, MacAddress([2, 0xab, 0, 0, 0, 9]))].into()),
+        (SetName::PodMacs, [Element::Mac(MacAddress([2, 0xab, 0, 0, 0, 9]))].into()),
         (SetName::PodAddressesIpv4, [Element::Address(ip("10.0.0.2"))].into()),
         (SetName::PodAddressesIpv6, [Element::Address(ip("fd00::2"))].into()),
     ]);
@@ -208,7 +211,7 @@ fn every_way_of_listing_works_also_on_an_owned_table() {
         let objects = json["nftables"].as_array().expect("an array");
         let count = |kind: &str| objects.iter().filter(|object| object.get(kind).is_some()).count();
         assert_eq!((count("table"), count("chain")), (4, 52));
-        assert_eq!((count("set"), count("map")), (46, 8));
+        assert_eq!((count("set"), count("map")), (48, 8));
         for options in [&[][..], &["-a"], &["-n"], &["-s"], &["-t"], &["-j"]] {
             for what in ["ruleset", "tables", "chains", "sets", "maps", "counters"] {
                 nft(&[options, &["list", what]].concat());

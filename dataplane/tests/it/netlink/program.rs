@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
-use palisade_compiler::program::element::ElementKind;
+use palisade_compiler::program::element::{ElementKind, MacAddress};
 use palisade_compiler::program::skeleton::{ChainName, DenyAction, SetName, rules};
 use palisade_compiler::program::{
     AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, TupleElement,
@@ -271,6 +271,7 @@ fn add_facts_of_bridges(random: &mut Random, table: TableFamily, contents: &mut 
     let known: BTreeSet<SetName> = contents.keys().copied().collect();
     for set in table.sets().filter(|set| !known.contains(set)) {
         let family = set.family(table);
+        let mac = |random: &mut Random| MacAddress([2, 0, 0, 0, 1, random.below(256) as u8]);
         let element = |random: &mut Random| {
             let index = 1 + random.below(1 << 20);
             match set.kind() {
@@ -279,6 +280,8 @@ fn add_facts_of_bridges(random: &mut Random, table: TableFamily, contents: &mut 
                 ElementKind::Target => Element::Target(index, random.address(family)),
                 ElementKind::Service => Element::Service(random.below(65_536) as u16),
                 ElementKind::Address => Element::Address(random.address(family)),
+                ElementKind::Mac => Element::Mac(mac(random)),
+                ElementKind::PortMac => Element::PortMac(index, mac(random)),
                 other => panic!("{set:?} of {other:?} has no elements here"),
             }
         };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::program::element::MacAddress;
 use crate::program::skeleton::{ND_LENGTH, NetworkProtocol, VlanTag};
 
 /// The ports of a subject, of two pods that no policy selects, of a pod that is not known, of a router, and of the outside.
@@ -13,6 +14,7 @@ const UNKNOWN: u32 = 10;
 const ROUTER: u32 = 11;
 const OUTSIDE: u32 = 12;
 
+const FIRST_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 const SUBJECT_V6: &str = "fd00::2";
 const POD_V4: &str = "10.0.0.8";
 const POD_V6: &str = "fd00::8";
@@ -52,6 +54,10 @@ fn facts() -> BTreeSet<(SetName, Element)> {
         (OTHER_POD, "10.0.0.9", "fd00::9"),
     ] {
         facts.insert((SetName::GuardedPorts, Element::Interface(port)));
+        for address in [FIRST_MAC, MacAddress([2, 0, 0, 0, 0, 2])] {
+            facts.insert((SetName::PortMacs, Element::PortMac(port, address)));
+            facts.insert((SetName::PodMacs, Element::Mac(address)));
+        }
         facts.insert((SetName::PodAddressesIpv4, Element::Address(ip(v4))));
         facts.insert((SetName::PodAddressesIpv6, Element::Address(ip(v6))));
         facts.insert((SetName::PortSourcesIpv4, Element::Source(port, ip(v4))));
@@ -61,7 +67,12 @@ fn facts() -> BTreeSet<(SetName, Element)> {
     facts
 }
 
+/// The pods that are known have two Ethernet addresses each; the one that is not has another.
 fn passes(iif: u32, oif: u32, packet: Packet) -> bool {
+    let packet = match (iif, packet.frame.sender) {
+        (UNKNOWN, FIRST_MAC) => from_mac(10, packet),
+        _ => packet,
+    };
     let frame = Packet { iif, oif, hop_limit: 255, ..packet };
     eval(&mut OnBridge(facts()), TableFamily::Bridge, &frame).verdict == Verdict::Allow
 }
@@ -76,6 +87,29 @@ fn arp(sender: &str) -> Packet {
 
 fn about(target: &str, message: Packet) -> Packet {
     Packet { frame: Frame { target: Some(ip(target)), ..message.frame }, ..message }
+}
+
+fn from_mac(last: u8, packet: Packet) -> Packet {
+    let sender = MacAddress([2, 0, 0, 0, 0, last]);
+    Packet { frame: Frame { sender, ..packet.frame }, ..packet }
+}
+
+/// A bridge sends what is for an Ethernet address to the port by which that was heard last.
+#[test]
+fn nobody_sends_from_the_ethernet_address_of_another() {
+    let own = packet(POD_V4, "10.0.0.9", 17, 53);
+    assert!(passes(POD, OTHER_POD, own));
+    assert!(passes(POD, OTHER_POD, from_mac(2, own)));
+    for last in [10, 77] {
+        assert!(!passes(POD, OTHER_POD, from_mac(last, own)));
+        assert!(!passes(POD, OTHER_POD, from_mac(last, arp(POD_V4))));
+        assert!(!passes(POD, OTHER_POD, from_mac(last, of_protocol(None, own))));
+    }
+    let of_unknown = packet(STRANGER, "10.0.0.9", 17, 53);
+    assert!(passes(UNKNOWN, OTHER_POD, of_unknown));
+    assert!(!passes(UNKNOWN, OTHER_POD, from_mac(2, of_unknown)), "a known pod's");
+    assert!(passes(UNKNOWN, OTHER_POD, from_mac(77, of_unknown)));
+    assert!(passes(OUTSIDE, OTHER_POD, from_mac(2, of_unknown)));
 }
 
 fn to_group(packet: Packet) -> Packet {
