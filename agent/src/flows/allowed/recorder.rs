@@ -11,7 +11,8 @@ use super::tracker::{Gathered, Tally};
 use super::{AllowedConnection, ConnectionKey, GATHER_FOR, Shared, SideJudgement, lock};
 use crate::flows::flow::FlowVerdict;
 use crate::flows::observation::{Batch, FlowKey, Judged};
-use crate::flows::recorder::{ASK_AGAIN_AFTER, Asker, MAX_BATCH, rest_after};
+use crate::flows::pace::Pace;
+use crate::flows::recorder::{ASK_AGAIN_AFTER, Asker};
 use crate::flows::store::allowed::Connections;
 use crate::inbox::Ended;
 use crate::published_status::PublishedStatus;
@@ -23,6 +24,7 @@ pub(super) struct Recorder {
     asker: Asker,
     status: PublishedStatus,
     gathered: Shared,
+    pace: Pace,
     /// The revision by which `known` was judged.
     revision: u64,
     known: HashMap<ConnectionKey, Vec<Direction>>,
@@ -30,7 +32,8 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(asker: Asker, status: PublishedStatus, gathered: Shared) -> Self {
-        Self { asker, status, gathered, revision: 0, known: HashMap::new() }
+        let pace = Pace::default();
+        Self { asker, status, gathered, pace, revision: 0, known: HashMap::new() }
     }
 
     /// Runs until the loop or the listener has ended.
@@ -53,7 +56,7 @@ impl Recorder {
         tallies.retain(|(key, tally)| !self.repeat(key, tally));
         let mut waiting = tallies.into_iter();
         loop {
-            let batch: Vec<_> = waiting.by_ref().take(MAX_BATCH).collect();
+            let batch: Vec<_> = waiting.by_ref().take(self.pace.batch()).collect();
             if batch.is_empty() {
                 return Ok(());
             }
@@ -72,7 +75,7 @@ impl Recorder {
                     for ((key, tally), sides) in batch.iter().zip(judgements) {
                         self.put(key, tally, sides);
                     }
-                    thread::sleep(rest_after(took, waiting));
+                    thread::sleep(self.pace.rest_after(batch.len(), took, waiting));
                     return Ok(());
                 }
             }
