@@ -11,7 +11,7 @@ const BATCH_TIME: Duration = Duration::from_millis(5);
 const RESTS: u32 = 9;
 /// At most so long, also where the loop took long because it had no processor: what is new is seen within a tenth of a second.
 const MAX_REST: Duration = Duration::from_millis(50);
-/// Beyond so many that wait to be judged, the loop is left alone for as long as it took only.
+/// Beyond so many that wait to be judged, the next batch follows at once: what else comes to the loop it takes before each batch.
 const MANY_WAITING: usize = 256;
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Pace {
         let each = took.as_nanos() / (judged.max(1) as u128);
         let fits = usize::try_from(BATCH_TIME.as_nanos() / each.max(1)).unwrap_or(MAX_BATCH);
         self.batch = fits.clamp(1, self.batch * 2).min(MAX_BATCH);
-        let rests = if waiting > MANY_WAITING { 1 } else { RESTS };
+        let rests = if waiting > MANY_WAITING { 0 } else { RESTS };
         (took * rests).min(MAX_REST)
     }
 }
@@ -68,7 +68,7 @@ mod tests {
         let mut pace = Pace::default();
         let took = Duration::from_millis(2);
         assert_eq!(pace.rest_after(32, took, MANY_WAITING), 9 * took);
-        assert_eq!(pace.rest_after(32, took, MANY_WAITING + 1), took);
+        assert_eq!(pace.rest_after(32, took, MANY_WAITING + 1), Duration::ZERO);
         assert_eq!(pace.rest_after(32, Duration::from_secs(1), 0), MAX_REST);
     }
 }

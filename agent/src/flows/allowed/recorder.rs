@@ -7,7 +7,7 @@ use std::thread;
 use palisade_compiler::model::{Connection, Direction};
 use palisade_dataplane::netlink::{Delivery, delivery};
 
-use super::tracker::{Gathered, Tally};
+use super::tracker::{Gathered, MAX_GATHERED, Tally};
 use super::{AllowedConnection, ConnectionKey, GATHER_FOR, Shared, SideJudgement, lock};
 use crate::flows::flow::FlowVerdict;
 use crate::flows::observation::{Batch, FlowKey, Judged};
@@ -19,6 +19,9 @@ use crate::published_status::PublishedStatus;
 
 /// Kinds of connections of which it is known at which ends a pod of this node is.
 const MAX_KNOWN: usize = 16_384;
+
+/// Beyond so many kinds that are gathered, they are judged at once.
+const MANY_GATHERED: usize = MAX_GATHERED / 8;
 
 pub(super) struct Recorder {
     asker: Asker,
@@ -39,7 +42,10 @@ impl Recorder {
     /// Runs until the loop or the listener has ended.
     pub(super) fn run(mut self, woken: &Receiver<()>) {
         while woken.recv().is_ok() {
-            thread::sleep(GATHER_FOR);
+            // While many are there already, others are left out for want of room before long.
+            if lock(&self.gathered).tallies.len() < MANY_GATHERED {
+                thread::sleep(GATHER_FOR);
+            }
             let tallies = {
                 let mut gathered = lock(&self.gathered);
                 let Gathered { tallies, .. } = &mut *gathered;
