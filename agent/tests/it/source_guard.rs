@@ -324,7 +324,7 @@ fn while_addresses_move_nothing_is_lost_and_nothing_forged_arrives() {
         assert!(arrives(), "{family:?}: without rules");
         let (agent, _scratch) = started(&scene, &manifest);
         until("the guard", || !arrives());
-        until("the agent", || ask(&agent, "status").contains("guard       6 interfaces with"));
+        until("the agent", || ask(&agent, "status").contains("guard       6 interfaces and"));
 
         let (ended, moved) = (AtomicBool::new(false), AtomicBool::new(false));
         let counts = std::thread::scope(|scope| {
