@@ -13,6 +13,7 @@ mod allowed;
 mod attacks;
 mod bad_input;
 mod browser;
+mod capabilities;
 mod check;
 mod command;
 mod counters;
