@@ -106,22 +106,28 @@ enum Defence {
 
 #[track_caller]
 fn enforce(scene: &Scene, by: By, guard: &str) -> Defence {
-    let scratch = Scratch::new();
-    scratch.write("manifest.yaml", &manifest());
     match by {
-        By::Apply => {
-            let files = ["apply", "-f", scratch.path()];
-            let guard = ["--allow-source", MARKERS, "--source-guard", guard];
-            palisade_in(scene.lab.node(), &[&files[..], &guard].concat()).exits(0);
-            Defence::Tables(scratch)
-        }
+        By::Apply => Defence::Tables(apply(scene, guard)),
         By::Agent => {
+            let scratch = Scratch::new();
+            scratch.write("manifest.yaml", &manifest());
             let more = ["--listen", "off", "--source-guard", guard];
             let agent = Agent::of_node(scene.lab.node(), &scratch.0, &more);
             agent.until_enforcing();
             Defence::Agent(agent, scratch)
         }
     }
+}
+
+/// Has the manifest enforced by tables alone, with this mode of the source guard. Returns the directory of the manifest.
+#[track_caller]
+pub(crate) fn apply(scene: &Scene, guard: &str) -> Scratch {
+    let scratch = Scratch::new();
+    scratch.write("manifest.yaml", &manifest());
+    let files = ["apply", "-f", scratch.path()];
+    let guard = ["--allow-source", MARKERS, "--source-guard", guard];
+    palisade_in(scene.lab.node(), &[&files[..], &guard].concat()).exits(0);
+    scratch
 }
 
 /// Carries attacks out wherever they are for, and fails with all that is wrong.

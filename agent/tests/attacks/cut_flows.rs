@@ -162,8 +162,8 @@ fn a_flow_that_was_cut_is_not_opened_anew_by_its_answering_end() {
         let scratch = Scratch::new();
         scratch.write("manifest.yaml", &allowing);
         let agent = Agent::of_node(scene.lab.node(), &scratch.0, &["--listen", "off"]);
-        let status = agent.until_enforcing();
-        let passed = status.connections.passes;
+        // The start looks at all connections.
+        agent.until("the start", |now| now.state == State::Enforcing && now.connections.passes > 0);
         for stage in &stages {
             for which in [0, 1] {
                 let what = format!("{layout:?} {:?} {}", stage.family, WHAT[which]);
@@ -171,6 +171,8 @@ fn a_flow_that_was_cut_is_not_opened_anew_by_its_answering_end() {
                 assert!(answers(stage, which), "{what}");
             }
         }
+        let status = agent.until_enforcing();
+        let passed = status.connections.passes;
         scratch.write("manifest.yaml", &forbidding);
         agent.until("the look at connections", |now| {
             now.state == State::Enforcing

@@ -21,7 +21,8 @@ fn delivered(stage: &Stage<'_>, changed: fn(Frame) -> Frame) -> bool {
 
 #[test]
 fn tagged_frames_are_not_delivered() {
-    let tagged: [(&'static str, fn(Frame) -> Frame); 6] = [
+    type Change = fn(Frame) -> Frame;
+    let tagged: [(&'static str, Change); 6] = [
         ("frames: tagged, VLAN 0", |frame| frame.with_tag(ether_type::VLAN, 0)),
         ("frames: tagged, VLAN 0, with a priority", |frame| {
             frame.with_tag(ether_type::VLAN, 7 << 13)

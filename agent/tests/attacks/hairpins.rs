@@ -9,7 +9,7 @@ use palisade_lab::frame::Frame;
 use palisade_lab::packet::{Packet, tcp_flags};
 use palisade_lab::{Layout, tool};
 
-use crate::attack::{EVERYWHERE, PLAIN, Setting, Without, attack, carry_out};
+use crate::attack::{EVERYWHERE, PLAIN, Setting, Without, apply, attack, carry_out};
 use crate::lab::nft;
 use crate::scene::Scene;
 use crate::stage::{Stage, fresh_port, mark, of_family};
@@ -89,7 +89,7 @@ fn a_packet_from_an_address_to_itself_does_not_arrive() {
     // The rule for hairpins alone does not let it pass, either.
     for &(layout, family) in EVERYWHERE {
         let scene = crate::stage::scene(layout);
-        scene.enforce_guarded(SourceGuardMode::Off);
+        apply(&scene, "off");
         let stage = Stage::new(&scene, family);
         assert!(!to_itself(&stage, "n/x"), "{layout:?} {family:?}");
     }

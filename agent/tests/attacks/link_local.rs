@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use palisade_compiler::model::Family;
 use palisade_lab::frame::{Frame, multicast_mac};
-use palisade_lab::packet::{Packet, tcp_flags};
+use palisade_lab::packet::{DESTINATION_OPTIONS, Packet, tcp_flags};
 
 use crate::attack::{EVERYWHERE, ON_BRIDGES_V6, PLAIN, attack, carry_out};
 use crate::cast::CAST;
@@ -69,6 +69,16 @@ fn link_local_neighbours_are_not_reached_where_pods_have_ipv4_addresses_only() {
 
 /// Attack 5: a router advertisement (RFC 4861, 4.2) with a prefix whose addresses no policy knows.
 fn advertise(stage: &Stage<'_>, from: &str, to: &str, address: IpAddr, source: IpAddr) -> bool {
+    advertise_in(stage, (from, to), address, source, |packet| packet)
+}
+
+fn advertise_in(
+    stage: &Stage<'_>,
+    (from, to): (&str, &str),
+    address: IpAddr,
+    source: IpAddr,
+    changed: fn(Packet) -> Packet,
+) -> bool {
     let mark = mark();
     // Lifetimes, the option of a prefix (4.6.2), and one that nobody knows, with the mark.
     let mut rest = vec![64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -79,7 +89,7 @@ fn advertise(stage: &Stage<'_>, from: &str, to: &str, address: IpAddr, source: I
     rest.resize((rest.len() + 4).next_multiple_of(8) - 4, 0);
     let packet = Packet::icmp(source, address, ROUTER_ADVERTISEMENT, 0, &rest).with_hops(255);
     let mac = if address.is_multicast() { multicast_mac(address) } else { stage.mac(to) };
-    stage.delivers(from, to, &[Frame::ip(mac, stage.mac(from), &packet)], &mark)
+    stage.delivers(from, to, &[Frame::ip(mac, stage.mac(from), &changed(packet))], &mark)
 }
 
 #[test]
@@ -99,6 +109,34 @@ fn a_rogue_router_advertisement_does_not_arrive() {
                 |stage| {
                     let gateway = IpAddr::from(palisade_lab::GATEWAY_V6);
                     advertise(stage, "n/a", "n/b", ALL_NODES.into(), gateway)
+                },
+            ),
+        ],
+    );
+}
+
+/// The same to pods that no policy selects, and behind extension headers, which hide it from what looks at the first header alone.
+#[test]
+fn a_pod_is_no_router_for_any_other() {
+    carry_out(
+        PLAIN,
+        &[
+            attack(
+                "routers: an advertisement to C, whom nothing isolates",
+                ON_BRIDGES_V6,
+                |stage| {
+                    advertise(stage, "n/a", "n/c", stage.at("n/c"), stage.link_local("n/a").into())
+                },
+            ),
+            attack(
+                "routers: an advertisement behind a header of options",
+                ON_BRIDGES_V6,
+                |stage| {
+                    let hidden = |packet: Packet| {
+                        packet.with_extension(DESTINATION_OPTIONS, vec![1, 4, 0, 0, 0, 0])
+                    };
+                    let (from, to) = (stage.link_local("n/a").into(), stage.at("n/c"));
+                    advertise_in(stage, ("n/a", "n/c"), to, from, hidden)
                 },
             ),
         ],

@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use palisade_lab::frame::{BROADCAST, Frame, Mac, arp, multicast_mac, nd, neighbour_message};
-use palisade_lab::{GATEWAY_V4, GATEWAY_V6};
+use palisade_lab::{GATEWAY_V4, GATEWAY_V6, tool};
 
-use crate::attack::{ON_BRIDGES_V4, ON_BRIDGES_V6, PLAIN, attack, carry_out};
+use crate::attack::{ON_BRIDGES_V4, ON_BRIDGES_V6, PLAIN, Setting, attack, carry_out};
+use crate::scene::Scene;
 use crate::stage::{Stage, mark};
 
 /// Whether A's ARP message about an address comes to B, in a frame to `mac`.
@@ -123,6 +124,66 @@ fn nobody_is_believed_to_have_anothers_ipv6_address() {
                 },
             )
             .control(discovery_passes),
+        ],
+    );
+}
+
+/// What the node believes of neighbours decides where it sends what it forwards. It forgets what the lab told it of C, and believes the last who speaks.
+fn believe_anybody(scene: &Scene) {
+    for family in ["ipv4", "ipv6"] {
+        scene.lab.node().set(&format!("{family}/neigh/br0/locktime"), "0").expect("set");
+    }
+}
+
+/// Whether the node takes A for C after a frame of A's.
+fn node_believes(stage: &Stage<'_>, frame: &Frame) -> bool {
+    let c = stage.at("n/c").to_string();
+    let text = |mac: Mac| mac.map(|byte| format!("{byte:02x}")).join(":");
+    let known = text(stage.mac("n/c"));
+    let ip = |arguments: &[&str]| {
+        stage
+            .scene
+            .lab
+            .node()
+            .run(|| tool::run("ip", arguments, ""))
+            .expect("entered")
+            .expect("done")
+    };
+    ip(&["neigh", "replace", &c, "lladdr", &known, "dev", "br0", "nud", "reachable"]);
+    stage.send("n/a", "n/c", std::slice::from_ref(frame));
+    let believed = ip(&["neigh", "show", &c, "dev", "br0"]).contains(&text(stage.mac("n/a")));
+    ip(&["neigh", "replace", &c, "lladdr", &known, "dev", "br0", "nud", "permanent"]);
+    believed
+}
+
+#[test]
+fn the_node_believes_nobody_to_have_anothers_address() {
+    carry_out(
+        Setting { prepare: believe_anybody, ..PLAIN },
+        &[
+            attack(
+                "neighbours: an ARP reply of A's about C's address, to the node",
+                ON_BRIDGES_V4,
+                |stage| {
+                    let own = stage.mac("n/a");
+                    let node = stage.gateway_mac("n/a");
+                    let claim = (own, stage.v4("n/c"));
+                    node_believes(
+                        stage,
+                        &Frame::arp(node, own, arp::REPLY, claim, (node, GATEWAY_V4)),
+                    )
+                },
+            ),
+            attack(
+                "neighbours: an advertisement of A's about C's address, to the node",
+                ON_BRIDGES_V6,
+                |stage| {
+                    let (own, c) = (stage.mac("n/a"), stage.v6("n/c"));
+                    let ends = (stage.v6("n/a"), GATEWAY_V6);
+                    let packet = neighbour_message(ends, nd::ADVERTISEMENT, c, own, &[]);
+                    node_believes(stage, &Frame::ip(stage.gateway_mac("n/a"), own, &packet))
+                },
+            ),
         ],
     );
 }

@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, UdpSocket};
 
-use palisade::protocol::SourceGuardMode;
 use palisade_compiler::model::Family;
-use palisade_lab::Layout;
-use palisade_lab::frame::Frame;
+use palisade_lab::frame::{Frame, ether_type};
 use palisade_lab::packet::Packet;
+use palisade_lab::{Layout, tool};
 
-use crate::attack::{EVERYWHERE, OVER_V6, PLAIN, Place, attack, carry_out};
+use crate::attack::{EVERYWHERE, OVER_V6, PLAIN, Place, Setting, apply, attack, carry_out};
 use crate::lab::address;
+use crate::scene::Scene;
 use crate::stage::{Stage, fresh_port, mark, scene};
 
 /// To be taken for a pod that is allowed.
@@ -121,6 +121,78 @@ fn nothing_is_injected_into_others_connections() {
     );
 }
 
+/// By the gateway, which forwards, and in frames that are tagged.
+#[test]
+fn no_form_of_a_frame_hides_a_source() {
+    fn by_the_gateway(
+        stage: &Stage<'_>,
+        (from, source, to): (&str, IpAddr, &str),
+        tag: bool,
+    ) -> bool {
+        let mark = mark();
+        let packet = Packet::udp(source, stage.at(to), fresh_port(), 53, &mark);
+        let frame = Frame::ip(stage.gateway_mac(from), stage.mac(from), &packet);
+        let frame = if tag { frame.with_tag(ether_type::VLAN, 0) } else { frame };
+        stage.delivers(from, to, &[frame], &mark)
+    }
+    let own = |stage: &Stage<'_>| {
+        by_the_gateway(stage, ("n/c", stage.at("n/c"), "n/b"), false) && stage.allowed_passes()
+    };
+    carry_out(
+        PLAIN,
+        &[
+            attack("sources: as C to B, by the gateway", EVERYWHERE, |stage| {
+                by_the_gateway(stage, ("n/a", stage.at("n/c"), "n/b"), false)
+            })
+            .control(own),
+            attack("sources: as C to B, by the gateway, in a tagged frame", EVERYWHERE, |stage| {
+                by_the_gateway(stage, ("n/a", stage.at("n/c"), "n/b"), true)
+            })
+            .control(own),
+            attack("sources: X as A, by the gateway, in a tagged frame", EVERYWHERE, |stage| {
+                by_the_gateway(stage, ("n/x", stage.at("n/a"), "n/c"), true)
+            })
+            .control(own),
+            attack("sources: as C to B, in fragments", EVERYWHERE, |stage| {
+                let mark = mark();
+                let data = [&mark[..], &[7; 100]].concat();
+                let (source, to) = (stage.at("n/c"), stage.at("n/b"));
+                let packet = Packet::udp(source, to, fresh_port(), 53, &data);
+                let parts = packet.fragments(64, fresh_port());
+                let mac = stage.next_hop("n/a", "n/b");
+                let frame = |part| Frame::of_bytes(mac, stage.mac("n/a"), part);
+                let frames: Vec<Frame> = parts.into_iter().map(frame).collect();
+                stage.delivers("n/a", "n/b", &frames, &mark)
+            }),
+        ],
+    );
+}
+
+/// A pod that may configure its own interface (CAP_NET_ADMIN, which container runtimes do not grant) has another pod's address.
+#[test]
+fn who_gives_itself_anothers_address_is_not_believed() {
+    fn take_address_of_c(scene: &Scene) {
+        let a = &scene.lab.machines()[scene.number("n/a")];
+        for address in &scene.lab.machines()[scene.number("n/c")].addresses {
+            let (whole, family) = match address {
+                IpAddr::V4(_) => (format!("{address}/32"), "-4"),
+                IpAddr::V6(_) => (format!("{address}/128"), "-6"),
+            };
+            let mut add = vec![family, "address", "add", &whole, "dev", "eth0"];
+            if family == "-6" {
+                add.push("nodad");
+            }
+            a.namespace().run(|| tool::run("ip", &add, "")).expect("entered").expect("added");
+        }
+    }
+    carry_out(
+        Setting { prepare: take_address_of_c, ..PLAIN },
+        &[attack("sources: an address of C's that A gives itself", EVERYWHERE, |stage| {
+            stage.datagram("n/a", stage.at("n/c"), "n/b", 53)
+        })],
+    );
+}
+
 /// What the modes of the guard leave.
 #[test]
 fn a_guard_of_first_packets_stops_all_but_injection() {
@@ -128,21 +200,21 @@ fn a_guard_of_first_packets_stops_all_but_injection() {
         let scene = scene(layout);
         let stage = Stage::new(&scene, family);
         let what = format!("{layout:?} {family:?}");
-        for mode in [SourceGuardMode::Off, SourceGuardMode::First, SourceGuardMode::All] {
-            scene.enforce_guarded(mode);
-            let is_off = mode == SourceGuardMode::Off;
+        for mode in ["off", "first", "all"] {
+            apply(&scene, mode);
+            let is_off = mode == "off";
             let c = stage.at("n/c");
-            assert_eq!(stage.datagram("n/a", c, "n/b", 53), is_off, "{what} {mode:?}");
+            assert_eq!(stage.datagram("n/a", c, "n/b", 53), is_off, "{what} {mode}");
             let as_nobody = stage.datagram("n/x", stage.nobody(), "n/c", 7777);
-            assert_eq!(as_nobody, is_off, "{what} {mode:?}");
+            assert_eq!(as_nobody, is_off, "{what} {mode}");
             let port = fresh_port();
-            assert!(stage.datagram_from(("n/c", c, port), "n/b", 53), "{what} {mode:?}");
+            assert!(stage.datagram_from(("n/c", c, port), "n/b", 53), "{what} {mode}");
             let answer = stage.datagram_from(("n/b", stage.at("n/b"), 53), "n/c", port);
-            assert!(answer, "{what} {mode:?}");
+            assert!(answer, "{what} {mode}");
             let injected = stage.datagram_from(("n/a", c, port), "n/b", 53);
-            assert_eq!(injected, mode != SourceGuardMode::All, "{what} {mode:?}");
-            assert!(stage.allowed_passes(), "{what} {mode:?}");
-            assert!(stage.own_datagram("n/a", "n/c", 7777), "{what} {mode:?}");
+            assert_eq!(injected, mode != "all", "{what} {mode}");
+            assert!(stage.allowed_passes(), "{what} {mode}");
+            assert!(stage.own_datagram("n/a", "n/c", 7777), "{what} {mode}");
         }
     }
 }
@@ -155,7 +227,7 @@ fn no_reverse_path_filter_is_relied_upon() {
         scene.lab.node().set("ipv4/conf/all/rp_filter", value).expect("set");
         let stage = Stage::new(&scene, Family::V4);
         assert!(stage.datagram("n/a", stage.at("n/c"), "n/b", 53), "without rules, {value}");
-        scene.enforce();
+        apply(&scene, "all");
         assert!(!stage.datagram("n/a", stage.at("n/c"), "n/b", 53), "{value}");
         assert!(!stage.datagram("n/x", address("10.9.9.9"), "n/c", 7777), "{value}");
         assert!(stage.allowed_passes(), "{value}");

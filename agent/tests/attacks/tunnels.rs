@@ -1,14 +1,14 @@
 //! The cluster's own encapsulation, sent by a pod (attack 6 of docs/semantics.md): the node would take what is inside for a packet that
 //! another node sends, with any source.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use palisade_compiler::model::Family;
-use palisade_lab::frame::{Frame, Mac};
-use palisade_lab::packet::{GRE, Packet};
-use palisade_lab::tool;
+use palisade_lab::frame::{Frame, Mac, ether_type, multicast_mac};
+use palisade_lab::packet::{DESTINATION_OPTIONS, GRE, Packet};
+use palisade_lab::{GATEWAY_V4, GATEWAY_V6, tool};
 
-use crate::attack::{EVERYWHERE, PLAIN, Setting, attack, carry_out};
+use crate::attack::{EVERYWHERE, OVER_V6, PLAIN, Setting, attack, carry_out};
 use crate::lab::nft;
 use crate::scene::Scene;
 use crate::stage::{NODE, Stage, fresh_port, mark};
@@ -145,29 +145,84 @@ fn tunnel(scene: &Scene) {
     }
 }
 
-/// Whether what is within A's VXLAN comes to B: the node takes it out and forwards it as C's.
+/// The kernel's VXLAN takes what comes to its port at any of the node's addresses, and at a group that all hosts are in.
+#[derive(Debug, Clone, Copy)]
+enum To {
+    Node,
+    Gateway,
+    AllHosts,
+    /// All hosts of the link; over IPv6 the same as the group.
+    Broadcast,
+}
+
+impl To {
+    fn address(self, stage: &Stage<'_>) -> IpAddr {
+        match (self, stage.family) {
+            (Self::Node, _) => stage.node(),
+            (Self::Gateway, Family::V4) => GATEWAY_V4.into(),
+            (Self::Gateway, Family::V6) => GATEWAY_V6.into(),
+            (Self::Broadcast, Family::V4) => Ipv4Addr::BROADCAST.into(),
+            (_, Family::V4) => Ipv4Addr::new(224, 0, 0, 1).into(),
+            (_, Family::V6) => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into(),
+        }
+    }
+}
+
+/// A's VXLAN, with C's question to B inside, and that question's mark.
+fn vxlan(stage: &Stage<'_>, to: To) -> (Packet, Vec<u8>) {
+    let mark = mark();
+    let number = u8::from(stage.family == Family::V6);
+    let question = inner(stage, stage.family, &mark);
+    let within = Frame::of_bytes(TUNNEL_MAC, [2, 0, 0, 0, 9, 8], question);
+    // The flag of a valid network identifier, and the identifier (RFC 7348, 5).
+    let payload = [&[8, 0, 0, 0, 0, 0, number, 0][..], &within.bytes()].concat();
+    let to = to.address(stage);
+    (Packet::udp(stage.at("n/a"), to, fresh_port(), TUNNEL_PORT, &payload), mark)
+}
+
+/// Whether what is within comes to B, if these are the packets that A sends to the node.
+fn taken_out(
+    stage: &Stage<'_>,
+    to: To,
+    packets: impl Fn(Packet) -> Vec<Vec<u8>>,
+    changed: impl Fn(Frame) -> Frame,
+) -> bool {
+    let (packet, mark) = vxlan(stage, to);
+    let is_group = packet.to.is_multicast() || packet.to == IpAddr::from(Ipv4Addr::BROADCAST);
+    let mac = if is_group { multicast_mac(packet.to) } else { stage.gateway_mac("n/a") };
+    let frame = |bytes| changed(Frame::of_bytes(mac, stage.mac("n/a"), bytes));
+    let frames: Vec<Frame> = packets(packet).into_iter().map(frame).collect();
+    stage.delivers("n/a", "n/b", &frames, &mark)
+}
+
+/// The node would take out what is inside and forward it as C's.
 #[test]
 fn what_a_pod_encapsulates_is_not_taken_out() {
+    let whole = |packet: Packet| vec![packet.bytes()];
+    let plain = |frame: Frame| frame;
+    let to = |what, to| attack(what, EVERYWHERE, move |stage| taken_out(stage, to, whole, plain));
     carry_out(
         Setting { prepare: tunnel, ..PLAIN },
-        &[attack(
-            "tunnels: a packet as C to B within VXLAN of the node's own port",
-            EVERYWHERE,
-            |stage| {
-                let mark = mark();
-                let (family, number) = match stage.family {
-                    Family::V4 => (Family::V4, 0),
-                    Family::V6 => (Family::V6, 1),
+        &[
+            to("tunnels: within VXLAN of the node's own port, as C to B", To::Node),
+            to("tunnels: the same, to the gateway's address", To::Gateway),
+            to("tunnels: the same, to the group of all hosts", To::AllHosts),
+            to("tunnels: the same, to all hosts of the link", To::Broadcast),
+            attack("tunnels: the same, in fragments", EVERYWHERE, move |stage| {
+                let parts = |packet: Packet| packet.fragments(24, fresh_port());
+                taken_out(stage, To::Node, parts, plain)
+            }),
+            attack("tunnels: the same, behind an extension header", OVER_V6, move |stage| {
+                let hidden = |packet: Packet| {
+                    let options = vec![1, 4, 0, 0, 0, 0];
+                    vec![packet.with_extension(DESTINATION_OPTIONS, options).bytes()]
                 };
-                let within =
-                    Frame::of_bytes(TUNNEL_MAC, [2, 0, 0, 0, 9, 8], inner(stage, family, &mark));
-                // The flag of a valid network identifier, and the identifier (RFC 7348, 5).
-                let payload = [&[8, 0, 0, 0, 0, 0, number, 0][..], &within.bytes()].concat();
-                let (from, to) = (stage.at("n/a"), stage.node());
-                let packet = Packet::udp(from, to, fresh_port(), TUNNEL_PORT, &payload);
-                let frame = Frame::ip(stage.gateway_mac("n/a"), stage.mac("n/a"), &packet);
-                stage.delivers("n/a", "n/b", &[frame], &mark)
-            },
-        )],
+                taken_out(stage, To::Node, hidden, plain)
+            }),
+            attack("tunnels: the same, in a frame with a tag", EVERYWHERE, move |stage| {
+                let tagged = |frame: Frame| frame.with_tag(ether_type::VLAN, 0);
+                taken_out(stage, To::Node, whole, tagged)
+            }),
+        ],
     );
 }

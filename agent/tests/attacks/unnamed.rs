@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use palisade_compiler::model::Family;
+use palisade_lab::frame::Frame;
 use palisade_lab::packet::Packet;
 use palisade_lab::{Layout, tool};
 
-use crate::attack::{EVERYWHERE, PLAIN, Setting, attack, carry_out};
+use crate::attack::{EVERYWHERE, ON_BRIDGES, PLAIN, Setting, attack, carry_out};
 use crate::command::{Agent, Scratch, palisade, until};
 use crate::scene::Scene;
 use crate::stage::{Stage, fresh_port, manifest, mark, of_family, scene};
@@ -66,6 +67,45 @@ fn an_address_that_no_manifest_names_is_no_way_out_and_no_way_in() {
         &[
             attack("unnamed addresses: X by a second address", EVERYWHERE, from_x),
             attack("unnamed addresses: to B's second address", EVERYWHERE, to_b),
+        ],
+    );
+}
+
+/// The node routes the second address onto the bridge, as where it has a network of its own: from there a packet goes out by the port without having
+/// come in by one.
+#[test]
+fn an_address_that_no_manifest_names_is_not_reached_by_the_node_either() {
+    fn route_to_b(scene: &Scene) {
+        add_addresses(scene);
+        let mac = scene.lab.mac(scene.number("n/b")).map(|byte| format!("{byte:02x}")).join(":");
+        for address in OF_B {
+            for line in [
+                format!("route add {address} dev br0"),
+                format!("neigh add {address} lladdr {mac} dev br0"),
+            ] {
+                let arguments: Vec<&str> = line.split(' ').collect();
+                let run = || tool::run("ip", &arguments, "");
+                scene.lab.node().run(run).expect("entered").expect("done");
+            }
+        }
+    }
+    fn by_the_node(stage: &Stage<'_>, from: &str) -> bool {
+        let mark = mark();
+        let source = stage.at_or_other_node(from);
+        let to = of_family(OF_B, stage.family);
+        let packet = Packet::udp(source, to, fresh_port(), 7777, &mark);
+        let frame = Frame::ip(stage.gateway_mac(from), stage.mac(from), &packet);
+        stage.delivers(from, "n/b", &[frame], &mark)
+    }
+    carry_out(
+        Setting { prepare: route_to_b, ..PLAIN },
+        &[
+            attack("unnamed addresses: to B's second address, by the node", ON_BRIDGES, |stage| {
+                by_the_node(stage, "n/a")
+            }),
+            attack("unnamed addresses: to B's second address, from outside", ON_BRIDGES, |stage| {
+                by_the_node(stage, "outside")
+            }),
         ],
     );
 }

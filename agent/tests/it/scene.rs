@@ -97,14 +97,6 @@ impl Scene {
         self.load(&host, deny_action);
     }
 
-    /// As `enforce`, with another source guard than that of all packets.
-    #[track_caller]
-    pub(crate) fn enforce_guarded(&self, mode: SourceGuardMode) {
-        let mut host = host_facts(&self.lab, self.compiler.program());
-        host.extend(&self.source_facts(mode));
-        self.load(&host, DenyAction::Drop);
-    }
-
     /// What the tables must hold of the interfaces of the lab's pods.
     #[track_caller]
     pub(crate) fn source_facts(&self, mode: SourceGuardMode) -> HostFacts {
