@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::{Family, PerFamily};
-use palisade_compiler::program::{Delta, Program};
+use palisade_compiler::program::{Delta, Program, TableFamily};
 use palisade_dataplane::attachments::{Attachments, Placement};
 use palisade_dataplane::bridges::{self, BridgeFilter, BridgeFilterError};
 use palisade_dataplane::host::HostFacts;
@@ -14,27 +14,58 @@ use palisade_dataplane::ruleset::Features;
 
 use crate::gaps::of_other_paths;
 use crate::interface_name::interface_name;
+use crate::nodes::Nodes;
 use crate::source_guard::{KnownSources, SourceGuard};
 
 fn subjects(program: &Program) -> BTreeSet<IpAddr> {
     program.iter().flat_map(|(_, t)| t.local_in.iter().chain(&t.local_out)).copied().collect()
 }
 
-/// Where the isolated addresses of a program are.
-///
-/// # Errors
-///
-/// Those of a netlink socket.
-pub fn find(program: &Program) -> io::Result<Placement> {
-    let subjects = subjects(program);
-    if subjects.is_empty() { Ok(Placement::default()) } else { Attachments::find(subjects) }
+/// What is known of a host, looked up once.
+#[derive(Debug)]
+pub struct HostView {
+    /// Where the isolated addresses of the program are.
+    pub placement: Placement,
+    pub sources: KnownSources,
+    /// What the tables must hold of both, as far as the kernel can.
+    pub facts: HostFacts,
+}
+
+impl HostView {
+    /// In the network namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of netlink sockets.
+    pub fn find(compiler: &Compiler, guard: &SourceGuard, features: Features) -> io::Result<Self> {
+        let mut attachments = Attachments::open()?;
+        attachments.set_routers(guard.router_ports());
+        attachments.update(subjects(compiler.program()), [])?;
+        let nodes = Nodes::find(&attachments, compiler)?;
+        let has_bridge_tables = features.bridge_tables;
+        let sources =
+            KnownSources::of(&mut attachments, compiler, guard, &nodes, has_bridge_tables)?;
+        let placement = attachments.placement().clone();
+        let facts = facts(&placement, &sources, &nodes, features);
+        Ok(Self { placement, sources, facts })
+    }
 }
 
 /// What the tables must hold of the host, as far as the kernel can.
-pub fn facts(placement: &Placement, features: Features) -> HostFacts {
+fn facts(
+    placement: &Placement,
+    sources: &KnownSources,
+    nodes: &Nodes,
+    features: Features,
+) -> HostFacts {
     let mut facts = placement.facts();
+    facts.extend(&sources.facts());
     if !features.bridge_tables {
-        facts.bridge_ports.clear();
+        facts.leave_out(TableFamily::Bridge);
+    }
+    // Who sends to nodes is looked at by the interfaces that are guarded.
+    if facts.has_guarded() {
+        nodes.add_facts(&mut facts);
     }
     facts
 }
@@ -122,8 +153,11 @@ pub struct AttachedSubjects {
     gaps: Vec<String>,
     guard: SourceGuard,
     known_sources: KnownSources,
+    nodes: Nodes,
     /// How often links and routes, and local pods, had changed when the sources were looked for.
     seen: Option<(u64, u64)>,
+    /// How often addresses of this host, and of nodes, had changed when these were looked for.
+    seen_nodes: Option<(u64, u64)>,
 }
 
 impl AttachedSubjects {
@@ -139,7 +173,9 @@ impl AttachedSubjects {
             gaps: Vec::new(),
             guard,
             known_sources: KnownSources::default(),
+            nodes: Nodes::default(),
             seen: None,
+            seen_nodes: None,
         };
         subjects.take_over();
         subjects
@@ -175,6 +211,7 @@ impl AttachedSubjects {
             self.seen = None;
         }
         let Some(attachments) = &mut self.attachments else { return };
+        attachments.set_routers(self.guard.router_ports());
         if warned(attachments.update(come, gone)).unwrap_or(false) {
             self.take_over();
         }
@@ -190,6 +227,7 @@ impl AttachedSubjects {
             Some(attachments) => _ = warned(attachments.look_again()),
         }
         if let Some(attachments) = &mut self.attachments {
+            attachments.set_routers(self.guard.router_ports());
             let now = subjects(program);
             let gone: Vec<IpAddr> = attachments.subjects().filter(|a| !now.contains(a)).collect();
             let known: BTreeSet<IpAddr> = attachments.subjects().collect();
@@ -201,23 +239,46 @@ impl AttachedSubjects {
 
     /// Looks for the sources of local pods' interfaces, if they may be others than before.
     fn look_at_sources(&mut self, compiler: &Compiler) {
-        let Some(attachments) = &self.attachments else { return };
+        let is_other_node = self.look_at_nodes(compiler);
+        let Some(attachments) = &mut self.attachments else { return };
         let now = Some((attachments.changes(), compiler.local_changes()));
-        if now == self.seen {
+        if now == self.seen && !is_other_node {
             return;
         }
+        let has_other_pods = self.seen.is_none_or(|(_, pods)| pods != compiler.local_changes());
+        if has_other_pods && self.known_sources.has_unlocated() {
+            attachments.look_at_unidentified_ports();
+        }
+        let (guard, has_bridge_tables) = (&self.guard, self.features.bridge_tables);
+        let found = KnownSources::of(attachments, compiler, guard, &self.nodes, has_bridge_tables);
+        // What is known stays if it cannot be read, and is looked for again with the next change.
+        let Some(known) = warned(found) else { return };
         self.seen = now;
-        let known = KnownSources::of(attachments, compiler, &self.guard);
-        if known != self.known_sources {
+        if known != self.known_sources || is_other_node {
             self.known_sources = known;
             self.put_together();
         }
     }
 
+    /// Looks for the addresses of nodes, if they may be others than before; whether they are.
+    fn look_at_nodes(&mut self, compiler: &Compiler) -> bool {
+        let Some(attachments) = &self.attachments else { return false };
+        let now = Some((attachments.address_changes(), compiler.snapshot().node_changes()));
+        if now == self.seen_nodes {
+            return false;
+        }
+        let Some(nodes) = warned(Nodes::find(attachments, compiler)) else { return false };
+        self.seen_nodes = now;
+        let is_other = nodes != self.nodes;
+        self.nodes = nodes;
+        is_other
+    }
+
     fn put_together(&mut self) {
         let placement = self.attachments.as_ref().map(Attachments::placement);
-        self.facts = placement.map_or_else(HostFacts::default, |it| facts(it, self.features));
-        self.facts.extend(&self.known_sources.facts());
+        let (sources, nodes) = (&self.known_sources, &self.nodes);
+        self.facts = placement
+            .map_or_else(HostFacts::default, |it| facts(it, sources, nodes, self.features));
     }
 
     /// Has bridged packets pass the forward hook, and notes what follows from the placement.

@@ -25,6 +25,7 @@ mod interface_name;
 mod link_events;
 pub mod manifest;
 pub mod metrics;
+pub mod nodes;
 pub mod pod_list;
 pub mod policy_view;
 pub mod progress;

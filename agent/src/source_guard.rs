@@ -9,10 +9,11 @@ use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
 use palisade_compiler::program::{AddressRange, Program};
 use palisade_compiler::wording::listed;
-use palisade_dataplane::attachments::{Attachments, Sources};
+use palisade_dataplane::attachments::{Attachments, LocalPods, PortRules, PortSources, Sources};
 use palisade_dataplane::host::HostFacts;
 
-use crate::interface_name::interface_name;
+use crate::interface_name::{interface_index, interface_name};
+use crate::nodes::Nodes;
 use crate::protocol::{self, SourceGuardMode};
 
 /// Addresses and interfaces that a sentence names.
@@ -22,32 +23,85 @@ const MAX_NAMED: usize = 3;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceGuard {
     pub mode: SourceGuardMode,
-    /// Addresses in these ranges are sources of the interfaces that they are routed to though no manifest names them.
+    /// Addresses in these ranges are sources of the interfaces that they are routed to, and of the bridge ports whose other end has them, though no
+    /// manifest names them.
     pub allowed: Vec<IpNet>,
+    /// The names of bridge ports by which routers are reached.
+    pub routers: Vec<String>,
+    /// Pods with addresses in these ranges may send packets of an overlay network to nodes.
+    pub tunnels: Vec<IpNet>,
 }
 
-/// What is known of the interfaces of local pods.
+impl SourceGuard {
+    /// The interface indexes of the ports by which routers are reached.
+    pub fn router_ports(&self) -> BTreeSet<u32> {
+        self.routers.iter().filter_map(|name| interface_index(name)).collect()
+    }
+}
+
+/// What is known of the interfaces and bridge ports of local pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownSources {
     mode: SourceGuardMode,
     sources: Sources,
+    ports: PortSources,
     /// The first `MAX_NAMED` addresses of local pods whose interfaces are not known.
     unlocated: Vec<String>,
     unlocated_count: usize,
-    /// Addresses that are routed to isolated pods, and that no manifest names.
+    /// Addresses of isolated pods' interfaces that no manifest names.
     held: BTreeSet<IpAddr>,
+    /// Addresses of local pods that may send packets of an overlay network.
+    tunnel_sources: BTreeSet<IpAddr>,
+}
+
+/// The local pods of a compile, by name.
+struct Pods<'a>(&'a Compiler);
+
+impl LocalPods for Pods<'_> {
+    fn owner(&self, address: IpAddr) -> Option<String> {
+        self.0.local_owner(address).map(|pod| format!("{}/{}", pod.namespace, pod.name))
+    }
+
+    fn addresses(&self, pod: &str) -> Vec<IpAddr> {
+        let Some((namespace, name)) = pod.split_once('/') else { return Vec::new() };
+        let Some(found) = self.0.snapshot().pod_named(namespace, name) else { return Vec::new() };
+        let is_its = |address: &IpAddr| {
+            let owner = self.0.local_owner(*address);
+            owner
+                .is_some_and(|owner| owner.name == found.name && owner.namespace == found.namespace)
+        };
+        found.addresses.iter().filter(is_its).collect()
+    }
 }
 
 impl KnownSources {
-    /// Of what is known of this host's links and routes.
-    pub fn of(attachments: &Attachments, compiler: &Compiler, guard: &SourceGuard) -> Self {
+    /// Of what is known of this host's links and routes; `has_bridge_tables` if the kernel has nftables for bridges.
+    ///
+    /// # Errors
+    ///
+    /// Those of netlink sockets.
+    pub fn of(
+        attachments: &mut Attachments,
+        compiler: &Compiler,
+        guard: &SourceGuard,
+        nodes: &Nodes,
+        has_bridge_tables: bool,
+    ) -> io::Result<Self> {
         let mode = guard.mode;
         if mode == SourceGuardMode::Off {
-            return Self { mode, ..Self::default() };
+            return Ok(Self { mode, ..Self::default() });
         }
+        let ports = if has_bridge_tables {
+            let rules = PortRules { allowed: &guard.allowed, host: nodes.own() };
+            attachments.port_sources(&Pods(compiler), rules)?
+        } else {
+            PortSources::default()
+        };
         let is_pod = |address| compiler.local_owner(address).is_some();
         let sources = attachments.sources(is_pod, &guard.allowed);
-        let is_unlocated = |address: &IpAddr| !sources.located.contains(address);
+        let is_unlocated = |address: &IpAddr| {
+            !sources.located.contains(address) && !ports.located.contains(address)
+        };
         let unlocated: Vec<String> = compiler
             .local_addresses()
             .filter(is_unlocated)
@@ -55,17 +109,20 @@ impl KnownSources {
             .map(|address| address.to_string())
             .collect();
         let unlocated_count = compiler.local_addresses().filter(is_unlocated).count();
-        let held = held(&sources, compiler.program());
-        Self { mode, sources, unlocated, unlocated_count, held }
+        let held = held(&sources, &ports, compiler.program());
+        let may_tunnel =
+            |address: &IpAddr| guard.tunnels.iter().any(|range| range.contains(address));
+        let tunnel_sources = if guard.tunnels.is_empty() {
+            BTreeSet::new()
+        } else {
+            compiler.local_addresses().filter(may_tunnel).collect()
+        };
+        Ok(Self { mode, sources, ports, unlocated, unlocated_count, held, tunnel_sources })
     }
 
-    /// Looked up once, in the network namespace of the calling thread.
-    ///
-    /// # Errors
-    ///
-    /// Those of netlink sockets.
-    pub fn find(compiler: &Compiler, guard: &SourceGuard) -> io::Result<Self> {
-        Ok(Self::of(&Attachments::open()?, compiler, guard))
+    /// Whether there are local pods whose interface or port is not known.
+    pub fn has_unlocated(&self) -> bool {
+        self.unlocated_count > 0
     }
 
     /// What the tables must hold of it.
@@ -75,12 +132,29 @@ impl KnownSources {
             SourceGuardMode::First => self.sources.facts(true),
             SourceGuardMode::All => self.sources.facts(false),
         };
+        facts.extend(&self.ports.facts());
+        for &address in self.sources.located.iter().chain(&self.ports.located) {
+            match Family::of(address) {
+                Family::V4 => facts.pod_addresses_ipv4.insert(address),
+                Family::V6 => facts.pod_addresses_ipv6.insert(address),
+            };
+        }
+        if facts.guarded_ports.is_empty() && facts.unidentified_ports.is_empty() {
+            facts.pod_addresses_ipv4.clear();
+            facts.pod_addresses_ipv6.clear();
+        }
         for &address in &self.held {
             let held = match Family::of(address) {
                 Family::V4 => &mut facts.held_ipv4,
                 Family::V6 => &mut facts.held_ipv6,
             };
             held.insert(AddressRange { first: address, last: address });
+        }
+        for &address in &self.tunnel_sources {
+            match Family::of(address) {
+                Family::V4 => facts.tunnel_sources_ipv4.insert(address),
+                Family::V6 => facts.tunnel_sources_ipv6.insert(address),
+            };
         }
         facts
     }
@@ -115,19 +189,25 @@ impl KnownSources {
                 listed(first, inexact.len())
             ));
         }
-        if !self.sources.unnamed.is_empty() {
-            let pair = |&(interface, address): &(u32, IpAddr)| {
-                format!("{address} on {}", interface_name(interface))
-            };
-            let pairs: Vec<String> =
-                self.sources.unnamed.iter().take(MAX_NAMED).map(pair).collect();
+        if self.unnamed() > 0 {
             notes.push(format!(
-                "{} is routed to a pod that does not have it by its manifest, so that packets from it are dropped, and \
-                 those to it too where the pod is isolated: allow it by --allow-source if it is meant",
-                listed(&pairs, self.sources.unnamed.len())
+                "{} is on a pod's interface and not the pod's by its manifest, so that packets from it are dropped, and those to it too where \
+                 the pod is isolated: allow it by --allow-source if it is meant",
+                pairs(self.sources.unnamed.iter().chain(&self.ports.unnamed).copied(), self.unnamed())
+            ));
+        }
+        if !self.ports.disputed.is_empty() {
+            notes.push(format!(
+                "{} is on the interface of a pod and is another's, so that packets from it are dropped",
+                pairs(self.ports.disputed.iter().copied(), self.ports.disputed.len())
             ));
         }
         notes
+    }
+
+    /// How many addresses are on a pod's interface, and not the pod's by its manifest.
+    fn unnamed(&self) -> usize {
+        self.sources.unnamed.len() + self.ports.unnamed.len()
     }
 
     /// For the status, without the count of packets.
@@ -135,24 +215,38 @@ impl KnownSources {
         protocol::SourceGuard {
             mode: self.mode,
             interfaces: self.sources.interfaces.len(),
+            ports: self.ports.guarded.len(),
             unidentified_interfaces: self.sources.unidentified.len(),
-            sources: self.sources.pairs.len(),
+            unidentified_ports: self.ports.unidentified.len(),
+            sources: self.sources.pairs.len() + self.ports.pairs.len(),
             unlocated: self.unlocated_count,
-            unnamed: self.sources.unnamed.len(),
+            unnamed: self.unnamed(),
+            disputed: self.ports.disputed.len(),
             notes: self.notes(),
             dropped: 0,
+            encapsulated: 0,
         }
     }
 }
 
-/// What is routed to an isolated pod without being the pod's by its manifest: it would be reached by it whatever its policies say.
-fn held(sources: &Sources, program: &Program) -> BTreeSet<IpAddr> {
+/// The first of them, as `ADDRESS on INTERFACE`.
+fn pairs(all: impl IntoIterator<Item = (u32, IpAddr)>, count: usize) -> String {
+    let pair =
+        |(interface, address): (u32, IpAddr)| format!("{address} on {}", interface_name(interface));
+    let first: Vec<String> = all.into_iter().take(MAX_NAMED).map(pair).collect();
+    listed(&first, count)
+}
+
+/// What is on an isolated pod's interface without being the pod's by its manifest: it would be reached by it whatever its policies say.
+fn held(sources: &Sources, ports: &PortSources, program: &Program) -> BTreeSet<IpAddr> {
     let of_isolated: BTreeSet<u32> = sources
         .pairs
         .iter()
-        .filter(|(_, address)| sources.located.contains(address) && program.is_subject(*address))
+        .filter(|(_, address)| sources.located.contains(address))
+        .chain(ports.pairs.iter().filter(|(_, address)| ports.located.contains(address)))
+        .filter(|(_, address)| program.is_subject(*address))
         .map(|(interface, _)| *interface)
         .collect();
-    let unnamed = sources.unnamed.iter();
+    let unnamed = sources.unnamed.iter().chain(&ports.unnamed);
     unnamed.filter(|(interface, _)| of_isolated.contains(interface)).map(|pair| pair.1).collect()
 }

@@ -57,6 +57,7 @@ pub struct Snapshot {
     namespaces: NamespaceTable,
     nodes: BTreeMap<Arc<str>, Node>,
     node_addresses: NodeAddresses,
+    node_changes: u64,
     policies: BTreeMap<PolicyKey, Arc<Policy>>,
     pods: Vec<Option<Pod>>,
     free: Vec<u32>,
@@ -203,6 +204,16 @@ impl Snapshot {
         pod.node.iter().flat_map(|node| self.node_addresses.of(node)).collect()
     }
 
+    /// The addresses of all nodes; one that several have, several times.
+    pub fn node_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.node_addresses.all()
+    }
+
+    /// How often the addresses of a node changed: while this stays, `node_addresses` gives the same.
+    pub fn node_changes(&self) -> u64 {
+        self.node_changes
+    }
+
     /// The nodes that have the address, sorted.
     pub(crate) fn nodes_at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<str>> {
         self.node_addresses.nodes_at(address)
@@ -345,14 +356,19 @@ impl Snapshot {
             changed |= self.node_addresses.remove(&name, old.addresses);
         }
         if changed {
-            touched.nodes.insert(name);
+            self.note_node(name, touched);
         }
+    }
+
+    fn note_node(&mut self, name: Arc<str>, touched: &mut Touched) {
+        self.node_changes += 1;
+        touched.nodes.insert(name);
     }
 
     fn delete_node(&mut self, name: &str, touched: &mut Touched) {
         let Some(node) = self.nodes.remove(name) else { return };
         if self.node_addresses.remove(&node.name, node.addresses) {
-            touched.nodes.insert(node.name);
+            self.note_node(node.name, touched);
         }
     }
 
@@ -475,7 +491,7 @@ impl Snapshot {
         if let Some((node, addresses)) = named_by(pod)
             && self.node_addresses.add(node, addresses)
         {
-            touched.nodes.insert(Arc::clone(node));
+            self.note_node(Arc::clone(node), touched);
         }
     }
 
@@ -487,7 +503,7 @@ impl Snapshot {
         if let Some((node, addresses)) = named_by(old)
             && self.node_addresses.remove(node, addresses)
         {
-            touched.nodes.insert(Arc::clone(node));
+            self.note_node(Arc::clone(node), touched);
         }
     }
 }

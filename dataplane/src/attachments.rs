@@ -8,11 +8,14 @@
 //! Links are read once. After that their changes come as events; addresses in other network namespaces are no events here,
 //! so they are read when a subject is looked for, and only of ports that changed since they were read.
 
+mod ports;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
+
+use palisade_compiler::program::element::MacAddress;
 
 use crate::host::HostFacts;
 use crate::netlink::host_routes::DeviceRoute;
@@ -20,6 +23,7 @@ use crate::netlink::links::{Link, LinkEvent, LinkKind, Links};
 use crate::netlink::route::Routes;
 
 pub use crate::netlink::links::LinkWatch;
+pub use ports::{LocalPods, PortRules, PortSources};
 pub use sources::Sources;
 
 /// Subjects that are not found at a port and are looked for again when links change. If there are more, they are looked for
@@ -67,6 +71,10 @@ pub struct Placement {
     pub bridges: BTreeSet<u32>,
     /// The interface indexes of the ports that lead to them; all ports of a bridge where it is not known which.
     pub ports: BTreeSet<u32>,
+    /// The interface indexes of all ports of these bridges that lead to pods.
+    pub pod_ports: BTreeSet<u32>,
+    /// Of the ports that lead to routers, those of these bridges.
+    pub router_ports: BTreeSet<u32>,
     /// Those that neither a port nor a route tells of, where there are bridges that they may be behind.
     pub unknown: BTreeSet<IpAddr>,
     /// Those whose packets carry a VLAN tag inside their bridge.
@@ -84,15 +92,19 @@ impl Placement {
         HostFacts {
             bridges: self.bridges.clone(),
             bridge_ports: self.ports.clone(),
+            pod_ports: self.pod_ports.clone(),
+            router_ports: self.router_ports.clone(),
             ..HostFacts::default()
         }
     }
 }
 
-/// A port of a bridge that leads to another network namespace.
+/// A port of a bridge that leads to another network namespace, by what the interface at its other end has.
 #[derive(Debug, Default)]
 struct Port {
     addresses: Vec<IpAddr>,
+    /// Its Ethernet address.
+    mac: Option<MacAddress>,
     /// Whether the addresses may have changed since they were read.
     is_stale: bool,
 }
@@ -109,7 +121,14 @@ pub struct Attachments {
     /// Incremented with every change of what is known of links and routes.
     changes: u64,
     ports: BTreeMap<u32, Port>,
+    /// Of each address at a port's other end, the port that had it first.
     port_of: HashMap<IpAddr, u32>,
+    /// Ports that lead to routers.
+    routers: BTreeSet<u32>,
+    /// The pods of ports, as `namespace/name`.
+    pod_of_port: BTreeMap<u32, String>,
+    /// Incremented with every change of this host's own addresses and tunnel devices.
+    address_changes: u64,
     subjects: BTreeMap<IpAddr, Place>,
     placement: Placement,
 }
@@ -132,6 +151,9 @@ impl Attachments {
             changes: 0,
             ports: BTreeMap::new(),
             port_of: HashMap::new(),
+            routers: BTreeSet::new(),
+            pod_of_port: BTreeMap::new(),
+            address_changes: 0,
             subjects: BTreeMap::new(),
             placement: Placement::default(),
         };
@@ -139,15 +161,13 @@ impl Attachments {
         Ok(attachments)
     }
 
-    /// Where these subjects are, looked up once.
-    ///
-    /// # Errors
-    ///
-    /// Those of netlink sockets.
-    pub fn find(subjects: impl IntoIterator<Item = IpAddr>) -> io::Result<Placement> {
-        let mut attachments = Self::open()?;
-        attachments.update(subjects, [])?;
-        Ok(attachments.placement)
+    /// Sets by which bridge ports routers are reached, by their interface indexes. To be called before `update`.
+    pub fn set_routers(&mut self, routers: BTreeSet<u32>) {
+        if routers != self.routers {
+            self.routers = routers;
+            self.changes += 1;
+            self.place_all();
+        }
     }
 
     /// The subjects that are looked for.
@@ -215,9 +235,10 @@ impl Attachments {
     fn read_links(&mut self) -> io::Result<()> {
         self.links = self.links_of.all()?;
         self.read_routes()?;
-        self.ports.clear();
-        self.port_of.clear();
-        for index in self.links.keys().copied().collect::<Vec<_>>() {
+        self.address_changes += 1;
+        // What ports had stays known until they are read again, so that who had an address first keeps it.
+        let indexes: BTreeSet<u32> = self.links.keys().chain(self.ports.keys()).copied().collect();
+        for index in indexes {
             self.note_port(index);
         }
         Ok(())
@@ -238,6 +259,7 @@ impl Attachments {
             self.changes += 1;
             match event {
                 LinkEvent::Changed(index, link) => {
+                    self.address_changes += u64::from(matches!(link.kind, LinkKind::Tunnel { .. }));
                     is_changed |= self.links.insert(index, link) != Some(link);
                     if !link.is_up {
                         self.forget_routes(index);
@@ -257,6 +279,11 @@ impl Attachments {
                 }
                 LinkEvent::AddressGone => {
                     has_stale_routes = true;
+                    self.address_changes += 1;
+                    is_changed |= self.has_bridges();
+                }
+                LinkEvent::AddressNew => {
+                    self.address_changes += 1;
                     is_changed |= self.has_bridges();
                 }
                 LinkEvent::Routes => is_changed |= self.has_bridges(),
@@ -315,13 +342,13 @@ impl Attachments {
         for index in stale.collect::<Vec<_>>() {
             let Some((netns, other)) = self.port(index) else { continue };
             let addresses = self.links_of.addresses(netns, other)?;
-            let port = Port { addresses, is_stale: false };
-            self.port_of.extend(port.addresses.iter().map(|&address| (address, index)));
+            let mac = self.links_of.mac_address(netns, other)?;
+            let port = Port { addresses, mac, is_stale: false };
+            ports::note_holders(&mut self.port_of, &self.ports, index, &port.addresses);
+            let now = port.addresses.clone();
             if let Some(before) = self.ports.insert(index, port) {
-                let now = self.ports.get(&index).map(|port| port.addresses.clone());
                 let gone = before.addresses.into_iter();
-                let gone: Vec<IpAddr> =
-                    gone.filter(|a| now.as_ref().is_none_or(|now| !now.contains(a))).collect();
+                let gone: Vec<IpAddr> = gone.filter(|address| !now.contains(address)).collect();
                 self.forget(index, &gone);
             }
         }
@@ -398,6 +425,14 @@ impl Attachments {
             let ports = self.links.iter().filter(|(_, link)| is_port(link));
             placement.ports.extend(ports.map(|(&index, _)| index));
         }
+        let of_subjects = |index: &u32| {
+            let master = self.links.get(index).and_then(|link| link.master);
+            master.is_some_and(|master| placement.bridges.contains(&master))
+        };
+        let ports = self.ports.keys().copied().filter(of_subjects);
+        let pod_ports = ports.filter(|index| self.leads_to_a_pod(*index)).collect();
+        placement.router_ports = self.routers.iter().copied().filter(of_subjects).collect();
+        placement.pod_ports = pod_ports;
         let is_other = placement != self.placement;
         self.placement = placement;
         is_other

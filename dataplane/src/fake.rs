@@ -465,6 +465,10 @@ fn overlaps(elements: &BTreeSet<Element>, element: Element) -> bool {
         | Element::Bridge(_)
         | Element::Interface(_)
         | Element::Source(..)
+        | Element::Target(..)
+        | Element::Service(_)
+        | Element::Mac(_)
+        | Element::PortMac(..)
         | Element::Port(_)
         | Element::Tuple(_)
         | Element::CatchAll => elements.contains(&element),

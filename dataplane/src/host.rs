@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use palisade_compiler::program::delta::{
     Edit, Edits, apply_edits, chain_edits, edits_between, inverse_edits,
 };
-use palisade_compiler::program::element::{Container, Kind, kind};
+use palisade_compiler::program::element::{Container, Kind, MacAddress, kind};
 use palisade_compiler::program::sets::{Planning, SetName};
 use palisade_compiler::program::{AddressRange, TableFamily, TupleElement};
 use palisade_compiler::set_contents;
@@ -28,18 +28,29 @@ macro_rules! host_contents {
 palisade_compiler::set_catalogue!(host_contents);
 
 impl HostFacts {
-    /// Those that one table holds.
+    /// Those that one table holds. Facts that several tables hold are no reason for one to be there.
     pub fn within(&self, table: TableFamily) -> Self {
         let mut facts = Self::default();
+        if !TableFamily::OF_PROGRAM.contains(&table) && !self.has_any_within(table) {
+            return facts;
+        }
         for set in table.sets() {
             self.elements(set).for_each(|element| facts.insert(set, element));
         }
         facts
     }
 
-    /// Whether one table holds some of them.
+    /// Whether one table holds some of them that are its own.
     pub fn has_any_within(&self, table: TableFamily) -> bool {
-        table.sets().any(|set| self.count(set) > 0)
+        table.own_sets().any(|set| self.count(set) > 0)
+    }
+
+    /// Leaves out those that no other table holds.
+    pub fn leave_out(&mut self, table: TableFamily) {
+        for set in table.own_sets() {
+            let elements: Vec<Element> = self.elements(set).collect();
+            elements.into_iter().for_each(|element| self.remove(set, element));
+        }
     }
 
     /// Adds those of another.
@@ -80,9 +91,18 @@ impl HostFacts {
         }
     }
 
+    /// Whether the sources of some interface or port are looked at.
+    pub fn has_guarded(&self) -> bool {
+        [&self.pod_interfaces, &self.first_interfaces, &self.guarded_ports]
+            .iter()
+            .any(|guarded| !guarded.is_empty())
+    }
+
     /// Whether packets that enter by the interface must have one of its sources.
     pub fn guards(&self, interface: u32) -> bool {
-        self.pod_interfaces.contains(&interface) || self.first_interfaces.contains(&interface)
+        [&self.pod_interfaces, &self.first_interfaces, &self.guarded_ports]
+            .iter()
+            .any(|guarded| guarded.contains(&interface))
     }
 }
 

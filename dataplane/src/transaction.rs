@@ -41,8 +41,14 @@ impl fmt::Display for SetId {
 }
 
 /// The generation that the rules of a table name, for each set.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generations([u32; SetName::ALL.len()]);
+
+impl Default for Generations {
+    fn default() -> Self {
+        Self([0; SetName::ALL.len()])
+    }
+}
 
 impl Generations {
     pub fn id(&self, set: SetName) -> SetId {

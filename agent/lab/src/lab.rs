@@ -183,12 +183,14 @@ impl Lab {
         let Some(machine) = self.machines.get(number) else { return Ok(()) };
         let mut batch = Batch::new();
         batch.up(ETH0);
-        batch.address(LOOPBACK, machine.marker.into(), 32);
         // The outside host may have many addresses; on `lo` none of them is looked for on its link.
         let on = if self.is_outside(number) { LOOPBACK } else { ETH0 };
         for &address in &machine.addresses {
             batch.address(on, address, host_prefix(address));
         }
+        // What is on a bridge sends from addresses of its interface only; from the first one unless it says otherwise.
+        let at = if self.is_bridged(number) { ETH0 } else { LOOPBACK };
+        batch.address(at, machine.marker.into(), 32);
         if self.is_outside(number) {
             batch.address(ETH0, OUTSIDE_V6.into(), 64);
         }

@@ -14,10 +14,9 @@ use super::guard::Guard;
 use super::input::{Manifests, Node, compile};
 use super::output::{Format, Progress, note, say, say_json};
 use super::{Exit, Failure};
-use crate::bridged;
+use crate::bridged::{self, HostView};
 use crate::edits;
 use crate::progress::{Done, ObservedRuleset};
-use crate::source_guard::KnownSources;
 use steps::describe;
 
 /// Program this network namespace from manifests, once
@@ -96,12 +95,9 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let mut compiler = Compiler::adopting(args.node.locality(), &dataplane.found());
     let lacks = compile(&mut compiler, &args.node.locality(), input.changes)?;
     let program = compiler.program();
-    let placement = bridged::find(program).map_err(Failure::bridges)?;
     let features = dataplane.ruleset().features();
-    let mut host = bridged::facts(&placement, features);
-    let sources =
-        KnownSources::find(&compiler, &args.guard.settings()).map_err(Failure::bridges)?;
-    host.extend(&sources.facts());
+    let HostView { placement, sources, facts: host } =
+        HostView::find(&compiler, &args.guard.settings(), features).map_err(Failure::bridges)?;
     let preview = dataplane.preview(program, &host);
     let mut outcome = Outcome {
         changed: preview.changed(),

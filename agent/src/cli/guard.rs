@@ -11,10 +11,17 @@ pub(super) struct Guard {
     /// the first of a connection, or none. Only interfaces that lead to nothing but single addresses are guarded
     #[arg(long, value_name = "PACKETS", value_enum, default_value_t)]
     source_guard: Mode,
-    /// A range of addresses that are sources of the pods that this host routes them to though no manifest names them, as virtual
-    /// addresses of a load balancer
+    /// A range of addresses that are sources of the pods that this host routes them to, or whose interface on a bridge has them, though no
+    /// manifest names them, as virtual addresses of a load balancer
     #[arg(long = "allow-source", value_name = "CIDR")]
     allowed: Vec<IpNet>,
+    /// A port of a bridge by which a router is reached: its router advertisements and redirects pass to isolated pods, and its packets have any
+    /// source
+    #[arg(long = "router-port", value_name = "INTERFACE")]
+    routers: Vec<String>,
+    /// A range of addresses of pods that may send packets of an overlay network (VXLAN, Geneve, IP in IP, GRE) to nodes
+    #[arg(long = "allow-tunnel", value_name = "CIDR")]
+    tunnels: Vec<IpNet>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -32,6 +39,12 @@ impl Guard {
             Mode::First => SourceGuardMode::First,
             Mode::Off => SourceGuardMode::Off,
         };
-        SourceGuard { mode, allowed: self.allowed.iter().map(IpNet::trunc).collect() }
+        let truncated = |ranges: &[IpNet]| ranges.iter().map(IpNet::trunc).collect();
+        SourceGuard {
+            mode,
+            allowed: truncated(&self.allowed),
+            routers: self.routers.clone(),
+            tunnels: truncated(&self.tunnels),
+        }
     }
 }

@@ -13,10 +13,9 @@ use super::input::{Manifests, Node, ReadOptions, compile};
 use super::output::{Format, say, say_json};
 use super::status::unexpected;
 use super::{Exit, Failure};
-use crate::bridged;
+use crate::bridged::{self, HostView};
 use crate::protocol::{MAX_LISTED, Request, Response, Verified};
 use crate::socket::{Client, DEFAULT};
-use crate::source_guard::KnownSources;
 
 /// Prove the kernel equal to the agent's program, or to manifests
 ///
@@ -112,12 +111,9 @@ fn compare_with_files(args: &Args) -> Result<Outcome, Failure> {
     let mut compiler = Compiler::adopting(args.node.locality(), &found);
     let lacks = compile(&mut compiler, &args.node.locality(), input.changes)?;
     let program = compiler.program();
-    let placement = bridged::find(program).map_err(Failure::bridges)?;
     let features = kernel.features();
-    let mut host = bridged::facts(&placement, features);
-    let sources =
-        KnownSources::find(&compiler, &args.guard.settings()).map_err(Failure::bridges)?;
-    host.extend(&sources.facts());
+    let HostView { placement, sources, facts: host } =
+        HostView::find(&compiler, &args.guard.settings(), features).map_err(Failure::bridges)?;
     let not_enforced = bridged::gaps(&placement, features);
     let differences = dataplane::verify(&mut kernel, program, &host, args.deny.deny_action)?;
     Ok(Outcome {

@@ -213,6 +213,7 @@ impl Server {
                 status.denied = Some(Denied { ingress, egress });
                 status.hold.packets += counters.held.packets;
                 status.source_guard.dropped = counters.forged.packets;
+                status.source_guard.encapsulated = counters.encapsulated.packets;
             }
             Err(error) => tracing::debug!(%error, "denied packets cannot be counted"),
         }

@@ -146,7 +146,7 @@ fn local_hosts(snapshot: &Snapshot, locality: &Locality) -> Vec<Host> {
 impl Trial {
     /// What the node's tables must hold beside the program.
     fn host(&self) -> HostFacts {
-        host_facts(&self.lab, self.compiler.program())
+        host_facts(&self.lab, &self.compiler)
     }
 
     /// Makes the tables in the node.

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use palisade::bridged;
+use palisade::bridged::HostView;
 use palisade::protocol::SourceGuardMode;
-use palisade::source_guard::{KnownSources, SourceGuard};
+use palisade::source_guard::SourceGuard;
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::model::Family;
 use palisade_compiler::parse::parse;
+use palisade_compiler::program::render;
 use palisade_compiler::program::skeleton::DenyAction;
-use palisade_compiler::program::{Program, render};
 use palisade_compiler::snapshot::{Change, Snapshot};
 use palisade_dataplane::host::HostFacts;
 use palisade_dataplane::ruleset::Features;
@@ -48,18 +48,18 @@ pub(crate) fn hosts(snapshot: &Snapshot) -> Vec<Host> {
 
 /// What a node's tables must hold beside a compiled program: the bridges that carry its subjects.
 #[track_caller]
-pub(crate) fn host_facts(lab: &Lab, program: &Program) -> HostFacts {
-    let placement = lab.node().run(|| bridged::find(program)).expect("entered");
-    let features = Features { persistent_owner: false, bridge_tables: true };
-    bridged::facts(&placement.expect("rtnetlink"), features)
+pub(crate) fn host_facts(lab: &Lab, compiler: &Compiler) -> HostFacts {
+    source_facts(lab, compiler, SourceGuardMode::Off)
 }
 
-/// What a node's tables must hold of the interfaces of its pods.
+/// The same, with the interfaces and bridge ports of its pods.
 #[track_caller]
 pub(crate) fn source_facts(lab: &Lab, compiler: &Compiler, mode: SourceGuardMode) -> HostFacts {
-    let guard = SourceGuard { mode, allowed: vec![MARKERS.parse().expect("a range")] };
-    let known = lab.node().run(|| KnownSources::find(compiler, &guard)).expect("entered");
-    known.expect("rtnetlink").facts()
+    let allowed = vec![MARKERS.parse().expect("a range")];
+    let guard = SourceGuard { mode, allowed, ..SourceGuard::default() };
+    let features = Features { persistent_owner: false, bridge_tables: true };
+    let find = || HostView::find(compiler, &guard, features);
+    lab.node().run(find).expect("entered").expect("rtnetlink").facts
 }
 
 /// Pods by name, and policies that can be put in force.
@@ -91,10 +91,7 @@ impl Scene {
 
     #[track_caller]
     pub(crate) fn enforce_by(&self, deny_action: DenyAction) {
-        let program = self.compiler.program();
-        let mut host = host_facts(&self.lab, program);
-        host.extend(&self.source_facts(SourceGuardMode::All));
-        self.load(&host, deny_action);
+        self.load(&self.source_facts(SourceGuardMode::All), deny_action);
     }
 
     /// What the tables must hold of the interfaces of the lab's pods.

@@ -96,7 +96,7 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
             Dataplane::start(kernel).expect("started")
         };
         let mut dataplane = start();
-        dataplane.set_host(host_facts(&lab, compiler.program()));
+        dataplane.set_host(host_facts(&lab, &compiler));
         dataplane.install(compiler.program()).expect("installed");
 
         drop(dataplane);
@@ -111,7 +111,7 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
         let (mut rounds, mut replaced) = (0, 0);
         let mut dataplane = start();
         assert_eq!(dataplane.found(), Program::default(), "another version is nothing to adopt");
-        dataplane.set_host(host_facts(&lab, compiler.program()));
+        dataplane.set_host(host_facts(&lab, &compiler));
         dataplane.install(compiler.program()).expect("installed");
         assert_eq!(dataplane.counters().replaced, 1);
         while begun.elapsed() < FLOODED || rounds < ROUNDS {
@@ -137,7 +137,7 @@ fn no_packet_is_misjudged_while_rules_change_restart_and_are_replaced() {
                 compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
                 compiler.apply(changes(CAST));
                 let program = compiler.program();
-                dataplane.set_host(host_facts(&lab, program));
+                dataplane.set_host(host_facts(&lab, &compiler));
                 dataplane.install(program).expect("installed");
                 assert!(dataplane.verify(program).expect("read").is_empty());
             }
@@ -166,7 +166,7 @@ fn no_packet_is_misjudged_while_the_agent_is_killed_and_started_again() {
     let lab = Arc::new(Lab::new(&lab).expect("a lab"));
     let kernel = lab.node().run(Kernel::open).expect("entered").expect("nf_tables");
     let mut dataplane = Dataplane::start(kernel).expect("started");
-    dataplane.set_host(host_facts(&lab, compiler.program()));
+    dataplane.set_host(host_facts(&lab, &compiler));
     dataplane.install(compiler.program()).expect("installed");
     drop(dataplane);
 
@@ -209,7 +209,7 @@ fn no_packet_is_misjudged_while_the_agent_is_killed_and_started_again() {
     let mut compiler = Compiler::adopting(Locality::Everywhere, &dataplane.found());
     compiler.apply(changes(CAST));
     let program = compiler.program();
-    dataplane.set_host(host_facts(&lab, program));
+    dataplane.set_host(host_facts(&lab, &compiler));
     dataplane.install(program).expect("installed");
     assert!(dataplane.verify(program).expect("read").is_empty());
     std::fs::remove_dir_all(&directory).expect("removed");
@@ -260,7 +260,7 @@ fn no_packet_is_misjudged_while_blocks_and_ranges_of_ports_change() {
     let lab = Arc::new(Lab::new(&lab).expect("a lab"));
     let kernel = lab.node().run(Kernel::open).expect("entered").expect("nf_tables");
     let mut dataplane = Dataplane::start(kernel).expect("started");
-    dataplane.set_host(host_facts(&lab, compiler.program()));
+    dataplane.set_host(host_facts(&lab, &compiler));
     dataplane.install(compiler.program()).expect("installed");
     let to_b = |from| Connection { from, to: address("10.1.0.2"), protocol: TCP, port: 8085 };
     let all = [to_b(address("10.1.0.1")), to_b(outside)];

@@ -14,7 +14,7 @@ use crate::model::{Family, Protocol};
 /// An element with its value where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Element {
-    /// `local_in`, `local_out`, `known_ipv4`, `known_ipv6`, `located_ipv4`, `located_ipv6`
+    /// `local_in`, `local_out`, `known_ipv4`, `located_ipv4`, `pod_addresses_ipv4`, `nodes_ipv4` and the like
     Address(IpAddr),
     /// `held_ipv4`, `held_ipv6`
     Range(AddressRange),
@@ -22,10 +22,18 @@ pub enum Element {
     Hairpin(IpAddr),
     /// `bridges`: the interface index with itself
     Bridge(u32),
-    /// `bridge_ports`, `pod_interfaces`, `first_interfaces`: an interface index
+    /// `bridge_ports`, `guarded_ports`, `pod_interfaces` and the like: an interface index
     Interface(u32),
-    /// `sources_ipv4`, `sources_ipv6`: an interface index and an address
+    /// `sources_ipv4`, `port_sources_ipv4` and those of IPv6: an interface index and an address
     Source(u32, IpAddr),
+    /// `port_targets`: an interface index and an address, which nft knows as a number
+    Target(u32, IpAddr),
+    /// `pod_macs`: an Ethernet address
+    Mac(MacAddress),
+    /// `port_macs`: an interface index and an Ethernet address
+    PortMac(u32, MacAddress),
+    /// `tunnel_ports`: a port of UDP
+    Service(u16),
     Class(IpAddr, ClassId),
     Cidr(AddressRange, ClassId),
     /// `allow_in`, `allow_out`
@@ -45,6 +53,7 @@ impl Element {
             Self::Address(address)
             | Self::Hairpin(address)
             | Self::Source(_, address)
+            | Self::Target(_, address)
             | Self::Class(address, _)
             | Self::Row(address, ..) => Family::of(address) == family,
             Self::Range(range) | Self::Cidr(range, _) => {
@@ -55,10 +64,24 @@ impl Element {
             }
             Self::Bridge(_)
             | Self::Interface(_)
+            | Self::Mac(_)
+            | Self::PortMac(..)
+            | Self::Service(_)
             | Self::Port(_)
             | Self::PortRange(_)
             | Self::CatchAll => true,
         }
+    }
+}
+
+/// An Ethernet address, in the order in which it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
 
@@ -73,6 +96,15 @@ impl fmt::Display for Element {
             Self::Bridge(index) => write!(f, "{index} . {index}"),
             Self::Interface(index) => write!(f, "{index}"),
             Self::Source(index, address) => write!(f, "{index} . {address}"),
+            Self::Target(index, IpAddr::V6(address)) => {
+                write!(f, "{index} . {:#034x}", address.to_bits())
+            }
+            Self::Target(index, IpAddr::V4(address)) => {
+                write!(f, "{index} . {:#010x}", address.to_bits())
+            }
+            Self::Mac(address) => write!(f, "{address}"),
+            Self::PortMac(index, address) => write!(f, "{index} . {address}"),
+            Self::Service(port) => write!(f, "{port}"),
             Self::Class(address, class) => write!(f, "{address} : {class}"),
             Self::Cidr(AddressRange { first, last }, class) if first == last => {
                 write!(f, "{first} : {class}")
@@ -181,6 +213,14 @@ kinds! {
     Interface: index as u32 => () as () = (index);
     /// An interface and an address, looked up as input and source.
     Source: (index, address) as (u32, IpAddr) => () as () = (index, address);
+    /// An interface and an address, looked up as input and target of neighbour discovery.
+    Target: (index, address) as (u32, IpAddr) => () as () = (index, address);
+    /// An Ethernet address.
+    Mac: address as MacAddress => () as () = (address);
+    /// An interface and an Ethernet address, looked up as input and source.
+    PortMac: (index, address) as (u32, MacAddress) => () as () = (index, address);
+    /// A port of a transport protocol.
+    Service: port as u16 => () as () = (port);
     /// An address and its class.
     Class: address as IpAddr => class as ClassId = (address, class);
     /// A range of addresses and its class.

@@ -4,107 +4,21 @@
 //! `skeleton::rules` gives it. A match that fails, or a lookup that finds nothing, ends its rule (`NFT_BREAK`) and the
 //! walk goes on at the next one.
 
+mod packet;
+
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use super::element::ElementKind;
 use super::skeleton::{
     self, ChainName, DenyAction, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_OPENING_MASK,
-    TCP_SYN, TOS_MASK, TOS_PRIORITIES, ct,
+    TCP_SYN, TOS_MASK, UDP, Way,
 };
 use super::{ClassId, Element, PortElement, ProfileId, Program, TableFamily, Tables, TupleElement};
 use crate::model::{Connection, Family, Verdict};
 
-/// What connection tracking makes of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CtState {
-    New,
-    Established,
-    Related,
-    Untracked,
-    Invalid,
-}
-
-impl CtState {
-    /// `NF_CT_STATE_BIT`, `NF_CT_STATE_INVALID_BIT` and `NF_CT_STATE_UNTRACKED_BIT` of the kernel.
-    const fn bit(self) -> u32 {
-        match self {
-            Self::Invalid => 1,
-            Self::Established => ct::ESTABLISHED,
-            Self::Related => ct::RELATED,
-            Self::New => ct::NEW,
-            Self::Untracked => 64,
-        }
-    }
-
-    /// Whether the packet has a conntrack entry, whose status can be asked.
-    const fn has_entry(self) -> bool {
-        matches!(self, Self::New | Self::Established | Self::Related)
-    }
-}
-
-/// A packet in the forward hook, after DNAT and before SNAT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packet {
-    pub connection: Connection,
-    /// Of protocols with ports, in host byte order.
-    pub source_port: u16,
-    pub ct_state: CtState,
-    /// `ct status dnat`: a Service translated the connection's destination.
-    pub dnat: bool,
-    /// The flags byte of a TCP header; no meaning for other protocols.
-    pub tcp_flags: u8,
-    /// The type of an ICMP or ICMPv6 message; no meaning for other protocols.
-    pub icmp_type: u8,
-    /// The hop limit (IPv6) as it is in the hook: routing has lowered it by one, bridging has not.
-    pub hop_limit: u8,
-    /// The TOS byte (IPv4) or traffic class (IPv6).
-    pub tos: u8,
-    /// Interface indexes. In the tables of IP, a bridged packet has its bridge's index in both; in the bridge table, those of
-    /// the ports.
-    pub iif: u32,
-    pub oif: u32,
-}
-
-impl Packet {
-    /// The first packet of the connection, from port 40,000: new, SYN for TCP, an echo request for ICMP and ICMPv6; routed from interface 1 to
-    /// interface 2.
-    pub const fn first(connection: Connection) -> Self {
-        Self {
-            connection,
-            source_port: 40_000,
-            ct_state: CtState::New,
-            dnat: false,
-            tcp_flags: TCP_SYN,
-            icmp_type: if connection.protocol == ICMP { 8 } else { 128 },
-            hop_limit: 63,
-            tos: 0,
-            iif: 1,
-            oif: 2,
-        }
-    }
-
-    fn address(&self, side: Side) -> IpAddr {
-        match side {
-            Side::Source => self.connection.from,
-            Side::Destination => self.connection.to,
-        }
-    }
-
-    /// `skb->priority` as it enters the hook: from the TOS field where `ip_forward` has run, which IPv6 and bridged
-    /// packets do not pass.
-    pub fn priority(&self, family: Family) -> u32 {
-        match family {
-            Family::V4 if self.iif != self.oif => tos_priority(self.tos).unwrap_or_default(),
-            Family::V4 | Family::V6 => 0,
-        }
-    }
-}
-
-fn tos_priority(tos: u8) -> Option<u32> {
-    TOS_PRIORITIES.iter().find(|(bits, _)| *bits == tos & TOS_MASK).map(|&(_, priority)| priority)
-}
+use packet::tos_priority;
+pub use packet::{CtState, Frame, Packet};
 
 /// Where lookups find the sets' contents.
 ///
@@ -341,35 +255,12 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
                     Some(value) => self.priority = value,
                     None => return Ended::Next,
                 },
-                Expr::CtState(_)
-                | Expr::CtStatusDnat
-                | Expr::Protocol(_)
-                | Expr::TcpNotOpening
-                | Expr::IcmpType(_)
-                | Expr::Icmpv6Type(_)
-                | Expr::HopLimit(_)
-                | Expr::TosPriority { .. }
-                | Expr::InSubnet(..)
-                | Expr::IsIpv6
-                | Expr::FamilyIs(_)
-                | Expr::PriorityIs(_)
-                | Expr::PriorityHas(_)
-                | Expr::PriorityLacks(_) => {
-                    if !self.matches(expr) {
-                        return Ended::Next;
-                    }
-                }
-                Expr::AddressIn(_, set)
-                | Expr::AddressNotIn(_, set)
-                | Expr::SourceIn(set)
-                | Expr::PairIn(set)
-                | Expr::TupleIn(set)
-                | Expr::InterfacesIn(set)
-                | Expr::InterfaceIn(_, set)
-                | Expr::PortIn(set) => {
-                    let found = self.contains(expr, set);
-                    self.trace.step(if found { Step::Member(set) } else { Step::Miss(set) });
-                    if found == matches!(expr, Expr::AddressNotIn(..)) {
+                _ => {
+                    let is_match = match expr.membership() {
+                        Some((set, is_wanted)) => self.contains(expr, set) == is_wanted,
+                        None => self.matches(expr),
+                    };
+                    if !is_match {
                         return Ended::Next;
                     }
                 }
@@ -405,8 +296,20 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             subnet.contains(&packet.address(side))
         } else if let Expr::TosPriority { is_zero } = expr {
             (packet.tos & TOS_MASK == 0) == is_zero
-        } else if let Expr::IsIpv6 = expr {
-            packet.connection.to.is_ipv6()
+        } else if let Expr::ProtocolIsNot(number) = expr {
+            protocol != number
+        } else if let Expr::UdpPorts(from, to) = expr {
+            protocol == UDP && (packet.source_port, packet.connection.port) == (from, to)
+        } else if let Expr::NetworkProtocolIs(protocol) = expr {
+            packet.frame.protocol == Some(protocol)
+        } else if let Expr::ArpProbe = expr {
+            packet.connection.from.is_unspecified()
+        } else if let Expr::Tagged(tag) = expr {
+            packet.frame.tag == Some(tag)
+        } else if let Expr::ToGroup = expr {
+            packet.frame.is_to_group
+        } else if let Expr::LengthAtMost(length) = expr {
+            packet.frame.length <= length
         } else if let Expr::FamilyIs(family) = expr {
             Family::of(packet.connection.to) == family
         } else if let Expr::PriorityIs(priority) = expr {
@@ -422,20 +325,44 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
 
     /// Whether a set holds the key that the expression makes of the packet and the register.
     fn contains(&mut self, expr: Expr, set: SetName) -> bool {
+        let found = self.key(expr, set).is_some_and(|key| match key {
+            _ if set.is_of_host() => self.view.host_has(set, key),
+            Element::Port(port) if set.is_interval() => {
+                self.view.tables(set).has_port_in_range(port)
+            }
+            _ => self.view.tables(set).get(set, key).is_some(),
+        });
+        self.trace.step(if found { Step::Member(set) } else { Step::Miss(set) });
+        found
+    }
+
+    /// The element that the expression looks for; `None` where the packet has nothing of the kind.
+    fn key(&self, expr: Expr, set: SetName) -> Option<Element> {
         let Connection { from, to, protocol, port } = self.packet.connection;
         let (iif, oif) = (self.packet.iif, self.packet.oif);
-        let key = match set.kind() {
-            ElementKind::Address | ElementKind::Range => Element::Address(match expr {
-                Expr::AddressIn(Side::Source, _) | Expr::AddressNotIn(Side::Source, _) => from,
-                _ => to,
-            }),
-            ElementKind::Hairpin if from == to => Element::Hairpin(from),
+        let (interface, address) = match expr {
+            Expr::AddressIn(Side::Destination, _)
+            | Expr::AddressNotIn(Side::Destination, _)
+            | Expr::InterfaceIn(Side::Destination, _)
+            | Expr::InterfaceNotIn(Side::Destination, _)
+            | Expr::InterfaceAddressIn(Side::Destination, _)
+            | Expr::InterfaceAddressNotIn(Side::Destination, _) => (oif, to),
+            _ => (iif, from),
+        };
+        let is_pair = match expr {
+            Expr::ConnectionSourceIn(..) => self.is_connection_source(expr),
+            _ => from == to,
+        };
+        Some(match set.kind() {
+            ElementKind::Address | ElementKind::Range => Element::Address(address),
+            ElementKind::Hairpin if is_pair => Element::Hairpin(from),
             ElementKind::Bridge if iif == oif => Element::Bridge(iif),
-            ElementKind::Interface => Element::Interface(match expr {
-                Expr::InterfaceIn(Side::Source, _) => iif,
-                _ => oif,
-            }),
-            ElementKind::Source => Element::Source(iif, from),
+            ElementKind::Interface => Element::Interface(interface),
+            ElementKind::Source => Element::Source(interface, address),
+            ElementKind::Target => Element::Target(iif, self.packet.frame.target?),
+            ElementKind::Mac => Element::Mac(self.packet.frame.sender),
+            ElementKind::PortMac => Element::PortMac(iif, self.packet.frame.sender),
+            ElementKind::Service if protocol == UDP => Element::Service(port),
             ElementKind::Port | ElementKind::PortRange => {
                 Element::Port(PortElement { profile: ProfileId(self.priority), protocol, port })
             }
@@ -445,16 +372,21 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             }
             ElementKind::Hairpin
             | ElementKind::Bridge
+            | ElementKind::Service
             | ElementKind::Class
             | ElementKind::Cidr
-            | ElementKind::Row => return false,
-        };
-        match key {
-            _ if set.is_of_host() => self.view.host_has(set, key),
-            Element::Port(port) if set.is_interval() => {
-                self.view.tables(set).has_port_in_range(port)
-            }
-            _ => self.view.tables(set).get(set, key).is_some(),
+            | ElementKind::Row => return None,
+        })
+    }
+
+    /// Whether the packet's source is that of its connection's packets in the direction that the expression names.
+    fn is_connection_source(&self, expr: Expr) -> bool {
+        let Some([original, reply]) = self.packet.connection_sources else { return false };
+        let from = self.packet.connection.from;
+        match expr {
+            Expr::ConnectionSourceIn(Way::Original, _) => original == from,
+            Expr::ConnectionSourceIn(Way::Reply, _) => reply == from,
+            _ => false,
         }
     }
 

@@ -9,7 +9,7 @@ use super::element::{ElementKind, protocol_name};
 use super::skeleton::{
     self, ChainName, DenyAction, Direction, Expr, Hook, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT,
     ND_REDIRECT, ND_ROUTER_ADVERT, SetName, Side, TCP_FLAGS_WORD, TCP_OPENING_MASK, TCP_SYN,
-    TOS_MASK, TOS_PRIORITIES, ct,
+    TOS_MASK, TOS_PRIORITIES, Way, ct,
 };
 use super::{ClassId, Element, Program, TableFamily};
 use crate::model::Family;
@@ -55,6 +55,10 @@ pub fn set_type(table: impl Into<TableFamily>, set: SetName) -> String {
         Kind::Bridge => "iface_index . iface_index".to_owned(),
         Kind::Interface => "iface_index".to_owned(),
         Kind::Source => format!("iface_index . {address}"),
+        Kind::Target => "iface_index . integer".to_owned(),
+        Kind::Mac => "ether_addr".to_owned(),
+        Kind::PortMac => "iface_index . ether_addr".to_owned(),
+        Kind::Service => "inet_service".to_owned(),
         Kind::Class | Kind::Cidr => format!("{address} : classid"),
         Kind::Row => format!("{address} . classid : classid"),
         Kind::Tuple => {
@@ -74,7 +78,7 @@ impl fmt::Display for Ruleset<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_there = |table: &TableFamily| {
             TableFamily::OF_PROGRAM.contains(table)
-                || table.sets().any(|set| !(self.host)(set).is_empty())
+                || table.own_sets().any(|set| !(self.host)(set).is_empty())
         };
         for table in TableFamily::ALL.into_iter().filter(is_there) {
             // Declared first, since what is not there cannot be deleted.
@@ -104,7 +108,11 @@ fn write_set(
 ) -> fmt::Result {
     let kind = if set.is_map() { "map" } else { "set" };
     writeln!(f, "\n\t{kind} {} {{", set.as_str())?;
-    writeln!(f, "\t\ttype {}", set_type(table, set))?;
+    match set.kind() {
+        // nft knows no name for a number of that length.
+        ElementKind::Target => writeln!(f, "\t\ttypeof iif . @th,64,128")?,
+        _ => writeln!(f, "\t\ttype {}", set_type(table, set))?,
+    }
     match capacity(set, elements.len()) {
         None => writeln!(f, "\t\tflags interval")?,
         Some(size) => writeln!(f, "\t\tsize {size}")?,
@@ -130,6 +138,7 @@ fn write_chain(
     writeln!(f, "\n\tchain {} {{", chain.as_str())?;
     if let Some(hook) = chain.hook() {
         let place = match (hook, table) {
+            (Hook::Prerouting, TableFamily::Bridge) => "prerouting priority filter",
             (Hook::Prerouting, _) => "prerouting priority raw",
             (Hook::Forward, TableFamily::Inet) => "forward priority filter - 1",
             (Hook::Forward, TableFamily::Ip | TableFamily::Ip6 | TableFamily::Bridge) => {
@@ -162,58 +171,13 @@ impl fmt::Display for RuleText<'_> {
 }
 
 fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt::Result {
-    let header = |family| match family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
-    };
-    let own = header(table.family().unwrap_or(Family::V6));
-    let address = |side| format!("{own} {}", side_text(side));
+    let address = |side| format!("{} {}", own_header(table), side_text(side));
     match expr {
-        Expr::CtState(bits) => write!(f, "ct state {}", ct_states(bits)),
-        Expr::CtStatusDnat => f.write_str("ct status dnat"),
-        Expr::Protocol(number) => write!(f, "{} {}", protocol_field(table), protocol_name(number)),
-        Expr::TcpNotOpening => write_tcp_not_opening(f, table),
-        Expr::IcmpType(number) => write!(f, "icmp type {}", icmp_type(number)),
-        Expr::Icmpv6Type(number) => write!(f, "icmpv6 type {}", icmpv6_type(number)),
-        Expr::HopLimit(number) => write!(f, "ip6 hoplimit {number}"),
-        Expr::TosPriority { is_zero } => {
-            let mask = u32::from(TOS_MASK) << 16;
-            write!(f, "@nh,0,32 & {mask:#x} {} 0x0", if is_zero { "==" } else { "!=" })
-        }
-        Expr::InSubnet(side, subnet) => write!(f, "{} {subnet}", address(side)),
-        Expr::AddressIn(side, set) => {
-            let header = header(set.family(table));
-            write!(f, "{header} {} @{}", side_text(side), set.as_str())
-        }
-        Expr::AddressNotIn(side, set) => write!(f, "{} != @{}", address(side), set.as_str()),
-        Expr::SourceIn(set) => write!(f, "iif . {} @{}", address(Side::Source), set.as_str()),
-        Expr::PairIn(set) => {
-            let (source, destination) = (address(Side::Source), address(Side::Destination));
-            write!(f, "{source} . {destination} @{}", set.as_str())
-        }
-        Expr::TupleIn(set) => {
-            let ip = header(set.family(table));
-            let set = set.as_str();
-            write!(f, "meta l4proto . {ip} saddr . {ip} daddr . th sport . th dport @{set}")
-        }
-        Expr::InterfaceIn(Side::Source, set) => write!(f, "iif @{}", set.as_str()),
-        Expr::InterfaceIn(Side::Destination, set) => write!(f, "oif @{}", set.as_str()),
-        Expr::IsIpv6 => f.write_str("meta protocol ip6"),
-        Expr::FamilyIs(Family::V4) => f.write_str("meta nfproto ipv4"),
-        Expr::FamilyIs(Family::V6) => f.write_str("meta nfproto ipv6"),
-        Expr::InterfacesIn(set) => write!(f, "iif . oif @{}", set.as_str()),
         Expr::ClassFrom(side, map) => {
             write!(f, "meta priority set {} map @{}", address(side), map.as_str())
         }
         Expr::ProfileFrom(side, map) => {
             write!(f, "meta priority set {} . meta priority map @{}", address(side), map.as_str())
-        }
-        Expr::PriorityIs(priority) => write!(f, "meta priority {}", ClassId(priority)),
-        Expr::PriorityHas(bits) => write_priority_bits(f, bits, "!="),
-        Expr::PriorityLacks(bits) => write_priority_bits(f, bits, "=="),
-        Expr::PortIn(set) => {
-            let field = protocol_field(table);
-            write!(f, "meta priority . {field} . th dport @{}", set.as_str())
         }
         Expr::SetPriority(priority) => write!(f, "meta priority set {}", ClassId(priority)),
         Expr::RestorePriority => write_restore_priority(f),
@@ -230,7 +194,92 @@ fn write_expr(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt
         Expr::RejectByError => f.write_str("reject with icmpv6 type admin-prohibited"),
         Expr::Goto(chain) => write!(f, "goto {}", chain.as_str()),
         Expr::Jump(chain) => write!(f, "jump {}", chain.as_str()),
+        _ => match expr.membership() {
+            Some((set, is_wanted)) => {
+                let absent = if is_wanted { "" } else { "!= " };
+                write!(f, "{} {absent}@{}", looked_for(table, expr, set), set.as_str())
+            }
+            None => write_match(f, table, expr),
+        },
     }
+}
+
+/// What a match by membership makes of the packet.
+fn looked_for(table: TableFamily, expr: Expr, set: SetName) -> String {
+    let ip = header(set.family(table));
+    let own = own_header(table);
+    match expr {
+        Expr::AddressIn(side, _) | Expr::AddressNotIn(side, _) => {
+            format!("{ip} {}", side_text(side))
+        }
+        Expr::InterfaceAddressIn(side, _) | Expr::InterfaceAddressNotIn(side, _) => {
+            format!("{} . {ip} {}", interface(side), side_text(side))
+        }
+        Expr::InterfaceIn(side, _) | Expr::InterfaceNotIn(side, _) => interface(side).to_owned(),
+        Expr::ArpSenderIn(_) if set.kind() == ElementKind::Source => "iif . arp saddr ip".into(),
+        Expr::ArpSenderIn(_) => "arp saddr ip".into(),
+        Expr::SenderMacIn(_) => "ether saddr".into(),
+        Expr::SenderMacNotIn(_) => "iif . ether saddr".into(),
+        Expr::TargetIn(_) => "iif . @th,64,128".into(),
+        Expr::ConnectionSourceIn(Way::Original, _) => {
+            format!("{own} saddr . ct original {own} saddr")
+        }
+        Expr::ConnectionSourceIn(Way::Reply, _) => format!("{own} saddr . ct reply {own} saddr"),
+        Expr::PairIn(_) => format!("{own} saddr . {own} daddr"),
+        Expr::TupleIn(_) => {
+            format!("meta l4proto . {ip} saddr . {ip} daddr . th sport . th dport")
+        }
+        Expr::InterfacesIn(_) => "iif . oif".into(),
+        Expr::UdpPortIn(_) => "udp dport".into(),
+        _ => format!("meta priority . {} . th dport", protocol_field(table)),
+    }
+}
+
+/// A match on the packet alone.
+fn write_match(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fmt::Result {
+    match expr {
+        Expr::CtState(bits) => write!(f, "ct state {}", ct_states(bits)),
+        Expr::CtStatusDnat => f.write_str("ct status dnat"),
+        Expr::Protocol(number) => write!(f, "{} {}", protocol_field(table), protocol_name(number)),
+        Expr::ProtocolIsNot(number) => {
+            write!(f, "{} != {}", protocol_field(table), protocol_name(number))
+        }
+        Expr::UdpPorts(from, to) => write!(f, "udp sport {from} udp dport {to}"),
+        Expr::TcpNotOpening => write_tcp_not_opening(f, table),
+        Expr::IcmpType(number) => write!(f, "icmp type {}", icmp_type(number)),
+        Expr::Icmpv6Type(number) => write!(f, "icmpv6 type {}", icmpv6_type(number)),
+        Expr::HopLimit(number) => write!(f, "ip6 hoplimit {number}"),
+        Expr::LengthAtMost(length) => write!(f, "meta length <= {length}"),
+        Expr::TosPriority { is_zero } => {
+            let mask = u32::from(TOS_MASK) << 16;
+            write!(f, "@nh,0,32 & {mask:#x} {} 0x0", if is_zero { "==" } else { "!=" })
+        }
+        Expr::InSubnet(side, subnet) => {
+            write!(f, "{} {} {subnet}", header(Family::of(subnet.addr())), side_text(side))
+        }
+        Expr::ArpProbe => f.write_str("arp saddr ip 0.0.0.0"),
+        Expr::NetworkProtocolIs(protocol) => write!(f, "meta protocol {}", protocol.as_str()),
+        Expr::Tagged(tag) => write!(f, "ether type {}", tag.as_str()),
+        Expr::ToGroup => f.write_str("ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00"),
+        Expr::FamilyIs(Family::V4) => f.write_str("meta nfproto ipv4"),
+        Expr::FamilyIs(Family::V6) => f.write_str("meta nfproto ipv6"),
+        Expr::PriorityIs(priority) => write!(f, "meta priority {}", ClassId(priority)),
+        Expr::PriorityHas(bits) => write_priority_bits(f, bits, "!="),
+        Expr::PriorityLacks(bits) => write_priority_bits(f, bits, "=="),
+        _ => Ok(()),
+    }
+}
+
+const fn header(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
+/// The header whose addresses a table's program is about.
+fn own_header(table: TableFamily) -> &'static str {
+    header(table.family().unwrap_or(Family::V6))
 }
 
 fn write_priority_bits(f: &mut fmt::Formatter<'_>, bits: u32, than_none: &str) -> fmt::Result {
@@ -253,6 +302,13 @@ fn write_restore_priority(f: &mut fmt::Formatter<'_>) -> fmt::Result {
 fn write_log(f: &mut fmt::Formatter<'_>, direction: Direction) -> fmt::Result {
     let prefix = skeleton::log_prefix(direction);
     write!(f, "log prefix \"{prefix}\" group {}", skeleton::LOG_GROUP)
+}
+
+fn interface(side: Side) -> &'static str {
+    match side {
+        Side::Source => "iif",
+        Side::Destination => "oif",
+    }
 }
 
 fn side_text(side: Side) -> &'static str {

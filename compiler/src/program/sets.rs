@@ -87,6 +87,55 @@ macro_rules! set_catalogue {
                 /// Interface indexes of the bridge ports that lead to subjects.
                 bridge_ports: BTreeSet<u32> = BridgePorts, "bridge_ports", Interface,
                     (Form::Hash { least: 4096 }), (Planning::HostChecks), (&[TableFamily::Bridge]);
+                /// Interface indexes of the ports that lead to pods, on the bridges that carry subjects.
+                pod_ports: BTreeSet<u32> = PodPorts, "pod_ports", Interface,
+                    (Form::Hash { least: 4096 }), (Planning::GuardedInterfaces), (&[TableFamily::Bridge]);
+                /// Interface indexes of the bridge ports by which a router is reached that may tell its neighbours of itself.
+                router_ports: BTreeSet<u32> = RouterPorts, "router_ports", Interface,
+                    (Form::Hash { least: 256 }), (Planning::HostExemptions), (&[TableFamily::Bridge]);
+                /// Interface indexes of the bridge ports of which every packet must have one of the port's sources.
+                guarded_ports: BTreeSet<u32> = GuardedPorts, "guarded_ports", Interface,
+                    (Form::Hash { least: 4096 }), (Planning::GuardedInterfaces), (&[TableFamily::Bridge]);
+                /// Interface indexes of the bridge ports that lead to a pod that is not known: none of their packets may have the source of one that
+                /// is.
+                unidentified_ports: BTreeSet<u32> = UnidentifiedPorts, "unidentified_ports", Interface,
+                    (Form::Hash { least: 4096 }), (Planning::GuardedInterfaces), (&[TableFamily::Bridge]);
+                /// The IPv4 sources of bridge ports: interface index and address.
+                port_sources_ipv4: BTreeSet<(u32, IpAddr)> = PortSourcesIpv4, "port_sources_ipv4", Source,
+                    (Form::Hash { least: 4096 }), (Planning::Sources), (&[TableFamily::Bridge]);
+                /// The IPv6 sources.
+                port_sources_ipv6: BTreeSet<(u32, IpAddr)> = PortSourcesIpv6, "port_sources_ipv6", Source,
+                    (Form::Hash { least: 4096 }), (Planning::Sources), (&[TableFamily::Bridge]);
+                /// The addresses that neighbour discovery may tell are behind a port.
+                port_targets: BTreeSet<(u32, IpAddr)> = PortTargets, "port_targets", Target,
+                    (Form::Hash { least: 4096 }), (Planning::Sources), (&[TableFamily::Bridge]);
+                /// Interface index and Ethernet address of who is at a guarded port.
+                port_macs: BTreeSet<(u32, MacAddress)> = PortMacs, "port_macs", PortMac,
+                    (Form::Hash { least: 4096 }), (Planning::Sources), (&[TableFamily::Bridge]);
+                /// These Ethernet addresses.
+                pod_macs: BTreeSet<MacAddress> = PodMacs, "pod_macs", Mac,
+                    (Form::Hash { least: 4096 }), (Planning::Located), (&[TableFamily::Bridge]);
+                /// The IPv4 addresses of local pods whose interface or bridge port is known.
+                pod_addresses_ipv4: BTreeSet<IpAddr> = PodAddressesIpv4, "pod_addresses_ipv4", Address,
+                    (Form::Hash { least: 4096 }), (Planning::Located), (&[TableFamily::Bridge]);
+                /// The IPv6 addresses.
+                pod_addresses_ipv6: BTreeSet<IpAddr> = PodAddressesIpv6, "pod_addresses_ipv6", Address,
+                    (Form::Hash { least: 4096 }), (Planning::Located), (&[TableFamily::Bridge]);
+                /// The IPv4 addresses of nodes, to which pods may send no packets of the overlay network.
+                nodes_ipv4: BTreeSet<IpAddr> = NodesIpv4, "nodes_ipv4", Address,
+                    (Form::Hash { least: 4096 }), (Planning::HostChecks), (&[TableFamily::Ip, TableFamily::Bridge]);
+                /// The IPv6 addresses.
+                nodes_ipv6: BTreeSet<IpAddr> = NodesIpv6, "nodes_ipv6", Address,
+                    (Form::Hash { least: 4096 }), (Planning::HostChecks), (&[TableFamily::Ip6, TableFamily::Bridge]);
+                /// The ports of UDP that overlay networks use.
+                tunnel_ports: BTreeSet<u16> = TunnelPorts, "tunnel_ports", Service,
+                    (Form::Hash { least: 256 }), (Planning::HostChecks), (&[TableFamily::Ip, TableFamily::Ip6, TableFamily::Bridge]);
+                /// The IPv4 addresses of pods that may send packets of an overlay network.
+                tunnel_sources_ipv4: BTreeSet<IpAddr> = TunnelSourcesIpv4, "tunnel_sources_ipv4", Address,
+                    (Form::Hash { least: 256 }), (Planning::HostExemptions), (&[TableFamily::Ip, TableFamily::Bridge]);
+                /// The IPv6 addresses.
+                tunnel_sources_ipv6: BTreeSet<IpAddr> = TunnelSourcesIpv6, "tunnel_sources_ipv6", Address,
+                    (Form::Hash { least: 256 }), (Planning::HostExemptions), (&[TableFamily::Ip6, TableFamily::Bridge]);
                 /// The IPv4 ranges of this node's pods of which unknown addresses are held.
                 held_ipv4: BTreeSet<AddressRange> = HeldIpv4, "held_ipv4", Range,
                     (Form::Interval), (Planning::HostChecks), (&[TableFamily::Inet]);
@@ -203,7 +252,11 @@ impl SetName {
                 | Self::KnownIpv4
                 | Self::RevokedIpv4
                 | Self::SourcesIpv4
-                | Self::LocatedIpv4,
+                | Self::LocatedIpv4
+                | Self::PortSourcesIpv4
+                | Self::PodAddressesIpv4
+                | Self::NodesIpv4
+                | Self::TunnelSourcesIpv4,
                 _,
             ) => Family::V4,
             (
@@ -211,7 +264,12 @@ impl SetName {
                 | Self::KnownIpv6
                 | Self::RevokedIpv6
                 | Self::SourcesIpv6
-                | Self::LocatedIpv6,
+                | Self::LocatedIpv6
+                | Self::PortSourcesIpv6
+                | Self::PortTargets
+                | Self::PodAddressesIpv6
+                | Self::NodesIpv6
+                | Self::TunnelSourcesIpv6,
                 _,
             ) => Family::V6,
             (_, TableFamily::Ip) => Family::V4,
@@ -232,6 +290,30 @@ impl SetName {
         match family {
             Family::V4 => Self::LocatedIpv4,
             Family::V6 => Self::LocatedIpv6,
+        }
+    }
+
+    /// The set of the bridge table that holds the sources of ports.
+    pub const fn port_sources(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::PortSourcesIpv4,
+            Family::V6 => Self::PortSourcesIpv6,
+        }
+    }
+
+    /// The set that holds the addresses of nodes.
+    pub const fn nodes(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::NodesIpv4,
+            Family::V6 => Self::NodesIpv6,
+        }
+    }
+
+    /// The set that holds the addresses of pods that may send packets of an overlay network.
+    pub const fn tunnel_sources(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::TunnelSourcesIpv4,
+            Family::V6 => Self::TunnelSourcesIpv6,
         }
     }
 
@@ -267,5 +349,10 @@ impl TableFamily {
     /// The sets of the table.
     pub fn sets(self) -> impl Iterator<Item = SetName> {
         SetName::ALL.into_iter().filter(move |set| set.tables().contains(&self))
+    }
+
+    /// The sets that no other table has.
+    pub fn own_sets(self) -> impl Iterator<Item = SetName> {
+        self.sets().filter(move |set| set.tables() == [self])
     }
 }

@@ -12,20 +12,23 @@
 //! masks and comparisons of 4 bytes).
 
 mod bridge;
+mod chain;
+mod expr;
 mod hook;
 mod inet;
 mod source_guard;
+mod tunnels;
 
-use ipnet::IpNet;
-
-pub use super::protocol::{ICMP, ICMPV6, TCP};
+pub use super::protocol::{ICMP, ICMPV6, TCP, UDP};
 pub use super::sets::SetName;
 use super::{ClassId, ProfileId, TableFamily};
 use crate::model::Family;
+pub use chain::ChainName;
+pub use expr::{Expr, NetworkProtocol, Side, VlanTag, Way};
 pub use hook::Hook;
 
 /// Incremented with every change of the skeleton, and kept in the table's comment. A table of another version is replaced.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// The name of both tables.
 pub const TABLE: &str = "palisade";
@@ -56,192 +59,15 @@ pub const ND_REDIRECT: u8 = 137;
 /// hook and a bridge does not, so a message with this hop limit comes from a neighbour.
 pub const ND_HOP_LIMIT: u8 = 255;
 
+/// The longest neighbour solicitation or advertisement that passes between pods, from its network header on, in bytes: the header (40), the
+/// message (24), and options, which the kernel's own messages have 8 to 16 bytes of. What is longer carries something else.
+pub const ND_LENGTH: u32 = 104;
+
 /// `(fin | syn | rst | ack)`: of these flags, the first segment of a connection has `syn` alone.
 pub const TCP_OPENING_MASK: u8 = 0x17;
 pub const TCP_SYN: u8 = 0x02;
 /// The flags are the second of the 4 bytes that start 12 bytes into a TCP header (RFC 9293, 3.1).
 pub const TCP_FLAGS_WORD: u32 = 12;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ChainName {
-    Prerouting,
-    SourceGuard,
-    Forward,
-    Guard,
-    Hold,
-    HoldDestination,
-    Revoked,
-    Midstream,
-    Egress,
-    BaseOut,
-    WideOut,
-    PassOut,
-    Ingress,
-    BaseIn,
-    WideIn,
-    Pass,
-    Control,
-    DenyOut,
-    DenyIn,
-}
-
-impl ChainName {
-    /// Every chain comes before the chains whose rules name it.
-    pub const ALL: [Self; 19] = [
-        Self::SourceGuard,
-        Self::Prerouting,
-        Self::Guard,
-        Self::Hold,
-        Self::HoldDestination,
-        Self::Revoked,
-        Self::Pass,
-        Self::Control,
-        Self::DenyIn,
-        Self::WideIn,
-        Self::BaseIn,
-        Self::Ingress,
-        Self::PassOut,
-        Self::DenyOut,
-        Self::WideOut,
-        Self::BaseOut,
-        Self::Egress,
-        Self::Midstream,
-        Self::Forward,
-    ];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Prerouting => "prerouting",
-            Self::SourceGuard => "source_guard",
-            Self::Forward => "forward",
-            Self::Guard => "guard",
-            Self::Hold => "hold",
-            Self::HoldDestination => "hold_destination",
-            Self::Revoked => "revoked",
-            Self::Midstream => "midstream",
-            Self::Egress => "egress",
-            Self::BaseOut => "base_out",
-            Self::WideOut => "wide_out",
-            Self::PassOut => "pass_out",
-            Self::Ingress => "ingress",
-            Self::BaseIn => "base_in",
-            Self::WideIn => "wide_in",
-            Self::Pass => "pass",
-            Self::Control => "control",
-            Self::DenyOut => "deny_out",
-            Self::DenyIn => "deny_in",
-        }
-    }
-
-    /// The chains of a table, in the order of `ALL`.
-    pub fn of(table: TableFamily) -> impl Iterator<Item = Self> {
-        let is_there = move |chain: &Self| match chain {
-            Self::Forward => true,
-            Self::Guard => table == TableFamily::Bridge,
-            Self::Hold | Self::HoldDestination | Self::Revoked => table == TableFamily::Inet,
-            _ => TableFamily::OF_PROGRAM.contains(&table),
-        };
-        Self::ALL.into_iter().filter(is_there)
-    }
-
-    /// Where a base chain is hooked; `None` for a chain that others go to.
-    pub const fn hook(self) -> Option<Hook> {
-        match self {
-            Self::Prerouting => Some(Hook::Prerouting),
-            Self::Forward => Some(Hook::Forward),
-            _ => None,
-        }
-    }
-
-    /// Whether packets enter the table by it.
-    pub const fn is_base(self) -> bool {
-        self.hook().is_some()
-    }
-}
-
-/// An address of the packet's network header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Side {
-    Source,
-    Destination,
-}
-
-/// One expression or statement of a rule, as nft writes it. A match that fails ends the rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Expr {
-    /// `ct state X`: any of these bits.
-    CtState(u32),
-    /// `ct status dnat`
-    CtStatusDnat,
-    /// `ip protocol X` over IPv4; `meta l4proto X` over IPv6, where extension headers may come before.
-    Protocol(u8),
-    /// `ip protocol tcp @th,96,32 & 0x170000 != 0x20000`, which is `tcp flags & (fin | syn | rst | ack) != syn` on the 4 bytes
-    /// that the flags are among.
-    TcpNotOpening,
-    /// `icmp type X`; implies ICMP.
-    IcmpType(u8),
-    /// `icmpv6 type X`; implies ICMPv6.
-    Icmpv6Type(u8),
-    /// `ip6 hoplimit X`; not in the IPv4 table.
-    HopLimit(u8),
-    /// `@nh,0,32 & 0x180000 == 0x0`, or `!=`: whether the TOS field has no bit that a priority is derived from, or has one; in
-    /// the IPv4 table only. The TOS field is the second of the header's first 4 bytes.
-    TosPriority {
-        is_zero: bool,
-    },
-    /// `ip saddr 10.0.0.0/8`
-    InSubnet(Side, IpNet),
-    /// `ip saddr @local_out`
-    AddressIn(Side, SetName),
-    /// `ip saddr != @located_ipv4`
-    AddressNotIn(Side, SetName),
-    /// `iif . ip saddr @sources_ipv4`
-    SourceIn(SetName),
-    /// `ip saddr . ip daddr @self`
-    PairIn(SetName),
-    /// `meta l4proto . ip saddr . ip daddr . th sport . th dport @revoked_ipv4`
-    TupleIn(SetName),
-    /// `iif . oif @bridges`
-    InterfacesIn(SetName),
-    /// `iif @bridge_ports` for the source, `oif @bridge_ports` for the destination.
-    InterfaceIn(Side, SetName),
-    /// `meta protocol ip6`; in the bridge table only. nft needs it before each match on an IPv6 header there.
-    IsIpv6,
-    /// `meta nfproto ipv4`, `meta nfproto ipv6`; in the inet table only, before each match on an address.
-    FamilyIs(Family),
-    /// `meta priority set ip saddr map @class`
-    ClassFrom(Side, SetName),
-    /// `meta priority set ip saddr . meta priority map @allow_out`
-    ProfileFrom(Side, SetName),
-    /// `meta priority 0:0`
-    PriorityIs(u32),
-    /// `meta priority & 4000:0 != 0:0`: any of these bits.
-    PriorityHas(u32),
-    /// `meta priority & ffff:0 == 0:0`: none of these bits.
-    PriorityLacks(u32),
-    /// `meta priority . ip protocol . th dport @ports`; `meta l4proto` over IPv6.
-    PortIn(SetName),
-    /// `meta priority set 0:0`
-    SetPriority(u32),
-    /// `meta priority set @nh,8,8 & 0x18 map { 0x0 : 0:0, 0x8 : 0:2, 0x10 : 0:6, 0x18 : 0:4 }`: the priority that the
-    /// kernel's `ip_forward` derived from the TOS field before the hook (`rt_tos2priority`).
-    RestorePriority,
-    Counter,
-    /// `limit rate N/second`
-    Limit(u64),
-    /// `log prefix "palisade out" group 7`
-    Log(Direction),
-    Accept,
-    Drop,
-    /// Ends the chain: on at the rule behind the jump to it, or to the verdict of the base chain's policy.
-    Return,
-    /// `reject with tcp reset`: drops, and the sender gets a reset.
-    RejectByReset,
-    /// `reject with icmp type admin-prohibited`, `reject with icmpv6 type admin-prohibited`: drops, and the sender gets this error.
-    RejectByError,
-    Goto(ChainName),
-    Jump(ChainName),
-}
 
 pub use crate::model::Direction;
 
@@ -308,11 +134,12 @@ pub fn rules(
 /// The rules of a chain of the tables that hold a program.
 fn program_rules(family: Family, chain: ChainName, deny_action: DenyAction) -> Vec<Rule> {
     match chain {
-        ChainName::Guard | ChainName::Hold | ChainName::HoldDestination | ChainName::Revoked => {
-            Vec::new()
+        ChainName::Prerouting => {
+            [tunnels::of_interfaces(family), source_guard::prerouting()].concat()
         }
-        ChainName::Prerouting => source_guard::prerouting(),
         ChainName::SourceGuard => source_guard::rules(family),
+        ChainName::Tunnels => tunnels::rules(&[tunnels::exempt(family)]),
+        ChainName::Encapsulated => tunnels::encapsulated(),
         ChainName::Forward => forward(),
         ChainName::Midstream => midstream(),
         ChainName::Egress => EGRESS.judge(family),
@@ -336,6 +163,8 @@ fn program_rules(family: Family, chain: ChainName, deny_action: DenyAction) -> V
         ChainName::DenyIn => INGRESS.deny(family, deny_action),
         ChainName::Pass => pass(family),
         ChainName::Control => control(family),
+        ChainName::ControlOut => control_out(family),
+        _ => Vec::new(),
     }
 }
 
@@ -447,9 +276,13 @@ impl Judgement {
         let hairpin = |is_own| {
             vec![Expr::CtStatusDnat, Expr::PairIn(SetName::Hairpin), is_own, Expr::Goto(self.pass)]
         };
+        let control = match self.direction {
+            Direction::Egress => ChainName::ControlOut,
+            Direction::Ingress => ChainName::Control,
+        };
         let mut rules = vec![
-            vec![Expr::Protocol(protocol), Expr::Jump(ChainName::Control)],
-            hairpin(Expr::SourceIn(SetName::sources(family))),
+            vec![Expr::Protocol(protocol), Expr::Jump(control)],
+            hairpin(Expr::InterfaceAddressIn(Side::Source, SetName::sources(family))),
             hairpin(Expr::AddressNotIn(Side::Source, SetName::located(family))),
             vec![Expr::Counter],
             vec![Expr::Limit(LOG_RATE_PER_SECOND), Expr::Log(self.direction)],
@@ -475,6 +308,21 @@ fn control(family: Family) -> Vec<Rule> {
             neighbours.into_iter().chain(errors).collect()
         }
     }
+}
+
+/// What of these a subject of egress may send. An error quotes a packet that its sender got, so its sender is an end of the connection: who is no
+/// end has made the error up, to carry data to somebody whom no policy lets it reach. `self` has every subject with itself.
+fn control_out(family: Family) -> Vec<Rule> {
+    let of_end =
+        |way| vec![Expr::ConnectionSourceIn(way, SetName::Hairpin), Expr::Goto(ChainName::Control)];
+    let errors = [Way::Reply, Way::Original].map(of_end);
+    let neighbours = match family {
+        Family::V4 => Vec::new(),
+        Family::V6 => [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT]
+            .map(|kind| vec![Expr::Icmpv6Type(kind), Expr::Goto(ChainName::Control)])
+            .into(),
+    };
+    neighbours.into_iter().chain(errors).collect()
 }
 
 /// Accepts a packet whose priority must leave as 0:0: over IPv6 any, over IPv4 one whose TOS field stands for that.

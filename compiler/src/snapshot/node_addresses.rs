@@ -36,6 +36,11 @@ impl NodeAddresses {
         self.by_node.get(node).into_iter().flat_map(|addresses| addresses.keys().copied())
     }
 
+    /// Those of all nodes.
+    pub(super) fn all(&self) -> impl Iterator<Item = IpAddr> {
+        self.by_node.values().flat_map(|addresses| addresses.keys().copied())
+    }
+
     /// The nodes that have the address, sorted.
     pub(super) fn nodes_at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<str>> {
         let with = self.by_node.iter().filter(move |(_, own)| own.contains_key(&address));

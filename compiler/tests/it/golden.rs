@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use palisade_compiler::compile::{Compiler, Locality};
 use palisade_compiler::parse::parse;
+use palisade_compiler::program::element::MacAddress;
 use palisade_compiler::program::render::{render, render_on};
 use palisade_compiler::program::sets::SetName;
 use palisade_compiler::program::skeleton::DenyAction;
@@ -121,6 +122,22 @@ fn facts_of_every_kind(set: SetName) -> Vec<Element> {
         SetName::SourcesIpv6 => vec![Element::Source(3, ip("fd00::2"))],
         SetName::LocatedIpv4 => vec![Element::Address(ip("10.0.0.2"))],
         SetName::LocatedIpv6 => vec![Element::Address(ip("fd00::2"))],
+        SetName::PodPorts => [2, 5].map(Element::Interface).into(),
+        SetName::RouterPorts => vec![Element::Interface(6)],
+        SetName::GuardedPorts => vec![Element::Interface(2)],
+        SetName::UnidentifiedPorts => vec![Element::Interface(5)],
+        SetName::PortSourcesIpv4 => vec![Element::Source(2, ip("10.0.0.2"))],
+        SetName::PortSourcesIpv6 => vec![Element::Source(2, ip("fd00::2"))],
+        SetName::PortTargets => vec![Element::Target(2, ip("fd00::abc"))],
+        SetName::PortMacs => vec![Element::PortMac(2, MacAddress([2, 0xab, 0, 0, 0, 1]))],
+        SetName::PodMacs => vec![Element::Mac(MacAddress([2, 0xab, 0, 0, 0, 1]))],
+        SetName::PodAddressesIpv4 => vec![Element::Address(ip("10.0.0.2"))],
+        SetName::PodAddressesIpv6 => vec![Element::Address(ip("fd00::2"))],
+        SetName::NodesIpv4 => vec![Element::Address(ip("192.0.2.1"))],
+        SetName::NodesIpv6 => vec![Element::Address(ip("fd00:1::1"))],
+        SetName::TunnelPorts => [4789, 8472].map(Element::Service).into(),
+        SetName::TunnelSourcesIpv4 => vec![Element::Address(ip("10.0.0.2"))],
+        SetName::TunnelSourcesIpv6 => vec![Element::Address(ip("fd00::2"))],
         SetName::HeldIpv4 => vec![Element::Range(range("10.0.0.0", "10.0.3.255"))],
         SetName::HeldIpv6 => vec![Element::Range(range("fd00::", "fd00::ffff:ffff:ffff:ffff"))],
         SetName::KnownIpv4 => vec![Element::Address(ip("10.0.0.2"))],

@@ -106,6 +106,11 @@ impl Attachments {
         self.changes
     }
 
+    /// How often this host's own addresses and tunnel devices changed.
+    pub fn address_changes(&self) -> u64 {
+        self.address_changes
+    }
+
     /// The sources of local pods' interfaces. `is_pod` says whether a local pod has an address; addresses in the ranges `allowed` are
     /// sources of the interfaces that they are routed to though no pod has them.
     pub fn sources(&self, is_pod: impl Fn(IpAddr) -> bool, allowed: &[IpNet]) -> Sources {

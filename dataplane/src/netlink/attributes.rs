@@ -21,7 +21,11 @@ pub(super) fn attributes(instruction: &Instruction) -> (&'static str, Vec<(u32, 
     match instruction {
         I::Meta { .. } => ("meta", numbers(instruction)),
         I::SetMeta { .. } => ("meta", numbers(instruction)),
-        I::Ct { .. } => ("ct", numbers(instruction)),
+        I::Ct { direction, .. } => {
+            let mut values = numbers(instruction);
+            values.extend(direction.map(|way| (nft::NFTNL_EXPR_CT_DIR, U8(way))));
+            ("ct", values)
+        }
         I::Payload { .. } => ("payload", numbers(instruction)),
         I::Byteorder { .. } => ("byteorder", numbers(instruction)),
         I::Bitwise { mask, xor, .. } => {
@@ -85,7 +89,7 @@ fn numbers(instruction: &Instruction) -> Vec<(u32, Value<'_>)> {
         I::SetMeta { key, from } => {
             vec![(nft::NFTNL_EXPR_META_KEY, *key), (nft::NFTNL_EXPR_META_SREG, *from)]
         }
-        I::Ct { key, to } => {
+        I::Ct { key, to, .. } => {
             vec![(nft::NFTNL_EXPR_CT_KEY, *key), (nft::NFTNL_EXPR_CT_DREG, *to)]
         }
         I::Payload { base, offset, length, to } => vec![

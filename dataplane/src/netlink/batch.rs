@@ -398,7 +398,7 @@ pub(super) fn rule_about_connections(table: &str, key: u32) -> Vec<u8> {
     };
     sys::put_table(&mut out, header, table, Some(0), &[]);
     put_chain(&mut out, (table, family), CHAIN, None, MsgType::Add, (2, flag::CREATE));
-    let load = [Instruction::Ct { key, to: 1 }];
+    let load = [Instruction::Ct { key, direction: None, to: 1 }];
     put_rule(&mut out, (table, family), CHAIN, &load, MsgType::Add, (3, flag::CREATE));
     out
 }

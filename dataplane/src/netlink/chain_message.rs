@@ -52,9 +52,10 @@ pub(super) fn put_rule(
 /// in the inet table before that; before routing what it calls `raw` (`NF_IP_PRI_RAW`).
 pub(super) const fn base_priority(family: TableFamily, hook: Hook) -> i32 {
     match (hook, family) {
+        // Before the hook by which a bridge has its packets pass the tables of IP, connection tracking among them (NF_BR_PRI_BRNF).
+        (Hook::Prerouting | Hook::Forward, TableFamily::Bridge) => -200,
         (Hook::Prerouting, _) => -300,
         (Hook::Forward, TableFamily::Ip | TableFamily::Ip6) => 0,
-        (Hook::Forward, TableFamily::Bridge) => -200,
         (Hook::Forward, TableFamily::Inet) => -1,
     }
 }

@@ -9,6 +9,8 @@ use palisade_compiler::program::TableFamily;
 use palisade_compiler::program::element::ElementKind;
 use palisade_compiler::program::sets::SetName;
 
+use super::instruction::meta;
+
 /// `enum nft_set_flags`.
 pub(super) const ANONYMOUS: u32 = 0x1;
 pub(super) const CONSTANT: u32 = 0x2;
@@ -21,6 +23,7 @@ const CONCAT: u32 = 0x80;
 const INTEGER: u32 = 4;
 const IPV4_ADDR: u32 = 7;
 const IPV6_ADDR: u32 = 8;
+const ETHER_ADDR: u32 = 9;
 const INET_PROTO: u32 = 12;
 const INET_SERVICE: u32 = 13;
 const IFACE_INDEX: u32 = 20;
@@ -62,6 +65,10 @@ pub(super) fn declaration(family: TableFamily, set: SetName) -> Declaration {
         Kind::Bridge => (&[IFACE_INDEX, IFACE_INDEX], 8),
         Kind::Interface => (&[IFACE_INDEX], 4),
         Kind::Source => (&[IFACE_INDEX, address], 4 + length),
+        Kind::Target => (&[IFACE_INDEX, INTEGER], 4 + length),
+        Kind::Mac => (&[ETHER_ADDR], 6),
+        Kind::PortMac => (&[IFACE_INDEX, ETHER_ADDR], 12),
+        Kind::Service => (&[INET_SERVICE], 2),
         Kind::Row => (&[address, CLASSID], length + ID),
         Kind::Tuple => {
             (&[INET_PROTO, address, address, INET_SERVICE, INET_SERVICE], 2 * length + 12)
@@ -87,8 +94,35 @@ pub(super) fn declaration(family: TableFamily, set: SetName) -> Declaration {
         key_length,
         data: set.is_map().then_some((CLASSID, ID)),
         fields: if ranges { &[4, 1, 2] } else { &[] },
-        userdata: userdata(key_order, set.is_map()),
+        userdata: match set.kind() {
+            Kind::Target => target_userdata(),
+            _ => userdata(key_order, set.is_map()),
+        },
     }
+}
+
+/// How nft 1.0.6 and later note that a set was declared by `typeof iif . @th,64,128`: an unknown byte order of the key, and
+/// `NFTNL_UDATA_SET_KEY_TYPEOF`, in which each expression has its type (`enum expr_types`) and what is its own, in host byte order.
+fn target_userdata() -> Vec<u8> {
+    const TYPE_OF_KEY: u8 = 3;
+    const META: u32 = 9;
+    const PAYLOAD: u32 = 7;
+    const CONCAT: u32 = 13;
+    /// `PROTO_BASE_TRANSPORT_HDR`
+    const BEHIND_TRANSPORT: u32 = 3;
+    let attribute = |kind: u8, value: &[u8]| {
+        let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
+        [&[kind, length], value].concat()
+    };
+    let number = |kind, value: u32| attribute(kind, &value.to_ne_bytes());
+    let expression = |kind, own: &[u8]| [number(0, kind), attribute(1, own)].concat();
+    let interface = expression(META, &number(0, meta::IIF));
+    // No protocol and no field of it; then the base, and offset and length in bits.
+    let place =
+        [number(0, 0), number(1, 0), number(2, BEHIND_TRANSPORT), number(3, 64), number(4, 128)];
+    let target = expression(PAYLOAD, &place.concat());
+    let fields = [attribute(0, &interface), attribute(1, &target)].concat();
+    [number(UDATA_KEY_BYTE_ORDER, 0), attribute(TYPE_OF_KEY, &expression(CONCAT, &fields))].concat()
 }
 
 /// The anonymous map from TOS bits to priority that a rule refers to.

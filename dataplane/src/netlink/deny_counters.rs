@@ -20,6 +20,8 @@ pub struct DenyCounters {
     pub revoked: DenyCounter,
     /// Dropped by the source guard: they came by a pod's interface with a source that is not that pod's.
     pub forged: DenyCounter,
+    /// Packets of an overlay network from a pod to a node.
+    pub encapsulated: DenyCounter,
 }
 
 /// What was denied in one direction.
@@ -38,7 +40,7 @@ impl std::ops::AddAssign for DenyCounter {
 }
 
 impl DenyCounters {
-    /// Reads them in the network namespace of the calling thread; zeros where there are no tables. It takes the kernel eight
+    /// Reads them in the network namespace of the calling thread; zeros where there are no tables. It takes the kernel twelve
     /// short dumps, whatever the tables hold.
     ///
     /// # Errors
@@ -53,12 +55,16 @@ impl DenyCounters {
             }
             Ok::<_, RulesetError>(sum)
         };
+        let mut forged = sum(&TableFamily::OF_PROGRAM, ChainName::SourceGuard)?;
+        forged += sum(&[TableFamily::Bridge], ChainName::Forged)?;
+        let encapsulating = [TableFamily::Ip, TableFamily::Ip6, TableFamily::Bridge].as_slice();
         Ok(Self {
             ingress: sum(&TableFamily::OF_PROGRAM, ChainName::DenyIn)?,
             egress: sum(&TableFamily::OF_PROGRAM, ChainName::DenyOut)?,
             held: sum(&[TableFamily::Inet], ChainName::Hold)?,
             revoked: sum(&[TableFamily::Inet], ChainName::Revoked)?,
-            forged: sum(&TableFamily::OF_PROGRAM, ChainName::SourceGuard)?,
+            forged,
+            encapsulated: sum(encapsulating, ChainName::Encapsulated)?,
         })
     }
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
-use palisade_compiler::program::element::ElementKind as Kind;
+use palisade_compiler::program::element::{ElementKind as Kind, MacAddress};
 use palisade_compiler::program::sets::SetName;
 use palisade_compiler::program::{
     AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, TupleElement,
@@ -86,6 +86,12 @@ impl Bytes {
         self.field(&id.to_ne_bytes())
     }
 
+    /// A key of one field is not padded.
+    fn cut(mut self, length: usize) -> Self {
+        self.length = length;
+        self
+    }
+
     fn as_slice(&self) -> &[u8] {
         self.buffer.get(..self.length).unwrap_or_default()
     }
@@ -110,8 +116,17 @@ pub(super) fn put_element(out: &mut Vec<u8>, element: &Element) {
         }
         Element::Bridge(index) => Parts { key: key().id(index).id(index), ..Parts::default() },
         Element::Interface(index) => Parts { key: key().id(index), ..Parts::default() },
-        Element::Source(index, address) => {
+        Element::Source(index, address) | Element::Target(index, address) => {
             Parts { key: key().id(index).address(address), ..Parts::default() }
+        }
+        Element::Mac(MacAddress(mac)) => {
+            Parts { key: key().field(&mac).cut(mac.len()), ..Parts::default() }
+        }
+        Element::PortMac(index, MacAddress(mac)) => {
+            Parts { key: key().id(index).field(&mac), ..Parts::default() }
+        }
+        Element::Service(port) => {
+            Parts { key: key().field(&port.to_be_bytes()).cut(2), ..Parts::default() }
         }
         Element::Class(address, class) => {
             Parts { key: key().address(address), data: key().id(class.0), ..Parts::default() }
@@ -290,6 +305,17 @@ impl Collector {
                 let (index, address) = key.split_at_checked(4)?;
                 Element::Source(id(index)?, self.address(address)?)
             }
+            Kind::Target => {
+                let (index, address) = key.split_at_checked(4)?;
+                Element::Target(id(index)?, self.address(address)?)
+            }
+            Kind::Mac => Element::Mac(MacAddress(key.try_into().ok()?)),
+            Kind::PortMac => {
+                let (index, mac) = key.split_at_checked(4)?;
+                let &[a, b, c, d, e, f, 0, 0] = mac else { return None };
+                Element::PortMac(id(index)?, MacAddress([a, b, c, d, e, f]))
+            }
+            Kind::Service => Element::Service(u16::from_be_bytes(key.try_into().ok()?)),
             Kind::Class => Element::Class(self.address(key)?, ClassId(id(data?)?)),
             Kind::Row => {
                 let (address, class) = key.split_at_checked(key.len().checked_sub(4)?)?;
@@ -359,8 +385,7 @@ pub(super) fn raw(element: Attributes<'_>) -> Option<(&[u8], &[u8])> {
 
 /// Appends an element of the anonymous map from TOS bits to priority.
 pub(super) fn put_restore(out: &mut Vec<u8>, tos: u8, priority: u32) {
-    let mut key = Bytes::default().field(&[tos]);
-    key.length = 1;
+    let key = Bytes::default().field(&[tos]).cut(1);
     let data = Bytes::default().id(priority);
     put_parts(out, &Parts { key, data, ..Parts::default() });
 }

@@ -15,6 +15,7 @@ pub(super) fn register(offset: u32) -> Register {
 
 /// `NFT_META_*`
 pub(super) mod meta {
+    pub(crate) const LENGTH: u32 = 0;
     pub(crate) const PROTOCOL: u32 = 1;
     pub(crate) const PRIORITY: u32 = 2;
     pub(crate) const IIF: u32 = 4;
@@ -28,6 +29,14 @@ pub(super) mod ct_key {
     pub(crate) const STATE: u32 = 0;
     pub(crate) const STATUS: u32 = 2;
     pub(crate) const BYTES: u32 = 15;
+    pub(crate) const SOURCE_IPV4: u32 = 19;
+    pub(crate) const SOURCE_IPV6: u32 = 21;
+}
+
+/// `enum ip_conntrack_dir`
+pub(super) mod ct_direction {
+    pub(crate) const ORIGINAL: u8 = 0;
+    pub(crate) const REPLY: u8 = 1;
 }
 
 /// `enum nft_payload_bases`
@@ -40,6 +49,7 @@ pub(super) mod base {
 /// `enum nft_cmp_ops`
 pub(super) const EQUAL: u32 = 0;
 pub(super) const NOT_EQUAL: u32 = 1;
+pub(super) const AT_MOST: u32 = 3;
 
 /// `NFT_LOOKUP_F_INV`
 pub(super) const INVERTED: u32 = 1;
@@ -73,8 +83,10 @@ pub(super) enum Instruction {
         key: u32,
         from: Register,
     },
+    /// `direction` is of `enum ip_conntrack_dir`, for keys that have one.
     Ct {
         key: u32,
+        direction: Option<u8>,
         to: Register,
     },
     Payload {
@@ -180,10 +192,15 @@ fn one(name: &str, data: Attributes<'_>) -> Option<Instruction> {
             (None, Some(from)) => Instruction::SetMeta { key: number(2)?, from },
             (Some(_), Some(_)) | (None, None) => return None,
         },
-        // A direction, or a value set, is not ours.
-        "ct" if data.get(3).is_none() && data.get(4).is_none() => {
-            Instruction::Ct { key: number(2)?, to: number(1)? }
-        }
+        // A value set is not ours.
+        "ct" if data.get(4).is_none() => Instruction::Ct {
+            key: number(2)?,
+            direction: match data.get(3) {
+                Some(direction) => Some(*direction.value.first()?),
+                None => None,
+            },
+            to: number(1)?,
+        },
         "payload" if data.get(5).is_none() => Instruction::Payload {
             base: number(2)?,
             offset: number(3)?,

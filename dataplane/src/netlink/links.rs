@@ -5,10 +5,12 @@ use std::io;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
+use palisade_compiler::program::element::MacAddress;
+
 use super::host_routes::{self, RouteEvent};
 use super::rtnetlink::{Client, number};
 use super::sys::{Bus, Socket};
-use super::wire::{self, Attributes, flag};
+use super::wire::{self, Attribute, Attributes, flag};
 
 /// `RTM_*` (linux/rtnetlink.h).
 const NEWLINK: u16 = 16;
@@ -26,14 +28,18 @@ const GROUP_IPV6_ADDRESS: u32 = 9;
 const GROUP_IPV6_ROUTE: u32 = 11;
 
 /// `IFLA_*` (linux/if_link.h).
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_TARGET_NETNSID: u16 = 46;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
+const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_GENEVE_PORT: u16 = 5;
 
 /// `IFA_*` (linux/if_addr.h).
 const IFA_ADDRESS: u16 = 1;
@@ -63,6 +69,10 @@ pub(crate) enum LinkKind {
     },
     Vlan,
     Veth,
+    /// One whose packets are carried by UDP to this port.
+    Tunnel {
+        port: u16,
+    },
     Other,
 }
 
@@ -101,6 +111,28 @@ impl Links {
         Ok(links)
     }
 
+    /// The Ethernet address of an interface in another network namespace, which is known here by an id. None where the interface or the
+    /// namespace is gone, or the kernel does not tell.
+    pub(crate) fn mac_address(&mut self, netns: u32, index: u32) -> io::Result<Option<MacAddress>> {
+        let mut found = None;
+        let mut request = vec![0; LINK_HEADER];
+        if let Some(slot) = request.get_mut(4..8) {
+            slot.copy_from_slice(&index.to_ne_bytes());
+        }
+        wire::put(&mut request, IFLA_TARGET_NETNSID, &netns.to_ne_bytes());
+        wire::put(&mut request, IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
+        let asked = self.0.ask(GETLINK, 0, &request, |message| {
+            let attributes = message.payload.get(LINK_HEADER..).map(Attributes);
+            let address = attributes.and_then(|a| a.get(IFLA_ADDRESS));
+            found = address.and_then(|address| address.value.try_into().ok()).map(MacAddress);
+        });
+        match asked.as_ref().map_err(io::Error::raw_os_error) {
+            Ok(()) => Ok(found),
+            Err(Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP | libc::EPERM)) => Ok(None),
+            Err(_) => asked.map(|()| None),
+        }
+    }
+
     /// The addresses of an interface in another network namespace, which is known here by an id. None where the interface or
     /// the namespace is gone, or the kernel does not tell.
     pub(crate) fn addresses(&mut self, netns: u32, index: u32) -> io::Result<Vec<IpAddr>> {
@@ -133,9 +165,11 @@ pub(crate) enum LinkEvent {
     Gone(u32),
     /// A unicast route by one interface changed.
     Route(RouteEvent),
+    /// An address of this namespace is new.
+    AddressNew,
     /// An address of this namespace is gone. The kernel does not tell of the routes that go with an interface's last one.
     AddressGone,
-    /// Another address or route of this namespace changed.
+    /// Another route of this namespace changed.
     Routes,
     /// Some events were lost.
     Missed,
@@ -201,6 +235,7 @@ pub(super) fn event_of(message: &wire::Message<'_>) -> Option<LinkEvent> {
     match message.kind {
         NEWLINK => link_of(message).map(|(index, link)| LinkEvent::Changed(index, link)),
         DELLINK => link_of(message).map(|(index, _)| LinkEvent::Gone(index)),
+        NEWADDR => Some(LinkEvent::AddressNew),
         DELADDR => Some(LinkEvent::AddressGone),
         _ => Some(host_routes::event_of(message).map_or(LinkEvent::Routes, LinkEvent::Route)),
     }
@@ -239,8 +274,17 @@ fn kind_of(link: Attributes<'_>) -> LinkKind {
         }
         Some("vlan") => LinkKind::Vlan,
         Some("veth") => LinkKind::Veth,
+        Some("vxlan") => tunnel(info, IFLA_VXLAN_PORT),
+        Some("geneve") => tunnel(info, IFLA_GENEVE_PORT),
         Some(_) | None => LinkKind::Other,
     }
+}
+
+/// The port is in network byte order.
+fn tunnel(info: Attribute<'_>, kind: u16) -> LinkKind {
+    let data = info.nested().get(IFLA_INFO_DATA);
+    let port = data.and_then(|data| data.nested().get(kind)).and_then(Attribute::be_u16);
+    port.map_or(LinkKind::Other, |port| LinkKind::Tunnel { port })
 }
 
 /// The address itself: of a point-to-point interface `IFA_ADDRESS` is the other end's.

@@ -9,13 +9,15 @@ mod recognise;
 use ipnet::IpNet;
 use palisade_compiler::model::{Direction, Family};
 use palisade_compiler::program::TableFamily;
+use palisade_compiler::program::element::ElementKind;
 use palisade_compiler::program::skeleton::{
-    self, ChainName, Expr, ICMP, ICMPV6, Rule, SetName, Side, TCP, TCP_FLAGS_WORD,
-    TCP_OPENING_MASK, TCP_SYN, TOS_MASK,
+    self, ChainName, Expr, ICMP, ICMPV6, NetworkProtocol, Rule, SetName, Side, TCP, TCP_FLAGS_WORD,
+    TCP_OPENING_MASK, TCP_SYN, TOS_MASK, UDP, Way,
 };
 
 use super::instruction::{
-    EQUAL, HTON, Instruction, NOT_EQUAL, Register, base, ct_key, meta, register, reject, verdict,
+    AT_MOST, EQUAL, HTON, Instruction, NOT_EQUAL, Register, base, ct_direction, ct_key, meta,
+    register, reject, verdict,
 };
 use crate::transaction::{Generations, SetId};
 use recognise::recognise;
@@ -37,13 +39,25 @@ const PROTOCOL_OFFSET: u32 = 9;
 /// Of an IPv6 header, in bytes.
 const HOP_LIMIT_OFFSET: u32 = 7;
 
-/// `ETH_P_IPV6` (linux/if_ether.h).
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-
-/// Of an Ethernet header.
+/// Of an Ethernet header, in bytes.
+const RECEIVER_OFFSET: u32 = 0;
+const SENDER_OFFSET: u32 = 6;
+const MAC_LENGTH: u32 = 6;
 const ETHERTYPE_OFFSET: u32 = 12;
 
+/// The bit that is sent first of a group's address (IEEE 802, 8.2.2).
+const GROUP: [u8; 6] = [1, 0, 0, 0, 0, 0];
+
+/// Of an ARP message for IPv4 over Ethernet, in bytes.
+const ARP_SENDER_OFFSET: u32 = 14;
+
+/// Of a neighbour solicitation or advertisement, in bytes.
+const TARGET_OFFSET: u32 = 8;
+const TARGET_LENGTH: u32 = 16;
+
 const FIRST: Register = 1;
+/// The register of a concatenation's second field, behind an interface.
+const SECOND: Register = 9;
 
 /// The instructions of a rule; `restore_map` is the batch's id of the anonymous map for `RestorePriority`.
 pub(super) fn encode(
@@ -67,8 +81,8 @@ pub(super) fn decode(
         .into_iter()
         .filter(|i| !is_idle(i))
         .map(|i| name_restore_map(i, &restores))
-        .map(by_protocol)
         .collect();
+    look_at_protocols(&mut instructions);
     cut_masks(&mut instructions);
     let (mut rule, mut sets) = (Rule::new(), Vec::new());
     let mut rest = instructions.as_slice();
@@ -101,12 +115,22 @@ fn name_restore_map(mut instruction: Instruction, restores: &impl Fn(&str) -> bo
 
 /// nft lists `meta protocol ip6 icmpv6 type X` of a bridge table as `icmpv6 type X`, and makes of that, when it loads the listing,
 /// a look at the frame's header, which says the same of an untagged frame.
-fn by_protocol(instruction: Instruction) -> Instruction {
-    match instruction {
-        Instruction::Payload { base: base::LINK, offset: ETHERTYPE_OFFSET, length: 2, to } => {
-            Instruction::Meta { key: meta::PROTOCOL, to }
+fn look_at_protocols(instructions: &mut [Instruction]) {
+    let is_network = |value: &[u8]| {
+        NetworkProtocol::ALL.iter().any(|protocol| value == protocol.number().to_be_bytes())
+    };
+    for at in 1..instructions.len() {
+        if let Some([load, Instruction::Compare { value, .. }]) = instructions.get_mut(at - 1..=at)
+            && is_network(value)
+            && let &mut Instruction::Payload {
+                base: base::LINK,
+                offset: ETHERTYPE_OFFSET,
+                length: 2,
+                to,
+            } = load
+        {
+            *load = Instruction::Meta { key: meta::PROTOCOL, to };
         }
-        other => other,
     }
 }
 
@@ -138,65 +162,30 @@ impl Names {
         Instruction::Lookup { set, id: None, from: FIRST, to, inverted: false }
     }
 
-    /// A match of what is not in the set.
-    fn absence(&self, set: SetName) -> Instruction {
+    /// A match of what is in the set, or of what is not.
+    fn membership(&self, set: SetName, is_wanted: bool) -> Instruction {
         let set = self.generations.id(set).to_string();
-        Instruction::Lookup { set, id: None, from: FIRST, to: None, inverted: true }
+        Instruction::Lookup { set, id: None, from: FIRST, to: None, inverted: !is_wanted }
     }
 }
 
 /// One expression, every value starting in the first register.
 fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction> {
-    let priority = |to| Instruction::Meta { key: meta::PRIORITY, to };
+    if let Some((set, is_wanted)) = expr.membership() {
+        let mut out = looked_for(family, expr, set);
+        out.push(names.membership(set, is_wanted));
+        return out;
+    }
     match expr {
-        Expr::CtState(bits) => ct_bits(ct_key::STATE, bits),
-        Expr::CtStatusDnat => ct_bits(ct_key::STATUS, STATUS_DNAT),
-        Expr::Protocol(number) => protocol(family, number),
-        Expr::TcpNotOpening => tcp_not_opening(family),
-        Expr::IcmpType(kind) => message_type(ICMP, kind),
-        Expr::Icmpv6Type(kind) => message_type(ICMPV6, kind),
-        Expr::HopLimit(number) => {
-            vec![payload(base::NETWORK, HOP_LIMIT_OFFSET, 1, FIRST), compare(EQUAL, &[number])]
-        }
-        Expr::TosPriority { is_zero } => {
-            let op = if is_zero { EQUAL } else { NOT_EQUAL };
-            let word = payload(base::NETWORK, TOS_WORD, 4, FIRST);
-            vec![word, mask(&second(TOS_MASK)), compare(op, &[0; 4])]
-        }
-        Expr::InSubnet(side, net) => in_subnet(side, net),
-        Expr::AddressIn(side, set) => vec![
-            address(TableFamily::from(set.family(family)), side, FIRST),
-            names.lookup(set, None),
-        ],
-        Expr::AddressNotIn(side, set) => {
-            vec![address(TableFamily::from(set.family(family)), side, FIRST), names.absence(set)]
-        }
-        Expr::SourceIn(set) => source_in(TableFamily::from(set.family(family)), set, names),
-        Expr::PairIn(set) => vec![
-            address(family, Side::Source, FIRST),
-            address(family, Side::Destination, after_address(family)),
-            names.lookup(set, None),
-        ],
-        Expr::TupleIn(set) => tuple_in(TableFamily::from(set.family(family)), set, names),
-        Expr::InterfacesIn(set) => interfaces_in(set, names),
-        Expr::InterfaceIn(side, set) => {
-            vec![Instruction::Meta { key: interface(side), to: FIRST }, names.lookup(set, None)]
-        }
-        Expr::IsIpv6 => is_ipv6(),
-        Expr::FamilyIs(of) => family_is(of),
         Expr::ClassFrom(side, map) => {
             vec![address(family, side, FIRST), names.lookup(map, Some(FIRST)), set_priority()]
         }
         Expr::ProfileFrom(side, map) => vec![
             address(family, side, FIRST),
-            priority(after_address(family)),
+            Instruction::Meta { key: meta::PRIORITY, to: after_address(family) },
             names.lookup(map, Some(FIRST)),
             set_priority(),
         ],
-        Expr::PriorityIs(value) => vec![priority(FIRST), compare(EQUAL, &value.to_ne_bytes())],
-        Expr::PriorityHas(bits) => priority_bits(bits, NOT_EQUAL),
-        Expr::PriorityLacks(bits) => priority_bits(bits, EQUAL),
-        Expr::PortIn(set) => port_in(family, set, names),
         Expr::SetPriority(value) => vec![
             Instruction::Load { to: FIRST, value: value.to_ne_bytes().to_vec() },
             set_priority(),
@@ -212,22 +201,126 @@ fn expression(family: TableFamily, expr: Expr, names: &Names) -> Vec<Instruction
         Expr::RejectByError => vec![reject_by_error(family)],
         Expr::Goto(chain) => vec![to_chain(verdict::GOTO, chain)],
         Expr::Jump(chain) => vec![to_chain(verdict::JUMP, chain)],
+        _ => matched(family, expr),
     }
 }
 
-fn source_in(family: TableFamily, set: SetName, names: &Names) -> Vec<Instruction> {
-    vec![
-        Instruction::Meta { key: meta::IIF, to: FIRST },
-        address(family, Side::Source, register(4)),
-        names.lookup(set, None),
-    ]
+/// A match on the packet alone.
+fn matched(family: TableFamily, expr: Expr) -> Vec<Instruction> {
+    let meta = |key| Instruction::Meta { key, to: FIRST };
+    match expr {
+        Expr::CtState(bits) => ct_bits(ct_key::STATE, bits),
+        Expr::CtStatusDnat => ct_bits(ct_key::STATUS, STATUS_DNAT),
+        Expr::Protocol(number) => protocol(family, EQUAL, number),
+        Expr::ProtocolIsNot(number) => protocol(family, NOT_EQUAL, number),
+        Expr::UdpPorts(from, to) => {
+            let ports = [from.to_be_bytes(), to.to_be_bytes()].concat();
+            of_udp([payload(base::TRANSPORT, 0, 4, FIRST), compare(EQUAL, &ports)])
+        }
+        Expr::TcpNotOpening => tcp_not_opening(family),
+        Expr::IcmpType(kind) => message_type(ICMP, kind),
+        Expr::Icmpv6Type(kind) => message_type(ICMPV6, kind),
+        Expr::HopLimit(number) => {
+            vec![payload(base::NETWORK, HOP_LIMIT_OFFSET, 1, FIRST), compare(EQUAL, &[number])]
+        }
+        Expr::LengthAtMost(length) => at_most(length),
+        Expr::TosPriority { is_zero } => {
+            let op = if is_zero { EQUAL } else { NOT_EQUAL };
+            let word = payload(base::NETWORK, TOS_WORD, 4, FIRST);
+            vec![word, mask(&second(TOS_MASK)), compare(op, &[0; 4])]
+        }
+        Expr::InSubnet(side, net) => in_subnet(side, net),
+        Expr::ArpProbe => {
+            vec![payload(base::NETWORK, ARP_SENDER_OFFSET, 4, FIRST), compare(EQUAL, &[0; 4])]
+        }
+        Expr::NetworkProtocolIs(of) => {
+            vec![meta(meta::PROTOCOL), compare(EQUAL, &of.number().to_be_bytes())]
+        }
+        Expr::Tagged(tag) => vec![
+            payload(base::LINK, ETHERTYPE_OFFSET, 2, FIRST),
+            compare(EQUAL, &tag.number().to_be_bytes()),
+        ],
+        Expr::ToGroup => {
+            let receiver = payload(base::LINK, RECEIVER_OFFSET, MAC_LENGTH, FIRST);
+            vec![receiver, mask(&GROUP), compare(EQUAL, &GROUP)]
+        }
+        Expr::FamilyIs(of) => vec![meta(meta::NFPROTO), compare(EQUAL, &[nfproto(of)])],
+        Expr::PriorityIs(value) => {
+            vec![meta(meta::PRIORITY), compare(EQUAL, &value.to_ne_bytes())]
+        }
+        Expr::PriorityHas(bits) => priority_bits(bits, NOT_EQUAL),
+        Expr::PriorityLacks(bits) => priority_bits(bits, EQUAL),
+        _ => Vec::new(),
+    }
 }
 
-fn interfaces_in(set: SetName, names: &Names) -> Vec<Instruction> {
+/// What a match by membership makes of the packet.
+fn looked_for(family: TableFamily, expr: Expr, set: SetName) -> Vec<Instruction> {
+    let of_set = TableFamily::from(set.family(family));
+    let meta = |key| Instruction::Meta { key, to: FIRST };
+    match expr {
+        Expr::AddressIn(side, _) | Expr::AddressNotIn(side, _) => {
+            vec![address(of_set, side, FIRST)]
+        }
+        Expr::InterfaceIn(side, _) | Expr::InterfaceNotIn(side, _) => vec![meta(interface(side))],
+        Expr::InterfaceAddressIn(side, _) | Expr::InterfaceAddressNotIn(side, _) => {
+            vec![meta(interface(side)), address(of_set, side, SECOND)]
+        }
+        Expr::ArpSenderIn(_) if set.kind() == ElementKind::Source => {
+            vec![meta(meta::IIF), payload(base::NETWORK, ARP_SENDER_OFFSET, 4, SECOND)]
+        }
+        Expr::ArpSenderIn(_) => vec![payload(base::NETWORK, ARP_SENDER_OFFSET, 4, FIRST)],
+        Expr::SenderMacIn(_) => vec![sender(FIRST)],
+        Expr::SenderMacNotIn(_) => vec![meta(meta::IIF), sender(SECOND)],
+        Expr::TargetIn(_) => {
+            vec![meta(meta::IIF), payload(base::TRANSPORT, TARGET_OFFSET, TARGET_LENGTH, SECOND)]
+        }
+        Expr::ConnectionSourceIn(way, _) => vec![
+            address(family, Side::Source, FIRST),
+            connection_source(family, way, after_address(family)),
+        ],
+        Expr::PairIn(_) => vec![
+            address(family, Side::Source, FIRST),
+            address(family, Side::Destination, after_address(family)),
+        ],
+        Expr::TupleIn(_) => tuple(of_set),
+        Expr::InterfacesIn(_) => {
+            vec![meta(meta::IIF), Instruction::Meta { key: meta::OIF, to: SECOND }]
+        }
+        Expr::UdpPortIn(_) => of_udp([payload(base::TRANSPORT, 2, 2, FIRST)]),
+        _ => profile_and_port(family, set),
+    }
+}
+
+/// The Ethernet address of who sent the frame.
+fn sender(to: Register) -> Instruction {
+    payload(base::LINK, SENDER_OFFSET, MAC_LENGTH, to)
+}
+
+fn connection_source(family: TableFamily, way: Way, to: Register) -> Instruction {
+    let key = match family {
+        TableFamily::Ip => ct_key::SOURCE_IPV4,
+        TableFamily::Ip6 | TableFamily::Bridge | TableFamily::Inet => ct_key::SOURCE_IPV6,
+    };
+    let direction = match way {
+        Way::Original => ct_direction::ORIGINAL,
+        Way::Reply => ct_direction::REPLY,
+    };
+    Instruction::Ct { key, direction: Some(direction), to }
+}
+
+fn of_udp(then: impl IntoIterator<Item = Instruction>) -> Vec<Instruction> {
+    let is_udp = [Instruction::Meta { key: meta::L4PROTO, to: FIRST }, compare(EQUAL, &[UDP])];
+    is_udp.into_iter().chain(then).collect()
+}
+
+/// The kernel compares bytes, so the number is big endian there.
+fn at_most(length: u32) -> Vec<Instruction> {
+    let (from, to) = (FIRST, FIRST);
     vec![
-        Instruction::Meta { key: meta::IIF, to: FIRST },
-        Instruction::Meta { key: meta::OIF, to: register(4) },
-        names.lookup(set, None),
+        Instruction::Meta { key: meta::LENGTH, to: FIRST },
+        Instruction::Byteorder { from, to, op: HTON, length: 4, size: 4 },
+        compare(AT_MOST, &length.to_be_bytes()),
     ]
 }
 
@@ -238,17 +331,6 @@ fn priority_bits(bits: u32, than_none: u32) -> Vec<Instruction> {
         mask(&bits.to_ne_bytes()),
         compare(than_none, &[0; 4]),
     ]
-}
-
-fn is_ipv6() -> Vec<Instruction> {
-    vec![
-        Instruction::Meta { key: meta::PROTOCOL, to: FIRST },
-        compare(EQUAL, &ETHERTYPE_IPV6.to_be_bytes()),
-    ]
-}
-
-fn family_is(family: Family) -> Vec<Instruction> {
-    vec![Instruction::Meta { key: meta::NFPROTO, to: FIRST }, compare(EQUAL, &[nfproto(family)])]
 }
 
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6` (linux/netfilter.h).
@@ -280,7 +362,8 @@ fn payload(base: u32, offset: u32, length: u32, to: Register) -> Instruction {
 }
 
 fn ct_bits(key: u32, bits: u32) -> Vec<Instruction> {
-    vec![Instruction::Ct { key, to: FIRST }, mask(&bits.to_ne_bytes()), compare(NOT_EQUAL, &[0; 4])]
+    let load = Instruction::Ct { key, direction: None, to: FIRST };
+    vec![load, mask(&bits.to_ne_bytes()), compare(NOT_EQUAL, &[0; 4])]
 }
 
 /// Loads the packet's protocol.
@@ -293,8 +376,8 @@ fn load_protocol(family: TableFamily, to: Register) -> Instruction {
     }
 }
 
-fn protocol(family: TableFamily, number: u8) -> Vec<Instruction> {
-    vec![load_protocol(family, FIRST), compare(EQUAL, &[number])]
+fn protocol(family: TableFamily, op: u32, number: u8) -> Vec<Instruction> {
+    vec![load_protocol(family, FIRST), compare(op, &[number])]
 }
 
 /// Four bytes of which the second is this and the others are 0.
@@ -311,7 +394,7 @@ fn message_type(protocol: u8, kind: u8) -> Vec<Instruction> {
 }
 
 fn tcp_not_opening(family: TableFamily) -> Vec<Instruction> {
-    let mut out = protocol(family, TCP);
+    let mut out = protocol(family, EQUAL, TCP);
     out.extend([
         payload(base::TRANSPORT, TCP_FLAGS_WORD, 4, FIRST),
         mask(&second(TCP_OPENING_MASK)),
@@ -359,23 +442,19 @@ fn in_subnet(side: Side, net: IpNet) -> Vec<Instruction> {
     vec![payload(base::NETWORK, offset, length, FIRST), mask(&netmask), compare(EQUAL, &value)]
 }
 
-fn port_in(family: TableFamily, set: SetName, names: &Names) -> Vec<Instruction> {
+fn profile_and_port(family: TableFamily, set: SetName) -> Vec<Instruction> {
     let mut out = vec![Instruction::Meta { key: meta::PRIORITY, to: FIRST }];
     if set.is_interval() {
         // Ranges are compared byte by byte, so all fields are big endian there, the id too.
         let (from, to) = (FIRST, FIRST);
         out.push(Instruction::Byteorder { from, to, op: HTON, length: 4, size: 4 });
     }
-    out.extend([
-        load_protocol(family, register(4)),
-        payload(base::TRANSPORT, 2, 2, register(8)),
-        names.lookup(set, None),
-    ]);
+    out.extend([load_protocol(family, register(4)), payload(base::TRANSPORT, 2, 2, register(8))]);
     out
 }
 
-/// Both ends of the packet; `of_addresses` is the table whose addresses are of the set's family.
-fn tuple_in(of_addresses: TableFamily, set: SetName, names: &Names) -> Vec<Instruction> {
+/// Both ends of the packet; `of_addresses` is the table of the addresses' family.
+fn tuple(of_addresses: TableFamily) -> Vec<Instruction> {
     let (_, length) = field(of_addresses, Side::Source);
     let (source, destination, ports) = (4, 4 + length, 4 + 2 * length);
     vec![
@@ -384,7 +463,6 @@ fn tuple_in(of_addresses: TableFamily, set: SetName, names: &Names) -> Vec<Instr
         address(of_addresses, Side::Destination, register(destination)),
         payload(base::TRANSPORT, 0, 2, register(ports)),
         payload(base::TRANSPORT, 2, 2, register(ports + 4)),
-        names.lookup(set, None),
     ]
 }
 

@@ -91,7 +91,9 @@ fn source_phase(
     [before, after]: [&HostFacts; 2],
 ) -> Phase {
     let guards = |facts: &HostFacts| match element {
-        Element::Source(interface, _) => facts.guards(interface),
+        Element::Source(interface, _)
+        | Element::Target(interface, _)
+        | Element::PortMac(interface, _) => facts.guards(interface),
         _ => false,
     };
     match (set.planning(), comes) {

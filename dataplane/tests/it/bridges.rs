@@ -3,46 +3,20 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use nix::net::if_::if_nametoindex;
 use palisade_compiler::model::Family;
 use palisade_dataplane::attachments::{Attachments, Placement};
 use palisade_dataplane::bridges::{BridgeFilter, bridge_filter, switch_on};
-use palisade_lab::Namespace;
 
-use crate::netns::{in_netns, run};
-
-/// Runs `ip` once for each line.
-fn ip(commands: &str) {
-    for command in commands.lines() {
-        run("ip", &command.split_whitespace().collect::<Vec<_>>());
-    }
-}
+use crate::netns::{in_netns, indexes, ip, pod};
 
 fn placed(addresses: &[&str]) -> Placement {
-    Attachments::find(set(addresses)).unwrap()
+    let mut attachments = Attachments::open().unwrap();
+    attachments.update(set(addresses), []).unwrap();
+    attachments.placement().clone()
 }
 
 fn set(addresses: &[&str]) -> BTreeSet<IpAddr> {
     addresses.iter().map(|address| address.parse().unwrap()).collect()
-}
-
-fn indexes(names: &[&str]) -> BTreeSet<u32> {
-    names.iter().map(|&name| if_nametoindex(name).unwrap()).collect()
-}
-
-/// A pod with an interface whose other end is in this namespace, as `port`.
-fn pod(port: &str, addresses: &[&str]) -> Namespace {
-    let pod = Namespace::new().unwrap();
-    ip(&format!("link add {port} type veth peer name eth0 netns {}", pod.path()));
-    pod.run(|| {
-        for address in addresses {
-            ip(&format!("addr add {address} dev eth0"));
-        }
-        ip("link set eth0 up");
-    })
-    .unwrap();
-    ip(&format!("link set {port} up"));
-    pod
 }
 
 #[test]
@@ -102,14 +76,17 @@ fn a_subject_is_found_by_the_address_behind_its_port() {
             link set eth0 up
             addr add 10.1.0.254/24 dev eth0
             route add 10.1.0.4/32 dev v4");
-        let wanted = |bridges: &[&str], ports: &[&str]| Placement {
+        let wanted = |bridges: &[&str], ports: &[&str], pod_ports: &[&str]| Placement {
             bridges: indexes(bridges),
             ports: indexes(ports),
+            pod_ports: indexes(pod_ports),
             ..Placement::default()
         };
-        assert_eq!(placed(&["10.1.0.1"]), wanted(&["br0"], &["v1"]));
-        assert_eq!(placed(&["fd01::2"]), wanted(&["br0"], &["v2"]));
-        assert_eq!(placed(&["fd01::2", "10.1.0.3"]), wanted(&["br0", "br1"], &["v2", "v3"]));
+        let of_br0 = ["v1", "v2"];
+        assert_eq!(placed(&["10.1.0.1"]), wanted(&["br0"], &["v1"], &of_br0));
+        assert_eq!(placed(&["fd01::2"]), wanted(&["br0"], &["v2"], &of_br0));
+        let of_both = wanted(&["br0", "br1"], &["v2", "v3"], &["v1", "v2", "v3"]);
+        assert_eq!(placed(&["fd01::2", "10.1.0.3"]), of_both);
         assert_eq!(placed(&["10.1.0.4"]), Placement::default());
     });
 }

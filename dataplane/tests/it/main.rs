@@ -19,6 +19,7 @@ mod neighbours;
 mod netlink;
 mod netns;
 mod plan;
+mod ports;
 mod recovery;
 mod rehearsal;
 mod replacement;

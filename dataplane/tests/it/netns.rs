@@ -1,5 +1,8 @@
 //! Network namespaces that live as long as one test, and the ways in which our tables are kept.
 
+use std::collections::BTreeSet;
+
+use nix::net::if_::if_nametoindex;
 use palisade_dataplane::netlink::Kernel;
 use palisade_dataplane::ruleset::RulesetError;
 use palisade_lab::{Namespace, tool};
@@ -44,4 +47,31 @@ pub(crate) fn nft(arguments: &[&str]) -> String {
 #[track_caller]
 pub(crate) fn load(text: &str) {
     pipe("nft", &["-f", "-"], text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+}
+
+/// Runs `ip` once for each line.
+pub(crate) fn ip(commands: &str) {
+    for command in commands.lines() {
+        run("ip", &command.split_whitespace().collect::<Vec<_>>());
+    }
+}
+
+/// The interface indexes of these names in this namespace.
+pub(crate) fn indexes(names: &[&str]) -> BTreeSet<u32> {
+    names.iter().map(|&name| if_nametoindex(name).unwrap()).collect()
+}
+
+/// A pod with an interface whose other end is in this namespace, as `port`.
+pub(crate) fn pod(port: &str, addresses: &[&str]) -> Namespace {
+    let pod = Namespace::new().unwrap();
+    ip(&format!("link add {port} type veth peer name eth0 netns {}", pod.path()));
+    pod.run(|| {
+        for address in addresses {
+            ip(&format!("addr add {address} dev eth0"));
+        }
+        ip("link set eth0 up");
+    })
+    .unwrap();
+    ip(&format!("link set {port} up"));
+    pod
 }

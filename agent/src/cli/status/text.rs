@@ -259,10 +259,12 @@ fn print_hold(hold: &Hold) -> Result<(), Failure> {
 
 fn print_guard(guard: &SourceGuard) -> Result<(), Failure> {
     say(format_args!(
-        "guard       {} with {}; {} with another source dropped",
+        "guard       {} and {} with {}; {} with another source and {} of tunnels dropped",
         counted(guard.interfaces, "interface"),
+        counted(guard.ports, "bridge port"),
         counted(guard.sources, "source"),
-        counted(usize::try_from(guard.dropped).unwrap_or(usize::MAX), "packet")
+        counted(usize::try_from(guard.dropped).unwrap_or(usize::MAX), "packet"),
+        guard.encapsulated
     ))?;
     guard.notes.iter().try_for_each(|note| say(format_args!("            {note}")))
 }

@@ -1,6 +1,8 @@
+mod bridge;
 mod source_guard;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::*;
 use crate::model::Direction;
@@ -180,6 +182,35 @@ fn related_passes_for_icmp_errors_only() {
     check(&program_v6(), related_v6(ICMP), Verdict::Deny);
 }
 
+/// The packet, of a connection between its own ends.
+fn of_connection(packet: Packet) -> Packet {
+    let Connection { from, to, .. } = packet.connection;
+    Packet { connection_sources: Some([from, to]), ..packet }
+}
+
+/// Attack 10: an error about a connection that its sender is no end of. What comes to a subject may be about any, since routers send errors.
+#[test]
+fn a_subject_sends_errors_about_its_own_connections_only() {
+    for (subject, other, third, protocol, program) in [
+        (SUBJECT, STRANGER, FRIEND, ICMP, program()),
+        ("fd00::2", "fd00::3", "fd00::1", ICMPV6, program_v6()),
+    ] {
+        let kind = if protocol == ICMP { 3 } else { 1 };
+        let error = |from, to, sources: Option<[&str; 2]>| Packet {
+            ct_state: CtState::Related,
+            icmp_type: kind,
+            connection_sources: sources.map(|ends| ends.map(ip)),
+            ..packet(from, to, protocol, 0)
+        };
+        for ends in [[subject, other], [other, subject], [subject, third]] {
+            check(&program, error(subject, other, Some(ends)), Verdict::Allow);
+        }
+        check(&program, error(subject, other, Some([other, third])), Verdict::Deny);
+        check(&program, error(subject, other, None), Verdict::Deny);
+        check(&program, error(third, subject, Some([subject, other])), Verdict::Allow);
+    }
+}
+
 /// Connection tracking calls every error related whose quoted packet belongs to a tracked connection, and redirects as well.
 /// Only errors about the connection pass; who is no subject is not judged.
 #[test]
@@ -189,14 +220,14 @@ fn a_related_redirect_is_judged_like_any_packet() {
         let new = |packet: Packet| Packet { icmp_type, ..packet };
         let when = |passes: bool| if passes { Verdict::Allow } else { Verdict::Deny };
         for (from, to) in [(STRANGER, SUBJECT), (SUBJECT, STRANGER)] {
-            let message = packet(from, to, ICMP, 0);
+            let message = of_connection(packet(from, to, ICMP, 0));
             let error = when([3, 11, 12].contains(&icmp_type));
             check(&program(), related(message), error);
             check(&program(), Packet { tos: 0x10, ..related(message) }, error);
             check(&program(), new(message), Verdict::Deny);
         }
         for (from, to) in [("fd00::3", "fd00::2"), ("fd00::2", "fd00::3")] {
-            let message = packet(from, to, ICMPV6, 0);
+            let message = of_connection(packet(from, to, ICMPV6, 0));
             check(&program_v6(), related(message), when((1..=4).contains(&icmp_type)));
             check(&program_v6(), new(message), Verdict::Deny);
         }
@@ -428,53 +459,4 @@ fn each_lookup_asks_the_view_in_order() {
     let found = eval(&mut view, Family::V4, &packet(FRIEND, SUBJECT, 6, 80));
     assert_eq!(found.verdict, Verdict::Allow);
     assert_eq!(view.2, [PodInterfaces, FirstInterfaces, LocalOut, LocalIn, Class, AllowIn, Ports]);
-}
-
-/// What the bridge table makes of a frame between the port of a subject and another, both ways, and between two others.
-#[track_caller]
-fn check_frame(packet: Packet, expected: Verdict) {
-    let frame = |iif, oif| {
-        let frame = Packet { iif, oif, hop_limit: 255, ..packet };
-        eval(&mut OnHost(&Tables::default()), TableFamily::Bridge, &frame).verdict
-    };
-    assert_eq!((frame(PORT, 9), frame(9, PORT)), (expected, expected), "{packet:?}");
-    assert_eq!(frame(9, 10), Verdict::Allow, "{packet:?}");
-}
-
-/// Attacks 5 and 13, also as a unicast to a global address, and also where connection tracking calls them related.
-#[test]
-fn router_advertisements_and_redirects_do_not_pass_at_the_port_of_a_subject() {
-    for message in [ND_ROUTER_ADVERT, ND_REDIRECT] {
-        for (from, to) in [("fe80::3", "ff02::1"), ("fd00::1", "fd00::9"), ("fe80::3", "fd00::2")] {
-            for ct_state in [CtState::New, CtState::Related, CtState::Untracked] {
-                check_frame(Packet { ct_state, ..icmpv6(message, from, to) }, Verdict::Deny);
-            }
-        }
-    }
-}
-
-/// Attacks 2 and 7, over IPv6.
-#[test]
-fn link_local_and_multicast_do_not_pass_at_the_port_of_a_subject() {
-    for (from, to) in [
-        ("fe80::3", "fe80::2"),
-        ("fd00::1", "fe80::2"),
-        ("febf::1", "fd00::9"),
-        ("fd00::1", "ff02::1"),
-    ] {
-        check_frame(packet(from, to, 17, 53), Verdict::Deny);
-    }
-    check_frame(packet("fd00::1", "fd00::2", 6, 81), Verdict::Allow);
-    check_frame(packet("10.0.0.1", "224.0.0.1", 17, 53), Verdict::Allow);
-}
-
-#[test]
-fn neighbour_discovery_passes_at_the_port_of_a_subject() {
-    for message in [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT] {
-        check_frame(icmpv6(message, "fe80::3", "ff02::1"), Verdict::Allow);
-        check_frame(icmpv6(message, "fd00::3", "fd00::2"), Verdict::Allow);
-        let far = Packet { iif: PORT, hop_limit: 254, ..icmpv6(message, "fe80::3", "ff02::1") };
-        let found = eval(&mut OnHost(&Tables::default()), TableFamily::Bridge, &far);
-        assert_eq!(found.verdict, Verdict::Deny, "{found}");
-    }
 }

@@ -28,7 +28,8 @@ pub(super) fn first() -> Rule {
 /// finds out whether its address is free (RFC 4862, 5.4.2), and neighbours talk by link-local addresses.
 pub(super) fn rules(family: Family) -> Vec<Rule> {
     let from = |subnet| Expr::InSubnet(Side::Source, subnet);
-    let mut rules = vec![vec![Expr::SourceIn(SetName::sources(family)), Expr::Return]];
+    let mut rules =
+        vec![vec![Expr::InterfaceAddressIn(Side::Source, SetName::sources(family)), Expr::Return]];
     match family {
         Family::V4 => {
             let only = |address| IpNet::from(Ipv4Net::from(address));

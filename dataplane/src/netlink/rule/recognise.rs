@@ -5,10 +5,17 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use palisade_compiler::model::{Direction, Family};
 use palisade_compiler::program::TableFamily;
-use palisade_compiler::program::skeleton::{self, ChainName, Expr, ICMP, ICMPV6, Side, TCP};
+use palisade_compiler::program::skeleton::{
+    self, ChainName, Expr, ICMP, ICMPV6, NetworkProtocol, Side, TCP, UDP, VlanTag, Way,
+};
 
-use super::super::instruction::{EQUAL, Instruction, base, ct_key, meta, reject, verdict};
-use super::{HOP_LIMIT_OFFSET, PROTOCOL_OFFSET, TOS_WORD, field, nfproto};
+use super::super::instruction::{
+    EQUAL, Instruction, base, ct_direction, ct_key, meta, reject, verdict,
+};
+use super::{
+    ARP_SENDER_OFFSET, ETHERTYPE_OFFSET, HOP_LIMIT_OFFSET, PROTOCOL_OFFSET, TOS_WORD, field,
+    nfproto,
+};
 use crate::transaction::SetId;
 
 /// The expression that these instructions may begin with, and the set that it names. The caller checks it.
@@ -17,22 +24,27 @@ pub(super) fn recognise(
     rest: &[Instruction],
 ) -> Option<(Expr, Option<SetId>)> {
     use Instruction as I;
+    if let Some(expr) = statement(rest).or_else(|| of_frame(rest)) {
+        return Some((expr, None));
+    }
     let expr = match rest {
-        [I::Meta { key: meta::PROTOCOL, .. }, I::Compare { .. }, ..] => Expr::IsIpv6,
         [I::Meta { key: meta::NFPROTO, .. }, I::Compare { value, .. }, ..] => {
             let of = Family::ALL.into_iter().find(|&family| value == &[nfproto(family)]);
             Expr::FamilyIs(of?)
         }
         [I::Ct { key: ct_key::STATUS, .. }, ..] => Expr::CtStatusDnat,
         [I::Ct { .. }, I::Bitwise { mask, .. }, ..] => Expr::CtState(number(mask)?),
-        [I::Meta { key: meta::L4PROTO, .. }, I::Compare { value, .. }, tail @ ..] => {
-            protocol_match(value, tail)?
+        [I::Meta { key: meta::L4PROTO, .. }, I::Compare { op, value, .. }, tail @ ..] => {
+            if let [I::Payload { .. }, I::Lookup { .. }, ..] = tail {
+                return looked_up(family, rest);
+            }
+            protocol_match(*op, value, tail)?
         }
         [
             I::Payload { base: base::NETWORK, offset: PROTOCOL_OFFSET, length: 1, .. },
-            I::Compare { value, .. },
+            I::Compare { op, value, .. },
             tail @ ..,
-        ] if family == TableFamily::Ip => protocol_match(value, tail)?,
+        ] if family == TableFamily::Ip => protocol_match(*op, value, tail)?,
         [I::Meta { key: meta::PRIORITY, .. }, I::Compare { value, .. }, ..] => {
             Expr::PriorityIs(number(value)?)
         }
@@ -45,7 +57,6 @@ pub(super) fn recognise(
             let bits = number(mask)?;
             if *op == EQUAL { Expr::PriorityLacks(bits) } else { Expr::PriorityHas(bits) }
         }
-        [I::Load { value, .. }, I::SetMeta { .. }, ..] => Expr::SetPriority(number(value)?),
         [
             I::Payload { base: base::NETWORK, offset: TOS_WORD, .. },
             I::Bitwise { .. },
@@ -59,15 +70,27 @@ pub(super) fn recognise(
             ..,
         ] => {
             let length = usize::try_from(*length).ok()?;
-            Expr::InSubnet(side_at(family, *offset)?, subnet(value, prefix(mask, length)?)?)
+            let (of, side) = address_at(family, *offset)?;
+            Expr::InSubnet(side, subnet_of(of, value, prefix(mask, length)?)?)
         }
         [I::Payload { offset: HOP_LIMIT_OFFSET, length: 1, .. }, I::Compare { value, .. }, ..] => {
             Expr::HopLimit(*value.first()?)
         }
         [I::Payload { offset, length, .. }, I::Compare { value, .. }, ..] => {
             let bits = u8::try_from(length.checked_mul(8)?).ok()?;
-            Expr::InSubnet(side_at(family, *offset)?, subnet_of(family, value, bits)?)
+            let (of, side) = address_at(family, *offset)?;
+            Expr::InSubnet(side, subnet_of(of, value, bits)?)
         }
+        _ => return looked_up(family, rest),
+    };
+    Some((expr, None))
+}
+
+/// A statement, which ends a rule or changes something.
+fn statement(rest: &[Instruction]) -> Option<Expr> {
+    use Instruction as I;
+    Some(match rest {
+        [I::Load { value, .. }, I::SetMeta { .. }, ..] => Expr::SetPriority(number(value)?),
         [I::Payload { .. }, I::Bitwise { .. }, I::Lookup { .. }, ..] => Expr::RestorePriority,
         [I::Counter, ..] => Expr::Counter,
         [I::Limit { rate, .. }, ..] => Expr::Limit(*rate),
@@ -77,9 +100,37 @@ pub(super) fn recognise(
         [I::Reject { kind: reject::TCP_RESET, .. }, ..] => Expr::RejectByReset,
         [I::Reject { .. }, ..] => Expr::RejectByError,
         [I::Verdict { code, chain }, ..] => judged(*code, chain.as_deref())?,
-        _ => return looked_up(family, rest),
-    };
-    Some((expr, None))
+        _ => return None,
+    })
+}
+
+/// A match on what only the bridge table looks at.
+fn of_frame(rest: &[Instruction]) -> Option<Expr> {
+    use Instruction as I;
+    Some(match rest {
+        [I::Meta { key: meta::PROTOCOL, .. }, I::Compare { value, .. }, ..] => {
+            let of = |protocol: &NetworkProtocol| value == &protocol.number().to_be_bytes();
+            Expr::NetworkProtocolIs(NetworkProtocol::ALL.into_iter().find(of)?)
+        }
+        [
+            I::Payload { base: base::LINK, offset: ETHERTYPE_OFFSET, .. },
+            I::Compare { value, .. },
+            ..,
+        ] => {
+            let is = |tag: &VlanTag| value == &tag.number().to_be_bytes();
+            Expr::Tagged(VlanTag::ALL.into_iter().find(is)?)
+        }
+        [I::Payload { base: base::LINK, .. }, I::Bitwise { .. }, ..] => Expr::ToGroup,
+        [
+            I::Payload { base: base::NETWORK, offset: ARP_SENDER_OFFSET, .. },
+            I::Compare { .. },
+            ..,
+        ] => Expr::ArpProbe,
+        [I::Meta { key: meta::LENGTH, .. }, I::Byteorder { .. }, I::Compare { value, .. }, ..] => {
+            Expr::LengthAtMost(u32::from_be_bytes(value.as_slice().try_into().ok()?))
+        }
+        _ => return None,
+    })
 }
 
 /// An expression that ends in the lookup of a named set.
@@ -89,13 +140,28 @@ fn looked_up(family: TableFamily, rest: &[Instruction]) -> Option<(Expr, Option<
     let id = SetId::parse(name)?;
     let set = id.set;
     let expr = match rest {
-        [I::Meta { key: meta::IIF, .. }, I::Lookup { .. }, ..] => {
-            Expr::InterfaceIn(Side::Source, set)
+        [I::Meta { key, .. }, I::Lookup { inverted, .. }, ..] => {
+            let side = interface_side(*key)?;
+            if *inverted { Expr::InterfaceNotIn(side, set) } else { Expr::InterfaceIn(side, set) }
         }
-        [I::Meta { key: meta::OIF, .. }, I::Lookup { .. }, ..] => {
-            Expr::InterfaceIn(Side::Destination, set)
+        [I::Meta { .. }, I::Payload { base: base::TRANSPORT, .. }, I::Lookup { .. }, ..] => {
+            Expr::TargetIn(set)
         }
-        [I::Meta { key: meta::IIF, .. }, I::Payload { .. }, ..] => Expr::SourceIn(set),
+        [I::Meta { .. }, I::Payload { offset: ARP_SENDER_OFFSET, .. }, I::Lookup { .. }, ..]
+        | [I::Payload { offset: ARP_SENDER_OFFSET, .. }, I::Lookup { .. }, ..] => {
+            Expr::ArpSenderIn(set)
+        }
+        [I::Meta { .. }, I::Payload { base: base::LINK, .. }, ..] => Expr::SenderMacNotIn(set),
+        [I::Payload { base: base::LINK, .. }, ..] => Expr::SenderMacIn(set),
+        [I::Meta { key, .. }, I::Payload { .. }, I::Lookup { inverted, .. }, ..] => {
+            let side = interface_side(*key)?;
+            if *inverted {
+                Expr::InterfaceAddressNotIn(side, set)
+            } else {
+                Expr::InterfaceAddressIn(side, set)
+            }
+        }
+        [I::Meta { key: meta::L4PROTO, .. }, I::Compare { .. }, ..] => Expr::UdpPortIn(set),
         [I::Meta { key: meta::IIF, .. }, ..] => Expr::InterfacesIn(set),
         [I::Meta { key: meta::PRIORITY, .. }, ..] => Expr::PortIn(set),
         [I::Meta { key: meta::L4PROTO, .. }, ..] => Expr::TupleIn(set),
@@ -107,6 +173,13 @@ fn looked_up(family: TableFamily, rest: &[Instruction]) -> Option<(Expr, Option<
             Expr::ClassFrom(side_at(family, *offset)?, set)
         }
         [I::Payload { .. }, I::Payload { .. }, ..] => Expr::PairIn(set),
+        [I::Payload { .. }, I::Ct { direction: Some(direction), .. }, ..] => {
+            let way = match *direction {
+                ct_direction::ORIGINAL => Way::Original,
+                _ => Way::Reply,
+            };
+            Expr::ConnectionSourceIn(way, set)
+        }
         [I::Payload { offset, .. }, I::Meta { .. }, ..] => {
             Expr::ProfileFrom(side_at(family, *offset)?, set)
         }
@@ -116,8 +189,11 @@ fn looked_up(family: TableFamily, rest: &[Instruction]) -> Option<(Expr, Option<
 }
 
 /// A comparison of the protocol, alone or with what it is written for.
-fn protocol_match(protocol: &[u8], tail: &[Instruction]) -> Option<Expr> {
+fn protocol_match(op: u32, protocol: &[u8], tail: &[Instruction]) -> Option<Expr> {
     let &[protocol] = protocol else { return None };
+    if op != EQUAL {
+        return Some(Expr::ProtocolIsNot(protocol));
+    }
     let of_header = match tail {
         [Instruction::Payload { base: base::TRANSPORT, .. }, next, ..] => Some(next),
         _ => None,
@@ -126,6 +202,10 @@ fn protocol_match(protocol: &[u8], tail: &[Instruction]) -> Option<Expr> {
         (TCP, Some(Instruction::Bitwise { .. })) => Expr::TcpNotOpening,
         (ICMP, Some(Instruction::Compare { value, .. })) => Expr::IcmpType(*value.first()?),
         (ICMPV6, Some(Instruction::Compare { value, .. })) => Expr::Icmpv6Type(*value.first()?),
+        (UDP, Some(Instruction::Compare { value, .. })) => {
+            let &[s0, s1, d0, d1] = value.as_slice() else { return None };
+            Expr::UdpPorts(u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]))
+        }
         _ => Expr::Protocol(protocol),
     })
 }
@@ -150,15 +230,28 @@ fn side_at(family: TableFamily, offset: u32) -> Option<Side> {
     [Side::Source, Side::Destination].into_iter().find(|&side| field(family, side).0 == offset)
 }
 
+/// Which address is at the offset, and of which family; in the bridge table both are.
+fn address_at(family: TableFamily, offset: u32) -> Option<(TableFamily, Side)> {
+    let families: &[TableFamily] = match family {
+        TableFamily::Ip => &[TableFamily::Ip],
+        TableFamily::Ip6 | TableFamily::Inet => &[TableFamily::Ip6],
+        TableFamily::Bridge => &[TableFamily::Ip, TableFamily::Ip6],
+    };
+    families.iter().find_map(|&of| side_at(of, offset).map(|side| (of, side)))
+}
+
+fn interface_side(key: u32) -> Option<Side> {
+    match key {
+        meta::IIF => Some(Side::Source),
+        meta::OIF => Some(Side::Destination),
+        _ => None,
+    }
+}
+
 /// The length of the prefix that a mask of so many bytes covers.
 fn prefix(mask: &[u8], length: usize) -> Option<u8> {
     (mask.len() == length).then_some(())?;
     u8::try_from(mask.iter().map(|b| b.leading_ones()).sum::<u32>()).ok()
-}
-
-fn subnet(value: &[u8], bits: u8) -> Option<IpNet> {
-    let family = if value.len() == 4 { TableFamily::Ip } else { TableFamily::Ip6 };
-    subnet_of(family, value, bits)
 }
 
 /// The network of that length whose first bytes are these.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
+use palisade_compiler::program::element::MacAddress;
 use palisade_compiler::program::skeleton::{SetName, VERSION};
 use palisade_compiler::program::{
     AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, TupleElement,
@@ -38,16 +39,53 @@ fn hold_by_hand() -> Contents {
     .into()
 }
 
-/// What the source guard holds of a pod with this address.
+/// What the tables of IP and of bridges know of nodes.
+fn nodes_by_hand() -> Contents {
+    let ip = |text: &str| [Element::Address(text.parse().expect("an address"))].into();
+    [
+        (SetName::NodesIpv4, ip("192.0.2.1")),
+        (SetName::NodesIpv6, ip("fd00:1::1")),
+        (SetName::TunnelPorts, [4789, 8472].map(Element::Service).into()),
+        (SetName::TunnelSourcesIpv4, ip("10.0.0.2")),
+        (SetName::TunnelSourcesIpv6, ip("fd00::2")),
+    ]
+    .into()
+}
+
+fn bridge_by_hand() -> Contents {
+    let ip = |text: &str| text.parse().expect("an address");
+    let ports = |ports: &[u32]| ports.iter().copied().map(Element::Interface).collect();
+    let mut contents = nodes_by_hand();
+    contents.extend([
+        (SetName::BridgePorts, ports(&[7, 0x0001_0203])),
+        (SetName::PodPorts, ports(&[7, 9])),
+        (SetName::RouterPorts, ports(&[10])),
+        (SetName::GuardedPorts, ports(&[7])),
+        (SetName::UnidentifiedPorts, ports(&[9])),
+        (SetName::PortSourcesIpv4, [Element::Source(7, ip("10.0.0.2"))].into()),
+        (SetName::PortSourcesIpv6, [Element::Source(7, ip("fd00::2"))].into()),
+        (SetName::PortTargets, [Element::Target(7, ip("fd00::2"))].into()),
+        (SetName::PortMacs, [Element::PortMac(7, MacAddress([2, 0xab, 0, 0, 0, 9]))].into()),
+        (SetName::PodMacs, [Element::Mac(MacAddress([2, 0xab, 0, 0, 0, 9]))].into()),
+        (SetName::PodAddressesIpv4, [Element::Address(ip("10.0.0.2"))].into()),
+        (SetName::PodAddressesIpv6, [Element::Address(ip("fd00::2"))].into()),
+    ]);
+    contents
+}
+
+/// What the source guard holds of a pod with this address, and what a table of IP knows of nodes.
 fn guard_by_hand(family: Family, address: &str) -> Contents {
     let address = address.parse().expect("an address");
-    [
+    let nodes = nodes_by_hand().into_iter();
+    let mut contents: Contents =
+        nodes.filter(|(set, _)| set.tables().contains(&TableFamily::from(family))).collect();
+    contents.extend([
         (SetName::PodInterfaces, [7, 0x0001_0203].map(Element::Interface).into()),
         (SetName::FirstInterfaces, [Element::Interface(8)].into()),
         (SetName::sources(family), [Element::Source(7, address)].into()),
         (SetName::located(family), [Element::Address(address)].into()),
-    ]
-    .into()
+    ]);
+    contents
 }
 
 fn by_hand() -> BTreeMap<TableFamily, Contents> {
@@ -110,12 +148,12 @@ fn by_hand() -> BTreeMap<TableFamily, Contents> {
         set(SetName::Ports, &[port(6, 80)]),
         set(SetName::PortRanges, &[range(0xc000_0002, 6, 8000, 9000)]),
     ];
-    let bridge = [set(SetName::BridgePorts, &[7, 0x0001_0203].map(Element::Interface))];
+    let bridge = bridge_by_hand();
     BTreeMap::from([
         (TableFamily::Inet, hold_by_hand()),
         (TableFamily::Ip, v4.into_iter().chain(guard_by_hand(Family::V4, "10.0.0.2")).collect()),
         (TableFamily::Ip6, v6.into_iter().chain(guard_by_hand(Family::V6, "fd00::2")).collect()),
-        (TableFamily::Bridge, bridge.into()),
+        (TableFamily::Bridge, bridge),
     ])
 }
 
@@ -172,8 +210,8 @@ fn every_way_of_listing_works_also_on_an_owned_table() {
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         let objects = json["nftables"].as_array().expect("an array");
         let count = |kind: &str| objects.iter().filter(|object| object.get(kind).is_some()).count();
-        assert_eq!((count("table"), count("chain")), (4, 36));
-        assert_eq!((count("set"), count("map")), (26, 8));
+        assert_eq!((count("table"), count("chain")), (4, 52));
+        assert_eq!((count("set"), count("map")), (48, 8));
         for options in [&[][..], &["-a"], &["-n"], &["-s"], &["-t"], &["-j"]] {
             for what in ["ruleset", "tables", "chains", "sets", "maps", "counters"] {
                 nft(&[options, &["list", what]].concat());

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use palisade_compiler::model::Family;
 use palisade_compiler::program::TableFamily;
+use palisade_compiler::program::element::{ElementKind, MacAddress};
 use palisade_compiler::program::skeleton::{ChainName, DenyAction, SetName, rules};
 use palisade_compiler::program::{
     AddressRange, ClassId, PortElement, PortRangeElement, ProfileId, TupleElement,
@@ -260,6 +261,31 @@ pub(crate) fn contents(random: &mut Random, table: TableFamily) -> Contents {
         });
         contents.insert(set, tuples.collect());
     }
+    add_facts_of_bridges(random, table, &mut contents);
     contents.retain(|set, _| set.tables().contains(&table));
     contents
+}
+
+/// Random elements for the sets of the bridge table, and for those that it shares with others.
+fn add_facts_of_bridges(random: &mut Random, table: TableFamily, contents: &mut Contents) {
+    let known: BTreeSet<SetName> = contents.keys().copied().collect();
+    for set in table.sets().filter(|set| !known.contains(set)) {
+        let family = set.family(table);
+        let mac = |random: &mut Random| MacAddress([2, 0, 0, 0, 1, random.below(256) as u8]);
+        let element = |random: &mut Random| {
+            let index = 1 + random.below(1 << 20);
+            match set.kind() {
+                ElementKind::Interface => Element::Interface(index),
+                ElementKind::Source => Element::Source(index, random.address(family)),
+                ElementKind::Target => Element::Target(index, random.address(family)),
+                ElementKind::Service => Element::Service(random.below(65_536) as u16),
+                ElementKind::Address => Element::Address(random.address(family)),
+                ElementKind::Mac => Element::Mac(mac(random)),
+                ElementKind::PortMac => Element::PortMac(index, mac(random)),
+                other => panic!("{set:?} of {other:?} has no elements here"),
+            }
+        };
+        let elements = (0..random.below(60)).map(|_| element(random)).collect();
+        contents.insert(set, elements);
+    }
 }

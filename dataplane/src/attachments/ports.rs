@@ -1,0 +1,212 @@
+//! The sources of bridge ports that lead to local pods.
+//!
+//! A bridge has no routes to its pods, so which port is whose is known from the pod's own end of it: the addresses that the interface there has. An ordinary pod cannot change them; one that may
+//! configure its network can, and could claim another's. Therefore a port's pod stays the same as long as the port and the pod exist, no pod has two
+//! ports, and what counts after that are the addresses that the pod's manifest names. Of what no manifest names, an address is the port's that had it first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use palisade_compiler::model::Family;
+use palisade_compiler::program::element::MacAddress;
+
+use super::Attachments;
+use crate::host::HostFacts;
+use crate::netlink::links::{Link, LinkKind};
+
+/// The sources of the bridge ports that lead to other network namespaces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PortSources {
+    /// The ports whose pod is known.
+    pub guarded: BTreeSet<u32>,
+    /// The others.
+    pub unidentified: BTreeSet<u32>,
+    /// Port and address: what the pod's manifest names, addresses that are allowed, and link-local ones.
+    pub pairs: BTreeSet<(u32, IpAddr)>,
+    /// The Ethernet addresses at guarded ports.
+    pub macs: BTreeSet<(u32, MacAddress)>,
+    /// The IPv6 addresses at the other ends of unidentified ports.
+    pub claimed: BTreeSet<(u32, IpAddr)>,
+    /// The addresses of the pods whose ports are known.
+    pub located: BTreeSet<IpAddr>,
+    /// Addresses of a guarded port's other end that the pod does not have by its manifest. They are no sources.
+    pub unnamed: BTreeSet<(u32, IpAddr)>,
+    /// Addresses of pods at ports that are not theirs.
+    pub disputed: BTreeSet<(u32, IpAddr)>,
+}
+
+/// What is known of local pods.
+pub trait LocalPods {
+    /// The local pod that has the address, as `namespace/name`.
+    fn owner(&self, address: IpAddr) -> Option<String>;
+
+    /// The addresses of the pod of that name; none where there is none any more.
+    fn addresses(&self, pod: &str) -> Vec<IpAddr>;
+}
+
+/// What is set of the guard.
+#[derive(Debug, Clone, Copy)]
+pub struct PortRules<'a> {
+    /// Addresses in these ranges are sources of the ports whose other end has them.
+    pub allowed: &'a [IpNet],
+    /// The addresses of this host, which are no port's.
+    pub host: &'a BTreeSet<IpAddr>,
+}
+
+impl PortSources {
+    /// What the tables must hold for these to be guarded.
+    pub fn facts(&self) -> HostFacts {
+        let mut facts = HostFacts::default();
+        facts.guarded_ports.clone_from(&self.guarded);
+        facts.unidentified_ports.clone_from(&self.unidentified);
+        for &(port, address) in &self.pairs {
+            match Family::of(address) {
+                Family::V4 => _ = facts.port_sources_ipv4.insert((port, address)),
+                Family::V6 => {
+                    facts.port_sources_ipv6.insert((port, address));
+                    facts.port_targets.insert((port, address));
+                }
+            }
+        }
+        facts.port_targets.extend(&self.claimed);
+        facts.port_macs.clone_from(&self.macs);
+        facts.pod_macs = self.macs.iter().map(|(_, mac)| *mac).collect();
+        facts
+    }
+}
+
+impl Attachments {
+    /// The sources of bridge ports, of which those that changed are read again.
+    ///
+    /// # Errors
+    ///
+    /// Those of netlink sockets; calling it again goes on from there.
+    pub fn port_sources(
+        &mut self,
+        pods: &impl LocalPods,
+        rules: PortRules<'_>,
+    ) -> io::Result<PortSources> {
+        self.read_ports()?;
+        self.identify(pods);
+        let mut sources = PortSources::default();
+        for (&index, port) in &self.ports {
+            if !self.leads_to_a_pod(index) {
+                continue;
+            }
+            match self.pod_of_port.get(&index).zip(port.mac) {
+                Some((pod, mac)) => {
+                    sources.guarded.insert(index);
+                    sources.macs.insert((index, mac));
+                    for address in pods.addresses(pod) {
+                        sources.pairs.insert((index, address));
+                        sources.located.insert(address);
+                    }
+                }
+                None => _ = sources.unidentified.insert(index),
+            }
+            for &address in &port.addresses {
+                self.note_claim(&mut sources, index, address, pods, rules);
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Has all ports read again of which no pod is known: addresses in other network namespaces change without an event.
+    pub fn look_at_unidentified_ports(&mut self) {
+        for (index, port) in &mut self.ports {
+            port.is_stale |= !self.pod_of_port.contains_key(index);
+        }
+    }
+
+    /// Notes an address of a port's other end.
+    fn note_claim(
+        &self,
+        sources: &mut PortSources,
+        index: u32,
+        address: IpAddr,
+        pods: &impl LocalPods,
+        rules: PortRules<'_>,
+    ) {
+        if sources.pairs.contains(&(index, address)) || address.is_loopback() {
+            return;
+        }
+        let is_first = self.port_of.get(&address) == Some(&index) && !rules.host.contains(&address);
+        if pods.owner(address).is_some() || !is_first {
+            sources.disputed.insert((index, address));
+        } else if sources.unidentified.contains(&index) {
+            if address.is_ipv6() {
+                sources.claimed.insert((index, address));
+            }
+        } else if is_link_local(address) || rules.allowed.iter().any(|r| r.contains(&address)) {
+            sources.pairs.insert((index, address));
+        } else {
+            sources.unnamed.insert((index, address));
+        }
+    }
+
+    /// Finds the pods of ports that have none, and forgets those that are gone.
+    fn identify(&mut self, pods: &impl LocalPods) {
+        let mut known = std::mem::take(&mut self.pod_of_port);
+        known.retain(|index, pod| self.leads_to_a_pod(*index) && !pods.addresses(pod).is_empty());
+        let mut taken: BTreeSet<String> = known.values().cloned().collect();
+        for (&index, port) in &self.ports {
+            if known.contains_key(&index) || !self.leads_to_a_pod(index) {
+                continue;
+            }
+            // What a port of another pod claims takes nothing from anybody.
+            let is_held = |address: &&IpAddr| {
+                let holder = self.port_of.get(address);
+                holder.is_some_and(|holder| *holder == index || known.contains_key(holder))
+            };
+            let held = port.addresses.iter().filter(is_held);
+            let mut owners = held.filter_map(|&address| pods.owner(address));
+            if let Some(pod) = owners.find(|pod| !taken.contains(pod)) {
+                taken.insert(pod.clone());
+                known.insert(index, pod);
+            }
+        }
+        self.pod_of_port = known;
+    }
+
+    /// Whether a link is a port of a bridge whose other end is in another network namespace, and no router's.
+    pub(super) fn leads_to_a_pod(&self, index: u32) -> bool {
+        let is_bridge = |link: &Link| matches!(link.kind, LinkKind::Bridge { .. });
+        !self.routers.contains(&index)
+            && self.port(index).is_some()
+            && self
+                .links
+                .get(&index)
+                .and_then(|link| self.links.get(&link.master?))
+                .is_some_and(is_bridge)
+    }
+
+    /// The ports of UDP of this host's tunnel devices.
+    pub fn tunnel_ports(&self) -> BTreeSet<u16> {
+        let port = |link: &Link| match link.kind {
+            LinkKind::Tunnel { port } => Some(port),
+            _ => None,
+        };
+        self.links.values().filter_map(port).collect()
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// Who had an address first keeps it, as long as the interface has it.
+pub(super) fn note_holders(
+    holders: &mut std::collections::HashMap<IpAddr, u32>,
+    ports: &BTreeMap<u32, super::Port>,
+    index: u32,
+    addresses: &[IpAddr],
+) {
+    for address in addresses {
+        let holder = holders.get(address).and_then(|holder| ports.get(holder));
+        if holder.is_none_or(|port| !port.addresses.contains(address)) {
+            holders.insert(*address, index);
+        }
+    }
+}
