@@ -99,8 +99,8 @@ fn gaps_with(
     }
     if !placement.ports.is_empty() && !features.bridge_tables {
         gaps.push(
-            "IPv6 link-local addresses, router advertisements and redirects between pods on one bridge pass: this kernel has no \
-             nftables for bridges (CONFIG_NF_TABLES_BRIDGE)"
+            "broadcast, multicast, tagged frames, IPv6 link-local addresses, router advertisements and redirects between pods on one bridge \
+             pass: this kernel has no nftables for bridges (CONFIG_NF_TABLES_BRIDGE)"
                 .to_owned(),
         );
     }

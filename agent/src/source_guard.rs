@@ -99,6 +99,7 @@ impl KnownSources {
         };
         let is_pod = |address| compiler.local_owner(address).is_some();
         let sources = attachments.sources(is_pod, &guard.allowed);
+        let (sources, ports) = with_picked(sources, ports, compiler, &guard.allowed);
         let is_unlocated = |address: &IpAddr| {
             !sources.located.contains(address) && !ports.located.contains(address)
         };
@@ -235,6 +236,41 @@ fn pairs(all: impl IntoIterator<Item = (u32, IpAddr)>, count: usize) -> String {
         |(interface, address): (u32, IpAddr)| format!("{address} on {}", interface_name(interface));
     let first: Vec<String> = all.into_iter().take(MAX_NAMED).map(pair).collect();
     listed(&first, count)
+}
+
+/// Adds the addresses that pods ask to send from, those that are allowed and nobody's.
+fn with_picked(
+    mut sources: Sources,
+    mut ports: PortSources,
+    compiler: &Compiler,
+    allowed: &[IpNet],
+) -> (Sources, PortSources) {
+    let may_be_picked = |address: &IpAddr| {
+        allowed.iter().any(|range| range.contains(address))
+            && compiler.snapshot().owner(*address).is_none()
+    };
+    for pod in compiler.local_pods() {
+        let Some(picked) = &pod.allowed_sources else { continue };
+        for address in picked.iter().filter(may_be_picked) {
+            for (pairs, unnamed) in
+                [(&mut sources.pairs, &mut sources.unnamed), (&mut ports.pairs, &mut ports.unnamed)]
+            {
+                let own = pod.addresses.iter();
+                let of_pod: BTreeSet<u32> =
+                    own.filter_map(|own| interface_of(pairs, own)).collect();
+                for interface in of_pod {
+                    pairs.insert((interface, address));
+                    unnamed.remove(&(interface, address));
+                }
+            }
+        }
+    }
+    (sources, ports)
+}
+
+/// The interface or port that has the address as a source.
+fn interface_of(pairs: &BTreeSet<(u32, IpAddr)>, address: IpAddr) -> Option<u32> {
+    pairs.iter().find(|(_, source)| *source == address).map(|(interface, _)| *interface)
 }
 
 /// What is on an isolated pod's interface without being the pod's by its manifest: it would be reached by it whatever its policies say.

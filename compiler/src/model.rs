@@ -3,6 +3,7 @@
 //! `parse` turns what was written into these types; everything after it relies on their invariants.
 //! Strings are shared (`Arc<str>`), so that a snapshot can hold each one once.
 
+mod allowed_sources;
 mod lint_ignore;
 mod per_family;
 mod service;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use allowed_sources::{AllowedSources, MAX_ALLOWED_SOURCES};
 pub use lint_ignore::{LintIgnore, MAX_IGNORED_CODES};
 pub use per_family::PerFamily;
 pub use service::{
@@ -297,6 +299,8 @@ pub struct Pod {
     pub dns_policy: DnsPolicy,
     /// No verdict depends on it.
     pub lint_ignore: Option<Arc<LintIgnore>>,
+    /// No verdict depends on it; the source guard does.
+    pub allowed_sources: Option<Arc<AllowedSources>>,
 }
 
 impl Pod {

@@ -11,8 +11,8 @@ pub(super) struct Guard {
     /// the first of a connection, or none. Only interfaces that lead to nothing but single addresses are guarded
     #[arg(long, value_name = "PACKETS", value_enum, default_value_t)]
     source_guard: Mode,
-    /// A range of addresses that are sources of the pods that this host routes them to, or whose interface on a bridge has them, though no
-    /// manifest names them, as virtual addresses of a load balancer
+    /// A range of addresses that are sources of the pods that this host routes them to, whose interface on a bridge has them, or that pick them by the
+    /// annotation palisade.io/allowed-sources, though no manifest names them as a pod's: virtual addresses of a load balancer
     #[arg(long = "allow-source", value_name = "CIDR")]
     allowed: Vec<IpNet>,
     /// A port of a bridge by which a router is reached: its router advertisements and redirects pass to isolated pods, and its packets have any

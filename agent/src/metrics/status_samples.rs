@@ -40,8 +40,10 @@ impl Collector for StatusSamples {
             engine(&mut samples, at.engine)?;
             let held = denied.as_ref().map_or(0, |counters| counters.held.packets);
             hold(&mut samples, &at.status.hold, held)?;
-            let forged = denied.as_ref().map_or(0, |counters| counters.forged.packets);
-            source_guard(&mut samples, &at.status.source_guard, forged)?;
+            let counters = denied.as_ref();
+            let forged = counters.map_or(0, |counters| counters.forged.packets);
+            let encapsulated = counters.map_or(0, |counters| counters.encapsulated.packets);
+            source_guard(&mut samples, &at.status.source_guard, [forged, encapsulated])?;
             lint(&mut samples, &at.status.lint)
         })?;
         flows(&mut samples, &self.0.flows.counts())?;
@@ -424,7 +426,11 @@ fn denials(samples: &mut Samples<'_>, counters: DenyCounters) -> fmt::Result {
     )
 }
 
-fn source_guard(samples: &mut Samples<'_>, guard: &SourceGuard, forged: u64) -> fmt::Result {
+fn source_guard(
+    samples: &mut Samples<'_>,
+    guard: &SourceGuard,
+    [forged, encapsulated]: [u64; 2],
+) -> fmt::Result {
     samples.count(
         &named(
             "guarded_interfaces",
@@ -432,6 +438,14 @@ fn source_guard(samples: &mut Samples<'_>, guard: &SourceGuard, forged: u64) -> 
              this node's pods, palisade status says which are not guarded.",
         ),
         guard.interfaces,
+    )?;
+    samples.count(
+        &named(
+            "guarded_ports",
+            "Bridge ports of pods of which packets with a source that is not the pod's are dropped. If they and the guarded interfaces are \
+             fewer than this node's pods, palisade status says which are not guarded.",
+        ),
+        guard.ports,
     )?;
     samples.count(
         &named(
@@ -448,6 +462,14 @@ fn source_guard(samples: &mut Samples<'_>, guard: &SourceGuard, forged: u64) -> 
              pod forges addresses, or has one that its manifest does not name: see --allow-source.",
         ),
         Some(forged as f64),
+    )?;
+    samples.counter(
+        &named(
+            "encapsulated_packets",
+            "Packets of an overlay network (VXLAN, Geneve, IP in IP, GRE) from pods to nodes that were dropped, since the rules were last loaded. \
+             If it rises, a pod tries to send as another node, or runs a tunnel: see --allow-tunnel.",
+        ),
+        Some(encapsulated as f64),
     )
 }
 

@@ -127,6 +127,11 @@ impl Compiler {
         self.subjects.changes()
     }
 
+    /// All local pods, isolated or not.
+    pub fn local_pods(&self) -> impl Iterator<Item = &Pod> {
+        self.subjects.local().filter_map(|id| self.snapshot.pod(id))
+    }
+
     /// The addresses of all local pods, isolated or not.
     pub fn local_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.subjects.local().flat_map(|id| self.addresses_of(id))

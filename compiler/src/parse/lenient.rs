@@ -9,7 +9,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::key::{Key, given_twice};
 use super::tree::{Skip, skip_list, skip_map};
-use crate::model::LintIgnore;
+use crate::model::{AllowedSources, LintIgnore};
 
 /// A field of a manifest.
 #[derive(Debug, Default)]
@@ -113,22 +113,34 @@ impl<'de> Shape<'de> for Pairs {
     }
 }
 
-/// Of the annotations the one that is for the linter, if it has a value of text. Whatever else is wrong with annotations
+/// Of the annotations those that are for Palisade, if they have values of text. Whatever else is wrong with annotations
 /// changes nothing, since no verdict depends on them.
 #[derive(Debug, Default)]
-pub(super) struct LintAnnotation(pub(super) Option<LintIgnore>);
+pub(super) struct Annotations {
+    pub(super) lint_ignore: Option<LintIgnore>,
+    /// As it is written.
+    pub(super) allowed_sources: Option<Arc<str>>,
+}
 
-impl<'de> Shape<'de> for LintAnnotation {
+impl<'de> Shape<'de> for Annotations {
     fn of_map<A: MapAccess<'de>>(mut map: A) -> Result<Lenient<Self>, A::Error> {
-        let mut found = None;
+        let mut found = Self::default();
         while let Some(Key(key)) = map.next_key()? {
-            if key != LintIgnore::ANNOTATION {
-                map.next_value::<Skip>()?;
-            } else if let Lenient::Is(text) = map.next_value::<Lenient<Arc<str>>>()? {
-                found = LintIgnore::of_text(&text);
+            match &*key {
+                LintIgnore::ANNOTATION => {
+                    if let Lenient::Is(text) = map.next_value::<Lenient<Arc<str>>>()? {
+                        found.lint_ignore = LintIgnore::of_text(&text);
+                    }
+                }
+                AllowedSources::ANNOTATION => {
+                    if let Lenient::Is(text) = map.next_value::<Lenient<Arc<str>>>()? {
+                        found.allowed_sources = Some(text);
+                    }
+                }
+                _ => _ = map.next_value::<Skip>()?,
             }
         }
-        Ok(Lenient::Is(Self(found)))
+        Ok(Lenient::Is(found))
     }
 }
 

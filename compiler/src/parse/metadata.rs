@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::diagnostic::{ObjectRef, Severity};
 use super::duplicates::Name;
 use super::kinds::Kind;
-use super::lenient::{Lenient, LintAnnotation, Pairs};
+use super::lenient::{Lenient, Pairs};
 use super::names::{self, DNS_LABEL_RULE, DNS_SUBDOMAIN_RULE, LABEL_KEY_RULE, LABEL_VALUE_RULE};
 use super::path::{OBJECT, Path};
 use super::report::{Finding, Report};
 use super::subject::{Reported, Subject};
 use super::wire::Metadata;
-use crate::model::{Labels, LintIgnore};
+use crate::model::{AllowedSources, Labels, LintIgnore, MAX_ALLOWED_SOURCES};
 
 /// The namespace of objects that name none, as for `kubectl apply`.
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
@@ -216,10 +216,31 @@ pub(super) fn check(subject: &mut Subject<'_, '_>, identified: &Identified) {
 
 /// Which findings of the linter the object's author accepts.
 pub(super) fn lint_ignore(metadata: &mut Metadata) -> Option<Arc<LintIgnore>> {
-    match std::mem::take(&mut metadata.annotations) {
-        Lenient::Is(LintAnnotation(ignore)) => ignore.map(Arc::new),
+    match &mut metadata.annotations {
+        Lenient::Is(annotations) => annotations.lint_ignore.take().map(Arc::new),
         Lenient::Missing | Lenient::Null | Lenient::Wrong(_) => None,
     }
+}
+
+/// Which addresses the pod asks to send from beside its own. One that cannot be read is left out.
+pub(super) fn allowed_sources(
+    subject: &mut Subject<'_, '_>,
+    metadata: &mut Metadata,
+) -> Option<Arc<AllowedSources>> {
+    let Lenient::Is(annotations) = &mut metadata.annotations else { return None };
+    let text = annotations.allowed_sources.take()?;
+    let path = METADATA.field("annotations");
+    let path = path.entry(AllowedSources::ANNOTATION);
+    let wrong = |word: &str| {
+        let remedy =
+            format!("Write at most {MAX_ALLOWED_SOURCES} addresses, with commas between them");
+        subject.error(
+            &path,
+            format!("names {word:?}, which is no address or one too many"),
+            remedy,
+        );
+    };
+    AllowedSources::of_text(&text, wrong).map(Arc::new)
 }
 
 /// The labels of an object: all of them or none, since selectors also match labels that are absent.

@@ -6,7 +6,7 @@ mod containers;
 use std::sync::Arc;
 
 use super::lenient::Lenient;
-use super::metadata::{labels, lint_ignore};
+use super::metadata::{allowed_sources, labels, lint_ignore};
 use super::path::{OBJECT, Path};
 use super::subject::{Reported, Subject};
 use super::wire::{Metadata, PodSpec, PodStatus};
@@ -27,6 +27,7 @@ pub(super) fn read(
     (spec, status): (Lenient<PodSpec>, Lenient<PodStatus>),
 ) -> Result<Pod, Reported> {
     let lint_ignore = lint_ignore(&mut metadata);
+    let allowed_sources = allowed_sources(subject, &mut metadata);
     let labels = labels(subject, metadata.labels);
     let spec = subject.read(spec, "a map", SPEC).map(Option::unwrap_or_default);
     let status = subject.read(status, "a map", STATUS).map(Option::unwrap_or_default);
@@ -69,6 +70,7 @@ pub(super) fn read(
         ports: ports.into(),
         dns_policy: dns_policy(&spec.dns_policy),
         lint_ignore,
+        allowed_sources,
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::de::MapAccess;
 
 use super::key::Key;
-use super::lenient::{Lenient, LintAnnotation, Pairs, Present, Shape};
+use super::lenient::{Annotations, Lenient, Pairs, Present, Shape};
 use super::tree::Skip;
 
 type Text = Arc<str>;
@@ -68,7 +68,7 @@ wire! {
         namespace: Text = "namespace",
         uid: Text = "uid",
         labels: Pairs = "labels",
-        annotations: LintAnnotation = "annotations",
+        annotations: Annotations = "annotations",
         deletion_timestamp: Text = "deletionTimestamp",
         // Of a list that is not the whole.
         next: Text = "continue",

@@ -108,6 +108,7 @@ pub fn pod(name: &str) -> Pod {
         ports: Arc::new([]),
         dns_policy: DnsPolicy::default(),
         lint_ignore: None,
+        allowed_sources: None,
     }
 }
 

@@ -187,6 +187,7 @@ fn pod(rng: &mut Rng, namespaces: usize) -> Pod {
         ports: rng.many(0, 3, named_port).into(),
         dns_policy: DnsPolicy::default(),
         lint_ignore: None,
+        allowed_sources: None,
     }
 }
 

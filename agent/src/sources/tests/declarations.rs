@@ -35,6 +35,7 @@ fn pod(name: &str, label: &str) -> Object {
         ports: Arc::from([]),
         dns_policy: DnsPolicy::default(),
         lint_ignore: None,
+        allowed_sources: None,
     })
 }
 

@@ -186,3 +186,29 @@ fn other_wrong_fields_are_left_out() {
         assert_helpful(&parsed);
     }
 }
+
+/// What a pod asks to send from.
+#[test]
+fn allowed_sources_are_read_from_their_annotation() {
+    let annotated = |value: &str| {
+        let annotations =
+            format!("uid: 0-1\n  annotations: {{palisade.io/allowed-sources: {value}}}");
+        read(&POD.replacen("uid: 0-1", &annotations, 1))
+    };
+    let sources = |pod: &crate::model::Pod| {
+        let allowed = pod.allowed_sources.as_ref();
+        allowed.map(|allowed| allowed.iter().map(|a| a.to_string()).collect::<Vec<_>>())
+    };
+    let (objects, parsed) = annotated("\"192.0.2.7, fd00::7\"");
+    assert_eq!(fields(&parsed), [""; 0]);
+    let wanted = ["192.0.2.7", "fd00::7"].map(str::to_owned).to_vec();
+    assert_eq!(sources(&only_pod(objects)), Some(wanted));
+
+    let (objects, parsed) = annotated("192.0.2.0/24 192.0.2.7");
+    assert_eq!(fields(&parsed), ["error metadata.annotations[\"palisade.io/allowed-sources\"]"]);
+    assert_helpful(&parsed);
+    assert_eq!(sources(&only_pod(objects)), Some(vec!["192.0.2.7".to_owned()]));
+
+    let (objects, _) = annotated("7");
+    assert_eq!(sources(&only_pod(objects)), None);
+}
