@@ -1,6 +1,6 @@
 # The whole developer interface. `demo` and `test` install what they need and report what they do.
 .POSIX:
-.PHONY: demo demo-live test test-attacks check image test-kernel test-scale bench fuzz golden install uninstall
+.PHONY: demo demo-live test test-attacks check image reproduce test-kernel test-scale bench fuzz golden install uninstall
 
 CRATES = palisade-compiler palisade-dataplane palisade-heap palisade-lab palisade palisade-benches
 
@@ -47,6 +47,10 @@ check:
 # The container image, as target/image/palisade.tar: see deploy/image/build.
 image:
 	@deploy/image/build
+
+# The image twice, from nothing and in different directories: both must be the same, byte by byte. Some 20 minutes.
+reproduce:
+	@deploy/image/reproduce
 
 # The tests that depend on the kernel, the demo and the systemd unit, on Debian 12's kernel (6.1) in an emulated machine: some 15 minutes.
 test-kernel:

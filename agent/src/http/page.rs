@@ -22,7 +22,7 @@ macro_rules! files {
 }
 
 /// The path, the content type and the content of each.
-const FILES: [(&str, &str, &str); 24] = files! {
+const FILES: [(&str, &str, &str); 27] = files! {
     "/", HTML, "index.html";
     "/page/page.css", CSS, "page.css";
     "/page/icon.svg", SVG, "icon.svg";
@@ -32,6 +32,9 @@ const FILES: [(&str, &str, &str); 24] = files! {
     "/page/map.js", SCRIPT, "map.js";
     "/page/drawing.js", SCRIPT, "drawing.js";
     "/page/edges.js", SCRIPT, "edges.js";
+    "/page/labels.js", SCRIPT, "labels.js";
+    "/page/lines.js", SCRIPT, "lines.js";
+    "/page/pods.js", SCRIPT, "pods.js";
     "/page/findings.js", SCRIPT, "findings.js";
     "/page/policies.js", SCRIPT, "policies.js";
     "/page/reach.js", SCRIPT, "reach.js";
@@ -87,6 +90,17 @@ mod tests {
         }
         let size = all.finish().unwrap().len();
         assert!(size <= MAX_BYTES, "{size} bytes");
+    }
+
+    #[test]
+    fn every_module_is_asked_for_at_once() {
+        let html = FILES[0].2;
+        let worker = ["/page/layout.js", "/page/page.js"];
+        for (path, kind, _) in FILES {
+            let is_module = kind == SCRIPT && !path.contains("/d3/") && !worker.contains(&path);
+            let link = format!("<link rel=\"modulepreload\" href=\"{path}\">");
+            assert_eq!(html.contains(&link), is_module, "{path}");
+        }
     }
 
     #[test]

@@ -129,7 +129,7 @@ export class Cluster {
       edge.ports.set(port, { verdict: flow.verdict, at, flow: flow.id, direction: flow.direction, diverges: flow.divergence !== null });
       if (edge.ports.size > MAX_EDGE_PORTS) edge.ports.delete(edge.ports.keys().next().value);
     }
-    sumUp(edge, edge.ports.values());
+    sumUp(edge);
     if (this.edges.size > MAX_EDGES) this.edges.delete(this.edges.keys().next().value);
     return edge;
   }
@@ -171,13 +171,14 @@ export class Cluster {
   }
 }
 
-/** What is drawn of an edge: the latest connection of each verdict. A port counts with its latest verdict only. */
-export function sumUp(edge, ports) {
-  [edge.allow, edge.deny] = [null, null];
-  for (const port of ports) {
+/** Sums up the ports of an edge: the latest connection of each verdict, and how many there are. A port counts with its latest verdict only. */
+function sumUp(edge) {
+  [edge.allow, edge.deny, edge.allowed, edge.denied] = [null, null, 0, 0];
+  for (const port of edge.ports.values()) {
+    if (port.verdict === "deny") edge.denied += 1;
+    else edge.allowed += 1;
     if ((edge[port.verdict]?.at ?? -Infinity) <= port.at) edge[port.verdict] = port;
   }
-  return edge;
 }
 
 /** Whether a flow is what the words of a filter ask for: each is found in one of its names. */

@@ -1,44 +1,55 @@
-// The curves of connections on the map.
+// The curves of connections on the map. A curve is kept and set anew: a picture has hundreds.
 
 // How far the curve of one verdict bends, so that it leaves room for the other one's.
 const BENDS = { deny: 1, allow: 0.35 };
+// In pixels, from afar, and else as far as at the scale 1.
 const MAX_BEND = 26;
 
-/** The curve between two circles: its ends, the point that bends it, and where a packet that is denied stops. */
-export function curveOf(from, to, verdict, direction) {
-  const [dx, dy] = [to.x - from.x, to.y - from.y];
-  const far = Math.hypot(dx, dy) || 1;
-  const bend = Math.min(MAX_BEND, far * 0.14) * BENDS[verdict];
-  const middle = { x: (from.x + to.x) / 2 - (dy / far) * bend, y: (from.y + to.y) / 2 + (dx / far) * bend };
-  const isEarly = verdict === "deny" && direction === "egress";
-  const stop = Math.min(0.45, ((isEarly ? from : to).radius + 7) / far);
-  return { from, to, middle, bar: isEarly ? stop : 1 - stop };
+/** A curve: where it begins, what bends it, where it ends, and which part of it a packet goes. `x` and `y` are the point that was looked for last. */
+export const newCurve = () => ({ fromX: 0, fromY: 0, midX: 0, midY: 0, toX: 0, toY: 0, stop: 1, isEarly: false, x: 0, y: 0 });
+
+/** Sets the curve between two circles of an array of `x`, `y` and radius; where `isCut`, from rim to rim. */
+export function setCurve(curve, circles, from, to, verdict, direction, scale, isCut) {
+  let [x, y, toX, toY] = [circles[3 * from], circles[3 * from + 1], circles[3 * to], circles[3 * to + 1]];
+  let [dx, dy] = [toX - x, toY - y];
+  let far = Math.hypot(dx, dy) || 1;
+  [dx, dy] = [dx / far, dy / far];
+  const [radius, toRadius] = [circles[3 * from + 2], circles[3 * to + 2]];
+  if (isCut) {
+    [x, y, toX, toY] = [x + dx * radius, y + dy * radius, toX - dx * toRadius, toY - dy * toRadius];
+    far = Math.max(1, far - radius - toRadius);
+  }
+  const bend = Math.min(MAX_BEND / Math.min(1, scale), far * 0.14) * BENDS[verdict];
+  [curve.fromX, curve.fromY, curve.toX, curve.toY] = [x, y, toX, toY];
+  [curve.midX, curve.midY] = [(x + toX) / 2 - dy * bend, (y + toY) / 2 + dx * bend];
+  curve.isEarly = verdict === "deny" && direction === "egress";
+  const left = Math.min(0.45, ((isCut ? 0 : curve.isEarly ? radius : toRadius) + 7 / Math.min(1, scale)) / far);
+  curve.stop = curve.isEarly ? left : 1 - left;
+  return curve;
 }
 
-export function along({ from, middle, to }, part) {
+/** Looks for the point at a part of the curve. */
+export function along(curve, part) {
   const rest = 1 - part;
-  const point = (axis) => rest * rest * from[axis] + 2 * rest * part * middle[axis] + part * part * to[axis];
-  return { x: point("x"), y: point("y") };
+  curve.x = rest * rest * curve.fromX + 2 * rest * part * curve.midX + part * part * curve.toX;
+  curve.y = rest * rest * curve.fromY + 2 * rest * part * curve.midY + part * part * curve.toY;
 }
 
-/** Where and in which direction the curve stands. */
-function tangent(curve, part) {
-  const [at, next] = [along(curve, part), along(curve, Math.min(part + 0.01, 1.01))];
-  const far = Math.hypot(next.x - at.x, next.y - at.y) || 1;
-  return { at, x: (next.x - at.x) / far, y: (next.y - at.y) / far };
-}
-
-/** Where a denied connection stops. */
-export function bar(context, curve) {
-  const { at, x, y } = tangent(curve, curve.bar);
-  context.moveTo(at.x - y * 5, at.y + x * 5);
-  context.lineTo(at.x + y * 5, at.y - x * 5);
-}
-
-/** Where an allowed one arrives. */
-export function arrow(context, curve) {
-  const { at, x, y } = tangent(curve, curve.bar);
-  context.moveTo(at.x - x * 7 - y * 4, at.y - y * 7 + x * 4);
-  context.lineTo(at.x, at.y);
-  context.lineTo(at.x - x * 7 + y * 4, at.y - y * 7 - x * 4);
+/** Draws a bar where a denied connection stops, or an arrow where an allowed one arrives. `unit` is the length of a pixel. */
+export function mark(context, curve, verdict, unit) {
+  const rest = 1 - curve.stop;
+  let dx = rest * (curve.midX - curve.fromX) + curve.stop * (curve.toX - curve.midX);
+  let dy = rest * (curve.midY - curve.fromY) + curve.stop * (curve.toY - curve.midY);
+  const far = (Math.hypot(dx, dy) || 1) / unit;
+  [dx, dy] = [dx / far, dy / far];
+  along(curve, curve.stop);
+  const { x, y } = curve;
+  if (verdict === "deny") {
+    context.moveTo(x - dy * 5, y + dx * 5);
+    context.lineTo(x + dy * 5, y - dx * 5);
+  } else {
+    context.moveTo(x - dx * 7 - dy * 4, y - dy * 7 + dx * 4);
+    context.lineTo(x, y);
+    context.lineTo(x - dx * 7 + dy * 4, y - dy * 7 - dx * 4);
+  }
 }

@@ -4,6 +4,7 @@ import { Agent } from "./agent.js";
 import { Cluster, isolationKind, matchesPod } from "./cluster.js";
 import { Demo } from "./demo.js";
 import { Details } from "./details.js";
+import { count } from "./elements.js";
 import { showFindingCount, showFindings } from "./findings.js";
 import { ClusterMap } from "./map.js";
 import { showPolicies } from "./policies.js";
@@ -26,15 +27,18 @@ const THEME = "palisade-theme";
 const $ = (id) => document.getElementById(id);
 const cluster = new Cluster();
 const link = { isUp: false, since: null, why: "" };
-let [status, summary, lint, words, tab] = [null, null, null, [], "connections"];
+let [status, summary, lint, words, tab, wasUp] = [null, null, null, [], "connections", false];
 
 const agent = new Agent({
   connected(skew) {
     cluster.skew = skew;
     [link.isUp, link.since] = [true, null];
-    // The agent tells again what it has seen; it may be another one, which counts anew.
-    cluster.forgetFlows();
-    cluster.revision = null;
+    if (wasUp) {
+      // The agent tells again what it has seen; it may be another one, which counts anew.
+      cluster.forgetFlows();
+      cluster.revision = null;
+    }
+    wasUp = true;
     stream.drawAll();
     refresh(0);
   },
@@ -45,7 +49,7 @@ const agent = new Agent({
   refused: askForToken,
   flow(flow) {
     const { edge, known } = cluster.take(flow);
-    if (map.index.has(edge.from) && map.index.has(edge.to)) map.setEdges([...cluster.edges.values()]);
+    if (map.index.has(edge.from) && map.index.has(edge.to)) map.setEdges(cluster.edges);
     else arrangeLater();
     if (Date.now() - cluster.lastSeen(flow) < PULSED_FOR) map.pulse(edge, flow.verdict);
     stream.take(flow, !known);
@@ -67,9 +71,12 @@ const stream = new Stream({ list: $("stream"), count: $("count"), quiet: $("quie
 const map = new ClusterMap($("canvas"), $("tip"), (found) => {
   if (found?.member) open(found.member.namespace ? "pod" : "end", found.member.id);
   else if (found?.workload) map.show(found.workload.members[0].id);
-  else if (found?.edge) open("flow", found.edge[found.verdict].flow, found.edge.key);
+  else if (found?.line) open("flow", found.line.edge[found.line.verdict].flow, found.line.edge.key);
   else if (found?.group) open("namespace", found.group.id);
   else details.close();
+}, ({ shown, leftOut }) => {
+  $("left-out").hidden = leftOut === 0;
+  $("left-out").textContent = `${shown.toLocaleString("en")} of ${count(shown + leftOut, "line")} are drawn, denied ones first: zoom in for the others`;
 });
 map.isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -93,15 +100,19 @@ function refresh(after) {
   clearTimeout(stateTimer);
   stateTimer = setTimeout(async () => {
     if (isAsking || !link.isUp) return refresh(STATE_AFTER);
-    isAsking = true;
-    try {
-      take(await agent.state(cluster.revision));
-    } catch {
-      // The stream says whether the agent is there.
-    }
-    isAsking = false;
+    await ask();
     refresh(STATE_EVERY);
   }, after);
+}
+
+async function ask() {
+  isAsking = true;
+  try {
+    take(await agent.state(cluster.revision));
+  } catch {
+    // The stream says whether the agent is there.
+  }
+  isAsking = false;
 }
 
 function take(state) {
@@ -147,7 +158,7 @@ function arrange() {
   clearTimeout(arrangeTimer);
   arrangeTimer = null;
   map.arrange(cluster.shape());
-  map.setEdges([...cluster.edges.values()]);
+  map.setEdges(cluster.edges);
   $("empty").hidden = cluster.pods.size > 0;
   $("empty").textContent = "No pods are known yet.";
 }
@@ -277,6 +288,8 @@ $("zoom").addEventListener("click", ({ target }) => ({ in: () => map.zoom(1.4), 
 useTheme(theme());
 // How long something lasts goes on while nothing comes.
 setInterval(showHead, 1000);
+// Without waiting for the stream, so that there is a picture soon.
+ask();
 agent.listen();
-// For tests, which ask how fluent the map is.
+// For tests, which ask what the map shows.
 window.palisade = { map, cluster, demo };

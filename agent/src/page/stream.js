@@ -4,6 +4,11 @@ import { element, plain, replace, count } from "./elements.js";
 import { endName, matchesFlow, portText, why } from "./cluster.js";
 
 const MAX_ROWS = 200;
+// How long the list rests for each row that it drew, in milliseconds, and at most: it leaves the time to the map.
+const REST = 5;
+const MAX_REST = 500;
+// Of more new rows at a time, none stands out.
+const MAX_NEW = 20;
 
 const timeOf = (text) => {
   const date = new Date(text);
@@ -27,7 +32,7 @@ export class Stream {
   constructor({ list, count, quiet, pause, verdicts }, cluster, onopen) {
     Object.assign(this, { list, count, quiet, pause, verdicts, cluster, onopen });
     [this.rows, this.words, this.isPaused, this.held, this.dirty] = [new Map(), [], false, 0, new Map()];
-    this.verdict = "";
+    [this.verdict, this.restUntil] = ["", 0];
     pause.addEventListener("click", () => this.toggle());
     verdicts.addEventListener("click", ({ target }) => target.dataset.verdict !== undefined && this.only(target.dataset.verdict));
   }
@@ -78,19 +83,26 @@ export class Stream {
   later() {
     if (this.isAsked) return;
     this.isAsked = true;
-    requestAnimationFrame(() => {
-      this.isAsked = false;
-      if (!this.isPaused) this.drawDirty();
-      this.sum();
-    });
+    const rest = this.restUntil - performance.now();
+    if (rest > 0) setTimeout(() => requestAnimationFrame(() => this.drawNow()), rest);
+    else requestAnimationFrame(() => this.drawNow());
+  }
+
+  drawNow() {
+    this.isAsked = false;
+    const rest = Math.min(MAX_REST, this.dirty.size * REST);
+    if (!this.isPaused) this.drawDirty();
+    this.sum();
+    this.restUntil = performance.now() + rest;
   }
 
   drawDirty() {
+    const isFew = this.dirty.size <= MAX_NEW;
     for (const [id, isNew] of [...this.dirty].slice(-MAX_ROWS)) {
       const flow = this.cluster.flows.get(id);
       if (!flow || !this.wants(flow)) continue;
       const row = this.row(flow);
-      if (isNew) row.firstChild.classList.add("new");
+      if (isNew && isFew) row.firstChild.classList.add("new");
       const before = this.rows.get(id);
       const hasFocus = before?.contains(document.activeElement);
       before?.remove();

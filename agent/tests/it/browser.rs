@@ -1,7 +1,9 @@
 //! The page in a real browser: Chromium without a screen, beside an agent in a network namespace that leads nowhere else.
 
 mod large;
+mod latency;
 mod live_demo;
+mod pictures;
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -174,7 +176,8 @@ fn browse_in<F: Future<Output = ()>>(netns: &str, url: &str, test: impl FnOnce(P
 fn pods_are_shown_a_denied_connection_appears_and_the_keyboard_is_enough() {
     let node = Node::new(Layout::Routed);
     browse(&node, async |page| {
-        page.until("palisade.cluster.pods.size === 4 && palisade.map.places?.length === 8").await;
+        page.until("palisade.cluster.pods.size === 4 && palisade.map.shape.places.length === 4")
+            .await;
         page.until("document.querySelector('#state').textContent === 'Enforcing'").await;
         node.denied(Family::V4, "n/a", "n/b", 53);
         page.until("document.querySelector('.flow') !== null").await;
@@ -232,7 +235,7 @@ fn an_allowed_connection_is_green_and_turns_red_with_its_policy_and_the_stream_i
     let node = Node::new(Layout::Routed);
     node.agent.until("allowed connections", |status| status.flows.allowed.is_listening);
     browse(&node, async |page| {
-        page.until("palisade.map.places?.length === 8").await;
+        page.until("palisade.map.shape.places.length === 4").await;
         let packet = |source| node.udp(Family::V4, "n/c", "n/b", 53, source);
         assert!(node.scene.passes("n/c", "n/b", &packet(4001)));
         page.until(&format!("{} && !{}", edge("n/c", "n/b", "allow"), edge("n/c", "n/b", "deny")))

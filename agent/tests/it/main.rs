@@ -12,6 +12,7 @@ mod agent;
 mod allowed;
 mod bad_input;
 mod browser;
+mod capabilities;
 mod cast;
 mod check;
 mod command;

@@ -49,9 +49,14 @@ fn assert_edits_need_the_token_and_this_page(address: &str, token: &str) {
 }
 
 /// The demo, which ends and removes what it made when this is dropped.
-struct Demo(Child);
+pub(super) struct Demo(pub(super) Child);
 
 impl Demo {
+    /// The address of its page, with what comes behind the first `#`.
+    pub(super) fn url(lines: &mut impl Iterator<Item = String>) -> String {
+        lines.find(|line| line.contains("#demo=")).unwrap().trim().to_owned()
+    }
+
     fn interrupt(&self) {
         Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap();
     }
@@ -71,7 +76,7 @@ fn in_the_live_demo_edits_turn_edges_and_the_tour_goes_on() {
     let scratch = Scratch::new();
     let mut demo = Demo(start(&["--live", "--tour"], &scratch));
     let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let url = lines.find(|line| line.contains("#demo=")).unwrap().trim().to_owned();
+    let url = Demo::url(&mut lines);
     let (server, token) = url.split_once("#demo=").unwrap();
     let address = server.trim_start_matches("http://").trim_end_matches('/').to_owned();
     assert_edits_need_the_token_and_this_page(&address, token);
