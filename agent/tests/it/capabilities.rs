@@ -14,7 +14,7 @@ use palisade_compiler::model::Family;
 use palisade_lab::Layout;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-use crate::attacks::{CAST, connected};
+use crate::cast::{CAST, connected};
 use crate::command::{Agent, NAMESPACE, Netns, Scratch, enter, finish};
 use crate::observe::{Node, only_denied};
 
