@@ -15,6 +15,7 @@ use palisade_dataplane::ruleset::Features;
 use crate::gaps::of_other_paths;
 use crate::interface_name::interface_name;
 use crate::nodes::Nodes;
+use crate::protocol::SourceGuardMode;
 use crate::source_guard::{KnownSources, SourceGuard};
 
 fn subjects(program: &Program) -> BTreeSet<IpAddr> {
@@ -38,7 +39,33 @@ impl HostView {
     ///
     /// Those of netlink sockets.
     pub fn find(compiler: &Compiler, guard: &SourceGuard, features: Features) -> io::Result<Self> {
+        Self::of(Attachments::open()?, compiler, guard, features)
+    }
+
+    /// The same, and what can be set of the host for the guard is set.
+    ///
+    /// # Errors
+    ///
+    /// Those of netlink sockets.
+    pub fn settle(
+        compiler: &Compiler,
+        guard: &SourceGuard,
+        features: Features,
+    ) -> io::Result<Self> {
         let mut attachments = Attachments::open()?;
+        attachments.set_routers(guard.router_ports());
+        if guard.mode != SourceGuardMode::Off {
+            stop_learning(&mut attachments);
+        }
+        Self::of(attachments, compiler, guard, features)
+    }
+
+    fn of(
+        mut attachments: Attachments,
+        compiler: &Compiler,
+        guard: &SourceGuard,
+        features: Features,
+    ) -> io::Result<Self> {
         attachments.set_routers(guard.router_ports());
         attachments.update(subjects(compiler.program()), [])?;
         let nodes = Nodes::find(&attachments, compiler)?;
@@ -247,6 +274,9 @@ impl AttachedSubjects {
         }
         let has_other_pods = self.seen.is_none_or(|(_, pods)| pods != compiler.local_changes());
         let (guard, has_bridge_tables) = (&self.guard, self.features.bridge_tables);
+        if guard.mode != SourceGuardMode::Off {
+            stop_learning(attachments);
+        }
         let nodes = &self.nodes;
         let mut found = KnownSources::of(attachments, compiler, guard, nodes, has_bridge_tables);
         if has_other_pods && found.as_ref().is_ok_and(KnownSources::has_unlocated) {
@@ -299,6 +329,22 @@ impl AttachedSubjects {
         }
         self.bridge_names = placement.bridges.iter().map(|&index| interface_name(index)).collect();
         self.put_together();
+    }
+}
+
+/// Has bridges learn nothing from frames that meet no rule. What fails is noted by what is known of ports afterwards.
+fn stop_learning(attachments: &mut Attachments) {
+    match attachments.stop_learning() {
+        Ok(set) => {
+            for bridge in set {
+                let bridge = interface_name(bridge);
+                tracing::info!(
+                    bridge,
+                    "learns nothing from link-local frames any more (no_linklocal_learn)"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(%error, "no_linklocal_learn of a bridge cannot be set"),
     }
 }
 

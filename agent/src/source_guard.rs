@@ -206,6 +206,15 @@ impl KnownSources {
                 pairs(self.sources.unnamed.iter().chain(&self.ports.unnamed).copied(), self.unnamed())
             ));
         }
+        if !self.ports.learning.is_empty() {
+            let names =
+                self.ports.learning.iter().take(MAX_NAMED).map(|&index| interface_name(index));
+            notes.push(format!(
+                "{} learns from frames that meet no rule who is behind a port, so that a pod may take another's Ethernet address (ip link set \
+                 BRIDGE type bridge no_linklocal_learn 1)",
+                listed(names, self.ports.learning.len())
+            ));
+        }
         if !self.ports.disputed.is_empty() {
             notes.push(format!(
                 "{} is on the interface of a pod and is another's, so that packets from it are dropped",

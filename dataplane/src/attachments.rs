@@ -390,7 +390,7 @@ impl Attachments {
         }
         if let Some(&port) = self.port_of.get(&subject)
             && let Some(bridge) = self.links.get(&port).and_then(|link| link.master)
-            && let Some(LinkKind::Bridge { vlan_filtering }) =
+            && let Some(LinkKind::Bridge { vlan_filtering, .. }) =
                 self.links.get(&bridge).map(|link| link.kind)
         {
             return Ok(Place::Port { port, bridge, is_tagged: vlan_filtering });
@@ -402,7 +402,7 @@ impl Attachments {
     fn place_by_device(&self, device: u32) -> Place {
         let kind = |index| self.links.get(&index).map(|link: &Link| link.kind);
         match (kind(device), self.links.get(&device).and_then(|link| link.lower)) {
-            (Some(LinkKind::Bridge { vlan_filtering }), _) => {
+            (Some(LinkKind::Bridge { vlan_filtering, .. }), _) => {
                 Place::Bridge { bridge: device, is_tagged: vlan_filtering }
             }
             (Some(LinkKind::Vlan), Some(on))

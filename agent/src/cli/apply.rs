@@ -99,8 +99,9 @@ pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let lacks = compile(&mut compiler, &args.node.locality(), input.changes)?;
     let program = compiler.program();
     let features = dataplane.ruleset().features();
+    let look = if args.dry_run { HostView::find } else { HostView::settle };
     let HostView { placement, sources, facts: host } =
-        HostView::find(&compiler, &args.guard.settings(), features).map_err(Failure::bridges)?;
+        look(&compiler, &args.guard.settings(), features).map_err(Failure::bridges)?;
     let preview = dataplane.preview(program, &host);
     let mut outcome = Outcome {
         changed: preview.changed(),

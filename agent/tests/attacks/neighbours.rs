@@ -3,11 +3,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use palisade_lab::frame::{BROADCAST, Frame, Mac, arp, multicast_mac, nd, neighbour_message};
+use palisade_lab::packet::DESTINATION_OPTIONS;
 use palisade_lab::{GATEWAY_V4, GATEWAY_V6, tool};
 
 use crate::attack::{ON_BRIDGES_V4, ON_BRIDGES_V6, PLAIN, Setting, attack, carry_out};
 use crate::scene::Scene;
-use crate::stage::{Stage, mark};
+use crate::stage::{Stage, fresh_port, mark};
 
 /// Whether A's ARP message about an address comes to B, in a frame to `mac`.
 fn claims(stage: &Stage<'_>, operation: u16, address: Ipv4Addr, mac: Mac) -> bool {
@@ -125,6 +126,38 @@ fn nobody_is_believed_to_have_anothers_ipv6_address() {
             )
             .control(discovery_passes),
         ],
+    );
+}
+
+/// As `tells`, in two fragments of which the first ends before the message begins: a header of 40 bytes, then another one and the message.
+fn tells_in_fragments(stage: &Stage<'_>, target: Ipv6Addr) -> bool {
+    let (own, ends) = (stage.mac("n/a"), (stage.v6("n/a"), stage.v6("n/b")));
+    let packet = neighbour_message(ends, nd::ADVERTISEMENT, target, own, &[]);
+    let said = packet.bytes().split_off(44);
+    let padding = |length: u8| {
+        let mut rest = vec![1, length - 4];
+        rest.resize(usize::from(length) - 2, 0);
+        rest
+    };
+    let hidden = packet
+        .with_extension(DESTINATION_OPTIONS, padding(40))
+        .with_extension(DESTINATION_OPTIONS, padding(8));
+    let to = stage.mac("n/b");
+    let frames = hidden.fragments(40, fresh_port()).into_iter();
+    let frames: Vec<Frame> = frames.map(|part| Frame::of_bytes(to, own, part)).collect();
+    stage.delivers("n/a", "n/b", &frames, &said)
+}
+
+#[test]
+fn fragments_hide_no_neighbour_message() {
+    carry_out(
+        PLAIN,
+        &[attack(
+            "neighbours: an advertisement of A's about C's address, hidden in fragments",
+            ON_BRIDGES_V6,
+            |stage| tells_in_fragments(stage, stage.v6("n/c")),
+        )
+        .control(discovery_passes)],
     );
 }
 

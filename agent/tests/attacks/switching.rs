@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use palisade_lab::frame::Frame;
+use palisade_lab::frame::{Frame, Mac};
 use palisade_lab::packet::Packet;
 
 use crate::attack::{ON_BRIDGES, PLAIN, attack, carry_out};
@@ -49,7 +49,19 @@ fn what_is_for_another_address_does_not_come_to_an_isolated_pod() {
 fn steals(stage: &Stage<'_>, thief: &str, from: &str, to: &str) -> bool {
     let own = Packet::udp(stage.at(thief), stage.at(from), fresh_port(), 7777, b"here I am");
     let macs = [stage.mac(from), stage.gateway_mac(thief)];
-    stage.send(thief, from, &macs.map(|mac| Frame::ip(mac, stage.mac(to), &own)));
+    steals_by(stage, &macs, (thief, from, to), &own)
+}
+
+/// The same, by frames to these hardware addresses with a packet.
+fn steals_by(
+    stage: &Stage<'_>,
+    macs: &[Mac],
+    (thief, from, to): (&str, &str, &str),
+    packet: &Packet,
+) -> bool {
+    let frames: Vec<Frame> =
+        macs.iter().map(|mac| Frame::ip(*mac, stage.mac(to), packet)).collect();
+    stage.send(thief, from, &frames);
     let mark = mark();
     let sent = Packet::udp(stage.at(from), stage.at(to), fresh_port(), 53, &mark);
     let seen = stage.shows(from, thief, &[stage.frame(from, to, &sent)], &mark);
@@ -66,6 +78,13 @@ fn who_takes_anothers_hardware_address_does_not_hear_it() {
         &[
             attack("switching: A takes B's hardware address, and hears C", ON_BRIDGES, |stage| {
                 steals(stage, "n/a", "n/c", "n/b")
+            }),
+            // A bridge learns from what is for its neighbours who sent it, and passes it on to nobody.
+            attack("switching: A takes B's by a frame of LLDP's group", ON_BRIDGES, |stage| {
+                const NEAREST_BRIDGE: Mac = [0x01, 0x80, 0xc2, 0, 0, 0x0e];
+                let (own, mark) = (stage.at("n/a"), mark());
+                let packet = Packet::udp(own, stage.at("n/c"), fresh_port(), 7777, &mark);
+                steals_by(stage, &[NEAREST_BRIDGE], ("n/a", "n/c", "n/b"), &packet)
             }),
             attack("switching: C takes A's hardware address, and hears X", ON_BRIDGES, |stage| {
                 steals(stage, "n/c", "n/x", "n/a")

@@ -58,7 +58,7 @@ pub(crate) fn source_facts(lab: &Lab, compiler: &Compiler, mode: SourceGuardMode
     let allowed = vec![MARKERS.parse().expect("a range")];
     let guard = SourceGuard { mode, allowed, ..SourceGuard::default() };
     let features = Features { persistent_owner: false, bridge_tables: true };
-    let find = || HostView::find(compiler, &guard, features);
+    let find = || HostView::settle(compiler, &guard, features);
     lab.node().run(find).expect("entered").expect("rtnetlink").facts
 }
 

@@ -316,6 +316,8 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             packet.frame.is_to_group
         } else if let Expr::ToReservedGroup = expr {
             packet.frame.is_to_reserved_group
+        } else if let Expr::CameToGroup = expr {
+            packet.frame.is_to_group
         } else if let Expr::IsFragment = expr {
             packet.frame.fragment_of.is_some()
         } else if let Expr::FragmentOf(number) = expr {

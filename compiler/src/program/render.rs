@@ -265,6 +265,7 @@ fn write_match(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fm
         Expr::ToReservedGroup => {
             f.write_str("ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00")
         }
+        Expr::CameToGroup => f.write_str("meta pkttype multicast"),
         Expr::IsFragment => f.write_str("exthdr frag exists"),
         Expr::FragmentOf(number) => write!(f, "frag nexthdr {}", protocol_name(number)),
         Expr::FamilyIs(Family::V4) => f.write_str("meta nfproto ipv4"),

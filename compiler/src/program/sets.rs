@@ -100,6 +100,9 @@ macro_rules! set_catalogue {
                 /// is.
                 unidentified_ports: BTreeSet<u32> = UnidentifiedPorts, "unidentified_ports", Interface,
                     (Form::Hash { least: 4096 }), (Planning::GuardedInterfaces), (&[TableFamily::Bridge]);
+                /// These ports and the guarded ones, where packets would enter the host by them and not by their bridge.
+                bridged_interfaces: BTreeSet<u32> = BridgedInterfaces, "bridged_interfaces", Interface,
+                    (Form::Hash { least: 4096 }), (Planning::GuardedInterfaces), (&TableFamily::OF_PROGRAM);
                 /// The IPv4 sources of bridge ports: interface index and address.
                 port_sources_ipv4: BTreeSet<(u32, IpAddr)> = PortSourcesIpv4, "port_sources_ipv4", Source,
                     (Form::Hash { least: 4096 }), (Planning::Sources), (&[TableFamily::Bridge]);

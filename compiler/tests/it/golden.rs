@@ -126,6 +126,7 @@ fn facts_of_every_kind(set: SetName) -> Vec<Element> {
         SetName::RouterPorts => vec![Element::Interface(6)],
         SetName::GuardedPorts => vec![Element::Interface(2)],
         SetName::UnidentifiedPorts => vec![Element::Interface(5)],
+        SetName::BridgedInterfaces => [2, 5].map(Element::Interface).into(),
         SetName::PortSourcesIpv4 => vec![Element::Source(2, ip("10.0.0.2"))],
         SetName::PortSourcesIpv6 => vec![Element::Source(2, ip("fd00::2"))],
         SetName::PortTargets => vec![Element::Target(2, ip("fd00::abc"))],

@@ -23,6 +23,8 @@ pub struct PortSources {
     pub guarded: BTreeSet<u32>,
     /// The others.
     pub unidentified: BTreeSet<u32>,
+    /// The bridges of guarded ports that learn who is behind a port from frames that meet none of our chains.
+    pub learning: BTreeSet<u32>,
     /// Port and address: what the pod's manifest names, addresses that are allowed, and link-local ones.
     pub pairs: BTreeSet<(u32, IpAddr)>,
     /// The Ethernet addresses at guarded ports.
@@ -62,6 +64,7 @@ impl PortSources {
     pub fn facts(&self) -> HostFacts {
         let mut facts = HostFacts::default();
         facts.guarded_ports.clone_from(&self.guarded);
+        facts.bridged_interfaces = self.guarded.union(&self.unidentified).copied().collect();
         facts.unidentified_ports.clone_from(&self.unidentified);
         for &(port, address) in &self.pairs {
             match Family::of(address) {
@@ -112,6 +115,8 @@ impl Attachments {
                 self.note_claim(&mut sources, index, address, pods, rules);
             }
         }
+        let bridges = sources.guarded.iter().filter_map(|index| self.links.get(index)?.master);
+        sources.learning = bridges.filter(|bridge| self.is_learning(*bridge)).collect();
         for &(index, address) in &sources.unnamed {
             let bridge = self.links.get(&index).and_then(|link| link.master);
             if bridge.is_some() && self.routes.device(address)? == bridge {
@@ -119,6 +124,37 @@ impl Attachments {
             }
         }
         Ok(sources)
+    }
+
+    /// Has bridges of ports that lead to pods learn nothing from frames to the groups that they keep for themselves (`no_linklocal_learn`): these meet no chain before the bridge has learned from them. Nothing
+    /// that bridges forward is concerned. Returns which were set.
+    ///
+    /// # Errors
+    ///
+    /// Those of netlink sockets; `PermissionDenied` without CAP_NET_ADMIN.
+    pub fn stop_learning(&mut self) -> io::Result<Vec<u32>> {
+        let ports = self.ports.keys().copied().filter(|index| self.leads_to_a_pod(*index));
+        let bridges: BTreeSet<u32> =
+            ports.filter_map(|index| self.links.get(&index)?.master).collect();
+        let mut set = Vec::new();
+        for bridge in
+            bridges.into_iter().filter(|bridge| self.is_learning(*bridge)).collect::<Vec<_>>()
+        {
+            self.links_of.stop_link_local_learning(bridge)?;
+            if let Some(Link { kind: LinkKind::Bridge { learns_link_local, .. }, .. }) =
+                self.links.get_mut(&bridge)
+            {
+                *learns_link_local = false;
+            }
+            set.push(bridge);
+        }
+        Ok(set)
+    }
+
+    fn is_learning(&self, bridge: u32) -> bool {
+        self.links.get(&bridge).is_some_and(|link| {
+            matches!(link.kind, LinkKind::Bridge { learns_link_local: true, .. })
+        })
     }
 
     /// Has all ports read again of which no pod is known: addresses in other network namespaces change without an event.

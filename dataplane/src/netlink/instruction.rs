@@ -22,6 +22,7 @@ pub(super) mod meta {
     pub(crate) const OIF: u32 = 5;
     pub(crate) const NFPROTO: u32 = 15;
     pub(crate) const L4PROTO: u32 = 16;
+    pub(crate) const PACKET_TYPE: u32 = 19;
 }
 
 /// `NFT_CT_*`

@@ -38,6 +38,7 @@ const IFLA_TARGET_NETNSID: u16 = 46;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
+const IFLA_BR_MULTI_BOOLOPT: u16 = 46;
 const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_GENEVE_PORT: u16 = 5;
 
@@ -48,6 +49,9 @@ const IFA_TARGET_NETNSID: u16 = 10;
 
 /// `RTEXT_FILTER_SKIP_STATS`: without the counters of every link, which the kernel sums up over all processors.
 const SKIP_STATS: u32 = 8;
+
+/// `BR_BOOLOPT_NO_LL_LEARN` as a bit of a `struct br_boolopt_multi` (linux/if_bridge.h).
+const NO_LL_LEARN: u32 = 1;
 
 /// `IFF_UP`, and where the flags are in a `struct ifinfomsg`.
 const UP: u32 = 1;
@@ -66,6 +70,8 @@ pub(crate) enum LinkKind {
     /// `vlan_filtering`: frames inside it carry a VLAN tag, also those that come and go without.
     Bridge {
         vlan_filtering: bool,
+        /// Whether it learns who is behind a port from frames to groups that bridges keep for themselves.
+        learns_link_local: bool,
     },
     Vlan,
     Veth,
@@ -131,6 +137,23 @@ impl Links {
             Err(Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP | libc::EPERM)) => Ok(None),
             Err(_) => asked.map(|()| None),
         }
+    }
+
+    /// Has a bridge learn nothing from frames to the groups that bridges keep for themselves.
+    pub(crate) fn stop_link_local_learning(&mut self, bridge: u32) -> io::Result<()> {
+        let mut request = vec![0; LINK_HEADER];
+        if let Some(slot) = request.get_mut(4..8) {
+            slot.copy_from_slice(&bridge.to_ne_bytes());
+        }
+        let info = wire::open_nest(&mut request, IFLA_LINKINFO);
+        wire::put_str(&mut request, IFLA_INFO_KIND, "bridge");
+        let data = wire::open_nest(&mut request, IFLA_INFO_DATA);
+        // The option's new value, and that it alone is changed.
+        let options = [NO_LL_LEARN.to_ne_bytes(), NO_LL_LEARN.to_ne_bytes()].concat();
+        wire::put(&mut request, IFLA_BR_MULTI_BOOLOPT, &options);
+        wire::close_nest(&mut request, data);
+        wire::close_nest(&mut request, info);
+        self.0.ask(NEWLINK, flag::ACK, &request, |_| ())
     }
 
     /// The addresses of an interface in another network namespace, which is known here by an id. None where the interface or
@@ -270,7 +293,10 @@ fn kind_of(link: Attributes<'_>) -> LinkKind {
             let data = info.nested().get(IFLA_INFO_DATA);
             let filtering = data.and_then(|data| data.nested().get(IFLA_BR_VLAN_FILTERING));
             let vlan_filtering = filtering.is_some_and(|f| f.value.first() == Some(&1));
-            LinkKind::Bridge { vlan_filtering }
+            let options = data.and_then(|data| data.nested().get(IFLA_BR_MULTI_BOOLOPT));
+            let options = options.and_then(|it| it.value.get(..4)).and_then(number).unwrap_or(0);
+            let learns_link_local = options & NO_LL_LEARN == 0;
+            LinkKind::Bridge { vlan_filtering, learns_link_local }
         }
         Some("vlan") => LinkKind::Vlan,
         Some("veth") => LinkKind::Veth,

@@ -47,6 +47,9 @@ const ETHERTYPE_OFFSET: u32 = 12;
 
 /// The bit that is sent first of a group's address (IEEE 802, 8.2.2).
 const GROUP: [u8; 6] = [1, 0, 0, 0, 0, 0];
+/// `PACKET_MULTICAST` (linux/if_packet.h).
+const PACKET_MULTICAST: u8 = 2;
+
 /// Groups of which no bridge passes on what is sent to them (IEEE 802.1Q, table 8-1).
 const RESERVED: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0];
 const RESERVED_MASK: [u8; 6] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xf0];
@@ -251,6 +254,7 @@ fn matched(family: TableFamily, expr: Expr) -> Vec<Instruction> {
             let receiver = payload(base::LINK, RECEIVER_OFFSET, MAC_LENGTH, FIRST);
             vec![receiver, mask(&RESERVED_MASK), compare(EQUAL, &RESERVED)]
         }
+        Expr::CameToGroup => vec![meta(meta::PACKET_TYPE), compare(EQUAL, &[PACKET_MULTICAST])],
         Expr::IsFragment => vec![fragment_header(true), compare(EQUAL, &[1])],
         Expr::FragmentOf(number) => vec![fragment_header(false), compare(EQUAL, &[number])],
         Expr::FamilyIs(of) => vec![meta(meta::NFPROTO), compare(EQUAL, &[nfproto(of)])],

@@ -108,7 +108,7 @@ fn fragments() -> Vec<Rule> {
 }
 
 /// What is for the groups that no bridge passes on meets no other chain: the bridge learns from it who sent it, and hands it to the host as if it had come by an interface that is
-/// routed.
+/// routed. (What is for the nearest bridges, LLDP's group, does not even meet this one: `no_linklocal_learn` of the bridge and the tables of IP see to it.)
 fn input() -> Vec<Rule> {
     [SetName::GuardedPorts, SetName::UnidentifiedPorts]
         .map(|ports| {

@@ -156,6 +156,8 @@ pub enum Expr {
     ToGroup,
     /// `ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00`: a group of which no bridge passes on what is sent to it (IEEE 802.1Q, 8.6.3); in the bridge table only.
     ToReservedGroup,
+    /// `meta pkttype multicast`: a packet that came in a frame to a group.
+    CameToGroup,
     /// `exthdr frag exists`: a fragment (RFC 8200, 4.5); over IPv6.
     IsFragment,
     /// `frag nexthdr X`: a fragment of a packet that has this protocol behind the fragment header.

@@ -14,9 +14,14 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{ChainName, Expr, Rule, SetName, Side};
 use crate::model::Family;
 
+/// A bridge hands frames to the group that is for its neighbours (LLDP) to the host as if they had come by an interface that is routed, and they meet no chain of the bridge table. Nothing else
+/// enters by a port.
 pub(super) fn prerouting() -> Vec<Rule> {
-    let enters = Expr::InterfaceIn(Side::Source, SetName::PodInterfaces);
-    vec![vec![enters, Expr::Goto(ChainName::SourceGuard)]]
+    let enters = |interfaces| Expr::InterfaceIn(Side::Source, interfaces);
+    vec![
+        vec![Expr::CameToGroup, enters(SetName::BridgedInterfaces), Expr::Drop],
+        vec![enters(SetName::PodInterfaces), Expr::Goto(ChainName::SourceGuard)],
+    ]
 }
 
 pub(super) fn first() -> Rule {

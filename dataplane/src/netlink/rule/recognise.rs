@@ -127,6 +127,7 @@ fn of_frame(rest: &[Instruction]) -> Option<Expr> {
                 Expr::ToReservedGroup
             }
         }
+        [I::Meta { key: meta::PACKET_TYPE, .. }, I::Compare { .. }, ..] => Expr::CameToGroup,
         [I::Extension { is_presence: true, .. }, ..] => Expr::IsFragment,
         [I::Extension { .. }, I::Compare { value, .. }, ..] => Expr::FragmentOf(*value.first()?),
         [

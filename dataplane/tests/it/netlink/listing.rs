@@ -82,6 +82,7 @@ fn guard_by_hand(family: Family, address: &str) -> Contents {
     contents.extend([
         (SetName::PodInterfaces, [7, 0x0001_0203].map(Element::Interface).into()),
         (SetName::FirstInterfaces, [Element::Interface(8)].into()),
+        (SetName::BridgedInterfaces, [Element::Interface(9)].into()),
         (SetName::sources(family), [Element::Source(7, address)].into()),
         (SetName::located(family), [Element::Address(address)].into()),
     ]);
@@ -211,7 +212,7 @@ fn every_way_of_listing_works_also_on_an_owned_table() {
         let objects = json["nftables"].as_array().expect("an array");
         let count = |kind: &str| objects.iter().filter(|object| object.get(kind).is_some()).count();
         assert_eq!((count("table"), count("chain")), (4, 54));
-        assert_eq!((count("set"), count("map")), (48, 8));
+        assert_eq!((count("set"), count("map")), (50, 8));
         for options in [&[][..], &["-a"], &["-n"], &["-s"], &["-t"], &["-j"]] {
             for what in ["ruleset", "tables", "chains", "sets", "maps", "counters"] {
                 nft(&[options, &["list", what]].concat());
