@@ -1,6 +1,6 @@
 # The whole developer interface. `demo` and `test` install what they need and report what they do.
 .POSIX:
-.PHONY: demo demo-live test check image test-kernel test-scale bench fuzz golden install uninstall
+.PHONY: demo demo-live test test-attacks check image reproduce test-kernel test-scale bench fuzz golden install uninstall
 
 CRATES = palisade-compiler palisade-dataplane palisade-heap palisade-lab palisade palisade-benches
 
@@ -48,6 +48,10 @@ check:
 image:
 	@deploy/image/build
 
+# The image twice, from nothing and in different directories: both must be the same, byte by byte. Some 20 minutes.
+reproduce:
+	@deploy/image/reproduce
+
 # The tests that depend on the kernel, the demo and the systemd unit, on Debian 12's kernel (6.1) in an emulated machine: some 15 minutes.
 test-kernel:
 	@deploy/prepare test
@@ -56,7 +60,20 @@ test-kernel:
 	cargo $(IN_MACHINE) run --quiet --locked -p palisade -- demo
 	cargo $(IN_MACHINE) test --locked -p palisade-lab --test it
 	cargo $(IN_MACHINE) test --locked -p palisade-dataplane --test it -- bridges deny_action engine flow_tables hold neighbours netlink
-	PALISADE_FULL_KERNEL=1 PALISADE_PACKET_CLUSTERS=20 cargo $(IN_MACHINE) test --locked -p palisade --test it -- agent attacks counters deny_action healing hold other_paths packets revocation services
+	cargo $(IN_MACHINE) test --locked -p palisade --test attacks -- --skip movement
+	PALISADE_FULL_KERNEL=1 PALISADE_PACKET_CLUSTERS=20 cargo $(IN_MACHINE) test --locked -p palisade --test it -- agent counters deny_action healing hold other_paths packets revocation services
+
+# What a pod may try, again and again, against tables alone and against a running agent, with the table of what came of it; then floods for
+# SOAK_SECONDS, with the agent's bounds checked. `make test` has the short form.
+SOAK_SECONDS = 600
+test-attacks:
+	@deploy/prepare test
+	@rm -rf target/attacks && mkdir -p target/attacks
+	@status=0; PALISADE_ATTACK_TABLE=$(CURDIR)/target/attacks PALISADE_ATTACK_TRIES=20 \
+		cargo $(AS_ROOT) test --locked -p palisade --test attacks || status=$$?; \
+		echo '==> attack, pods, family, enforced by, without Palisade, with it, and what is legitimate' >&2; \
+		sort target/attacks/*; exit $$status
+	PALISADE_SOAK_SECONDS=$(SOAK_SECONDS) cargo $(AS_ROOT) test --locked -p palisade --test it -- --nocapture --test-threads 4 floods
 
 # The agent at 100,000 pods and 10,000 policies of a real API server, killed 100 times, and 1,000 pods that start, with the figures printed: two
 # hours or more.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use palisade_compiler::compile::Compiler;
-use palisade_compiler::model::Family;
+use palisade_compiler::model::{Family, Pod};
 use palisade_compiler::program::{AddressRange, Program};
 use palisade_compiler::wording::listed;
 use palisade_dataplane::attachments::{Attachments, LocalPods, PortRules, PortSources, Sources};
@@ -54,21 +54,26 @@ pub struct KnownSources {
     tunnel_sources: BTreeSet<IpAddr>,
 }
 
-/// The local pods of a compile, by name.
+/// The local pods of a compile, by name and uid: the next pod of a name has an interface of its own.
 struct Pods<'a>(&'a Compiler);
+
+fn identity(pod: &Pod) -> String {
+    let uid = pod.uid.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("{}/{}/{uid}", pod.namespace, pod.name)
+}
 
 impl LocalPods for Pods<'_> {
     fn owner(&self, address: IpAddr) -> Option<String> {
-        self.0.local_owner(address).map(|pod| format!("{}/{}", pod.namespace, pod.name))
+        self.0.local_owner(address).map(identity)
     }
 
     fn addresses(&self, pod: &str) -> Vec<IpAddr> {
-        let Some((namespace, name)) = pod.split_once('/') else { return Vec::new() };
-        let Some(found) = self.0.snapshot().pod_named(namespace, name) else { return Vec::new() };
+        let mut parts = pod.splitn(3, '/');
+        let (Some(namespace), Some(name)) = (parts.next(), parts.next()) else { return Vec::new() };
+        let found = self.0.snapshot().pod_named(namespace, name);
+        let Some(found) = found.filter(|found| identity(found) == pod) else { return Vec::new() };
         let is_its = |address: &IpAddr| {
-            let owner = self.0.local_owner(*address);
-            owner
-                .is_some_and(|owner| owner.name == found.name && owner.namespace == found.namespace)
+            self.0.local_owner(*address).is_some_and(|owner| identity(owner) == pod)
         };
         found.addresses.iter().filter(is_its).collect()
     }

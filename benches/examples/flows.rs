@@ -53,6 +53,8 @@ const PAUSE: Duration = Duration::from_millis(25);
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOAD_PORT: u16 = 53;
 const FLOOD_PACKETS: u64 = 500_000;
+/// How long ever new kinds of connections begin, at each rate.
+const KINDS_FOR: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 /// `sysconf(_SC_CLK_TCK)`: the unit of times in `/proc/PID/stat`.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -67,16 +69,21 @@ fn main() -> anyhow::Result<()> {
     {
         let agent = Agent::start(Path::new(&binary), lab.node())?;
         let mut port = FIRST_PORT;
-        for load in
-            [Load::None, Load::Connections(1000), Load::Connections(5000), Load::Denied(20_000)]
-        {
+        for load in [
+            Load::None,
+            Load::Connections(1000),
+            Load::Connections(5000),
+            Load::Denied(20_000),
+            Load::DeniedKinds(20_000),
+        ] {
             for verdict in [FlowVerdict::Deny, FlowVerdict::Allow] {
                 measure(&lab, &agent, load, verdict, port..port + samples)?;
                 port += samples;
             }
         }
     }
-    flood(&lab, Path::new(&binary))
+    flood(&lab, Path::new(&binary))?;
+    kinds(&lab, Path::new(&binary))
 }
 
 fn lab() -> anyhow::Result<Arc<Lab>> {
@@ -163,6 +170,20 @@ enum Load {
     Connections(u64),
     /// Packets a second, which are denied.
     Denied(u64),
+    /// The same, each of another kind than the last ones.
+    DeniedKinds(u64),
+}
+
+impl Load {
+    /// Who sends, at which rate, and to which port: `None` for ever new ones.
+    fn sending(self) -> Option<(Ipv4Addr, u64, Option<u16>)> {
+        match self {
+            Self::None => None,
+            Self::Connections(rate) => Some((CLIENT, rate, Some(LOAD_PORT))),
+            Self::Denied(rate) => Some((STRANGER, rate, Some(LOAD_PORT))),
+            Self::DeniedKinds(rate) => Some((STRANGER, rate, None)),
+        }
+    }
 }
 
 impl std::fmt::Display for Load {
@@ -171,6 +192,9 @@ impl std::fmt::Display for Load {
             Self::None => f.write_str("none"),
             Self::Connections(rate) => write!(f, "{rate} new connections a second"),
             Self::Denied(rate) => write!(f, "{rate} denied packets a second"),
+            Self::DeniedKinds(rate) => {
+                write!(f, "{rate} denied packets a second, each of a new kind")
+            }
         }
     }
 }
@@ -201,12 +225,13 @@ fn packet(from: Ipv4Addr, source_port: u16, port: u16) -> Vec<u8> {
 /// Sends at a rate until it is told to stop, and returns how much it sent.
 fn keep_sending(
     sender: &Sender,
-    from: Ipv4Addr,
-    rate: u64,
+    (from, rate, port): (Ipv4Addr, u64, Option<u16>),
     stop: &AtomicBool,
 ) -> anyhow::Result<u64> {
     const TICK: Duration = Duration::from_millis(1);
-    let packets: Vec<_> = (20_000..60_000).map(|source| packet(from, source, LOAD_PORT)).collect();
+    // The ports of what is measured are below.
+    let numbers = 20_000..60_000;
+    let packets: Vec<_> = numbers.map(|n| packet(from, n, port.unwrap_or(n))).collect();
     let mut packets = packets.iter().cycle();
     let (began, mut sent) = (Instant::now(), 0);
     while !stop.load(Ordering::Relaxed) {
@@ -230,14 +255,9 @@ fn measure(
     ports: std::ops::Range<u16>,
 ) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
-    let loading = match load {
-        Load::None => None,
-        Load::Connections(rate) => Some((CLIENT, rate)),
-        Load::Denied(rate) => Some((STRANGER, rate)),
-    };
-    let loading = loading.map(|(from, rate)| {
+    let loading = load.sending().map(|what| {
         let (lab, stop) = (Arc::clone(lab), Arc::clone(&stop));
-        thread::spawn(move || keep_sending(&Sender::new(&lab, from)?, from, rate, &stop))
+        thread::spawn(move || keep_sending(&Sender::new(&lab, what.0)?, what, &stop))
     });
     let seen = Times::default();
     let noted = Arc::clone(&seen);
@@ -335,6 +355,40 @@ fn flood(lab: &Arc<Lab>, binary: &Path) -> anyhow::Result<()> {
         "\nEvery packet is counted: {} seen, {} not logged, {} lost by the socket, of {FLOOD_PACKETS} sent.",
         after.seen, lost.not_logged, lost.socket
     );
+    Ok(())
+}
+
+/// Ever new kinds of connections that are allowed: what the agent does with them, and how many it has no room for.
+fn kinds(lab: &Arc<Lab>, binary: &Path) -> anyhow::Result<()> {
+    println!(
+        "\n| new connections a second, each of another kind | sent | judged | lost in the queue | lost by the socket and not found | the agent's CPU |"
+    );
+    println!("|--:|--:|--:|--:|--:|--:|");
+    for rate in [5_000, 10_000, 20_000] {
+        let agent = Agent::start(binary, lab.node())?;
+        let (before, cpu) = (agent.status()?.flows.allowed, agent.cpu()?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let sending = {
+            let (lab, stop) = (Arc::clone(lab), Arc::clone(&stop));
+            thread::spawn(move || {
+                keep_sending(&Sender::new(&lab, CLIENT)?, (CLIENT, rate, None), &stop)
+            })
+        };
+        thread::sleep(KINDS_FOR);
+        stop.store(true, Ordering::Relaxed);
+        let sent = sending.join().map_err(|_panic| anyhow::anyhow!("the load ended early"))??;
+        // What is gathered is judged within moments.
+        thread::sleep(Duration::from_secs(2));
+        let (after, used) = (agent.status()?.flows.allowed, agent.cpu()? - cpu);
+        let opened = after.opened - before.opened;
+        let lost = after.lost.queue - before.lost.queue;
+        println!(
+            "| {rate} | {sent} | {} | {lost} | {} | {:.0} % |",
+            opened - lost,
+            sent.saturating_sub(opened),
+            used.as_secs_f64() / KINDS_FOR.as_secs_f64() * 100.0
+        );
+    }
     Ok(())
 }
 

@@ -125,7 +125,7 @@ pub struct Attachments {
     port_of: HashMap<IpAddr, u32>,
     /// Ports that lead to routers.
     routers: BTreeSet<u32>,
-    /// The pods of ports, as `namespace/name`.
+    /// The pods of ports, in the words of `LocalPods`.
     pod_of_port: BTreeMap<u32, String>,
     /// Incremented with every change of this host's own addresses and tunnel devices.
     address_changes: u64,

@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use palisade_compiler::model::Connection;
 
-use crate::links::{Batch, ETH0, Interface, LOOPBACK, Mac, await_local_routes};
+use crate::frame::Mac;
+use crate::links::{Batch, ETH0, Interface, LOOPBACK, await_local_routes};
 use crate::probe::Round;
 use crate::sockets::{Sockets, on_one_cpu};
 use crate::{Host, LabError, LabSpec, Layout, MAX_MACHINES, Namespace};
@@ -111,6 +112,16 @@ impl Lab {
         Some(veth(number))
     }
 
+    /// The hardware address of the `eth0` of the machine with this number.
+    pub fn mac(&self, number: usize) -> Mac {
+        machine_mac(number)
+    }
+
+    /// The hardware address of the gateway of the machine with this number: of the node's end of its link, or of the bridge.
+    pub fn gateway_mac(&self, number: usize) -> Mac {
+        if self.is_bridged(number) { NODE_MAC } else { node_mac(number) }
+    }
+
     /// The numbers of the machines at the two ends of a connection.
     pub(crate) fn path(&self, connection: &Connection) -> Result<(usize, usize), LabError> {
         let Connection { from, to, .. } = *connection;
@@ -184,11 +195,10 @@ impl Lab {
             batch.address(ETH0, OUTSIDE_V6.into(), 64);
         }
         let bridged = self.is_bridged(number);
-        let gateway_mac = if bridged { NODE_MAC } else { node_mac(number) };
         for (gateway, default) in
             [(GATEWAY_V4.into(), default_v4()), (GATEWAY_V6.into(), default_v6())]
         {
-            batch.neighbour(ETH0, gateway, gateway_mac);
+            batch.neighbour(ETH0, gateway, self.gateway_mac(number));
             batch.route(default, Some(gateway), ETH0);
         }
         for (other, neighbour) in self.machines.iter().enumerate() {

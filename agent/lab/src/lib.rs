@@ -17,6 +17,7 @@ mod arrival;
 mod conversation;
 mod error;
 mod flood;
+pub mod frame;
 mod lab;
 mod links;
 mod namespace;
@@ -27,6 +28,7 @@ mod sockets;
 mod spec;
 pub mod tool;
 mod tracking;
+mod wire;
 
 #[cfg(feature = "api-server")]
 pub use api_server::{AGENT_USER, ApiClient, ApiServer, Write, assets};
@@ -39,3 +41,4 @@ pub use nflog::{Nflog, Record};
 pub use probe::Transmission;
 pub use sockets::pin_to_current_cpu;
 pub use spec::{Host, LabSpec, Layout, MAX_MACHINES, unsupported};
+pub use wire::{SeenFrame, Wire};

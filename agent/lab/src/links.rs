@@ -28,6 +28,7 @@ use nix::sys::socket::{
 };
 
 use crate::LabError;
+use crate::frame::Mac;
 
 /// The index of every machine's `eth0`.
 pub(crate) const ETH0: u32 = 2;
@@ -35,8 +36,6 @@ pub(crate) const ETH0: u32 = 2;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// The index of `lo` in every namespace.
 pub(crate) const LOOPBACK: u32 = 1;
-
-pub(crate) type Mac = [u8; 6];
 
 /// One end of a veth pair, or a bridge.
 #[derive(Debug, Clone, Copy)]

@@ -40,12 +40,23 @@ pub struct Packet {
     /// The TTL or hop limit.
     pub hops: u8,
     pub extensions: Vec<(u8, Vec<u8>)>,
+    /// The options of the IPv4 header; a multiple of 4 bytes.
+    pub options: Vec<u8>,
     pub body: Vec<u8>,
 }
 
 impl Packet {
     pub fn new(from: IpAddr, to: IpAddr, protocol: u8, body: Vec<u8>) -> Self {
-        Self { from, to, protocol, tos: 0, hops: 64, extensions: Vec::new(), body }
+        Self {
+            from,
+            to,
+            protocol,
+            tos: 0,
+            hops: 64,
+            extensions: Vec::new(),
+            options: Vec::new(),
+            body,
+        }
     }
 
     pub fn udp(from: IpAddr, to: IpAddr, source_port: u16, port: u16, payload: &[u8]) -> Self {
@@ -67,10 +78,25 @@ impl Packet {
         flags: u8,
         numbers: (u32, u32),
     ) -> Self {
+        Self::segment(from, to, ports, flags, numbers, &[], &[])
+    }
+
+    /// A TCP segment with options, which are as long as a multiple of 4 bytes, and data.
+    pub fn segment(
+        from: IpAddr,
+        to: IpAddr,
+        ports: (u16, u16),
+        flags: u8,
+        numbers: (u32, u32),
+        options: &[u8],
+        data: &[u8],
+    ) -> Self {
         let mut body = [ports.0, ports.1].map(u16::to_be_bytes).concat();
         body.extend([numbers.0, numbers.1].map(u32::to_be_bytes).concat());
-        body.extend([5 << 4, flags]);
+        body.extend([((20 + options.len()) as u8 / 4) << 4, flags]);
         body.extend([0xffff_u16, 0, 0].map(u16::to_be_bytes).concat());
+        body.extend(options);
+        body.extend(data);
         let sum = checksum(&pseudo_header(from, to, TCP, body.len()), &body);
         put(&mut body, 16, sum);
         Self::new(from, to, TCP, body)
@@ -78,13 +104,27 @@ impl Packet {
 
     /// An SCTP packet with an INIT chunk alone (RFC 9260, 3.3.2), which opens an association.
     pub fn sctp_init(from: IpAddr, to: IpAddr, source_port: u16, port: u16, tag: u32) -> Self {
-        let mut body = [source_port, port].map(u16::to_be_bytes).concat();
-        body.extend([0; 8]);
-        body.extend([1, 0, 0, 20]);
-        body.extend(tag.to_be_bytes());
-        body.extend(0xffff_u32.to_be_bytes());
-        body.extend([1_u16, 1].map(u16::to_be_bytes).concat());
-        body.extend(1_u32.to_be_bytes());
+        let mut value = tag.to_be_bytes().to_vec();
+        value.extend(0xffff_u32.to_be_bytes());
+        value.extend([1_u16, 1].map(u16::to_be_bytes).concat());
+        value.extend(1_u32.to_be_bytes());
+        Self::sctp(from, to, (source_port, port), 0, (1, &value))
+    }
+
+    /// An SCTP packet with one chunk: its type and its value, which is a multiple of 4 bytes.
+    pub fn sctp(
+        from: IpAddr,
+        to: IpAddr,
+        ports: (u16, u16),
+        verification_tag: u32,
+        (kind, value): (u8, &[u8]),
+    ) -> Self {
+        let mut body = [ports.0, ports.1].map(u16::to_be_bytes).concat();
+        body.extend(verification_tag.to_be_bytes());
+        body.extend([0; 4]);
+        body.extend([kind, 0]);
+        body.extend(((4 + value.len()) as u16).to_be_bytes());
+        body.extend(value);
         let sum = crc32c(&body).to_le_bytes();
         if let Some(place) = body.get_mut(8..12) {
             place.copy_from_slice(&sum);
@@ -134,6 +174,12 @@ impl Packet {
 
     pub fn with_hops(mut self, hops: u8) -> Self {
         self.hops = hops;
+        self
+    }
+
+    /// With options in the IPv4 header. They are as long as a multiple of 4 bytes.
+    pub fn with_options(mut self, options: Vec<u8>) -> Self {
+        self.options = options;
         self
     }
 
@@ -189,12 +235,14 @@ fn header(packet: &Packet, next: u8, id: u16, fragment: u16, payload: &[u8]) -> 
     let mut bytes = Vec::with_capacity(40 + payload.len());
     match (packet.from, packet.to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let total = (20 + payload.len()) as u16;
-            bytes.extend([0x45, packet.tos]);
+            let length = 20 + packet.options.len();
+            let total = (length + payload.len()) as u16;
+            bytes.extend([0x40 | (length / 4) as u8, packet.tos]);
             bytes.extend([total, id, fragment].map(u16::to_be_bytes).concat());
             bytes.extend([packet.hops, next, 0, 0]);
             bytes.extend(from.octets());
             bytes.extend(to.octets());
+            bytes.extend(&packet.options);
             let sum = checksum(&[], &bytes);
             put(&mut bytes, 10, sum);
         }

@@ -5,7 +5,7 @@ mod steps;
 
 use palisade_compiler::compile::Compiler;
 use palisade_dataplane::dataplane::{Dataplane, Way};
-use palisade_dataplane::netlink::Kernel;
+use palisade_dataplane::netlink::{Kernel, grace_method};
 use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
 use serde::Serialize;
 
@@ -82,6 +82,9 @@ struct Outcome {
 
 pub(super) fn execute(args: &Args) -> Result<Exit, Failure> {
     let input = args.manifests.load()?;
+    if !args.dry_run {
+        grace_method()?;
+    }
     let mut progress = Progress::new("programming");
     let observed = ObservedRuleset::new(Kernel::open_without_owner()?, move |done| {
         if let Done::Commit { began, elements, .. } = done {

@@ -1,6 +1,5 @@
 //! Has the loop judge what was seen, and keeps it: on a thread of its own, which may wait for the loop.
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,19 +12,14 @@ use super::allowed;
 use super::flow::{FlowVerdict, NamedJudgement};
 use super::listener::listen;
 use super::observation::{Batch, Judged, Observation};
+use super::pace::Pace;
 use super::store::FlowStore;
+use super::waiting::Waiting;
 use crate::inbox::{Ended, Sender};
 use crate::published_status::PublishedStatus;
 
-/// Packets that wait to be judged at most; later ones are counted as lost.
-const MAX_WAITING: usize = 1024;
-/// Packets that the loop judges in a row.
-pub(super) const MAX_BATCH: usize = 32;
-/// How many times as long as the loop took for a batch it is left alone.
-const PAUSES: u32 = 9;
-/// Beyond so many that wait to be judged, the loop is left alone for as long as it took only.
-const MANY_WAITING: usize = 1024;
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// Packets that wait for the recorder at most; later ones are counted as lost.
+const MAX_QUEUED: usize = 1024;
 /// How long to wait while nothing is enforced that packets could be judged by.
 pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// How often the kernel's counters of denied packets are read while packets come, and otherwise.
@@ -52,12 +46,6 @@ impl Asker {
     }
 }
 
-/// How long the loop is left alone after a batch that took so long, while so many wait: half of the time where they are many.
-pub(super) fn rest_after(took: Duration, waiting: usize) -> Duration {
-    let pauses = if waiting > MANY_WAITING { 1 } else { PAUSES };
-    (took * pauses).min(MAX_PAUSE)
-}
-
 /// Begins to record denied and allowed connections, in the network namespace of the calling thread; `event_buffer` is the room
 /// for events of the latter, in bytes. The threads last as long as the process; without them all else goes on.
 pub fn spawn(inbox: Sender, status: PublishedStatus, event_buffer: usize) {
@@ -68,13 +56,23 @@ pub fn spawn(inbox: Sender, status: PublishedStatus, event_buffer: usize) {
 }
 
 fn try_spawn(inbox: Sender, status: PublishedStatus, event_buffer: usize) -> io::Result<()> {
-    let (queue, observations) = sync_channel(MAX_WAITING);
+    let (queue, observations) = sync_channel(MAX_QUEUED);
     let store = status.flows.clone();
     let counters = Counters::begin();
-    let (waiting, count_at) = (Vec::new(), Instant::now());
+    let (waiting, now) = (Waiting::default(), Instant::now());
     let asker = Asker { inbox, turn: Arc::default() };
     allowed::spawn(asker.clone(), status.clone(), event_buffer)?;
-    let recorder = Recorder { asker, status, observations, waiting, counters, count_at };
+    let pace = Pace::default();
+    let recorder = Recorder {
+        asker,
+        status,
+        observations,
+        waiting,
+        pace,
+        counters,
+        ask_at: now,
+        count_at: now,
+    };
     thread::Builder::new().name("denied".into()).spawn(move || listen(&store, &queue))?;
     thread::Builder::new().name("flows".into()).spawn(move || recorder.run())?;
     Ok(())
@@ -84,9 +82,11 @@ struct Recorder {
     asker: Asker,
     status: PublishedStatus,
     observations: Receiver<Observation>,
-    /// Seen and not judged, in order.
-    waiting: Vec<Observation>,
+    waiting: Waiting,
+    pace: Pace,
     counters: Counters,
+    /// When the loop is asked next, if anything waits.
+    ask_at: Instant,
     /// When the kernel's counters are read next.
     count_at: Instant,
 }
@@ -98,68 +98,71 @@ impl Recorder {
         loop {
             match self.observations.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(observation) => {
-                    self.waiting.push(observation);
-                    self.waiting.extend(self.observations.try_iter().take(MAX_WAITING));
+                    self.take(observation);
+                    // What came with it is judged with it.
+                    for _ in 0..MAX_QUEUED {
+                        let Ok(observation) = self.observations.try_recv() else { break };
+                        self.take(observation);
+                    }
                     self.count_at = self.count_at.min(Instant::now() + COUNT_SOON);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            while !self.waiting.is_empty() {
-                if self.judge() == Err(Ended) {
-                    return;
-                }
+            if self.ask_at <= Instant::now() && self.judge() == Err(Ended) {
+                return;
             }
             next = self.keep_up();
         }
     }
 
-    /// Merges repeats, and has a batch of the others judged.
-    fn judge(&mut self) -> Result<(), Ended> {
+    /// Merges a repeat at once, and has others wait.
+    fn take(&mut self, observation: Observation) {
+        let store = &self.status.flows;
+        if self.repeats(&observation) {
+            return;
+        }
+        let is_new = !store.knows(&observation.key());
+        if !self.waiting.push(observation, is_new) {
+            store.count(|counts| counts.lost.queue += 1);
+        }
+    }
+
+    /// Whether it is a repeat of what was judged by what is in force, and so noted.
+    fn repeats(&self, observation: &Observation) -> bool {
         let revision = self.status.look(|at| at.status.enforced_revision);
-        let store = self.status.flows.clone();
-        let metrics = &self.status.metrics;
-        self.waiting.retain(|observation| {
-            let is_repeat = store.repeat(observation, revision);
-            if is_repeat {
-                metrics.recorded(FlowVerdict::Deny, observation.at.elapsed());
-            }
-            !is_repeat
-        });
-        let batch = self.next_batch();
+        let is_repeat = self.status.flows.repeat(observation, revision);
+        if is_repeat {
+            self.status.metrics.recorded(FlowVerdict::Deny, observation.at.elapsed());
+        }
+        is_repeat
+    }
+
+    /// Has a batch of those that wait judged.
+    fn judge(&mut self) -> Result<(), Ended> {
+        // What was judged since then has repeats among those that wait.
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|observation| !self.repeats(observation));
+        let batch = waiting.next_batch(self.pace.batch());
+        self.waiting = waiting;
         if batch.is_empty() {
             return Ok(());
         }
         match self.ask(batch.clone())? {
             Judged::NotYet => {
-                // Those that wait stay in order.
-                self.waiting.splice(..0, batch);
-                thread::sleep(ASK_AGAIN_AFTER);
+                self.waiting.put_back(batch);
+                self.ask_at = Instant::now() + ASK_AGAIN_AFTER;
             }
             Judged::Each { judgements, took } => {
                 for (observation, judged) in batch.iter().zip(judgements) {
-                    store.put(observation, judged);
+                    self.status.flows.put(observation, judged);
                     self.status.metrics.recorded(FlowVerdict::Deny, observation.at.elapsed());
                 }
-                // What comes meanwhile waits in the queue.
-                thread::sleep(rest_after(took, self.waiting.len()));
+                let rest = self.pace.rest_after(batch.len(), took, self.waiting.len());
+                self.ask_at = Instant::now() + rest;
             }
         }
         Ok(())
-    }
-
-    /// Takes the first packets that wait, one of each flow.
-    fn next_batch(&mut self) -> Vec<Observation> {
-        let mut keys = HashSet::new();
-        let mut batch = Vec::new();
-        self.waiting.retain(|observation| {
-            let is_taken = batch.len() < MAX_BATCH && keys.insert(observation.key());
-            if is_taken {
-                batch.push(*observation);
-            }
-            !is_taken
-        });
-        batch
     }
 
     fn ask(&self, observations: Vec<Observation>) -> Result<Judged<NamedJudgement>, Ended> {
@@ -175,7 +178,8 @@ impl Recorder {
             let is_settled = self.counters.count(&self.status.flows);
             self.count_at = now + if is_settled { COUNT_LATE } else { COUNT_SOON };
         }
-        due.map_or(self.count_at, |due| due.min(self.count_at))
+        let ask_at = (!self.waiting.is_empty()).then_some(self.ask_at);
+        due.into_iter().chain(ask_at).fold(self.count_at, Instant::min)
     }
 }
 

@@ -162,6 +162,12 @@ impl FlowStore {
         self.count(|counts| counts.lost.dropped_readers += 1);
     }
 
+    /// Whether there is a flow of this kind, at whatever revision it was judged.
+    pub(super) fn knows(&self, key: &FlowKey) -> bool {
+        let state = self.state();
+        [&state.flows, &state.divergences].into_iter().any(|ring| ring.get(key).is_some())
+    }
+
     /// Notes a repeat of a flow that was judged at this revision; false if there is none.
     pub(super) fn repeat(&self, observation: &Observation, revision: u64) -> bool {
         let key = observation.key();

@@ -9,7 +9,7 @@ use palisade_compiler::program::{Delta, Program, TableFamily};
 use palisade_dataplane::compare::Difference;
 use palisade_dataplane::dataplane::{Counters, Dataplane, Options};
 use palisade_dataplane::host::HostFacts;
-use palisade_dataplane::netlink::{DenyCounters, Kernel};
+use palisade_dataplane::netlink::{DenyCounters, Kernel, grace_method};
 use palisade_dataplane::ruleset::{Ruleset as _, RulesetError};
 
 use crate::bridged::AttachedSubjects;
@@ -44,6 +44,8 @@ impl Enforcer {
         metrics: &Metrics,
     ) -> Result<(Self, Program), RulesetError> {
         let &TableSettings { owned, deny_action, ref guard } = settings;
+        // Without a way to wait for packets under way the first change that needs it would fail, at any later time.
+        grace_method()?;
         let kernel = if owned { Kernel::open()? } else { Kernel::open_without_owner()? };
         let dataplane = Dataplane::start_with(
             observed(kernel, metrics.clone()),

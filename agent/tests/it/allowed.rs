@@ -13,7 +13,7 @@ use palisade_dataplane::netlink::conntrack::{Conntrack, Entry, Progress, Selecti
 use palisade_lab::Layout;
 use palisade_lab::tool::run;
 
-use crate::attacks::{LAYOUTS_AND_FAMILIES, connected};
+use crate::cast::{LAYOUTS_AND_FAMILIES, connected};
 use crate::lab::nft;
 use crate::observe::{Node, only_denied};
 

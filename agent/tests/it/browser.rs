@@ -19,7 +19,7 @@ use palisade_compiler::model::Family;
 use palisade_lab::Layout;
 use serde_json::{Value, json};
 
-use super::attacks::CAST;
+use super::cast::CAST;
 use super::command::{Scratch, until};
 use super::observe::Node;
 use super::scrape::within;

@@ -7,7 +7,7 @@ use palisade_compiler::program::skeleton::{LOG_GROUP, LOG_RATE_PER_SECOND};
 use palisade_lab::packet::{Packet, UDP, tcp_flags};
 use palisade_lab::{Layout, Nflog};
 
-use crate::attacks::{CAST, LAYOUTS_AND_FAMILIES};
+use crate::cast::{CAST, LAYOUTS_AND_FAMILIES};
 use crate::lab::nft;
 use crate::scene::Scene;
 

@@ -8,7 +8,7 @@ use palisade_compiler::model::Family;
 use palisade_compiler::program::skeleton::DenyAction;
 use palisade_lab::{LabSpec, Layout};
 
-use crate::attacks::{CAST, LAYOUTS_AND_FAMILIES};
+use crate::cast::{CAST, LAYOUTS_AND_FAMILIES};
 use crate::command::{Scratch, palisade_in};
 use crate::scene::Scene;
 

@@ -8,7 +8,7 @@ use palisade_compiler::model::Family;
 use palisade_lab::packet::Packet;
 use palisade_lab::{LabSpec, Layout};
 
-use crate::attacks::LAYOUTS_AND_FAMILIES;
+use crate::cast::LAYOUTS_AND_FAMILIES;
 use crate::command::{Agent, Scratch};
 use crate::lab::address;
 use crate::scene::Scene;

@@ -10,9 +10,10 @@
 
 mod agent;
 mod allowed;
-mod attacks;
 mod bad_input;
 mod browser;
+mod capabilities;
+mod cast;
 mod check;
 mod command;
 mod counters;
@@ -45,6 +46,5 @@ mod revocation;
 mod scene;
 mod scrape;
 mod services;
-mod source_guard;
 mod support_bundle;
 mod switching;

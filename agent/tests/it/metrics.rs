@@ -334,7 +334,7 @@ fn denied_packets_are_scraped_with_their_bytes() {
     use palisade_lab::Layout;
     use palisade_lab::packet::Packet;
 
-    use super::attacks::CAST;
+    use super::cast::CAST;
     use super::scene::Scene;
 
     let scene = Scene::new(Layout::Routed, CAST);

@@ -13,7 +13,7 @@ use palisade_compiler::program::skeleton::LOG_RATE_PER_SECOND;
 use palisade_lab::packet::Packet;
 use palisade_lab::{Layout, Namespace};
 
-use crate::attacks::{CAST, LAYOUTS_AND_FAMILIES};
+use crate::cast::{CAST, LAYOUTS_AND_FAMILIES};
 use crate::command::{Agent, Scratch, enter, palisade_in};
 use crate::scene::Scene;
 use crate::scrape;

@@ -13,7 +13,7 @@ use palisade_dataplane::netlink::conntrack::{Conntrack, Entry, Progress, Selecti
 use palisade_lab::packet::{ICMP, ICMPV6, Packet, SCTP, TCP, UDP};
 use palisade_lab::{LabSpec, Layout, MARKERS, Transmission};
 
-use crate::attacks::{LAYOUTS_AND_FAMILIES, connected};
+use crate::cast::{LAYOUTS_AND_FAMILIES, connected};
 use crate::command::{Agent, Scratch};
 use crate::lab::{address, nft};
 use crate::scene::Scene;

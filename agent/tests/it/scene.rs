@@ -94,12 +94,6 @@ impl Scene {
         self.load(&self.source_facts(SourceGuardMode::All), deny_action);
     }
 
-    /// As `enforce`, with another source guard than that of all packets.
-    #[track_caller]
-    pub(crate) fn enforce_guarded(&self, mode: SourceGuardMode) {
-        self.load(&self.source_facts(mode), DenyAction::Drop);
-    }
-
     /// What the tables must hold of the interfaces of the lab's pods.
     #[track_caller]
     pub(crate) fn source_facts(&self, mode: SourceGuardMode) -> HostFacts {

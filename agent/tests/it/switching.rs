@@ -15,7 +15,7 @@ use palisade_dataplane::netlink::Kernel;
 use palisade_lab::packet::{TCP, UDP};
 use palisade_lab::{Flood, Lab, LabSpec, Layout, MARKERS, Namespace};
 
-use crate::attacks::CAST;
+use crate::cast::CAST;
 use crate::lab::{address, nft};
 use crate::scene::{changes, host_facts, hosts};
 

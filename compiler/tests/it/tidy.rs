@@ -60,6 +60,7 @@ fn every_source_file_is_in_a_module_tree() {
             package.join("src/lib.rs"),
             package.join("src/main.rs"),
             package.join("tests/it/main.rs"),
+            package.join("tests/attacks/main.rs"),
             package.join("tests/kubernetes/main.rs"),
         ];
         for folder in ["benches", "examples", "fuzz/fuzz_targets"] {

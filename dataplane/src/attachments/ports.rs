@@ -39,10 +39,10 @@ pub struct PortSources {
 
 /// What is known of local pods.
 pub trait LocalPods {
-    /// The local pod that has the address, as `namespace/name`.
+    /// The local pod that has the address, by words that no other pod has, before it or after.
     fn owner(&self, address: IpAddr) -> Option<String>;
 
-    /// The addresses of the pod of that name; none where there is none any more.
+    /// The addresses of the pod with these words; none where there is none any more.
     fn addresses(&self, pod: &str) -> Vec<IpAddr>;
 }
 

@@ -10,6 +10,8 @@ use palisade_compiler::program::skeleton::SetName;
 
 use super::conntrack::{self, Event, TUPLE_ORIGINAL, Tuple};
 use super::elements::{self, Collector};
+use super::host_routes::{DeviceRoute, RouteEvent};
+use super::links::LinkEvent;
 use super::nflog::{PacketHeader, Record};
 use super::wire::{self, Attributes, Message};
 use super::{
@@ -125,10 +127,37 @@ fn put(out: &mut Vec<u8>, family: TableFamily, set: SetName, element: &Element) 
 
 /// Links, addresses, routes, and filters of traffic control.
 fn rtnetlink(datagram: &[u8]) {
+    let mut routes = BTreeSet::new();
     each(datagram, |message| {
-        let _ = (links::event_of(&message), links::address_of(&message));
+        let _ = links::address_of(&message);
+        if let Some(LinkEvent::Route(event)) = links::event_of(&message) {
+            note_route(event, &mut routes);
+        }
         let _ = (interfaces::one(&message), route::route_of(&message));
         let at = link_programs::AttachmentPoint::TcIngress;
         let _ = link_programs::filter_of(&message, "eth0", at);
     });
+}
+
+/// An event leaves the routes as it says, and what it says of its route is possible.
+fn note_route(event: RouteEvent, routes: &mut BTreeSet<DeviceRoute>) {
+    let before = routes.len();
+    event.apply_to(routes);
+    let route = event.route();
+    let has_come = !matches!(event, RouteEvent::Gone(_));
+    assert_eq!(routes.contains(route), has_come, "{event:?}");
+    match event {
+        RouteEvent::Replaced(_) => {
+            let place = |it: &DeviceRoute| (it.destination, it.length, it.table, it.metric);
+            let there = routes.iter().filter(|it| place(it) == place(route)).count();
+            assert_eq!(there, 1, "{event:?}");
+        }
+        RouteEvent::Come(_) | RouteEvent::Gone(_) => {
+            assert!(routes.len().abs_diff(before) <= 1, "{event:?}");
+        }
+    }
+    if let Some(host) = route.host() {
+        assert!(host == route.destination && !route.has_gateway, "{event:?}");
+    }
+    let _ = route.is_link_local();
 }

@@ -7,11 +7,12 @@ use std::thread;
 use palisade_compiler::model::{Connection, Direction};
 use palisade_dataplane::netlink::{Delivery, delivery};
 
-use super::tracker::{Gathered, Tally};
+use super::tracker::{Gathered, MAX_GATHERED, Tally};
 use super::{AllowedConnection, ConnectionKey, GATHER_FOR, Shared, SideJudgement, lock};
 use crate::flows::flow::FlowVerdict;
 use crate::flows::observation::{Batch, FlowKey, Judged};
-use crate::flows::recorder::{ASK_AGAIN_AFTER, Asker, MAX_BATCH, rest_after};
+use crate::flows::pace::Pace;
+use crate::flows::recorder::{ASK_AGAIN_AFTER, Asker};
 use crate::flows::store::allowed::Connections;
 use crate::inbox::Ended;
 use crate::published_status::PublishedStatus;
@@ -19,10 +20,14 @@ use crate::published_status::PublishedStatus;
 /// Kinds of connections of which it is known at which ends a pod of this node is.
 const MAX_KNOWN: usize = 16_384;
 
+/// Beyond so many kinds that are gathered, they are judged at once.
+const MANY_GATHERED: usize = MAX_GATHERED / 8;
+
 pub(super) struct Recorder {
     asker: Asker,
     status: PublishedStatus,
     gathered: Shared,
+    pace: Pace,
     /// The revision by which `known` was judged.
     revision: u64,
     known: HashMap<ConnectionKey, Vec<Direction>>,
@@ -30,13 +35,17 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(asker: Asker, status: PublishedStatus, gathered: Shared) -> Self {
-        Self { asker, status, gathered, revision: 0, known: HashMap::new() }
+        let pace = Pace::default();
+        Self { asker, status, gathered, pace, revision: 0, known: HashMap::new() }
     }
 
     /// Runs until the loop or the listener has ended.
     pub(super) fn run(mut self, woken: &Receiver<()>) {
         while woken.recv().is_ok() {
-            thread::sleep(GATHER_FOR);
+            // While many are there already, others are left out for want of room before long.
+            if lock(&self.gathered).tallies.len() < MANY_GATHERED {
+                thread::sleep(GATHER_FOR);
+            }
             let tallies = {
                 let mut gathered = lock(&self.gathered);
                 let Gathered { tallies, .. } = &mut *gathered;
@@ -53,7 +62,7 @@ impl Recorder {
         tallies.retain(|(key, tally)| !self.repeat(key, tally));
         let mut waiting = tallies.into_iter();
         loop {
-            let batch: Vec<_> = waiting.by_ref().take(MAX_BATCH).collect();
+            let batch: Vec<_> = waiting.by_ref().take(self.pace.batch()).collect();
             if batch.is_empty() {
                 return Ok(());
             }
@@ -72,7 +81,7 @@ impl Recorder {
                     for ((key, tally), sides) in batch.iter().zip(judgements) {
                         self.put(key, tally, sides);
                     }
-                    thread::sleep(rest_after(took, waiting));
+                    thread::sleep(self.pace.rest_after(batch.len(), took, waiting));
                     return Ok(());
                 }
             }
