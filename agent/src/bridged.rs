@@ -246,11 +246,14 @@ impl AttachedSubjects {
             return;
         }
         let has_other_pods = self.seen.is_none_or(|(_, pods)| pods != compiler.local_changes());
-        if has_other_pods && self.known_sources.has_unlocated() {
-            attachments.look_at_unidentified_ports();
-        }
         let (guard, has_bridge_tables) = (&self.guard, self.features.bridge_tables);
-        let found = KnownSources::of(attachments, compiler, guard, &self.nodes, has_bridge_tables);
+        let nodes = &self.nodes;
+        let mut found = KnownSources::of(attachments, compiler, guard, nodes, has_bridge_tables);
+        if has_other_pods && found.as_ref().is_ok_and(KnownSources::has_unlocated) {
+            // An address that came after its link is no event here.
+            attachments.look_at_unidentified_ports();
+            found = KnownSources::of(attachments, compiler, guard, nodes, has_bridge_tables);
+        }
         // What is known stays if it cannot be read, and is looked for again with the next change.
         let Some(known) = warned(found) else { return };
         self.seen = now;

@@ -8,7 +8,7 @@ use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
 use palisade_dataplane::attachments::Attachments;
 use palisade_dataplane::host::HostFacts;
-use palisade_dataplane::netlink::local_addresses;
+use palisade_dataplane::netlink::{broadcast_addresses, local_addresses};
 
 /// The ports of VXLAN (RFC 7348), which Linux had first at 8472, and of Geneve (RFC 8926).
 const TUNNEL_PORTS: [u16; 3] = [4789, 8472, 6081];
@@ -23,7 +23,7 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Those that objects name, and this host's own, looked up in the network namespace of the calling thread.
+    /// Those that objects name, this host's own and those by which its networks reach it with all others, looked up in the network namespace of the calling thread.
     ///
     /// # Errors
     ///
@@ -32,9 +32,14 @@ impl Nodes {
         let own: BTreeSet<IpAddr> =
             local_addresses()?.into_iter().filter(|address| !address.is_loopback()).collect();
         let named = compiler.snapshot().node_addresses();
-        let addresses = named.chain(own.iter().copied()).collect();
+        let addresses = named.chain(own.iter().copied()).chain(broadcast_addresses()?).collect();
         let tunnel_ports = attachments.tunnel_ports().into_iter().chain(TUNNEL_PORTS).collect();
         Ok(Self { addresses, own, tunnel_ports })
+    }
+
+    /// Whether it is an address of a node.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
     }
 
     /// The addresses of this host.

@@ -115,7 +115,11 @@ impl KnownSources {
             .map(|address| address.to_string())
             .collect();
         let unlocated_count = compiler.local_addresses().filter(is_unlocated).count();
-        let held = held(&sources, &ports, compiler.program());
+        let mut held = held(&sources, &ports, compiler.program());
+        // Nobody takes another's address from the node by giving it to himself.
+        held.retain(|address| {
+            compiler.snapshot().owner(*address).is_none() && !nodes.holds(*address)
+        });
         let may_tunnel =
             |address: &IpAddr| guard.tunnels.iter().any(|range| range.contains(address));
         let tunnel_sources = if guard.tunnels.is_empty() {
@@ -288,6 +292,6 @@ fn held(sources: &Sources, ports: &PortSources, program: &Program) -> BTreeSet<I
         .filter(|(_, address)| program.is_subject(*address))
         .map(|(interface, _)| *interface)
         .collect();
-    let unnamed = sources.unnamed.iter().chain(&ports.unnamed);
+    let unnamed = sources.unnamed.iter().chain(&ports.routed);
     unnamed.filter(|(interface, _)| of_isolated.contains(interface)).map(|pair| pair.1).collect()
 }

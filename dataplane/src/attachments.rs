@@ -30,6 +30,9 @@ pub use sources::Sources;
 /// by `look_again` only.
 const MAX_RETRIED: usize = 256;
 
+/// Addresses of a port's other end that are looked at: a pod that may configure its network can give itself any number.
+const MAX_PORT_ADDRESSES: usize = 64;
+
 /// Where a subject is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
@@ -321,10 +324,15 @@ impl Attachments {
         }
     }
 
+    /// What a port has no more is another's that has it, if there is one.
     fn forget(&mut self, index: u32, addresses: &[IpAddr]) {
         for address in addresses {
             if self.port_of.get(address) == Some(&index) {
                 self.port_of.remove(address);
+                let other = self.ports.iter().find(|(_, port)| port.addresses.contains(address));
+                if let Some((&other, _)) = other {
+                    self.port_of.insert(*address, other);
+                }
             }
         }
     }
@@ -341,8 +349,10 @@ impl Attachments {
         let stale = self.ports.iter().filter(|(_, port)| port.is_stale).map(|(&index, _)| index);
         for index in stale.collect::<Vec<_>>() {
             let Some((netns, other)) = self.port(index) else { continue };
-            let addresses = self.links_of.addresses(netns, other)?;
+            let mut addresses = self.links_of.addresses(netns, other)?;
+            addresses.truncate(MAX_PORT_ADDRESSES);
             let mac = self.links_of.mac_address(netns, other)?;
+            let mac = self.own_mac(index, mac);
             let port = Port { addresses, mac, is_stale: false };
             ports::note_holders(&mut self.port_of, &self.ports, index, &port.addresses);
             let now = port.addresses.clone();

@@ -93,9 +93,8 @@ impl HostFacts {
 
     /// Whether the sources of some interface or port are looked at.
     pub fn has_guarded(&self) -> bool {
-        [&self.pod_interfaces, &self.first_interfaces, &self.guarded_ports]
-            .iter()
-            .any(|guarded| !guarded.is_empty())
+        let guarded = [&self.pod_interfaces, &self.first_interfaces, &self.guarded_ports];
+        guarded.iter().any(|guarded| !guarded.is_empty()) || !self.unidentified_ports.is_empty()
     }
 
     /// Whether packets that enter by the interface must have one of its sources.

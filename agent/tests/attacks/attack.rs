@@ -48,6 +48,8 @@ pub(crate) struct Attack {
     places: &'static [Place],
     succeeds: Trial,
     control: Trial,
+    /// Whether it is known to get through.
+    is_open: bool,
 }
 
 /// An attack that `succeeds` tries once. What the policies allow must pass.
@@ -57,13 +59,19 @@ pub(crate) fn attack(
     succeeds: impl Fn(&Stage<'_>) -> bool + 'static,
 ) -> Attack {
     let control = |stage: &Stage<'_>| stage.allowed_passes();
-    Attack { what, places, succeeds: Box::new(succeeds), control: Box::new(control) }
+    let (succeeds, control) = (Box::new(succeeds), Box::new(control));
+    Attack { what, places, succeeds, control, is_open: false }
 }
 
 impl Attack {
     /// With another control: whether what is like the attack and is no attack passes.
     pub(crate) fn control(self, control: impl Fn(&Stage<'_>) -> bool + 'static) -> Self {
         Self { control: Box::new(control), ..self }
+    }
+
+    /// One that is known to get through, as docs/attacks.md says under "What stays open". When it does no more, the document is wrong.
+    pub(crate) fn open(self) -> Self {
+        Self { is_open: true, ..self }
     }
 
     /// Whether it succeeds, if need be at a later try.
@@ -182,6 +190,7 @@ fn carry_out_in(setting: Setting, attacks: &[Attack], layout: Layout, by: By) ->
             family: *family,
             by: if by == By::Apply { "apply" } else { "agent" },
             without,
+            is_open: attack.is_open,
             with: (0..tries()).any(|_| (attack.succeeds)(&stage)),
             control: control && (attack.control)(&stage),
         }

@@ -189,6 +189,7 @@ fn a_flow_that_was_cut_is_not_opened_anew_by_its_answering_end() {
                     without: without[2 * number + which],
                     with: answers(stage, which),
                     // Another flow of B's.
+                    is_open: false,
                     control: passes(stage, "n/b", "n/c", (54, port), which),
                 });
             }

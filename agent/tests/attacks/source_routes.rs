@@ -31,12 +31,13 @@ fn by_the_node(stage: &Stage<'_>, from: &str, to: &str, option: u8) -> bool {
 }
 
 #[test]
-fn a_source_route_leads_nobody_to_an_isolated_pod() {
+fn a_source_route_leads_to_an_isolated_pod_where_the_node_takes_it() {
     carry_out(
         Setting { prepare: accept_source_routes, ..PLAIN },
         &[attack("source routes: A to B by the node", OVER_V4, |stage| {
             by_the_node(stage, "n/a", "n/b", LOOSE)
-        })],
+        })
+        .open()],
     );
 }
 

@@ -18,13 +18,15 @@ pub(crate) struct Row {
     /// Whether the attack succeeded, without Palisade and with it.
     pub(crate) without: bool,
     pub(crate) with: bool,
+    /// Whether it is known to get through.
+    pub(crate) is_open: bool,
     /// Whether what is legitimate passed, both times.
     pub(crate) control: bool,
 }
 
 impl Row {
     pub(crate) fn is_as_wanted(&self) -> bool {
-        (self.without, self.with, self.control) == (true, false, true)
+        (self.without, self.with, self.control) == (true, self.is_open, true)
     }
 }
 
@@ -40,7 +42,7 @@ impl fmt::Display for Row {
             self.what,
             self.by,
             came(self.without),
-            came(self.with)
+            if self.with && self.is_open { "open" } else { came(self.with) }
         )
     }
 }

@@ -136,6 +136,12 @@ pub fn run(
         trace.step(Step::End(ChainName::SourceGuard, Verdict::Deny));
         return (Verdict::Deny, 0);
     }
+    let mut guard = Walk { view, packet, trace: &mut (), chains, priority };
+    if packet.frame.is_to_reserved_group {
+        // No bridge passes it on.
+        let verdict = guard.chain(ChainName::Input).unwrap_or(Verdict::Allow);
+        return (verdict, 0);
+    }
     let mut walk = Walk { view, packet, trace, chains, priority };
     let verdict = walk.chain(ChainName::Forward).unwrap_or_else(|| {
         walk.trace.step(Step::End(ChainName::Forward, Verdict::Allow));
@@ -308,6 +314,12 @@ impl<V: View, T: Trace> Walk<'_, V, T> {
             packet.frame.tag == Some(tag)
         } else if let Expr::ToGroup = expr {
             packet.frame.is_to_group
+        } else if let Expr::ToReservedGroup = expr {
+            packet.frame.is_to_reserved_group
+        } else if let Expr::IsFragment = expr {
+            packet.frame.fragment_of.is_some()
+        } else if let Expr::FragmentOf(number) = expr {
+            packet.frame.fragment_of == Some(number)
         } else if let Expr::LengthAtMost(length) = expr {
             packet.frame.length <= length
         } else if let Expr::FamilyIs(family) = expr {

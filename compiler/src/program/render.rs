@@ -138,6 +138,7 @@ fn write_chain(
     writeln!(f, "\n\tchain {} {{", chain.as_str())?;
     if let Some(hook) = chain.hook() {
         let place = match (hook, table) {
+            (Hook::Input, _) => "input priority filter",
             (Hook::Prerouting, TableFamily::Bridge) => "prerouting priority filter",
             (Hook::Prerouting, _) => "prerouting priority raw",
             (Hook::Forward, TableFamily::Inet) => "forward priority filter - 1",
@@ -261,6 +262,11 @@ fn write_match(f: &mut fmt::Formatter<'_>, table: TableFamily, expr: Expr) -> fm
         Expr::NetworkProtocolIs(protocol) => write!(f, "meta protocol {}", protocol.as_str()),
         Expr::Tagged(tag) => write!(f, "ether type {}", tag.as_str()),
         Expr::ToGroup => f.write_str("ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00"),
+        Expr::ToReservedGroup => {
+            f.write_str("ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00")
+        }
+        Expr::IsFragment => f.write_str("exthdr frag exists"),
+        Expr::FragmentOf(number) => write!(f, "frag nexthdr {}", protocol_name(number)),
         Expr::FamilyIs(Family::V4) => f.write_str("meta nfproto ipv4"),
         Expr::FamilyIs(Family::V6) => f.write_str("meta nfproto ipv6"),
         Expr::PriorityIs(priority) => write!(f, "meta priority {}", ClassId(priority)),

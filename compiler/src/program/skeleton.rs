@@ -19,7 +19,7 @@ mod inet;
 mod source_guard;
 mod tunnels;
 
-pub use super::protocol::{ICMP, ICMPV6, TCP, UDP};
+pub use super::protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
 pub use super::sets::SetName;
 use super::{ClassId, ProfileId, TableFamily};
 use crate::model::Family;
@@ -62,6 +62,9 @@ pub const ND_HOP_LIMIT: u8 = 255;
 /// The longest neighbour solicitation or advertisement that passes between pods, from its network header on, in bytes: the header (40), the
 /// message (24), and options, which the kernel's own messages have 8 to 16 bytes of. What is longer carries something else.
 pub const ND_LENGTH: u32 = 104;
+
+/// The longest ARP message that passes between pods, from its begin on, in bytes: 28 for IPv4 over Ethernet (RFC 826), and padding to the shortest frame.
+pub const ARP_LENGTH: u32 = 60;
 
 /// `(fin | syn | rst | ack)`: of these flags, the first segment of a connection has `syn` alone.
 pub const TCP_OPENING_MASK: u8 = 0x17;

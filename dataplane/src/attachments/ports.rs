@@ -33,6 +33,8 @@ pub struct PortSources {
     pub located: BTreeSet<IpAddr>,
     /// Addresses of a guarded port's other end that the pod does not have by its manifest. They are no sources.
     pub unnamed: BTreeSet<(u32, IpAddr)>,
+    /// Of these, those that the host routes to the port's bridge.
+    pub routed: BTreeSet<(u32, IpAddr)>,
     /// Addresses of pods at ports that are not theirs.
     pub disputed: BTreeSet<(u32, IpAddr)>,
 }
@@ -110,6 +112,12 @@ impl Attachments {
                 self.note_claim(&mut sources, index, address, pods, rules);
             }
         }
+        for &(index, address) in &sources.unnamed {
+            let bridge = self.links.get(&index).and_then(|link| link.master);
+            if bridge.is_some() && self.routes.device(address)? == bridge {
+                sources.routed.insert((index, address));
+            }
+        }
         Ok(sources)
     }
 
@@ -146,27 +154,63 @@ impl Attachments {
         }
     }
 
-    /// Finds the pods of ports that have none, and forgets those that are gone.
+    /// The Ethernet address of a port's other end as it is found there: who had one first keeps it, and whose is another's keeps what it had.
+    pub(super) fn own_mac(&self, index: u32, found: Option<MacAddress>) -> Option<MacAddress> {
+        let is_others = found.is_some()
+            && self.ports.iter().any(|(other, port)| *other != index && port.mac == found);
+        if is_others { self.ports.get(&index).and_then(|port| port.mac) } else { found }
+    }
+
+    /// Whether the other end of a port has an address of the pod.
+    fn has_address_of(&self, index: u32, pod: &str, pods: &impl LocalPods) -> bool {
+        let Some(port) = self.ports.get(&index) else { return false };
+        pods.addresses(pod).iter().any(|address| port.addresses.contains(address))
+    }
+
+    /// Whether the port is still the pod's. A pod that is set up anew has another port, while its first one may be there for a while.
+    fn is_still(&self, index: u32, pod: &str, pods: &impl LocalPods) -> bool {
+        let is_elsewhere = || {
+            let mut others = self.ports.keys().filter(|other| **other != index);
+            others.any(|other| {
+                !self.pod_of_port.contains_key(other) && self.has_address_of(*other, pod, pods)
+            })
+        };
+        self.leads_to_a_pod(index)
+            && !pods.addresses(pod).is_empty()
+            && (self.has_address_of(index, pod, pods) || !is_elsewhere())
+    }
+
+    /// Finds the pods of ports that have none, and forgets those that are gone. Where several ports have the address of a pod that none is known to
+    /// be, nobody can tell which is right, and none is taken for it.
     fn identify(&mut self, pods: &impl LocalPods) {
+        let still: Vec<u32> = self
+            .pod_of_port
+            .iter()
+            .filter(|(index, pod)| self.is_still(**index, pod, pods))
+            .map(|(index, _)| *index)
+            .collect();
         let mut known = std::mem::take(&mut self.pod_of_port);
-        known.retain(|index, pod| self.leads_to_a_pod(*index) && !pods.addresses(pod).is_empty());
+        known.retain(|index, _| still.contains(index));
         let mut taken: BTreeSet<String> = known.values().cloned().collect();
+        let mut found = Vec::new();
         for (&index, port) in &self.ports {
             if known.contains_key(&index) || !self.leads_to_a_pod(index) {
                 continue;
             }
             // What a port of another pod claims takes nothing from anybody.
-            let is_held = |address: &&IpAddr| {
-                let holder = self.port_of.get(address);
-                holder.is_some_and(|holder| *holder == index || known.contains_key(holder))
+            let is_alone = |address: &&IpAddr| {
+                let mut others = self.ports.iter().filter(|(other, _)| **other != index);
+                !others.any(|(other, port)| {
+                    port.addresses.contains(address) && !known.contains_key(other)
+                })
             };
-            let held = port.addresses.iter().filter(is_held);
-            let mut owners = held.filter_map(|&address| pods.owner(address));
+            let mut owners = port.addresses.iter().filter(is_alone).filter_map(|&a| pods.owner(a));
             if let Some(pod) = owners.find(|pod| !taken.contains(pod)) {
                 taken.insert(pod.clone());
-                known.insert(index, pod);
+                found.push((index, pod));
             }
         }
+        known.extend(found);
         self.pod_of_port = known;
     }
 

@@ -2,7 +2,7 @@
 
 use nftnl_sys as nft;
 
-use super::instruction::{INVERTED, Instruction, VERDICT_REGISTER};
+use super::instruction::{INVERTED, Instruction, PRESENT, VERDICT_REGISTER};
 
 /// An attribute of a libnftnl expression.
 pub(super) enum Value<'a> {
@@ -27,6 +27,12 @@ pub(super) fn attributes(instruction: &Instruction) -> (&'static str, Vec<(u32, 
             ("ct", values)
         }
         I::Payload { .. } => ("payload", numbers(instruction)),
+        I::Extension { header, is_presence, .. } => {
+            let mut values = numbers(instruction);
+            values.push((nft::NFTNL_EXPR_EXTHDR_TYPE, U8(*header)));
+            values.extend(is_presence.then_some((nft::NFTNL_EXPR_EXTHDR_FLAGS, U32(PRESENT))));
+            ("exthdr", values)
+        }
         I::Byteorder { .. } => ("byteorder", numbers(instruction)),
         I::Bitwise { mask, xor, .. } => {
             let mut values = numbers(instruction);
@@ -97,6 +103,11 @@ fn numbers(instruction: &Instruction) -> Vec<(u32, Value<'_>)> {
             (nft::NFTNL_EXPR_PAYLOAD_OFFSET, *offset),
             (nft::NFTNL_EXPR_PAYLOAD_LEN, *length),
             (nft::NFTNL_EXPR_PAYLOAD_DREG, *to),
+        ],
+        I::Extension { offset, length, to, .. } => vec![
+            (nft::NFTNL_EXPR_EXTHDR_OFFSET, *offset),
+            (nft::NFTNL_EXPR_EXTHDR_LEN, *length),
+            (nft::NFTNL_EXPR_EXTHDR_DREG, *to),
         ],
         I::Bitwise { from, to, mask, .. } => vec![
             (nft::NFTNL_EXPR_BITWISE_SREG, *from),

@@ -22,6 +22,7 @@ pub(super) fn put_chain(
         let at = match hook {
             Hook::Prerouting => nftnl::Hook::PreRouting,
             Hook::Forward => nftnl::Hook::Forward,
+            Hook::Input => nftnl::Hook::In,
         };
         chain.set_hook(at, base_priority(family, hook));
         chain.set_type(nftnl::ChainType::Filter);
@@ -53,7 +54,8 @@ pub(super) fn put_rule(
 pub(super) const fn base_priority(family: TableFamily, hook: Hook) -> i32 {
     match (hook, family) {
         // Before the hook by which a bridge has its packets pass the tables of IP, connection tracking among them (NF_BR_PRI_BRNF).
-        (Hook::Prerouting | Hook::Forward, TableFamily::Bridge) => -200,
+        (Hook::Prerouting | Hook::Forward | Hook::Input, TableFamily::Bridge) => -200,
+        (Hook::Input, _) => 0,
         (Hook::Prerouting, _) => -300,
         (Hook::Forward, TableFamily::Ip | TableFamily::Ip6) => 0,
         (Hook::Forward, TableFamily::Inet) => -1,

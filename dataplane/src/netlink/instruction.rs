@@ -54,6 +54,9 @@ pub(super) const AT_MOST: u32 = 3;
 /// `NFT_LOOKUP_F_INV`
 pub(super) const INVERTED: u32 = 1;
 
+/// `NFT_EXTHDR_F_PRESENT`
+pub(super) const PRESENT: u32 = 1;
+
 /// `NFT_BYTEORDER_HTON`
 pub(super) const HTON: u32 = 1;
 
@@ -93,6 +96,14 @@ pub(super) enum Instruction {
         base: u32,
         offset: u32,
         length: u32,
+        to: Register,
+    },
+    /// Part of an IPv6 extension header, or whether there is one.
+    Extension {
+        header: u8,
+        offset: u32,
+        length: u32,
+        is_presence: bool,
         to: Register,
     },
     /// `to = from & mask ^ xor`
@@ -207,6 +218,8 @@ fn one(name: &str, data: Attributes<'_>) -> Option<Instruction> {
             length: number(4)?,
             to: number(1)?,
         },
+        // TCP options, or a value set, are not ours.
+        "exthdr" if zero(6) && data.get(7).is_none() => extension(data)?,
         "bitwise" if zero(6) => {
             let (mask, xor) = (bytes(4)?, bytes(5)?);
             (number(3)? as usize == mask.len()).then_some(())?;
@@ -251,6 +264,21 @@ fn one(name: &str, data: Attributes<'_>) -> Option<Instruction> {
     })
 }
 
+fn extension(data: Attributes<'_>) -> Option<Instruction> {
+    let number = |kind| data.get(kind).and_then(Attribute::be_u32);
+    Some(Instruction::Extension {
+        header: *data.get(2)?.value.first()?,
+        offset: number(3)?,
+        length: number(4)?,
+        is_presence: match number(5) {
+            None | Some(0) => false,
+            Some(PRESENT) => true,
+            Some(_) => return None,
+        },
+        to: number(1)?,
+    })
+}
+
 fn immediate(to: Register, data: Attributes<'_>) -> Option<Instruction> {
     if to != VERDICT_REGISTER {
         return Some(Instruction::Load { to, value: data.get(1)?.value.to_vec() });
@@ -267,6 +295,7 @@ pub(super) fn names(instructions: &[Instruction]) -> String {
         Instruction::Meta { .. } | Instruction::SetMeta { .. } => "meta".to_owned(),
         Instruction::Ct { .. } => "ct".to_owned(),
         Instruction::Payload { .. } => "payload".to_owned(),
+        Instruction::Extension { .. } => "exthdr".to_owned(),
         Instruction::Bitwise { .. } => "bitwise".to_owned(),
         Instruction::Byteorder { .. } => "byteorder".to_owned(),
         Instruction::Compare { .. } => "cmp".to_owned(),

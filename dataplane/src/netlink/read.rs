@@ -21,6 +21,7 @@ use crate::transaction::{Element, SetId};
 pub const fn base_of_chain(chain: ChainName) -> &'static str {
     match chain.hook() {
         Some(Hook::Prerouting) => "type filter hook prerouting priority raw; policy accept",
+        Some(Hook::Input) => "type filter hook input priority filter; policy accept",
         Some(Hook::Forward) => "type filter hook forward priority filter; policy accept",
         None => "",
     }
@@ -140,11 +141,13 @@ pub(super) fn base_of(family: TableFamily, chain: Attributes<'_>) -> String {
         let named = match hook {
             Hook::Prerouting => "prerouting",
             Hook::Forward => "forward",
+            Hook::Input => "input",
         };
         name == named && priority == chain_message::base_priority(family, hook)
     };
     let priority = match number(hook, 2).cast_signed() {
         priority if is_at(priority, Hook::Forward, hook_name) => "filter".to_owned(),
+        priority if is_at(priority, Hook::Input, hook_name) => "filter".to_owned(),
         priority if is_at(priority, Hook::Prerouting, hook_name) => "raw".to_owned(),
         other => other.to_string(),
     };

@@ -47,6 +47,9 @@ const ETHERTYPE_OFFSET: u32 = 12;
 
 /// The bit that is sent first of a group's address (IEEE 802, 8.2.2).
 const GROUP: [u8; 6] = [1, 0, 0, 0, 0, 0];
+/// Groups of which no bridge passes on what is sent to them (IEEE 802.1Q, table 8-1).
+const RESERVED: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0];
+const RESERVED_MASK: [u8; 6] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xf0];
 
 /// Of an ARP message for IPv4 over Ethernet, in bytes.
 const ARP_SENDER_OFFSET: u32 = 14;
@@ -244,6 +247,12 @@ fn matched(family: TableFamily, expr: Expr) -> Vec<Instruction> {
             let receiver = payload(base::LINK, RECEIVER_OFFSET, MAC_LENGTH, FIRST);
             vec![receiver, mask(&GROUP), compare(EQUAL, &GROUP)]
         }
+        Expr::ToReservedGroup => {
+            let receiver = payload(base::LINK, RECEIVER_OFFSET, MAC_LENGTH, FIRST);
+            vec![receiver, mask(&RESERVED_MASK), compare(EQUAL, &RESERVED)]
+        }
+        Expr::IsFragment => vec![fragment_header(true), compare(EQUAL, &[1])],
+        Expr::FragmentOf(number) => vec![fragment_header(false), compare(EQUAL, &[number])],
         Expr::FamilyIs(of) => vec![meta(meta::NFPROTO), compare(EQUAL, &[nfproto(of)])],
         Expr::PriorityIs(value) => {
             vec![meta(meta::PRIORITY), compare(EQUAL, &value.to_ne_bytes())]
@@ -312,6 +321,12 @@ fn connection_source(family: TableFamily, way: Way, to: Register) -> Instruction
 fn of_udp(then: impl IntoIterator<Item = Instruction>) -> Vec<Instruction> {
     let is_udp = [Instruction::Meta { key: meta::L4PROTO, to: FIRST }, compare(EQUAL, &[UDP])];
     is_udp.into_iter().chain(then).collect()
+}
+
+/// Whether there is a fragment header, or what it says is behind it, in its first byte.
+fn fragment_header(is_presence: bool) -> Instruction {
+    const FRAGMENT: u8 = 44;
+    Instruction::Extension { header: FRAGMENT, offset: 0, length: 1, is_presence, to: FIRST }
 }
 
 /// The kernel compares bytes, so the number is big endian there.

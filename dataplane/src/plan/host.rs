@@ -97,6 +97,8 @@ fn source_phase(
         _ => false,
     };
     match (set.planning(), comes) {
+        // It exempts no address from policy, and without it the port is closed.
+        (Planning::Sources, true) if set == SetName::PortMacs => Phase::First,
         (Planning::Sources, true) if guards(before) => Phase::Last,
         (Planning::Sources, false) if !guards(after) => Phase::Afterwards,
         (Planning::GuardedInterfaces, false) => Phase::Last,

@@ -179,3 +179,88 @@ fn a_port_is_its_pods_as_long_as_both_exist() {
         assert_eq!(looking.at(&known), PortSources::default());
     });
 }
+
+/// After a restart nobody knows who had an address first.
+#[test]
+fn of_two_ports_with_one_address_neither_is_taken_for_the_pods() {
+    in_netns(|| {
+        ip("link add br0 type bridge
+            link set br0 up");
+        let hostile = pod("v1", &["10.1.0.2/24"]);
+        let _victim = pod("v2", &["10.1.0.2/24"]);
+        ip("link set v1 master br0
+            link set v2 master br0");
+        let known = pods(&[("n/hostile", &["10.1.0.1"]), ("n/victim", &["10.1.0.2"])]);
+        let mut looking = Looking::new();
+        let found = looking.at(&known);
+        assert_eq!(found.unidentified, indexes(&["v1", "v2"]));
+        assert!(found.pairs.is_empty() && found.located.is_empty(), "{found:?}");
+        assert_eq!(found.disputed.len(), 2, "{found:?}");
+
+        hostile.run(|| ip("addr del 10.1.0.2/24 dev eth0")).unwrap();
+        looking.attachments.look_again().unwrap();
+        let found = looking.at(&known);
+        assert_eq!(named(&found.pairs, &["v1", "v2"]), owned(&[("v2", "10.1.0.2")]));
+    });
+}
+
+/// A pod that is set up anew, with another address, while its first interface is still there.
+#[test]
+fn a_pod_that_is_set_up_anew_is_behind_its_new_port() {
+    in_netns(|| {
+        ip("link add br0 type bridge
+            link set br0 up");
+        let _first = pod("v1", &["10.1.0.1/24"]);
+        ip("link set v1 master br0");
+        let mut looking = Looking::new();
+        let before = pods(&[("n/a", &["10.1.0.1"])]);
+        assert_eq!(looking.at(&before).guarded, indexes(&["v1"]));
+        let _second = pod("v2", &["10.1.0.2/24"]);
+        ip("link set v2 master br0");
+        let found = looking.at(&pods(&[("n/a", &["10.1.0.2"])]));
+        assert_eq!(found.guarded, indexes(&["v2"]));
+        assert_eq!(named(&found.pairs, &["v1", "v2"]), owned(&[("v2", "10.1.0.2")]));
+    });
+}
+
+#[test]
+fn an_ethernet_address_stays_its_first_ports() {
+    in_netns(|| {
+        ip("link add br0 type bridge
+            link set br0 up");
+        let hostile = pod("v1", &["10.1.0.1/24"]);
+        let victim = pod("v2", &["10.1.0.2/24"]);
+        ip("link set v1 master br0
+            link set v2 master br0");
+        let known = pods(&[("n/hostile", &["10.1.0.1"]), ("n/victim", &["10.1.0.2"])]);
+        let mut looking = Looking::new();
+        let before = looking.at(&known).macs;
+        assert_eq!(before.len(), 2);
+        let of_victim = victim.run(|| ip_output("-o link show dev eth0")).unwrap();
+        let mac = of_victim.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+        hostile.run(|| ip(&format!("link set eth0 address {mac}"))).unwrap();
+        looking.attachments.look_again().unwrap();
+        assert_eq!(looking.at(&known).macs, before);
+    });
+}
+
+/// What a pod that may configure its network gives itself is bounded, and what the host does not route to its bridge is held from nobody.
+#[test]
+fn addresses_without_number_are_not_taken_in() {
+    in_netns(|| {
+        ip("link add br0 type bridge
+            link set br0 up
+            addr add 10.1.0.254/24 dev br0");
+        let hostile = pod("v1", &["10.1.0.1/24"]);
+        ip("link set v1 master br0");
+        hostile
+            .run(|| {
+                ip("addr add 10.1.0.200/32 dev eth0");
+                (0..200).for_each(|n| ip(&format!("addr add 203.0.113.{n}/32 dev eth0")));
+            })
+            .unwrap();
+        let found = Looking::new().at(&pods(&[("n/a", &["10.1.0.1"])]));
+        assert!(found.unnamed.len() < 64, "{}", found.unnamed.len());
+        assert_eq!(named(&found.routed, &["v1"]), owned(&[("v1", "10.1.0.200")]));
+    });
+}

@@ -75,6 +75,10 @@ pub struct Frame {
     pub sender: MacAddress,
     /// Whether it goes to more than one receiver.
     pub is_to_group: bool,
+    /// Whether it goes to a group that no bridge passes on, but to the host.
+    pub is_to_reserved_group: bool,
+    /// What the fragment header says is behind it, in a fragment.
+    pub fragment_of: Option<u8>,
     /// From the network header on, in bytes.
     pub length: u32,
     /// The target of a neighbour solicitation or advertisement.
@@ -103,6 +107,8 @@ impl Packet {
                 tag: None,
                 sender: MacAddress([2, 0, 0, 0, 0, 1]),
                 is_to_group: false,
+                is_to_reserved_group: false,
+                fragment_of: None,
                 length: 64,
                 target: None,
             },

@@ -13,8 +13,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
-    ChainName, Expr, ND_HOP_LIMIT, ND_LENGTH, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT,
-    ND_ROUTER_ADVERT, NetworkProtocol, Rule, SetName, Side, VlanTag, tunnels,
+    ARP_LENGTH, ChainName, Expr, ICMPV6, ND_HOP_LIMIT, ND_LENGTH, ND_NEIGHBOR_ADVERT,
+    ND_NEIGHBOR_SOLICIT, ND_REDIRECT, ND_ROUTER_ADVERT, NetworkProtocol, Rule, SCTP, SetName, Side,
+    TCP, UDP, VlanTag, tunnels,
 };
 use crate::model::Family;
 
@@ -32,6 +33,8 @@ pub(super) fn rules(chain: ChainName) -> Vec<Rule> {
         ChainName::SourceGuard => source_guard(),
         ChainName::Advertisement => advertisement(),
         ChainName::Unidentified => unidentified(),
+        ChainName::Fragments => fragments(),
+        ChainName::Input => input(),
         ChainName::Forged => vec![vec![Expr::Counter], vec![Expr::Drop]],
         ChainName::Tunnels => {
             let exempt = Family::ALL.map(|family| {
@@ -69,10 +72,9 @@ fn source_guard() -> Vec<Rule> {
     let unspecified = from(Ipv6Addr::UNSPECIFIED);
     let solicitation = Expr::Icmpv6Type(ND_NEIGHBOR_SOLICIT);
     let forged = Expr::Goto(ChainName::Forged);
-    vec![
-        vec![Expr::SenderMacNotIn(SetName::PortMacs), forged],
-        tunnels::of_port(Family::V4),
-        tunnels::of_port(Family::V6),
+    let mut rules = vec![vec![Expr::SenderMacNotIn(SetName::PortMacs), forged]];
+    rules.extend(whatever_the_source());
+    rules.extend([
         vec![IPV4, own(SetName::PortSourcesIpv4), Expr::Accept],
         vec![IPV6, Expr::Icmpv6Type(ND_NEIGHBOR_ADVERT), Expr::Goto(ChainName::Advertisement)],
         vec![IPV6, own(SetName::PortSourcesIpv6), Expr::Accept],
@@ -86,7 +88,34 @@ fn source_guard() -> Vec<Rule> {
         vec![IPV4, forged],
         vec![IPV6, forged],
         vec![ARP, forged],
-    ]
+    ]);
+    rules
+}
+
+/// Tunnels, and fragments that hide what they are.
+fn whatever_the_source() -> Vec<Rule> {
+    let tunnels = Family::ALL.map(tunnels::of_port).concat();
+    let fragments = vec![IPV6, Expr::IsFragment, Expr::Jump(ChainName::Fragments)];
+    tunnels.into_iter().chain([fragments]).collect()
+}
+
+/// Where other headers come between the fragment header and the message, the first fragment may end before the message begins. The bridge puts the fragments together afterwards, and a neighbour would get a
+/// message that nobody looked at. Senders of honest packets have no such headers.
+fn fragments() -> Vec<Rule> {
+    let of = |protocol| vec![IPV6, Expr::FragmentOf(protocol), Expr::Return];
+    let known = [UDP, TCP, ICMPV6, SCTP].map(of);
+    known.into_iter().chain([vec![Expr::Goto(ChainName::Forged)]]).collect()
+}
+
+/// What is for the groups that no bridge passes on meets no other chain: the bridge learns from it who sent it, and hands it to the host as if it had come by an interface that is
+/// routed.
+fn input() -> Vec<Rule> {
+    [SetName::GuardedPorts, SetName::UnidentifiedPorts]
+        .map(|ports| {
+            let by_pod = Expr::InterfaceIn(Side::Source, ports);
+            vec![Expr::ToReservedGroup, by_pod, Expr::Goto(ChainName::Forged)]
+        })
+        .into()
 }
 
 fn advertisement() -> Vec<Rule> {
@@ -101,14 +130,19 @@ fn unidentified() -> Vec<Rule> {
     let of_a_pod = |set| Expr::AddressIn(Side::Source, set);
     let advertisement = Expr::Icmpv6Type(ND_NEIGHBOR_ADVERT);
     let forged = Expr::Goto(ChainName::Forged);
-    vec![
-        vec![Expr::SenderMacIn(SetName::PodMacs), forged],
+    let mut rules = vec![vec![Expr::SenderMacIn(SetName::PodMacs), forged]];
+    rules.extend(whatever_the_source());
+    rules.extend([
+        vec![IPV4, of_a_pod(SetName::NodesIpv4), forged],
+        vec![IPV6, of_a_pod(SetName::NodesIpv6), forged],
+        vec![ARP, Expr::ArpSenderIn(SetName::NodesIpv4), forged],
         vec![IPV4, of_a_pod(SetName::PodAddressesIpv4), forged],
         vec![IPV6, of_a_pod(SetName::PodAddressesIpv6), forged],
         vec![ARP, Expr::ArpSenderIn(SetName::PodAddressesIpv4), forged],
         vec![IPV6, advertisement, Expr::TargetIn(SetName::PortTargets), Expr::Accept],
         vec![IPV6, advertisement, forged],
-    ]
+    ]);
+    rules
 }
 
 fn forward() -> Vec<Rule> {
@@ -129,7 +163,7 @@ fn frames() -> Vec<Rule> {
     rules.extend([
         vec![IPV4, Expr::Accept],
         vec![IPV6, Expr::Goto(ChainName::FramesIpv6)],
-        vec![ARP, Expr::Accept],
+        vec![ARP, Expr::LengthAtMost(ARP_LENGTH), Expr::Accept],
         vec![Expr::Drop],
     ]);
     rules
@@ -169,11 +203,12 @@ fn of_dhcp(protocol: Expr, (client, server): (u16, u16)) -> [Rule; 2] {
     ]
 }
 
-/// What goes to a subject goes to one of its port's addresses, where these are known: others that its interface may have are nobody's for policy.
+/// What goes from or to a subject by the port of another pod goes to one of that port's addresses, where these are known: others that its interface may have are nobody's for policy, and a frame may go to one
+/// pod with a packet to another.
 fn to_other_address(protocol: Expr, sources: SetName) -> Rule {
     let guarded = Expr::InterfaceIn(Side::Destination, SetName::GuardedPorts);
     let other = Expr::InterfaceAddressNotIn(Side::Destination, sources);
-    vec![by_subject(Side::Destination), guarded, protocol, other, Expr::Drop]
+    vec![guarded, protocol, other, Expr::Drop]
 }
 
 fn guard_ipv4() -> Vec<Rule> {

@@ -9,9 +9,11 @@ pub enum ChainName {
     SourceGuard,
     Advertisement,
     Unidentified,
+    Fragments,
     Forged,
     Tunnels,
     Encapsulated,
+    Input,
     Forward,
     Frames,
     FramesIpv6,
@@ -37,14 +39,16 @@ pub enum ChainName {
 
 impl ChainName {
     /// Every chain comes before the chains whose rules name it.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Encapsulated,
         Self::Tunnels,
         Self::Forged,
+        Self::Fragments,
         Self::Advertisement,
         Self::Unidentified,
         Self::SourceGuard,
         Self::Prerouting,
+        Self::Input,
         Self::GuardIpv6,
         Self::GuardIpv4,
         Self::FramesIpv6,
@@ -74,9 +78,11 @@ impl ChainName {
             Self::SourceGuard => "source_guard",
             Self::Advertisement => "advertisement",
             Self::Unidentified => "unidentified",
+            Self::Fragments => "fragments",
             Self::Forged => "forged",
             Self::Tunnels => "tunnels",
             Self::Encapsulated => "encapsulated",
+            Self::Input => "input",
             Self::Forward => "forward",
             Self::Frames => "frames",
             Self::FramesIpv6 => "frames_ipv6",
@@ -110,7 +116,9 @@ impl ChainName {
             }
             Self::Advertisement
             | Self::Unidentified
+            | Self::Fragments
             | Self::Forged
+            | Self::Input
             | Self::Frames
             | Self::FramesIpv6
             | Self::GuardIpv4
@@ -126,6 +134,7 @@ impl ChainName {
         match self {
             Self::Prerouting => Some(Hook::Prerouting),
             Self::Forward => Some(Hook::Forward),
+            Self::Input => Some(Hook::Input),
             _ => None,
         }
     }

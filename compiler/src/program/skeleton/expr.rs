@@ -154,6 +154,12 @@ pub enum Expr {
     Tagged(VlanTag),
     /// `ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00`: a frame to more than one receiver (IEEE 802, 8.2.2); in the bridge table only.
     ToGroup,
+    /// `ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00`: a group of which no bridge passes on what is sent to it (IEEE 802.1Q, 8.6.3); in the bridge table only.
+    ToReservedGroup,
+    /// `exthdr frag exists`: a fragment (RFC 8200, 4.5); over IPv6.
+    IsFragment,
+    /// `frag nexthdr X`: a fragment of a packet that has this protocol behind the fragment header.
+    FragmentOf(u8),
     /// `meta length <= 104`: the packet from its network header on, in bytes.
     LengthAtMost(u32),
     /// `meta nfproto ipv4`, `meta nfproto ipv6`; in the inet table only, before each match on an address.

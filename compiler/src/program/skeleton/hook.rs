@@ -7,4 +7,6 @@ pub enum Hook {
     Prerouting,
     /// At priority `filter`, before that in the inet table.
     Forward,
+    /// At priority `filter`; in the bridge table only.
+    Input,
 }

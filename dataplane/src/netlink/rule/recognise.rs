@@ -13,7 +13,7 @@ use super::super::instruction::{
     EQUAL, Instruction, base, ct_direction, ct_key, meta, reject, verdict,
 };
 use super::{
-    ARP_SENDER_OFFSET, ETHERTYPE_OFFSET, HOP_LIMIT_OFFSET, PROTOCOL_OFFSET, TOS_WORD, field,
+    ARP_SENDER_OFFSET, ETHERTYPE_OFFSET, GROUP, HOP_LIMIT_OFFSET, PROTOCOL_OFFSET, TOS_WORD, field,
     nfproto,
 };
 use crate::transaction::SetId;
@@ -120,7 +120,15 @@ fn of_frame(rest: &[Instruction]) -> Option<Expr> {
             let is = |tag: &VlanTag| value == &tag.number().to_be_bytes();
             Expr::Tagged(VlanTag::ALL.into_iter().find(is)?)
         }
-        [I::Payload { base: base::LINK, .. }, I::Bitwise { .. }, ..] => Expr::ToGroup,
+        [I::Payload { base: base::LINK, .. }, I::Bitwise { mask, .. }, ..] => {
+            if *mask == GROUP {
+                Expr::ToGroup
+            } else {
+                Expr::ToReservedGroup
+            }
+        }
+        [I::Extension { is_presence: true, .. }, ..] => Expr::IsFragment,
+        [I::Extension { .. }, I::Compare { value, .. }, ..] => Expr::FragmentOf(*value.first()?),
         [
             I::Payload { base: base::NETWORK, offset: ARP_SENDER_OFFSET, .. },
             I::Compare { .. },

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::program::element::MacAddress;
-use crate::program::skeleton::{ND_LENGTH, NetworkProtocol, VlanTag};
+use crate::program::skeleton::{ARP_LENGTH, ND_LENGTH, NetworkProtocol, VlanTag};
 
 /// The ports of a subject, of two pods that no policy selects, of a pod that is not known, of a router, and of the outside.
 const SUBJECT_PORT: u32 = 7;
@@ -82,7 +82,49 @@ fn of_protocol(protocol: Option<NetworkProtocol>, packet: Packet) -> Packet {
 }
 
 fn arp(sender: &str) -> Packet {
-    of_protocol(Some(NetworkProtocol::Arp), packet(sender, "10.0.0.77", 0, 0))
+    let message = of_protocol(Some(NetworkProtocol::Arp), packet(sender, "10.0.0.77", 0, 0));
+    of_length(28, message)
+}
+
+fn of_length(length: u32, packet: Packet) -> Packet {
+    Packet { frame: Frame { length, ..packet.frame }, ..packet }
+}
+
+#[test]
+fn an_arp_message_carries_nothing_behind_it() {
+    assert!(passes(POD, OTHER_POD, of_length(ARP_LENGTH, arp(POD_V4))));
+    assert!(!passes(POD, OTHER_POD, of_length(ARP_LENGTH + 1, arp(POD_V4))));
+}
+
+/// The bridge learns from what is for these groups who sent it, and hands it to the host without asking any other chain.
+#[test]
+fn no_pod_sends_to_the_groups_that_bridges_keep_for_themselves() {
+    let reserved = |packet: Packet| Packet {
+        frame: Frame { is_to_reserved_group: true, ..packet.frame },
+        ..packet
+    };
+    let lldp = reserved(of_protocol(None, packet(POD_V4, "10.0.0.9", 0, 0)));
+    assert!(!passes(POD, OUTSIDE, lldp) && !passes(UNKNOWN, OUTSIDE, lldp));
+    assert!(!passes(POD, OUTSIDE, reserved(packet(POD_V4, NODE, 17, 53))));
+    assert!(passes(OUTSIDE, POD, lldp), "a switch tells of itself");
+}
+
+/// The first fragment of a packet whose message begins in the second one.
+#[test]
+fn fragments_hide_nothing() {
+    let fragment = |of, packet: Packet| Packet {
+        frame: Frame { fragment_of: Some(of), ..packet.frame },
+        ..packet
+    };
+    for port in [POD, UNKNOWN] {
+        for of in [6, 17, 58, 132] {
+            let from = if port == POD { POD_V6 } else { "fd00::10" };
+            assert!(passes(port, OTHER_POD, fragment(of, packet(from, "fd00::9", of, 0))));
+        }
+        for of in [0, 43, 60, 89] {
+            assert!(!passes(port, OTHER_POD, fragment(of, packet(POD_V6, "fd00::9", of, 0))));
+        }
+    }
 }
 
 fn about(target: &str, message: Packet) -> Packet {
@@ -187,6 +229,15 @@ fn packets_of_the_overlay_do_not_get_to_a_node() {
         assert_eq!(passes(POD, OUTSIDE, sent), expected, "{protocol} {port}");
     }
     assert!(passes(POD, OUTSIDE, packet(POD_V4, STRANGER, 17, 4789)), "to no node");
+    for group in ["224.0.0.1", "239.1.1.1", "255.255.255.255"] {
+        let sent = to_group(packet(POD_V4, group, 17, 4789));
+        assert!(!passes(POD, OTHER_POD, sent) && !passes(UNKNOWN, OTHER_POD, sent), "{group}");
+    }
+    assert!(!passes(POD, OTHER_POD, to_group(packet(POD_V6, "ff02::1", 17, 4789))));
+    let unknown = packet(STRANGER, NODE, 17, 4789);
+    assert!(!passes(UNKNOWN, OUTSIDE, unknown), "who is not known sends none either");
+    assert!(!passes(UNKNOWN, OTHER_POD, packet(NODE, "10.0.0.9", 17, 53)), "nor as a node");
+    assert!(!passes(UNKNOWN, OTHER_POD, arp(NODE)));
     let mut facts = facts();
     facts.insert((SetName::TunnelSourcesIpv4, Element::Address(ip(POD_V4))));
     let allowed = Packet { iif: POD, ..packet(POD_V4, NODE, 17, 4789) };
@@ -293,10 +344,12 @@ fn link_local_addresses_reach_no_subject() {
 #[test]
 fn neighbour_discovery_is_short_and_from_a_neighbour() {
     let sent = about(SUBJECT_V6, icmpv6(ND_NEIGHBOR_SOLICIT, POD_V6, "ff02::1:ff00:2"));
-    let of_length = |length| Packet { frame: Frame { length, ..sent.frame }, ..sent };
-    assert!(passes(POD, SUBJECT_PORT, to_group(of_length(ND_LENGTH))));
-    assert!(!passes(POD, SUBJECT_PORT, to_group(of_length(ND_LENGTH + 1))));
-    assert!(!passes(POD, OTHER_POD, of_length(840)), "nor between pods that no policy selects");
+    assert!(passes(POD, SUBJECT_PORT, to_group(of_length(ND_LENGTH, sent))));
+    assert!(!passes(POD, SUBJECT_PORT, to_group(of_length(ND_LENGTH + 1, sent))));
+    assert!(
+        !passes(POD, OTHER_POD, of_length(840, sent)),
+        "nor between pods that no policy selects"
+    );
     let far = Packet { iif: POD, oif: SUBJECT_PORT, hop_limit: 254, ..sent };
     let found = eval(&mut OnBridge(facts()), TableFamily::Bridge, &far);
     assert_eq!(found.verdict, Verdict::Deny, "{found}");
