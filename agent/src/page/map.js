@@ -44,7 +44,7 @@ export class ClusterMap {
     [this.selected, this.marked] = [null, null];
     this.words = () => true;
     [this.frames, this.saidAt] = [0, -Infinity];
-    this.drawSoon = () => this.drawNow();
+    [this.frame, this.drawSoon] = [null, () => this.drawNow()];
     new ResizeObserver(() => this.resize()).observe(canvas);
     this.readColours();
     this.listen();
@@ -249,13 +249,13 @@ export class ClusterMap {
   }
 
   draw() {
-    if (this.isAsked) return;
-    this.isAsked = true;
-    requestAnimationFrame(this.drawSoon);
+    this.frame ??= requestAnimationFrame(this.drawSoon);
   }
 
   drawNow() {
-    this.isAsked = false;
+    // One that is asked for would go on asking beside this one.
+    cancelAnimationFrame(this.frame);
+    this.frame = null;
     this.frames += 1;
     this.approach();
     const now = performance.now();

@@ -14,26 +14,36 @@ const WORKLOADS: usize = 10;
 /// Lines that the map draws at most.
 const MAX_LINES: u64 = 300;
 
-/// Pans the map and has connections arrive for two seconds; what became of it is in `window.drawn`.
-const PAN: &str = r#"(() => {
-    window.drawn = null;
-    const [map, cluster] = [palisade.map, palisade.cluster];
+/// Makes `window.connect`, by which so many connections between random pods arrive.
+const CONNECT: &str = r#"(() => {
+    const { map, cluster } = palisade;
     const pods = [...cluster.pods.values()];
     const any = () => pods[Math.floor(Math.random() * pods.length)];
     const end = (pod) => ({ pod: `${pod.namespace}/${pod.name}`, address: pod.addresses[0], node: null });
-    const [begun, before, gaps] = [performance.now(), map.frames, []];
-    let last = begun;
-    const step = () => {
-        const now = performance.now();
-        gaps.push(now - last);
-        last = now;
-        for (let n = 0; n < 20; n++) {
+    window.connect = (count) => {
+        for (let n = 0; n < count; n++) {
             const verdict = Math.random() < 0.2 ? "deny" : "allow";
             const { edge } = cluster.take({ id: Math.floor(Math.random() * 5000), verdict, direction: "ingress", count: 1, family: "IPv4", protocol: 6, port: 80,
                 from: end(any()), to: end(any()), last_seen: new Date().toISOString(), divergence: null, misses: [], isolated_by: [], allowed_by: [], reason: "" });
             map.pulse(edge, verdict);
         }
         map.setEdges(cluster.edges);
+    };
+})()"#;
+/// More than the map has edges.
+const CONNECTIONS: usize = 3000;
+
+/// Pans the map and has connections arrive for two seconds; what became of it is in `window.drawn`.
+const PAN: &str = r#"(() => {
+    window.drawn = null;
+    const { map } = palisade;
+    const [begun, before, gaps] = [performance.now(), map.frames, []];
+    let last = begun;
+    const step = () => {
+        const now = performance.now();
+        gaps.push(now - last);
+        last = now;
+        connect(20);
         map.move(Math.sin(performance.now() / 300) * 20, 0);
         if (performance.now() - begun < 2000) return requestAnimationFrame(step);
         gaps.sort((a, b) => a - b);
@@ -110,12 +120,15 @@ fn five_thousand_pods_are_gathered_by_workload_and_move_fluently() {
             page.ask("palisade.map.isGathered && palisade.map.shape.workloads.length").await,
             json!(NAMESPACES * WORKLOADS)
         );
+        page.ask(CONNECT).await;
+        page.ask(&format!("(connect({CONNECTIONS}), 0)")).await;
         // Another program may have the processors for a moment.
         let mut drawn = Vec::new();
         while drawn.len() < 5 && drawn.last().is_none_or(|rate| *rate < 5.0) {
             drawn.push(pan(&page, "namespaces").await);
         }
         assert!(drawn.iter().any(|rate| *rate >= 5.0), "{drawn:?} pictures a second");
+        page.ask("(palisade.map.fit(), 0)").await;
         let lines = page.ask(WRONG_LINES).await;
         assert_eq!((&lines["wrong"], &lines["missing"]), (&json!([]), &json!([])), "{lines}");
         // What is left out is said.
