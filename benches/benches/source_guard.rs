@@ -2,8 +2,7 @@
 //! is injected, to the end of the forward hook, by what the source guard holds. Needs root.
 //!
 //! All contenders are measured in alternating rounds, and the medians are printed. Quote these, as differences within one line:
-//! `off` has the rules and nothing in them, `others` guards other interfaces than the packets', `first` and `all` guard theirs. With `bridge` the
-//! packets enter by ports of a bridge, which are guarded or not.
+//! `off` has the rules and nothing in them, `others` guards other interfaces than the packets', `first` and `all` guard theirs.
 
 #![allow(missing_docs, reason = "criterion's macros define undocumented items")]
 #![allow(clippy::expect_used, reason = "a bench that measures nothing must not go on")]
@@ -15,7 +14,6 @@ use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use palisade_benches::inject::{Flow, Method, Router, Stage, rotation};
 use palisade_compiler::model::Family;
 use palisade_compiler::program::Program;
-use palisade_compiler::program::element::MacAddress;
 use palisade_dataplane::dataplane::Dataplane;
 use palisade_dataplane::host::HostFacts;
 use palisade_dataplane::netlink::Kernel;
@@ -37,8 +35,6 @@ enum Guarded {
     Others,
     First,
     All,
-    /// Bridge ports.
-    Ports,
 }
 
 struct Contender {
@@ -61,31 +57,20 @@ fn facts(guarded: Guarded, pairs: u32) -> HostFacts {
     let interfaces = match guarded {
         Guarded::Nothing => return facts,
         Guarded::Others => vec![OTHER],
-        Guarded::First | Guarded::All | Guarded::Ports => own.clone(),
+        Guarded::First | Guarded::All => own.clone(),
     };
     match guarded {
         Guarded::First => facts.first_interfaces.extend(interfaces),
-        Guarded::Ports => facts.guarded_ports.extend(interfaces),
         Guarded::Nothing | Guarded::Others | Guarded::All => {
             facts.pod_interfaces.extend(interfaces)
         }
     }
-    facts.port_macs.extend(own.iter().map(|&port| (port, MacAddress(Router::SENDER))));
     for n in 0..pairs {
         for &interface in if n < FLOWS { own.as_slice() } else { &[OTHER] } {
             // Answers are injected there, too.
             for n in [n, ANSWERING + n] {
-                let (v4, v6) = (address(Family::V4, n), address(Family::V6, n));
-                match guarded {
-                    Guarded::Ports => {
-                        facts.port_sources_ipv4.insert((interface, v4));
-                        facts.port_sources_ipv6.insert((interface, v6));
-                    }
-                    _ => {
-                        facts.sources_ipv4.insert((interface, v4));
-                        facts.sources_ipv6.insert((interface, v6));
-                    }
-                }
+                facts.sources_ipv4.insert((interface, address(Family::V4, n)));
+                facts.sources_ipv6.insert((interface, address(Family::V6, n)));
             }
         }
     }
@@ -94,14 +79,7 @@ fn facts(guarded: Guarded, pairs: u32) -> HostFacts {
 
 impl Contender {
     fn new(name: &'static str, guarded: Option<Guarded>, pairs: u32) -> Self {
-        Self::by(Router::new().expect("a router: run it as root"), name, guarded, pairs)
-    }
-
-    fn on_bridge(name: &'static str, guarded: Option<Guarded>, pairs: u32) -> Self {
-        Self::by(Router::on_bridge().expect("a bridge: run it as root"), name, guarded, pairs)
-    }
-
-    fn by(router: Router, name: &'static str, guarded: Option<Guarded>, pairs: u32) -> Self {
+        let router = Router::new().expect("a router: run it as root");
         if router.method() != Method::LiveFrames {
             eprintln!("not measured in the kernel: {:?}", router.fallback());
         }
@@ -125,15 +103,13 @@ impl Contender {
     }
 }
 
-fn contenders(pairs: u32) -> [Contender; 7] {
+fn contenders(pairs: u32) -> [Contender; 5] {
     [
         Contender::new("none", None, pairs),
         Contender::new("off", Some(Guarded::Nothing), pairs),
         Contender::new("others", Some(Guarded::Others), pairs),
         Contender::new("first", Some(Guarded::First), pairs),
         Contender::new("all", Some(Guarded::All), pairs),
-        Contender::on_bridge("bridge, off", Some(Guarded::Nothing), pairs),
-        Contender::on_bridge("bridge, all", Some(Guarded::Ports), pairs),
     ]
 }
 

@@ -35,7 +35,7 @@ use frame::{Frame, Step};
 use live::LiveFrames;
 pub use observe::{Observation, Observed, Until};
 use packet_socket::PacketSocket;
-use route::{Entrance, Ingress};
+use route::Ingress;
 use sink::Sink;
 
 /// A connection whose packets are sent. For ICMP, `source_port` is the identifier.
@@ -175,19 +175,7 @@ impl Router {
     /// # Errors
     /// `Lab`: without privileges, if the kernel has no veth, nf_tables or conntrack, or if `ip`, `tc` or `nft` is missing.
     pub fn new() -> Result<Self, InjectError> {
-        Self::by(Entrance::Routed)
-    }
-
-    /// As `new`, where packets enter by the ports of a bridge.
-    ///
-    /// # Errors
-    /// As `new`.
-    pub fn on_bridge() -> Result<Self, InjectError> {
-        Self::by(Entrance::Bridged)
-    }
-
-    fn by(entrance: Entrance) -> Result<Self, InjectError> {
-        let mut router = Self::of_sockets(entrance)?;
+        let mut router = Self::with_packet_socket()?;
         match router.try_live_frames() {
             Ok(live) => {
                 router.injector = Injector::Live(live);
@@ -203,16 +191,12 @@ impl Router {
     /// # Errors
     /// As `new`.
     pub fn with_packet_socket() -> Result<Self, InjectError> {
-        Self::of_sockets(Entrance::Routed)
-    }
-
-    fn of_sockets(entrance: Entrance) -> Result<Self, InjectError> {
         let namespace = Namespace::new()?;
         for family in ["ipv4", "ipv6"] {
             namespace.set(&format!("{family}/conf/all/forwarding"), "1")?;
         }
         let (sink, socket) = namespace.run(|| {
-            route::set_up(entrance)?;
+            route::set_up()?;
             Ok::<_, InjectError>((Sink::new()?, PacketSocket::new()?))
         })??;
         let fallback = Some("the packet socket was asked for".to_owned());
@@ -240,9 +224,6 @@ impl Router {
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, InjectError> {
         Ok(self.namespace.run(work)?)
     }
-
-    /// The MAC address that all packets come from.
-    pub const SENDER: [u8; 6] = route::SENDER;
 
     /// The indexes of the interfaces at which packets are injected, in every router.
     pub fn interfaces() -> Vec<u32> {

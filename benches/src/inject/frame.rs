@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use palisade_lab::packet::{ICMP, ICMPV6, Packet, SCTP, TCP, UDP, tcp_flags};
 
-use super::route::{MAC, SENDER};
+use super::route::MAC;
 use super::{Flow, InjectError};
 
 /// The bytes of an Ethernet frame, at most [`MAX_FRAME`] of them.
@@ -34,6 +34,9 @@ impl Step {
 
 const ETHERTYPE_V4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_V6: [u8; 2] = [0x86, 0xdd];
+/// The source MAC address.
+const FROM: [u8; 6] = [2, 0, 0, 0, 3, 3];
+
 /// ICMP echo replies (RFC 792, RFC 4443).
 const ECHO_REPLY: u8 = 0;
 const ECHO_REPLY_V6: u8 = 129;
@@ -59,7 +62,7 @@ fn of_flow(flow: &Flow, step: Step) -> Result<Frame, InjectError> {
     let packet =
         packet(flow, step).map_err(|why| InjectError::Flow { flow: Box::new(*flow), why })?;
     let ethertype = if flow.from.is_ipv4() { ETHERTYPE_V4 } else { ETHERTYPE_V6 };
-    let mut frame = [&MAC[..], &SENDER, &ethertype].concat();
+    let mut frame = [&MAC[..], &FROM, &ethertype].concat();
     frame.extend(packet.bytes());
     Ok(frame)
 }

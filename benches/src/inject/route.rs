@@ -40,24 +40,12 @@ impl Ingress {
 /// The MAC address of every ingress interface, to which frames must be sent.
 pub(super) const MAC: [u8; 6] = [2, 0, 0, 0, 3, 1];
 
-/// The MAC address that all frames come from.
-pub(super) const SENDER: [u8; 6] = [2, 0, 0, 0, 3, 3];
-
 /// Kinds of interface that drop all packets. A dummy always does, and an ifb does with packets that were not redirected to
 /// it.
 const SINK_KINDS: [&str; 2] = ["dummy", "ifb"];
 
-/// Where frames enter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entrance {
-    /// By interfaces that are routed.
-    Routed,
-    /// By ports of a bridge, which hands them to the router.
-    Bridged,
-}
-
 /// Turns the calling thread's namespace into the router.
-pub(super) fn set_up(entrance: Entrance) -> Result<(), InjectError> {
+pub(super) fn set_up() -> Result<(), InjectError> {
     let mut last = Ok(());
     for kind in SINK_KINDS {
         last = ip(&format!("link add sink index 30 type {kind}"));
@@ -67,9 +55,6 @@ pub(super) fn set_up(entrance: Entrance) -> Result<(), InjectError> {
     }
     last?;
     ip(&script())?;
-    if entrance == Entrance::Bridged {
-        ip(&bridge_script())?;
-    }
     // Queued packets would be dropped later, and the time would be counted for another packet.
     run("tc", &["qdisc", "replace", "dev", "sink", "root", "noqueue"], "")
 }
@@ -98,18 +83,6 @@ fn script() -> String {
             format!("link set {name}-out up"),
         ]);
     }
-    lines.join("\n")
-}
-
-/// The bridge has the address to which frames are sent; that of a port would do as well.
-fn bridge_script() -> String {
-    let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
-    let mut lines = vec![
-        format!("link add br0 index 40 address {mac} type bridge"),
-        "link set br0 addrgenmode none".to_owned(),
-        "link set br0 up".to_owned(),
-    ];
-    lines.extend(Ingress::ALL.map(|port| format!("link set {} master br0", port.name())));
     lines.join("\n")
 }
 
