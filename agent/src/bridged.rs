@@ -39,7 +39,7 @@ impl HostView {
     ///
     /// Those of netlink sockets.
     pub fn find(compiler: &Compiler, guard: &SourceGuard, features: Features) -> io::Result<Self> {
-        Self::of(Attachments::open()?, compiler, guard, features)
+        Self::look(compiler, guard, features, false)
     }
 
     /// The same, and what can be set of the host for the guard is set.
@@ -52,21 +52,20 @@ impl HostView {
         guard: &SourceGuard,
         features: Features,
     ) -> io::Result<Self> {
-        let mut attachments = Attachments::open()?;
-        attachments.set_routers(guard.router_ports());
-        if guard.mode != SourceGuardMode::Off {
-            stop_learning(&mut attachments);
-        }
-        Self::of(attachments, compiler, guard, features)
+        Self::look(compiler, guard, features, true)
     }
 
-    fn of(
-        mut attachments: Attachments,
+    fn look(
         compiler: &Compiler,
         guard: &SourceGuard,
         features: Features,
+        is_settling: bool,
     ) -> io::Result<Self> {
+        let mut attachments = Attachments::open()?;
         attachments.set_routers(guard.router_ports());
+        if is_settling {
+            stop_learning(&mut attachments, guard);
+        }
         attachments.update(subjects(compiler.program()), [])?;
         let nodes = Nodes::find(&attachments, compiler)?;
         let has_bridge_tables = features.bridge_tables;
@@ -274,9 +273,7 @@ impl AttachedSubjects {
         }
         let has_other_pods = self.seen.is_none_or(|(_, pods)| pods != compiler.local_changes());
         let (guard, has_bridge_tables) = (&self.guard, self.features.bridge_tables);
-        if guard.mode != SourceGuardMode::Off {
-            stop_learning(attachments);
-        }
+        stop_learning(attachments, guard);
         let nodes = &self.nodes;
         let mut found = KnownSources::of(attachments, compiler, guard, nodes, has_bridge_tables);
         if has_other_pods && found.as_ref().is_ok_and(KnownSources::has_unlocated) {
@@ -333,7 +330,10 @@ impl AttachedSubjects {
 }
 
 /// Has bridges learn nothing from frames that meet no rule. What fails is noted by what is known of ports afterwards.
-fn stop_learning(attachments: &mut Attachments) {
+fn stop_learning(attachments: &mut Attachments, guard: &SourceGuard) {
+    if guard.mode == SourceGuardMode::Off {
+        return;
+    }
     match attachments.stop_learning() {
         Ok(set) => {
             for bridge in set {

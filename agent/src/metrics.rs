@@ -10,6 +10,7 @@
 
 pub mod exposition;
 mod flow_samples;
+mod guard_samples;
 mod lint_samples;
 mod process;
 mod samples;

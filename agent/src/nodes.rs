@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::Family;
+use palisade_compiler::program::Element;
+use palisade_compiler::program::sets::SetName;
 use palisade_dataplane::attachments::Attachments;
 use palisade_dataplane::host::HostFacts;
-use palisade_dataplane::netlink::{broadcast_addresses, local_addresses};
+use palisade_dataplane::netlink::local_networks;
 
 /// The ports of VXLAN (RFC 7348), which Linux had first at 8472, and of Geneve (RFC 8926).
 const TUNNEL_PORTS: [u16; 3] = [4789, 8472, 6081];
@@ -29,10 +32,12 @@ impl Nodes {
     ///
     /// Those of a netlink socket.
     pub fn find(attachments: &Attachments, compiler: &Compiler) -> io::Result<Self> {
+        let networks = local_networks()?;
         let own: BTreeSet<IpAddr> =
-            local_addresses()?.into_iter().filter(|address| !address.is_loopback()).collect();
+            networks.iter().map(IpNet::addr).filter(|address| !address.is_loopback()).collect();
         let named = compiler.snapshot().node_addresses();
-        let addresses = named.chain(own.iter().copied()).chain(broadcast_addresses()?).collect();
+        let all_hosts = networks.iter().flat_map(all_hosts);
+        let addresses = named.chain(own.iter().copied()).chain(all_hosts).collect();
         let tunnel_ports = attachments.tunnel_ports().into_iter().chain(TUNNEL_PORTS).collect();
         Ok(Self { addresses, own, tunnel_ports })
     }
@@ -50,11 +55,18 @@ impl Nodes {
     /// What the tables must hold of them.
     pub fn add_facts(&self, facts: &mut HostFacts) {
         for &address in &self.addresses {
-            match Family::of(address) {
-                Family::V4 => facts.nodes_ipv4.insert(address),
-                Family::V6 => facts.nodes_ipv6.insert(address),
-            };
+            facts.insert(SetName::nodes(Family::of(address)), Element::Address(address));
         }
         facts.tunnel_ports.extend(&self.tunnel_ports);
+    }
+}
+
+/// The IPv4 addresses by which a network reaches all its hosts: the last, and the first, which was it once (RFC 1122, 3.3.6).
+fn all_hosts(network: &IpNet) -> Vec<IpAddr> {
+    match network {
+        IpNet::V4(v4) if v4.prefix_len() <= 30 => {
+            [v4.broadcast(), v4.network()].map(IpAddr::from).into()
+        }
+        IpNet::V4(_) | IpNet::V6(_) => Vec::new(),
     }
 }

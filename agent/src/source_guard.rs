@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use palisade_compiler::compile::Compiler;
 use palisade_compiler::model::{Family, Pod};
-use palisade_compiler::program::{AddressRange, Program};
+use palisade_compiler::program::sets::SetName;
+use palisade_compiler::program::{AddressRange, Element, Program};
 use palisade_compiler::wording::listed;
 use palisade_dataplane::attachments::{Attachments, LocalPods, PortRules, PortSources, Sources};
 use palisade_dataplane::host::HostFacts;
@@ -144,10 +145,7 @@ impl KnownSources {
         };
         facts.extend(&self.ports.facts());
         for &address in self.sources.located.iter().chain(&self.ports.located) {
-            match Family::of(address) {
-                Family::V4 => facts.pod_addresses_ipv4.insert(address),
-                Family::V6 => facts.pod_addresses_ipv6.insert(address),
-            };
+            facts.insert(SetName::pod_addresses(Family::of(address)), Element::Address(address));
         }
         if facts.guarded_ports.is_empty() && facts.unidentified_ports.is_empty() {
             facts.pod_addresses_ipv4.clear();
@@ -161,10 +159,7 @@ impl KnownSources {
             held.insert(AddressRange { first: address, last: address });
         }
         for &address in &self.tunnel_sources {
-            match Family::of(address) {
-                Family::V4 => facts.tunnel_sources_ipv4.insert(address),
-                Family::V6 => facts.tunnel_sources_ipv6.insert(address),
-            };
+            facts.insert(SetName::tunnel_sources(Family::of(address)), Element::Address(address));
         }
         facts
     }

@@ -57,7 +57,6 @@ pub struct Snapshot {
     namespaces: NamespaceTable,
     nodes: BTreeMap<Arc<str>, Node>,
     node_addresses: NodeAddresses,
-    node_changes: u64,
     policies: BTreeMap<PolicyKey, Arc<Policy>>,
     pods: Vec<Option<Pod>>,
     free: Vec<u32>,
@@ -211,7 +210,7 @@ impl Snapshot {
 
     /// How often the addresses of a node changed: while this stays, `node_addresses` gives the same.
     pub fn node_changes(&self) -> u64 {
-        self.node_changes
+        self.node_addresses.changes()
     }
 
     /// The nodes that have the address, sorted.
@@ -356,19 +355,14 @@ impl Snapshot {
             changed |= self.node_addresses.remove(&name, old.addresses);
         }
         if changed {
-            self.note_node(name, touched);
+            touched.nodes.insert(name);
         }
-    }
-
-    fn note_node(&mut self, name: Arc<str>, touched: &mut Touched) {
-        self.node_changes += 1;
-        touched.nodes.insert(name);
     }
 
     fn delete_node(&mut self, name: &str, touched: &mut Touched) {
         let Some(node) = self.nodes.remove(name) else { return };
         if self.node_addresses.remove(&node.name, node.addresses) {
-            self.note_node(node.name, touched);
+            touched.nodes.insert(node.name);
         }
     }
 
@@ -491,7 +485,7 @@ impl Snapshot {
         if let Some((node, addresses)) = named_by(pod)
             && self.node_addresses.add(node, addresses)
         {
-            self.note_node(Arc::clone(node), touched);
+            touched.nodes.insert(Arc::clone(node));
         }
     }
 
@@ -503,7 +497,7 @@ impl Snapshot {
         if let Some((node, addresses)) = named_by(old)
             && self.node_addresses.remove(node, addresses)
         {
-            self.note_node(Arc::clone(node), touched);
+            touched.nodes.insert(Arc::clone(node));
         }
     }
 }

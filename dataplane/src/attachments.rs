@@ -324,6 +324,16 @@ impl Attachments {
         }
     }
 
+    /// Who had an address first keeps it, as long as the interface has it.
+    fn note_holder(&mut self, index: u32, addresses: &[IpAddr]) {
+        for address in addresses {
+            let holder = self.port_of.get(address).and_then(|holder| self.ports.get(holder));
+            if holder.is_none_or(|port| !port.addresses.contains(address)) {
+                self.port_of.insert(*address, index);
+            }
+        }
+    }
+
     /// What a port has no more is another's that has it, if there is one.
     fn forget(&mut self, index: u32, addresses: &[IpAddr]) {
         for address in addresses {
@@ -354,7 +364,7 @@ impl Attachments {
             let mac = self.links_of.mac_address(netns, other)?;
             let mac = self.own_mac(index, mac);
             let port = Port { addresses, mac, is_stale: false };
-            ports::note_holders(&mut self.port_of, &self.ports, index, &port.addresses);
+            self.note_holder(index, &port.addresses);
             let now = port.addresses.clone();
             if let Some(before) = self.ports.insert(index, port) {
                 let gone = before.addresses.into_iter();

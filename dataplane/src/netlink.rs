@@ -62,7 +62,7 @@ pub use grace::{GraceMethod, grace_by, grace_method};
 pub use interfaces::{Interface, interfaces};
 pub use inventory::{ForeignChain, all_chains};
 pub use link_programs::{AttachmentPoint, LinkProgram, LinkPrograms};
-pub use local_addresses::{broadcast_addresses, local_addresses};
+pub use local_addresses::{local_addresses, local_networks};
 pub use owner::{describe_owner, owner_process};
 pub use read::base_of_chain;
 pub use route::{Delivery, delivery};

@@ -136,7 +136,6 @@ pub fn run(
         trace.step(Step::End(ChainName::SourceGuard, Verdict::Deny));
         return (Verdict::Deny, 0);
     }
-    let mut guard = Walk { view, packet, trace: &mut (), chains, priority };
     if packet.frame.is_to_reserved_group {
         // No bridge passes it on.
         let verdict = guard.chain(ChainName::Input).unwrap_or(Verdict::Allow);

@@ -304,6 +304,14 @@ impl SetName {
         }
     }
 
+    /// The set of the bridge table that holds the addresses of pods whose interface or port is known.
+    pub const fn pod_addresses(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::PodAddressesIpv4,
+            Family::V6 => Self::PodAddressesIpv6,
+        }
+    }
+
     /// The set that holds the addresses of nodes.
     pub const fn nodes(family: Family) -> Self {
         match family {

@@ -142,7 +142,7 @@ fn program_rules(family: Family, chain: ChainName, deny_action: DenyAction) -> V
         }
         ChainName::SourceGuard => source_guard::rules(family),
         ChainName::Tunnels => tunnels::rules(&[tunnels::exempt(family)]),
-        ChainName::Encapsulated => tunnels::encapsulated(),
+        ChainName::Encapsulated => counted_drop(),
         ChainName::Forward => forward(),
         ChainName::Midstream => midstream(),
         ChainName::Egress => EGRESS.judge(family),
@@ -169,6 +169,11 @@ fn program_rules(family: Family, chain: ChainName, deny_action: DenyAction) -> V
         ChainName::ControlOut => control_out(family),
         _ => Vec::new(),
     }
+}
+
+/// The end of packets that nobody is told of but by their number.
+fn counted_drop() -> Vec<Rule> {
+    vec![vec![Expr::Counter], vec![Expr::Drop]]
 }
 
 fn forward() -> Vec<Rule> {

@@ -11,6 +11,8 @@ use crate::model::Pod;
 #[derive(Debug, Default)]
 pub(super) struct NodeAddresses {
     by_node: BTreeMap<Arc<str>, BTreeMap<IpAddr, usize>>,
+    /// How often a node got an address that it did not have, or lost one.
+    changes: u64,
 }
 
 /// The addresses of its node that a pod names.
@@ -34,6 +36,11 @@ impl NodeAddresses {
     /// Sorted, each once.
     pub(super) fn of(&self, node: &str) -> impl Iterator<Item = IpAddr> {
         self.by_node.get(node).into_iter().flat_map(|addresses| addresses.keys().copied())
+    }
+
+    /// While this stays, so do the addresses.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Those of all nodes.
@@ -60,6 +67,7 @@ impl NodeAddresses {
             is_new |= *count == 0;
             *count += 1;
         }
+        self.changes += u64::from(is_new);
         is_new
     }
 
@@ -82,6 +90,7 @@ impl NodeAddresses {
         if own.is_empty() {
             self.by_node.remove(node);
         }
+        self.changes += u64::from(is_gone);
         is_gone
     }
 }

@@ -4,13 +4,14 @@
 //! configure its network can, and could claim another's. Therefore a port's pod stays the same as long as the port and the pod exist, no pod has two
 //! ports, and what counts after that are the addresses that the pod's manifest names. Of what no manifest names, an address is the port's that had it first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use palisade_compiler::model::Family;
-use palisade_compiler::program::element::MacAddress;
+use palisade_compiler::program::element::{Element, MacAddress};
+use palisade_compiler::program::sets::SetName;
 
 use super::Attachments;
 use crate::host::HostFacts;
@@ -67,12 +68,10 @@ impl PortSources {
         facts.bridged_interfaces = self.guarded.union(&self.unidentified).copied().collect();
         facts.unidentified_ports.clone_from(&self.unidentified);
         for &(port, address) in &self.pairs {
-            match Family::of(address) {
-                Family::V4 => _ = facts.port_sources_ipv4.insert((port, address)),
-                Family::V6 => {
-                    facts.port_sources_ipv6.insert((port, address));
-                    facts.port_targets.insert((port, address));
-                }
+            let sources = SetName::port_sources(Family::of(address));
+            facts.insert(sources, Element::Source(port, address));
+            if address.is_ipv6() {
+                facts.port_targets.insert((port, address));
             }
         }
         facts.port_targets.extend(&self.claimed);
@@ -137,9 +136,10 @@ impl Attachments {
         let bridges: BTreeSet<u32> =
             ports.filter_map(|index| self.links.get(&index)?.master).collect();
         let mut set = Vec::new();
-        for bridge in
-            bridges.into_iter().filter(|bridge| self.is_learning(*bridge)).collect::<Vec<_>>()
-        {
+        for bridge in bridges {
+            if !self.is_learning(bridge) {
+                continue;
+            }
             self.links_of.stop_link_local_learning(bridge)?;
             if let Some(Link { kind: LinkKind::Bridge { learns_link_local, .. }, .. }) =
                 self.links.get_mut(&bridge)
@@ -219,14 +219,8 @@ impl Attachments {
     /// Finds the pods of ports that have none, and forgets those that are gone. Where several ports have the address of a pod that none is known to
     /// be, nobody can tell which is right, and none is taken for it.
     fn identify(&mut self, pods: &impl LocalPods) {
-        let still: Vec<u32> = self
-            .pod_of_port
-            .iter()
-            .filter(|(index, pod)| self.is_still(**index, pod, pods))
-            .map(|(index, _)| *index)
-            .collect();
-        let mut known = std::mem::take(&mut self.pod_of_port);
-        known.retain(|index, _| still.contains(index));
+        let mut known = self.pod_of_port.clone();
+        known.retain(|index, pod| self.is_still(*index, pod, pods));
         let mut taken: BTreeSet<String> = known.values().cloned().collect();
         let mut found = Vec::new();
         for (&index, port) in &self.ports {
@@ -274,19 +268,4 @@ impl Attachments {
 
 fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
-}
-
-/// Who had an address first keeps it, as long as the interface has it.
-pub(super) fn note_holders(
-    holders: &mut std::collections::HashMap<IpAddr, u32>,
-    ports: &BTreeMap<u32, super::Port>,
-    index: u32,
-    addresses: &[IpAddr],
-) {
-    for address in addresses {
-        let holder = holders.get(address).and_then(|holder| ports.get(holder));
-        if holder.is_none_or(|port| !port.addresses.contains(address)) {
-            holders.insert(*address, index);
-        }
-    }
 }

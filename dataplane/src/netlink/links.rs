@@ -121,10 +121,7 @@ impl Links {
     /// namespace is gone, or the kernel does not tell.
     pub(crate) fn mac_address(&mut self, netns: u32, index: u32) -> io::Result<Option<MacAddress>> {
         let mut found = None;
-        let mut request = vec![0; LINK_HEADER];
-        if let Some(slot) = request.get_mut(4..8) {
-            slot.copy_from_slice(&index.to_ne_bytes());
-        }
+        let mut request = about(index);
         wire::put(&mut request, IFLA_TARGET_NETNSID, &netns.to_ne_bytes());
         wire::put(&mut request, IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
         let asked = self.0.ask(GETLINK, 0, &request, |message| {
@@ -132,19 +129,13 @@ impl Links {
             let address = attributes.and_then(|a| a.get(IFLA_ADDRESS));
             found = address.and_then(|address| address.value.try_into().ok()).map(MacAddress);
         });
-        match asked.as_ref().map_err(io::Error::raw_os_error) {
-            Ok(()) => Ok(found),
-            Err(Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP | libc::EPERM)) => Ok(None),
-            Err(_) => asked.map(|()| None),
-        }
+        unless_untold(asked)?;
+        Ok(found)
     }
 
     /// Has a bridge learn nothing from frames to the groups that bridges keep for themselves.
     pub(crate) fn stop_link_local_learning(&mut self, bridge: u32) -> io::Result<()> {
-        let mut request = vec![0; LINK_HEADER];
-        if let Some(slot) = request.get_mut(4..8) {
-            slot.copy_from_slice(&bridge.to_ne_bytes());
-        }
+        let mut request = about(bridge);
         let info = wire::open_nest(&mut request, IFLA_LINKINFO);
         wire::put_str(&mut request, IFLA_INFO_KIND, "bridge");
         let data = wire::open_nest(&mut request, IFLA_INFO_DATA);
@@ -170,13 +161,26 @@ impl Links {
                     found.extend(address_of(&message));
                 }
             });
-            match asked.as_ref().map_err(io::Error::raw_os_error) {
-                Ok(())
-                | Err(Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP | libc::EPERM)) => {}
-                Err(_) => asked?,
-            }
+            unless_untold(asked)?;
         }
         Ok(found)
+    }
+}
+
+/// The header of a request about one link.
+fn about(index: u32) -> Vec<u8> {
+    let mut request = vec![0; LINK_HEADER];
+    if let Some(slot) = request.get_mut(4..8) {
+        slot.copy_from_slice(&index.to_ne_bytes());
+    }
+    request
+}
+
+/// That an interface or its namespace is gone, or that the kernel does not tell of it, is no error: nothing was found.
+fn unless_untold(asked: io::Result<()>) -> io::Result<()> {
+    match asked.as_ref().map_err(io::Error::raw_os_error) {
+        Err(Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP | libc::EPERM)) => Ok(()),
+        _ => asked,
     }
 }
 

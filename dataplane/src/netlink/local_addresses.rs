@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::links::{GETADDR, NEWADDR, address_of};
 use super::rtnetlink::Client;
@@ -17,37 +17,24 @@ use super::wire::flag;
 ///
 /// Those of a netlink socket.
 pub fn local_addresses() -> io::Result<BTreeSet<IpAddr>> {
-    let mut found = BTreeSet::new();
-    dump(|address, _| _ = found.insert(address))?;
-    Ok(found)
+    Ok(local_networks()?.into_iter().map(|network| network.addr()).collect())
 }
 
-/// The IPv4 addresses by which the networks of the calling thread's network namespace reach all their hosts: the last of each, and the first, which was it once (RFC 1122, 3.3.6).
+/// The same addresses, each with the length of its network's prefix.
 ///
 /// # Errors
 ///
 /// Those of a netlink socket.
-pub fn broadcast_addresses() -> io::Result<BTreeSet<IpAddr>> {
+pub fn local_networks() -> io::Result<BTreeSet<IpNet>> {
     let mut found = BTreeSet::new();
-    dump(|address, length| {
-        if let (IpAddr::V4(address), 0..=30) = (address, length)
-            && let Ok(network) = Ipv4Net::new(address, length)
-        {
-            found.extend([network.broadcast(), network.network()].map(IpAddr::from));
-        }
-    })?;
-    Ok(found)
-}
-
-/// Visits each address, with the length of its network's prefix.
-fn dump(mut visit: impl FnMut(IpAddr, u8)) -> io::Result<()> {
     // `struct ifaddrmsg` of any family and interface.
     let request = [0; 8];
     Client::open(false)?.ask(GETADDR, flag::DUMP, &request, |message| {
         if message.kind == NEWADDR
             && let (Some(address), Some(&length)) = (address_of(&message), message.payload.get(1))
         {
-            visit(address, length);
+            found.extend(IpNet::new(address, length));
         }
-    })
+    })?;
+    Ok(found)
 }

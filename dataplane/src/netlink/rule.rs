@@ -4,22 +4,23 @@
 //! recognises an expression by its first instructions and then holds the whole against the encoding of what it
 //! recognised: nothing is understood that would not be written the same way.
 
+mod lookups;
 mod recognise;
 
 use ipnet::IpNet;
 use palisade_compiler::model::{Direction, Family};
 use palisade_compiler::program::TableFamily;
-use palisade_compiler::program::element::ElementKind;
 use palisade_compiler::program::skeleton::{
     self, ChainName, Expr, ICMP, ICMPV6, NetworkProtocol, Rule, SetName, Side, TCP, TCP_FLAGS_WORD,
-    TCP_OPENING_MASK, TCP_SYN, TOS_MASK, UDP, Way,
+    TCP_OPENING_MASK, TCP_SYN, TOS_MASK, UDP,
 };
 
 use super::instruction::{
-    AT_MOST, EQUAL, HTON, Instruction, NOT_EQUAL, Register, base, ct_direction, ct_key, meta,
-    register, reject, verdict,
+    AT_MOST, EQUAL, HTON, Instruction, NOT_EQUAL, Register, base, ct_key, meta, register, reject,
+    verdict,
 };
 use crate::transaction::{Generations, SetId};
+use lookups::looked_for;
 use recognise::recognise;
 
 /// The name of an anonymous map in the rule that it is made for; the kernel puts a number in.
@@ -41,7 +42,6 @@ const HOP_LIMIT_OFFSET: u32 = 7;
 
 /// Of an Ethernet header, in bytes.
 const RECEIVER_OFFSET: u32 = 0;
-const SENDER_OFFSET: u32 = 6;
 const MAC_LENGTH: u32 = 6;
 const ETHERTYPE_OFFSET: u32 = 12;
 
@@ -56,10 +56,6 @@ const RESERVED_MASK: [u8; 6] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xf0];
 
 /// Of an ARP message for IPv4 over Ethernet, in bytes.
 const ARP_SENDER_OFFSET: u32 = 14;
-
-/// Of a neighbour solicitation or advertisement, in bytes.
-const TARGET_OFFSET: u32 = 8;
-const TARGET_LENGTH: u32 = 16;
 
 const FIRST: Register = 1;
 /// The register of a concatenation's second field, behind an interface.
@@ -267,61 +263,6 @@ fn matched(family: TableFamily, expr: Expr) -> Vec<Instruction> {
     }
 }
 
-/// What a match by membership makes of the packet.
-fn looked_for(family: TableFamily, expr: Expr, set: SetName) -> Vec<Instruction> {
-    let of_set = TableFamily::from(set.family(family));
-    let meta = |key| Instruction::Meta { key, to: FIRST };
-    match expr {
-        Expr::AddressIn(side, _) | Expr::AddressNotIn(side, _) => {
-            vec![address(of_set, side, FIRST)]
-        }
-        Expr::InterfaceIn(side, _) | Expr::InterfaceNotIn(side, _) => vec![meta(interface(side))],
-        Expr::InterfaceAddressIn(side, _) | Expr::InterfaceAddressNotIn(side, _) => {
-            vec![meta(interface(side)), address(of_set, side, SECOND)]
-        }
-        Expr::ArpSenderIn(_) if set.kind() == ElementKind::Source => {
-            vec![meta(meta::IIF), payload(base::NETWORK, ARP_SENDER_OFFSET, 4, SECOND)]
-        }
-        Expr::ArpSenderIn(_) => vec![payload(base::NETWORK, ARP_SENDER_OFFSET, 4, FIRST)],
-        Expr::SenderMacIn(_) => vec![sender(FIRST)],
-        Expr::SenderMacNotIn(_) => vec![meta(meta::IIF), sender(SECOND)],
-        Expr::TargetIn(_) => {
-            vec![meta(meta::IIF), payload(base::TRANSPORT, TARGET_OFFSET, TARGET_LENGTH, SECOND)]
-        }
-        Expr::ConnectionSourceIn(way, _) => vec![
-            address(family, Side::Source, FIRST),
-            connection_source(family, way, after_address(family)),
-        ],
-        Expr::PairIn(_) => vec![
-            address(family, Side::Source, FIRST),
-            address(family, Side::Destination, after_address(family)),
-        ],
-        Expr::TupleIn(_) => tuple(of_set),
-        Expr::InterfacesIn(_) => {
-            vec![meta(meta::IIF), Instruction::Meta { key: meta::OIF, to: SECOND }]
-        }
-        Expr::UdpPortIn(_) => of_udp([payload(base::TRANSPORT, 2, 2, FIRST)]),
-        _ => profile_and_port(family, set),
-    }
-}
-
-/// The Ethernet address of who sent the frame.
-fn sender(to: Register) -> Instruction {
-    payload(base::LINK, SENDER_OFFSET, MAC_LENGTH, to)
-}
-
-fn connection_source(family: TableFamily, way: Way, to: Register) -> Instruction {
-    let key = match family {
-        TableFamily::Ip => ct_key::SOURCE_IPV4,
-        TableFamily::Ip6 | TableFamily::Bridge | TableFamily::Inet => ct_key::SOURCE_IPV6,
-    };
-    let direction = match way {
-        Way::Original => ct_direction::ORIGINAL,
-        Way::Reply => ct_direction::REPLY,
-    };
-    Instruction::Ct { key, direction: Some(direction), to }
-}
-
 fn of_udp(then: impl IntoIterator<Item = Instruction>) -> Vec<Instruction> {
     let is_udp = [Instruction::Meta { key: meta::L4PROTO, to: FIRST }, compare(EQUAL, &[UDP])];
     is_udp.into_iter().chain(then).collect()
@@ -459,30 +400,6 @@ fn in_subnet(side: Side, net: IpNet) -> Vec<Instruction> {
         return vec![payload(base::NETWORK, offset, whole, FIRST), compare(EQUAL, &value)];
     }
     vec![payload(base::NETWORK, offset, length, FIRST), mask(&netmask), compare(EQUAL, &value)]
-}
-
-fn profile_and_port(family: TableFamily, set: SetName) -> Vec<Instruction> {
-    let mut out = vec![Instruction::Meta { key: meta::PRIORITY, to: FIRST }];
-    if set.is_interval() {
-        // Ranges are compared byte by byte, so all fields are big endian there, the id too.
-        let (from, to) = (FIRST, FIRST);
-        out.push(Instruction::Byteorder { from, to, op: HTON, length: 4, size: 4 });
-    }
-    out.extend([load_protocol(family, register(4)), payload(base::TRANSPORT, 2, 2, register(8))]);
-    out
-}
-
-/// Both ends of the packet; `of_addresses` is the table of the addresses' family.
-fn tuple(of_addresses: TableFamily) -> Vec<Instruction> {
-    let (_, length) = field(of_addresses, Side::Source);
-    let (source, destination, ports) = (4, 4 + length, 4 + 2 * length);
-    vec![
-        Instruction::Meta { key: meta::L4PROTO, to: FIRST },
-        address(of_addresses, Side::Source, register(source)),
-        address(of_addresses, Side::Destination, register(destination)),
-        payload(base::TRANSPORT, 0, 2, register(ports)),
-        payload(base::TRANSPORT, 2, 2, register(ports + 4)),
-    ]
 }
 
 fn set_priority() -> Instruction {

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use palisade_dataplane::attachments::{Attachments, LocalPods, PortRules, PortSources};
 
+use palisade_lab::Namespace;
+
 use crate::netns::{in_netns, indexes, ip, pod};
 
 /// Pods by name, with the addresses that their manifests name.
@@ -58,6 +60,19 @@ fn named(pairs: &BTreeSet<(u32, IpAddr)>, ports: &[&str]) -> Vec<(String, String
 
 fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(port, address)| ((*port).to_owned(), (*address).to_owned())).collect()
+}
+
+/// A bridge with these pods at its ports.
+fn bridge(pods: &[(&str, &[&str])]) -> Vec<Namespace> {
+    ip("link add br0 type bridge
+        link set br0 up");
+    pods.iter().map(|(port, addresses)| at_bridge(port, addresses)).collect()
+}
+
+fn at_bridge(port: &str, addresses: &[&str]) -> Namespace {
+    let pod = pod(port, addresses);
+    ip(&format!("link set {port} master br0"));
+    pod
 }
 
 #[test]
@@ -115,12 +130,8 @@ fn ip_output(arguments: &str) -> String {
 #[test]
 fn an_address_that_a_pod_takes_stays_anothers() {
     in_netns(|| {
-        ip("link add br0 type bridge
-            link set br0 up");
-        let hostile = pod("v1", &["10.1.0.1/24"]);
-        let _victim = pod("v2", &["10.1.0.2/24"]);
-        ip("link set v1 master br0
-            link set v2 master br0");
+        let on_bridge = bridge(&[("v1", &["10.1.0.1/24"]), ("v2", &["10.1.0.2/24"])]);
+        let hostile = &on_bridge[0];
         let known = pods(&[("n/hostile", &["10.1.0.1"]), ("n/victim", &["10.1.0.2"])]);
         let mut looking = Looking::new();
         let before = looking.at(&known);
@@ -140,8 +151,7 @@ fn an_address_that_a_pod_takes_stays_anothers() {
         ip("link del v2");
         let found = looking.at(&known);
         assert_eq!(named(&found.pairs, &["v1"]), owned(&[("v1", "10.1.0.1")]));
-        let _again = pod("v3", &["10.1.0.2/24"]);
-        ip("link set v3 master br0");
+        let _again = at_bridge("v3", &["10.1.0.2/24"]);
         let found = looking.at(&known);
         let wanted = owned(&[("v1", "10.1.0.1"), ("v3", "10.1.0.2")]);
         assert_eq!(named(&found.pairs, &["v1", "v3"]), wanted, "v1 is known to be another's");
@@ -151,10 +161,7 @@ fn an_address_that_a_pod_takes_stays_anothers() {
 #[test]
 fn a_port_is_its_pods_as_long_as_both_exist() {
     in_netns(|| {
-        ip("link add br0 type bridge
-            link set br0 up");
-        let first = pod("v1", &["10.1.0.1/24"]);
-        ip("link set v1 master br0");
+        let first = bridge(&[("v1", &["10.1.0.1/24"])]);
         let mut looking = Looking::new();
         let nobody = looking.at(&Pods::default());
         assert_eq!(nobody.unidentified, indexes(&["v1"]));
@@ -164,8 +171,7 @@ fn a_port_is_its_pods_as_long_as_both_exist() {
         assert_eq!(looking.at(&Pods::default()).unidentified, indexes(&["v1"]));
         ip("link del v1");
         drop(first);
-        let _second = pod("v2", &["10.1.0.1/24"]);
-        ip("link set v2 master br0");
+        let _second = at_bridge("v2", &["10.1.0.1/24"]);
         let known = pods(&[("n/b", &["10.1.0.1"])]);
         let found = looking.at(&known);
         assert_eq!(named(&found.pairs, &["v2"]), owned(&[("v2", "10.1.0.1")]));
@@ -184,12 +190,8 @@ fn a_port_is_its_pods_as_long_as_both_exist() {
 #[test]
 fn of_two_ports_with_one_address_neither_is_taken_for_the_pods() {
     in_netns(|| {
-        ip("link add br0 type bridge
-            link set br0 up");
-        let hostile = pod("v1", &["10.1.0.2/24"]);
-        let _victim = pod("v2", &["10.1.0.2/24"]);
-        ip("link set v1 master br0
-            link set v2 master br0");
+        let on_bridge = bridge(&[("v1", &["10.1.0.2/24"]), ("v2", &["10.1.0.2/24"])]);
+        let hostile = &on_bridge[0];
         let known = pods(&[("n/hostile", &["10.1.0.1"]), ("n/victim", &["10.1.0.2"])]);
         let mut looking = Looking::new();
         let found = looking.at(&known);
@@ -208,15 +210,11 @@ fn of_two_ports_with_one_address_neither_is_taken_for_the_pods() {
 #[test]
 fn a_pod_that_is_set_up_anew_is_behind_its_new_port() {
     in_netns(|| {
-        ip("link add br0 type bridge
-            link set br0 up");
-        let _first = pod("v1", &["10.1.0.1/24"]);
-        ip("link set v1 master br0");
+        let _first = bridge(&[("v1", &["10.1.0.1/24"])]);
         let mut looking = Looking::new();
         let before = pods(&[("n/a", &["10.1.0.1"])]);
         assert_eq!(looking.at(&before).guarded, indexes(&["v1"]));
-        let _second = pod("v2", &["10.1.0.2/24"]);
-        ip("link set v2 master br0");
+        let _second = at_bridge("v2", &["10.1.0.2/24"]);
         let found = looking.at(&pods(&[("n/a", &["10.1.0.2"])]));
         assert_eq!(found.guarded, indexes(&["v2"]));
         assert_eq!(named(&found.pairs, &["v1", "v2"]), owned(&[("v2", "10.1.0.2")]));
@@ -226,12 +224,8 @@ fn a_pod_that_is_set_up_anew_is_behind_its_new_port() {
 #[test]
 fn an_ethernet_address_stays_its_first_ports() {
     in_netns(|| {
-        ip("link add br0 type bridge
-            link set br0 up");
-        let hostile = pod("v1", &["10.1.0.1/24"]);
-        let victim = pod("v2", &["10.1.0.2/24"]);
-        ip("link set v1 master br0
-            link set v2 master br0");
+        let on_bridge = bridge(&[("v1", &["10.1.0.1/24"]), ("v2", &["10.1.0.2/24"])]);
+        let (hostile, victim) = (&on_bridge[0], &on_bridge[1]);
         let known = pods(&[("n/hostile", &["10.1.0.1"]), ("n/victim", &["10.1.0.2"])]);
         let mut looking = Looking::new();
         let before = looking.at(&known).macs;

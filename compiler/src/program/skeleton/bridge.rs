@@ -15,7 +15,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{
     ARP_LENGTH, ChainName, Expr, ICMPV6, ND_HOP_LIMIT, ND_LENGTH, ND_NEIGHBOR_ADVERT,
     ND_NEIGHBOR_SOLICIT, ND_REDIRECT, ND_ROUTER_ADVERT, NetworkProtocol, Rule, SCTP, SetName, Side,
-    TCP, UDP, VlanTag, tunnels,
+    TCP, UDP, VlanTag, counted_drop, tunnels,
 };
 use crate::model::Family;
 
@@ -35,7 +35,7 @@ pub(super) fn rules(chain: ChainName) -> Vec<Rule> {
         ChainName::Unidentified => unidentified(),
         ChainName::Fragments => fragments(),
         ChainName::Input => input(),
-        ChainName::Forged => vec![vec![Expr::Counter], vec![Expr::Drop]],
+        ChainName::Forged | ChainName::Encapsulated => counted_drop(),
         ChainName::Tunnels => {
             let exempt = Family::ALL.map(|family| {
                 let of_family = Expr::NetworkProtocolIs(NetworkProtocol::from(family));
@@ -43,7 +43,6 @@ pub(super) fn rules(chain: ChainName) -> Vec<Rule> {
             });
             tunnels::rules(&exempt)
         }
-        ChainName::Encapsulated => tunnels::encapsulated(),
         ChainName::Forward => forward(),
         ChainName::Frames => frames(),
         ChainName::FramesIpv6 => frames_ipv6(),

@@ -11,7 +11,8 @@
 //! The table is there only while it holds something, so that packets pay nothing for it at other times.
 
 use super::{
-    ChainName, Expr, ND_HOP_LIMIT, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, Rule, SetName, Side, ct,
+    ChainName, Expr, ND_HOP_LIMIT, ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, Rule, SetName, Side,
+    counted_drop, ct,
 };
 use crate::model::Family;
 
@@ -29,7 +30,7 @@ pub(super) fn rules(chain: ChainName) -> Vec<Rule> {
         }
         ChainName::HoldDestination => judge(Side::Destination, Expr::Accept),
         ChainName::Hold => hold(),
-        ChainName::Revoked => vec![vec![Expr::Counter], vec![Expr::Drop]],
+        ChainName::Revoked => counted_drop(),
         _ => Vec::new(),
     }
 }
@@ -61,10 +62,6 @@ fn hold() -> Vec<Rule> {
         let family = Expr::FamilyIs(Family::V6);
         vec![family, Expr::Icmpv6Type(kind), Expr::HopLimit(ND_HOP_LIMIT), Expr::Accept]
     };
-    vec![
-        neighbour(ND_NEIGHBOR_SOLICIT),
-        neighbour(ND_NEIGHBOR_ADVERT),
-        vec![Expr::Counter],
-        vec![Expr::Drop],
-    ]
+    let neighbours = [ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT].map(neighbour);
+    neighbours.into_iter().chain(counted_drop()).collect()
 }

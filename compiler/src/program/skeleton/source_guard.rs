@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{ChainName, Expr, Rule, SetName, Side};
+use super::{ChainName, Expr, Rule, SetName, Side, counted_drop};
 use crate::model::Family;
 
 /// A bridge hands frames to the group that is for its neighbours (LLDP) to the host as if they had come by an interface that is routed, and they meet no chain of the bridge table. Nothing else
@@ -48,6 +48,6 @@ pub(super) fn rules(family: Family) -> Vec<Rule> {
             }
         }
     }
-    rules.extend([vec![Expr::Counter], vec![Expr::Drop]]);
+    rules.extend(counted_drop());
     rules
 }

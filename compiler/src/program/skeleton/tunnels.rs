@@ -65,7 +65,3 @@ pub(super) fn rules(exempt: &[Rule]) -> Vec<Rule> {
 pub(super) fn exempt(family: Family) -> Rule {
     vec![Expr::AddressIn(Side::Source, SetName::tunnel_sources(family)), Expr::Return]
 }
-
-pub(super) fn encapsulated() -> Vec<Rule> {
-    vec![vec![Expr::Counter], vec![Expr::Drop]]
-}
